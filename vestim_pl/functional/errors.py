@@ -1,0 +1,30 @@
+"""Errors that a person reads: one line with the setting or file, what was found, and the way out."""
+
+__all__ = ["ConfigurationError", "DataError", "DivergenceError", "VestimError"]
+
+
+class VestimError(Exception):
+    """Base of every error that is the user's to mend.
+
+    The commands print its message as one line and exit non-zero; a traceback is kept for our own bugs.
+
+    Example::
+
+        >>> raise VestimError("sampling.lookback: 0 is not positive; choose at least 1")
+        Traceback (most recent call last):
+        ...
+        vestim_pl.functional.errors.VestimError: sampling.lookback: 0 is not positive; choose at least 1
+
+    """
+
+
+class ConfigurationError(VestimError, ValueError):
+    """A setting is unknown, of the wrong type, or does not go with another one."""
+
+
+class DataError(VestimError, ValueError):
+    """A recording cannot be used as it is: the message names file, column, row and what to do."""
+
+
+class DivergenceError(VestimError, RuntimeError):
+    """Training diverged and no recovery was left: the message says when, after which signs, and what to change."""

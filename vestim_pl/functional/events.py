@@ -1,0 +1,70 @@
+"""What happened in a run, as a record that a file, a report and a person can read."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+__all__ = ["Event", "publish"]
+
+_log = logging.getLogger("vestim_pl")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing worth telling: a skipped batch, a rollback, a change of the learning rate.
+
+    Attributes:
+        kind: Machine-readable kind, such as ``skip``, ``rollback`` or ``learning_rate``.
+        reason: One sentence for a person: what happened and why.
+        epoch: Epoch, from 0 as Lightning counts.
+        step: Optimizer steps of the trainer so far.
+        batch: Index of the batch in its epoch, None outside of one.
+        values: Further plain numbers, strings and lists.
+
+    Example::
+
+        >>> Event("skip", "loss is NaN", epoch=0, step=3, batch=7).as_dict()["reason"]
+        'loss is NaN'
+
+    """
+
+    kind: str
+    reason: str
+    epoch: int
+    step: int
+    batch: int | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dictionary, ready for JSON."""
+        return asdict(self)
+
+
+def publish(
+    trainer: Trainer, kind: str, reason: str, *, batch: int | None = None, level: int = logging.WARNING, **values: Any
+) -> Event:
+    """Tell an event once: one log line on rank zero, and ``on_event(trainer, event)`` of every callback that has it.
+
+    Args:
+        trainer: The trainer in whose run it happened.
+        kind: Machine-readable kind.
+        reason: One sentence for a person.
+        batch: Index of the batch in its epoch.
+        level: Level of the log line; use ``logging.DEBUG`` for what the terminal need not show.
+        values: Further plain numbers, strings and lists.
+
+    Returns:
+        The event, for the caller's own records.
+
+    """
+    event = Event(kind, reason, epoch=trainer.current_epoch, step=trainer.global_step, batch=batch, values=values)
+    if trainer.is_global_zero:
+        _log.log(level, "%s", reason)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        listener = getattr(callback, "on_event", None)
+        if callable(listener):
+            listener(trainer, event)
+    return event

@@ -1,0 +1,53 @@
+"""The one batch type of every mode of training and evaluation."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["SequenceBatch"]
+
+
+class SequenceBatch(NamedTuple):
+    """A batch of sequences in physical units, for windows (sequence to one) and streams (truncated BPTT) alike.
+
+    One type for both lets one ``training_step`` serve both: ``weight`` says which steps count in the loss, ``fresh``
+    which lanes start from the zero state instead of the carried one.
+
+    Shape legend: B batch (or lanes), L steps, F features.
+
+    Attributes:
+        inputs: ``[B, L, F]`` features in physical units (amperes, degC, SOC 0..1, ...).
+        target: ``[B, L]`` measured terminal voltage in volts.
+        weight: ``[B, L]`` 1 where a step counts in loss and metrics, 0 in burn-in and padding.
+        fresh: ``[B]`` bool, true where the lane starts from the zero state.
+        first_row: ``[B]`` int64 row of the split's table at which the sequence starts, -1 for an empty lane. With it
+            an error message can name the recording and the time.
+
+    Example::
+
+        >>> batch = SequenceBatch.of(torch.zeros(2, 5, 3), torch.zeros(2, 5))
+        >>> batch.weight.sum().item(), batch.fresh.tolist()
+        (10.0, [True, True])
+
+    """
+
+    inputs: Tensor
+    target: Tensor
+    weight: Tensor
+    fresh: Tensor
+    first_row: Tensor
+
+    @classmethod
+    def of(cls, inputs: Tensor, target: Tensor) -> "SequenceBatch":
+        """Batch in which every step counts and every lane is fresh.
+
+        Args:
+            inputs: ``[B, L, F]`` features in physical units.
+            target: ``[B, L]`` terminal voltage in volts.
+
+        """
+        lanes = inputs.shape[0]
+        fresh = torch.ones(lanes, dtype=torch.bool, device=inputs.device)
+        first_row = torch.full((lanes,), -1, dtype=torch.int64, device=inputs.device)
+        return cls(inputs, target, torch.ones_like(target), fresh, first_row)

@@ -1,0 +1,1 @@
+"""Networks under one protocol: ``(inputs, state) -> (voltage, state)``."""
