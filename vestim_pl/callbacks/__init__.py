@@ -1,1 +1,7 @@
 """Callbacks for any Lightning project; they import nothing of vestim_pl but its pure functions."""
+
+from vestim_pl.callbacks.adaptive_gradient_clipping import AdaptiveGradientClipping
+
+__all__ = [
+    "AdaptiveGradientClipping",
+]

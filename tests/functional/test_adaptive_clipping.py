@@ -1,0 +1,98 @@
+import math
+
+import pytest
+import torch
+
+from vestim_pl.functional.adaptive_clipping import (
+    ClippingReaction,
+    NormStatistics,
+    clipping_limit,
+    initial_statistics,
+    update_statistics,
+)
+
+OPTIONS = {"z_threshold": 2.5, "warmup_steps": 25}
+
+
+def feed(norms, alpha=0.97, **options):
+    options = OPTIONS | options
+    statistics = initial_statistics()
+    limits = []
+    for norm in norms:
+        limits.append(clipping_limit(statistics, torch.tensor(norm), **options)[0].item())
+        statistics = update_statistics(statistics, torch.tensor(norm), alpha=alpha, **options)
+    return statistics, limits
+
+
+def reference(norms, alpha=0.97, z_threshold=2.5, warmup_steps=25):
+    """The paper's recursion in plain floats, for norms of which none is an outlier."""
+    first = norms[:warmup_steps]
+    mean = sum(first) / len(first)
+    variance = sum((norm - mean) ** 2 for norm in first) / len(first)
+    for norm in norms[warmup_steps:]:
+        assert (norm - mean) / math.sqrt(variance) < z_threshold
+        mean = alpha * mean + (1 - alpha) * norm
+        variance = alpha * variance + (1 - alpha) * (norm - mean) ** 2
+    return mean, variance
+
+
+@pytest.fixture
+def calm():
+    return (1.0 + 0.1 * torch.rand(60, generator=torch.Generator().manual_seed(1)).clamp(0.1, 0.8)).tolist()
+
+
+@pytest.mark.parametrize("length", [5, 25, 26, 60])
+def test_statistics_are_those_of_the_paper(calm, length):
+    statistics, _ = feed(calm[:length])
+    mean, variance = reference(calm[:length])
+    assert statistics.count == length
+    assert statistics.mean.item() == pytest.approx(mean, rel=1e-5)
+    assert statistics.variance.item() == pytest.approx(variance, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("reaction", "expected"), [("reciprocal", 1 + 2.5**2 / 5 * 0.2), ("threshold", 1 + 2.5 * 0.2), ("mean", 1.0)]
+)
+def test_outlier_is_clipped_as_the_reaction_says(reaction, expected):
+    statistics = NormStatistics(torch.tensor(50.0), torch.tensor(1.0), torch.tensor(0.04))
+    limit, z = clipping_limit(statistics, torch.tensor(2.0), reaction=ClippingReaction(reaction), **OPTIONS)
+    assert limit.item() == pytest.approx(expected)
+    assert z.item() == pytest.approx(5.0)
+
+
+def test_no_limit_below_the_threshold_nor_in_the_warm_up():
+    known = NormStatistics(torch.tensor(25.0), torch.tensor(1.0), torch.tensor(0.04))
+    assert clipping_limit(known, torch.tensor(1.49), **OPTIONS)[0].item() == math.inf
+    assert clipping_limit(known, torch.tensor(1.51), **OPTIONS)[0].item() < 1.51
+    unknown = known._replace(count=torch.tensor(24.0))
+    assert clipping_limit(unknown, torch.tensor(9.0), **OPTIONS)[0].item() == math.inf
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("at", [0, 10, 40])
+def test_non_finite_norm_leaves_the_statistics_alone(calm, bad, at):
+    clean, _ = feed(calm)
+    poisoned, limits = feed([*calm[:at], bad, *calm[at:]])
+    for ours, theirs in zip(poisoned, clean, strict=True):
+        assert torch.equal(ours, theirs)
+    assert limits[at] == math.inf
+
+
+def test_single_spike_moves_the_mean_by_little(calm):
+    before, _ = feed(calm)
+    after, limits = feed([*calm, 1e6])
+    std = max(before.variance.sqrt(), 0.01 * before.mean)
+    assert limits[-1] == pytest.approx(before.mean.item(), rel=0.01)
+    assert 0 < (after.mean - before.mean).item() <= 0.03 * 2.5 * std * 1.001
+
+
+def test_norms_that_grow_for_good_are_followed(calm):
+    _, limits = feed(calm + [10 * norm for norm in calm] * 3)
+    assert limits[61] < 2  # clipped at first ...
+    assert all(limit == math.inf for limit in limits[-60:])  # ... and no longer
+
+
+def test_equal_norms_do_not_make_every_change_an_outlier():
+    _, limits = feed([1.0] * 30 + [1.02, 1.1])
+    assert limits[-2] == math.inf
+    assert limits[-1] < 1.1

@@ -1,0 +1,175 @@
+"""Clip the gradient by a limit that follows its own norm."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
+
+from vestim_pl.functional.adaptive_clipping import (
+    ClippingReaction,
+    NormStatistics,
+    clipping_limit,
+    initial_statistics,
+    update_statistics,
+)
+from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.gradient_access import require_plain_gradients
+
+__all__ = ["AdaptiveGradientClipping"]
+
+
+class AdaptiveGradientClipping(Callback):
+    """Clips only gradients whose norm stands out from the run's own, instead of at one constant for the whole run.
+
+    A constant threshold is right for one phase of training: norms fall by orders of magnitude, so what only cut spikes
+    at the end is a step-size limiter at the start. Here the limit comes from running mean and standard deviation of
+    the norm (ZClip, Kumar et al. 2025, arXiv 2504.02507), with three changes: a non-finite norm never enters the
+    statistics and its gradient is left as it is (scaling by it would make every gradient NaN); norms that grow for good
+    are followed (see :func:`~vestim_pl.functional.adaptive_clipping.update_statistics`); and the statistics are in the
+    checkpoint, so a resumed run equals one never stopped.
+
+    Everything stays on the device: no host sync of its own. Under DDP the gradients, hence the limits, are the same on
+    every rank. Several optimizers, with manual optimization, each have their own statistics. Parameters without a
+    gradient are passed over, and nothing happens where there is none at all (a skipped update).
+
+    ======================================= =========================================================================
+    logged key                              meaning
+    ======================================= =========================================================================
+    ``adaptive_clipping/norm``              global L2 norm before clipping
+    ``adaptive_clipping/limit``             norm from which this step would have been clipped
+    ``adaptive_clipping/z_score``           standard deviations above the running mean
+    ``adaptive_clipping/clipped_fraction``  part of the steps since the last log that were clipped, 0..1
+    ======================================= =========================================================================
+
+    All are logged at the trainer's ``log_every_n_steps``.
+
+    Args:
+        z_threshold: Standard deviations above the running mean from which a norm is clipped.
+        alpha: Smoothing of the running statistics; they remember about ``1 / (1 - alpha)`` steps.
+        warmup_steps: Steps from which the first statistics are taken; nothing but ``max_norm`` clips before.
+        reaction: What an outlier is clipped to, see :class:`~vestim_pl.functional.adaptive_clipping.ClippingReaction`.
+        max_norm: Constant upper bound on top, from the first step on; None for none. Use this instead of
+            ``trainer.gradient_clip_val``.
+
+    Raises:
+        ConfigurationError: If an argument is out of range; if ``trainer.gradient_clip_val`` is set as well (it would
+            clip a second time, by another rule); for a fused optimizer under a gradient scaler and for sharded
+            strategies, where no hook sees the gradient.
+
+    Example::
+
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning.pytorch.demos.boring_classes import BoringModel
+        >>> clipping = AdaptiveGradientClipping(z_threshold=2.5, warmup_steps=10)
+        >>> trainer = Trainer(max_steps=20, callbacks=[clipping], logger=False, enable_checkpointing=False,
+        ...                   enable_progress_bar=False, enable_model_summary=False, accelerator="cpu")
+        >>> trainer.fit(BoringModel())
+        >>> clipping.statistics[0].count.item()
+        20.0
+
+    """
+
+    def __init__(
+        self,
+        z_threshold: float = 2.5,
+        alpha: float = 0.97,
+        warmup_steps: int = 25,
+        reaction: str = "reciprocal",
+        max_norm: float | None = None,
+    ) -> None:
+        name = type(self).__name__
+        if not z_threshold > 0:
+            raise ConfigurationError(f"{name}.z_threshold: {z_threshold} must be positive; the paper uses 2.5")
+        if not 0 < alpha < 1:
+            raise ConfigurationError(f"{name}.alpha: {alpha} must lie between 0 and 1; the paper uses 0.97")
+        if warmup_steps < 2:
+            raise ConfigurationError(f"{name}.warmup_steps: {warmup_steps} gives no variance; choose at least 2")
+        if max_norm is not None and not max_norm > 0:
+            raise ConfigurationError(f"{name}.max_norm: {max_norm} must be positive, or null for no bound")
+        if reaction not in list(ClippingReaction):
+            raise ConfigurationError(f"{name}.reaction: {reaction!r} is not one of {', '.join(ClippingReaction)}")
+        self.z_threshold = z_threshold
+        self.alpha = alpha
+        self.warmup_steps = warmup_steps
+        self.reaction = ClippingReaction(reaction)
+        self.max_norm = max_norm
+        self.statistics: dict[int, NormStatistics] = {}
+        self._clipped: dict[int, tuple[Tensor, int]] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and trainer.gradient_clip_val:
+            raise ConfigurationError(
+                f"trainer.gradient_clip_val: {trainer.gradient_clip_val} would clip a second time after"
+                f" AdaptiveGradientClipping; set it to null and, for an upper bound, the callback's"
+                f" max_norm={trainer.gradient_clip_val}"
+            )
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        require_plain_gradients(trainer, type(self).__name__)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if not parameters:
+            return
+        index = _index(trainer, optimizer)
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None]).float()
+        statistics = self.statistics.get(index) or initial_statistics(norm.device)
+        statistics = NormStatistics(*(tensor.to(norm.device) for tensor in statistics))
+        limit, z = clipping_limit(
+            statistics, norm, z_threshold=self.z_threshold, warmup_steps=self.warmup_steps, reaction=self.reaction
+        )
+        if self.max_norm is not None:
+            limit = limit.clamp(max=self.max_norm)
+        finite = torch.isfinite(norm)
+        # a norm of 0 stands for one that is not finite: the factor is then 1, and the gradient stays as it is
+        clip_grads_with_norm_(parameters, limit, torch.where(finite, norm, 0.0))  # type: ignore[arg-type]
+        self.statistics[index] = update_statistics(
+            statistics, norm, alpha=self.alpha, z_threshold=self.z_threshold, warmup_steps=self.warmup_steps
+        )
+        clipped, steps = self._clipped.get(index, (torch.zeros_like(norm), 0))
+        self._clipped[index] = (clipped.to(norm.device) + (finite & (norm > limit)), steps + 1)
+        if _is_logged(trainer):
+            self._log(pl_module, index, norm, self._shown_limit(statistics), z)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "statistics": {index: list(statistics) for index, statistics in self.statistics.items()},
+            "clipped": {index: list(clipped) for index, clipped in self._clipped.items()},
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        statistics = state_dict.get("statistics", {})
+        self.statistics = {index: NormStatistics(*values) for index, values in statistics.items()}
+        self._clipped = {index: (clipped, steps) for index, (clipped, steps) in state_dict.get("clipped", {}).items()}
+
+    def _shown_limit(self, statistics: NormStatistics) -> Tensor:
+        """Norm from which a step is clipped: the threshold, whatever the reaction to passing it."""
+        probe = torch.full_like(statistics.mean, torch.finfo(statistics.mean.dtype).max)
+        limit, _ = clipping_limit(
+            statistics,
+            probe,
+            z_threshold=self.z_threshold,
+            warmup_steps=self.warmup_steps,
+            reaction=ClippingReaction.THRESHOLD,
+        )
+        return limit if self.max_norm is None else limit.clamp(max=self.max_norm)
+
+    def _log(self, pl_module: LightningModule, index: int, norm: Tensor, limit: Tensor, z: Tensor) -> None:
+        clipped, steps = self._clipped.pop(index)
+        suffix = f"/optimizer_{index}" if index else ""
+        values = {"norm": norm, "limit": limit, "z_score": z, "clipped_fraction": clipped / steps}
+        pl_module.log_dict({f"adaptive_clipping/{name}{suffix}": value for name, value in values.items()})
+
+
+def _index(trainer: Trainer, optimizer: Optimizer) -> int:
+    """Place of the optimizer among the trainer's, which a resumed run shares."""
+    return next(i for i, other in enumerate(trainer.optimizers) if other is optimizer)
+
+
+def _is_logged(trainer: Trainer) -> bool:
+    """Whether Lightning will write what this step logs."""
+    every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    return bool(every) and (trainer.global_step // max(1, len(trainer.optimizers)) + 1) % every == 0
