@@ -1,7 +1,9 @@
 """Callbacks for any Lightning project; they import nothing of vestim_pl but its pure functions."""
 
 from vestim_pl.callbacks.adaptive_gradient_clipping import AdaptiveGradientClipping
+from vestim_pl.callbacks.gradient_noise import GradientNoise
 
 __all__ = [
     "AdaptiveGradientClipping",
+    "GradientNoise",
 ]

@@ -17,6 +17,7 @@ from vestim_pl.functional.adaptive_clipping import (
 )
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.gradient_access import require_plain_gradients
+from vestim_pl.functional.log_steps import is_logged_step
 
 __all__ = ["AdaptiveGradientClipping"]
 
@@ -131,7 +132,7 @@ class AdaptiveGradientClipping(Callback):
         )
         clipped, steps = self._clipped.get(index, (torch.zeros_like(norm), 0))
         self._clipped[index] = (clipped.to(norm.device) + (finite & (norm > limit)), steps + 1)
-        if _is_logged(trainer):
+        if is_logged_step(trainer):
             self._log(pl_module, index, norm, self._shown_limit(statistics), z)
 
     def state_dict(self) -> dict[str, Any]:
@@ -167,9 +168,3 @@ class AdaptiveGradientClipping(Callback):
 def _index(trainer: Trainer, optimizer: Optimizer) -> int:
     """Place of the optimizer among the trainer's, which a resumed run shares."""
     return next(i for i, other in enumerate(trainer.optimizers) if other is optimizer)
-
-
-def _is_logged(trainer: Trainer) -> bool:
-    """Whether Lightning will write what this step logs."""
-    every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-    return bool(every) and (trainer.global_step // max(1, len(trainer.optimizers)) + 1) % every == 0
