@@ -15,7 +15,7 @@ def lg_hg2() -> Path:
     folder = Path(os.environ.get("VESTIM_LG_HG2", ROOT.parent / "shared" / "data" / "lg-hg2"))
     if not (folder / "train").is_dir():
         pytest.skip(
-            "the measured LG HG2 drive cycles are not on this machine: set VESTIM_LG_HG2 to their folder to run this test"
+            "the measured LG HG2 drive cycles are not on this machine; set VESTIM_LG_HG2 to their folder to run it"
         )
     return folder
 

@@ -1,0 +1,96 @@
+"""What every command shares: one grammar (Hydra overrides), one line for a mistake, an exit status that tells."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vestim_pl.configuration import check, conf_folder, explain, flat_keys
+from vestim_pl.functional.denormals import flush_denormals
+from vestim_pl.functional.errors import ConfigurationError, VestimError
+
+__all__ = ["run_command", "run_folder"]
+
+_log = logging.getLogger("vestim_pl")
+
+
+def run_folder(ckpt_path: str | None, now: datetime | None = None) -> str:
+    """Folder of a run: that of the checkpoint it goes on from, else a new one under ``outputs/``.
+
+    Example::
+
+        >>> run_folder(None, datetime(2026, 1, 2, 3, 4, 5))
+        'outputs/2026-01-02/03-04-05'
+        >>> run_folder("outputs/2026-01-02/03-04-05/checkpoints/last.ckpt")
+        'outputs/2026-01-02/03-04-05'
+
+    """
+    if ckpt_path and Path(ckpt_path).parent.name == "checkpoints":
+        return str(Path(ckpt_path).parent.parent)
+    return (now or datetime.now()).strftime("outputs/%Y-%m-%d/%H-%M-%S")
+
+
+OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replace=True)
+
+
+def run_command(task: Callable[[DictConfig], float | None], config_name: str) -> None:
+    """Compose the configuration from the command line and run the task in its run folder.
+
+    A mistake of the user ends in one line on standard error and a non-zero exit status; ``HYDRA_FULL_ERROR=1`` shows
+    the traceback as well. In a multirun a failed job does not stop the others.
+
+    Args:
+        task: Takes the configuration, returns the number that a sweeper minimises.
+        config_name: Name of the root configuration in ``conf/``.
+
+    """
+    flush_denormals()  # before the first parallel operation starts the workers, see FlushDenormals
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands the error to us instead of printing it
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(_guarded(task))()
+    except (VestimError, HydraException, OmegaConfBaseException) as error:
+        if wants_traceback:
+            raise
+        message = explain(error, _valid_keys(config_name)) if isinstance(error, HydraException) else str(error)
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _guarded(task: Callable[[DictConfig], float | None]) -> Callable[[DictConfig], float | None]:
+    """The task, after the configuration was checked; its error is in the run's log before it is raised."""
+
+    def guarded(config: DictConfig) -> float | None:
+        try:
+            _refuse_missing(config)
+            check(config)
+            return task(config)
+        except (VestimError, OmegaConfBaseException) as error:
+            if HydraConfig.get().mode is RunMode.MULTIRUN:
+                _log.error("error: %s", error)
+            else:
+                _log.debug("error: %s", error)
+            raise
+
+    guarded.__module__ = task.__module__
+    return guarded
+
+
+def _refuse_missing(config: DictConfig) -> None:
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigurationError(f"{missing[0]}: has no value; give it on the command line: {missing[0]}=...")
+
+
+def _valid_keys(config_name: str) -> list[str]:
+    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return list(flat_keys(hydra.compose(config_name)))

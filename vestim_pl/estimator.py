@@ -1,0 +1,181 @@
+"""The LightningModule: loss, metrics and optimizer of a voltage estimator."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from vestim_pl.functional.carried_state import resume_state
+from vestim_pl.functional.schedule import build_scheduler
+from vestim_pl.functional.sequence_batch import SequenceBatch
+from vestim_pl.networks import State, build_network
+from vestim_pl.networks.scaling import StandardScaler
+from vestim_pl.voltage_errors import VoltageErrors
+
+__all__ = ["VoltageEstimator"]
+
+MILLIVOLTS = 1000.0
+
+
+class VoltageEstimator(LightningModule):
+    """Estimates a lithium-ion cell's terminal voltage from current, temperature, SOC and the like.
+
+    Holds no data and no configuration objects: its hyperparameters are plain types, the scaler lies in buffers, so a
+    checkpoint alone takes amperes, degC and SOC and returns volts.
+
+    The state of the network is carried, detached, from batch to batch within a split; lanes that a batch marks as
+    ``fresh`` start from the zero state. With windows every lane is fresh; with streams this is truncated
+    backpropagation through time (Williams & Peng 1990), under automatic optimization.
+
+    Shape legend: B batch (or lanes), L steps, F features.
+
+    ===================== ==========================================================================================
+    logged key            meaning
+    ===================== ==========================================================================================
+    ``train/loss``        weighted mean squared error in scaled units, every ``log_every_n_steps`` steps
+    ``train/rmse_mv``     RMSE of the epoch in mV, with dropout on, likewise ``train/mae_mv``, ``train/max_error_mv``
+    ``val/rmse_mv``       RMSE of the validation split in mV, likewise ``val/mae_mv``, ``val/max_error_mv``
+    ``test/rmse_mv``      RMSE of the test split in mV, likewise ``test/mae_mv``, ``test/max_error_mv``
+    ===================== ==========================================================================================
+
+    Args:
+        features: Names of the input columns, in the order of the last axis of ``inputs``.
+        network: ``name`` and options of a network, see :func:`vestim_pl.networks.build_network`.
+        optimizer: ``name`` of a class in ``torch.optim`` and its options; Adam at 1e-3 by default.
+        scheduler: ``name`` (``none``, ``plateau`` or ``cosine``) and options, see
+            :func:`vestim_pl.functional.schedule.build_scheduler`; none by default.
+
+    Raises:
+        ConfigurationError: If a name or an option is unknown or out of range.
+
+    Example::
+
+        >>> import torch
+        >>> estimator = VoltageEstimator(["SOC", "Current", "Temp"], {"name": "LSTM", "hidden_sizes": [8]})
+        >>> _ = estimator.scaler.fit(torch.randn(100, 3), 3.7 + 0.1 * torch.randn(100))
+        >>> volts, state = estimator(torch.randn(2, 50, 3))
+        >>> volts.shape
+        torch.Size([2, 50])
+
+    """
+
+    def __init__(
+        self,
+        features: Sequence[str],
+        network: Mapping[str, Any],
+        optimizer: Mapping[str, Any] | None = None,
+        scheduler: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(
+            {
+                "features": list(features),
+                "network": _plain(network),
+                "optimizer": _plain(optimizer or {"name": "Adam", "lr": 1e-3}),
+                "scheduler": _plain(scheduler or {"name": "none"}),
+            }
+        )
+        self.network = build_network(self.hparams["network"], features=len(features))
+        self.scaler = StandardScaler(self.hparams["features"])
+        self.errors = torch.nn.ModuleDict({split: VoltageErrors() for split in ("train_", "val_", "test_")})
+        self.errors["train_"].persistent(True)  # a run that goes on in mid-epoch reports the whole epoch
+        self._carried: dict[str, State | None] = {}
+
+    def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Estimate the terminal voltage, chunk by chunk where a state is passed on.
+
+        Args:
+            inputs: ``[B, L, F]`` features in physical units.
+            state: State that the last chunk returned; None to start.
+
+        Returns:
+            Terminal voltage ``[B, L]`` in volts, and the state after the last step.
+
+        """
+        scaled, state = self.network(self.scaler.scale_inputs(inputs), state)
+        return self.scaler.unscale_target(scaled.float()), state
+
+    def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
+        error = self._scaled_error(batch, "train")
+        loss = (error.square() * batch.weight).sum() / batch.weight.sum().clamp(min=1.0)
+        self.errors["train_"].update(error * (self.scaler.target_std * MILLIVOLTS), batch.weight)
+        trainer = self.trainer
+        if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self.log("train/loss", loss.detach())
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self._log_errors("train")
+
+    def on_validation_epoch_start(self) -> None:
+        self._carried["val"] = None
+
+    def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+        self._evaluate(batch, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_errors("val")
+
+    def on_test_epoch_start(self) -> None:
+        self._carried["test"] = None
+
+    def test_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
+        """Score a batch; returns the estimated voltage ``[B, L]`` in volts, for tables and plots."""
+        return self._evaluate(batch, "test")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_errors("test")
+
+    def on_predict_epoch_start(self) -> None:
+        self._carried["predict"] = None
+
+    def predict_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
+        """Estimated terminal voltage ``[B, L]`` in volts."""
+        volts, state = self(batch.inputs, resume_state(self._carried.get("predict"), batch.fresh))
+        self._carried["predict"] = state
+        return volts
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        options = dict(self.hparams["optimizer"])
+        optimizer = getattr(torch.optim, options.pop("name"))(self.parameters(), **options)
+        return build_scheduler(optimizer, self.hparams["scheduler"], lambda: self.trainer.estimated_stepping_batches)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        carried = self._carried.get("train")
+        checkpoint["carried_state"] = None if carried is None else [tensor.clone() for tensor in carried]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        carried = checkpoint.get("carried_state")
+        self._carried["train"] = None if carried is None else tuple(tensor.to(self.device) for tensor in carried)
+
+    def _scaled_error(self, batch: SequenceBatch, split: str) -> Tensor:
+        """Estimated minus measured voltage ``[B, L]`` in scaled units; carries the state of the split on."""
+        state = resume_state(self._carried.get(split), batch.fresh)
+        scaled, state = self.network(self.scaler.scale_inputs(batch.inputs), state)
+        self._carried[split] = tuple(tensor.detach() for tensor in state)
+        return scaled.float() - self.scaler.scale_target(batch.target)
+
+    def _evaluate(self, batch: SequenceBatch, split: str) -> Tensor:
+        error = self._scaled_error(batch, split) * self.scaler.target_std
+        self.errors[f"{split}_"].update(error * MILLIVOLTS, batch.weight)
+        return batch.target + error
+
+    def _log_errors(self, split: str) -> None:
+        errors = self.errors[f"{split}_"]
+        self.log_dict({f"{split}/{name}": value for name, value in errors.compute().items()}, prog_bar=split == "val")
+        errors.reset()
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep copy in plain dictionaries, lists and numbers, so that a checkpoint holds nothing to unpickle."""
+    return {
+        str(key): _plain(value)
+        if isinstance(value, Mapping)
+        else list(value)
+        if isinstance(value, Sequence) and not isinstance(value, str)
+        else value
+        for key, value in options.items()
+    }

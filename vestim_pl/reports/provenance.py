@@ -1,0 +1,76 @@
+"""What a run was made with, so that it can be made again."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+
+import vestim_pl
+
+__all__ = ["provenance", "write_provenance"]
+
+_PACKAGES = ("torch", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "pandas", "pyarrow")
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, machine, command and, in a checkout, the commit and whether it was changed.
+
+    Example::
+
+        >>> sorted(provenance())
+        ['command', 'git', 'machine', 'python', 'started', 'versions']
+
+    """
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "versions": {"vestim_pl": vestim_pl.__version__, **{name: _version(name) for name in _PACKAGES}},
+        "git": _git(),
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "torch_threads": torch.get_num_threads(),
+            "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+
+
+def write_provenance(run_dir: Path, trainer: Trainer) -> None:
+    """Write ``provenance.json`` into the run folder, on rank zero."""
+    if trainer.is_global_zero:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "provenance.json").write_text(json.dumps(provenance(), indent=2) + "\n")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of the checkout that the package lies in, None where it was installed."""
+    folder = Path(vestim_pl.__file__).resolve().parents[1]
+    if not (folder / ".git").exists():
+        return None
+    try:
+        commit = _run(folder, "rev-parse", "HEAD")
+        return {"commit": commit, "changed": bool(_run(folder, "status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _run(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -1,0 +1,92 @@
+"""Estimated and measured voltage of every scored step, by recording."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from vestim_pl.data import RecordingTable
+from vestim_pl.functional.sequence_batch import SequenceBatch
+
+__all__ = ["RecordingErrors", "error_table"]
+
+
+def error_table(steps: pd.DataFrame) -> pd.DataFrame:
+    """RMSE, MAE and largest error in mV, for every recording and over all (the last row).
+
+    Args:
+        steps: Columns ``recording``, ``measured`` [V] and ``estimated`` [V], one row a scored step.
+
+    Example::
+
+        >>> steps = pd.DataFrame({"recording": ["a", "a"], "measured": [3.7, 3.7], "estimated": [3.703, 3.696]})
+        >>> error_table(steps).round(2).to_dict("records")[0]
+        {'recording': 'a', 'steps': 2, 'rmse_mv': 3.54, 'mae_mv': 3.5, 'max_error_mv': 4.0}
+
+    """
+    error = ((steps["estimated"] - steps["measured"]) * 1000.0).astype("float64")
+    frame = pd.DataFrame({"recording": steps["recording"].astype("object"), "error": error})
+    rows = [_errors(str(name), group["error"].to_numpy()) for name, group in frame.groupby("recording", sort=True)]
+    return pd.DataFrame([*rows, _errors("overall", frame["error"].to_numpy())])
+
+
+def _errors(name: str, error: "np.ndarray[Any, np.dtype[np.float64]]") -> dict[str, object]:
+    return {
+        "recording": name,
+        "steps": len(error),
+        "rmse_mv": float(np.sqrt(np.mean(error**2))),
+        "mae_mv": float(np.mean(np.abs(error))),
+        "max_error_mv": float(np.max(np.abs(error), initial=0.0)),
+    }
+
+
+class RecordingErrors(Callback):
+    """Collects, while testing, the estimated voltage of every scored step.
+
+    Args:
+        table: The rows of the test split.
+        horizon: Samples from a sequence's input to the estimated one, as in the sampling.
+
+    """
+
+    def __init__(self, table: RecordingTable, horizon: int = 0) -> None:
+        self.table = table
+        self.horizon = horizon
+        self._rows: list[Tensor] = []
+        self._estimated: list[Tensor] = []
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._rows.clear()
+        self._estimated.clear()
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: SequenceBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        steps = torch.arange(batch.target.shape[1], device=batch.target.device) + self.horizon
+        rows = batch.first_row[:, None] + steps
+        scored = batch.weight > 0
+        self._rows.append(rows[scored].cpu())
+        self._estimated.append(outputs[scored].cpu())
+
+    def steps(self) -> pd.DataFrame:
+        """One row a scored step: ``recording``, ``time`` [s], ``measured`` [V], ``estimated`` [V]."""
+        rows = torch.cat(self._rows)
+        order = torch.argsort(rows)
+        rows, estimated = rows[order], torch.cat(self._estimated)[order]
+        return pd.DataFrame(
+            {
+                "recording": self.table.recording_names(rows),
+                "time": self.table.time[rows].numpy(),
+                "measured": self.table.target[rows].numpy(),
+                "estimated": estimated.numpy(),
+            }
+        )

@@ -1,0 +1,190 @@
+"""Train, validate and test a voltage estimator: ``python -m vestim_pl.train +preset=safer``."""
+
+import logging
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+import lightning.pytorch as pl
+import pandas as pd
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from omegaconf import DictConfig, OmegaConf
+
+from vestim_pl.callbacks import GracefulInterrupt
+from vestim_pl.command import run_command
+from vestim_pl.data import VoltageDataModule
+from vestim_pl.estimator import VoltageEstimator
+from vestim_pl.functional.denormals import flush_denormals
+from vestim_pl.functional.errors import ConfigurationError, DivergenceError
+from vestim_pl.functional.precision import resolve_precision
+from vestim_pl.reports.provenance import write_provenance
+from vestim_pl.reports.recording_errors import RecordingErrors, error_table
+from vestim_pl.reports.terminal import print_errors
+
+__all__ = ["TrainingRun", "main", "train"]
+
+_log = logging.getLogger("vestim_pl")
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a training leaves: the parts, for those who call :func:`train` from Python, and the figures.
+
+    Attributes:
+        estimator: The estimator, with the weights of the best checkpoint where there is one.
+        datamodule: The data.
+        trainer: The trainer.
+        best_val_rmse_mv: Lowest validation RMSE in mV; NaN without a validation.
+        best_checkpoint: Path of the best checkpoint, empty without one.
+        test_errors: RMSE, MAE and largest error in mV by recording and overall; None without a test.
+
+    """
+
+    estimator: VoltageEstimator
+    datamodule: VoltageDataModule
+    trainer: pl.Trainer
+    best_val_rmse_mv: float
+    best_checkpoint: str
+    test_errors: pd.DataFrame | None
+
+
+def train(config: DictConfig) -> TrainingRun:
+    """Train as the configuration says, and test the best checkpoint.
+
+    Global switches are set anew from the configuration on every call, so that one job of a multirun leaves nothing to
+    the next.
+
+    Args:
+        config: The composed configuration of ``conf/train.yaml``.
+
+    Raises:
+        ConfigurationError: If settings contradict each other.
+        DataError: If a recording cannot be used.
+        DivergenceError: If training diverged and nothing could recover it.
+
+    """
+    run_dir = Path(config.run_dir)
+    _reset_global_state(config)
+    datamodule: VoltageDataModule = _build(config.data, sampling=_build(config.sampling))
+    datamodule.setup("fit")
+    _log.info("%s", datamodule.describe())
+    estimator = build_estimator(config, datamodule)
+    trainer = build_trainer(config)
+    write_provenance(run_dir, trainer)
+    _set_aside_metrics(run_dir)
+    _fit(trainer, estimator, datamodule, config.ckpt_path)
+    best = _best_checkpoint(trainer)
+    if trainer.fast_dev_run or not best:
+        return TrainingRun(estimator, datamodule, trainer, math.nan, "", None)
+    _log.info("best validation RMSE %.2f mV, checkpoint %s", best.best_model_score, best.best_model_path)
+    errors = test(trainer, estimator, datamodule, best.best_model_path, run_dir) if config.test else None
+    return TrainingRun(estimator, datamodule, trainer, float(best.best_model_score), best.best_model_path, errors)
+
+
+def build_estimator(config: DictConfig, datamodule: VoltageDataModule) -> VoltageEstimator:
+    """Estimator of the configuration, its scaler fitted on the training recordings alone."""
+    plain = {key: _plain(config[key]) for key in ("network", "optimizer", "scheduler")}
+    estimator = VoltageEstimator(features=datamodule.features, **plain)
+    table = datamodule.table("train")
+    estimator.scaler.fit(table.inputs, table.target)
+    return estimator
+
+
+def build_trainer(config: DictConfig) -> pl.Trainer:
+    """Lightning's trainer with the callbacks and loggers of the configuration."""
+    callbacks: list[Callback] = [_build(node) for node in config.callbacks.values() if node is not None]
+    if sys.stdout.isatty():
+        callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
+    loggers = [_build(node) for node in config.logger.values() if node is not None]
+    options = _plain(config.trainer)
+    options.pop("_target_")
+    options["precision"] = resolve_precision(options.get("precision", "32-true"), options.get("accelerator", "auto"))
+    return pl.Trainer(**options, callbacks=callbacks, logger=loggers or False, enable_progress_bar=sys.stdout.isatty())
+
+
+def test(
+    trainer: pl.Trainer, estimator: VoltageEstimator, datamodule: VoltageDataModule, checkpoint: str, run_dir: Path
+) -> pd.DataFrame:
+    """Test a checkpoint on the test split; writes ``test_errors.csv`` and ``test_steps.parquet``, prints the table."""
+    collected = RecordingErrors(datamodule.table("test"), horizon=getattr(datamodule.sampling, "horizon", 0))
+    trainer.callbacks.append(collected)  # type: ignore[attr-defined]
+    try:
+        trainer.test(estimator, datamodule=datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
+    finally:
+        trainer.callbacks.remove(collected)  # type: ignore[attr-defined]
+    steps = collected.steps()
+    errors = error_table(steps)
+    steps.to_parquet(run_dir / "test_steps.parquet", index=False)
+    errors.to_csv(run_dir / "test_errors.csv", index=False)
+    print_errors(errors, evaluation=datamodule.sampling.evaluation)
+    return errors
+
+
+def main(config: DictConfig) -> float | None:
+    """Task of the command: train, and return the best validation RMSE in mV for sweepers; never NaN."""
+    run = train(config)
+    if run.trainer.fast_dev_run or not run.best_checkpoint:
+        return None
+    if not math.isfinite(run.best_val_rmse_mv):
+        raise DivergenceError(
+            f"validation RMSE is {run.best_val_rmse_mv} mV: training diverged; lower optimizer.lr or take +preset=safer"
+        )
+    return run.best_val_rmse_mv
+
+
+def _reset_global_state(config: DictConfig) -> None:
+    flush_denormals(config.callbacks.get("flush_denormals") is not None)
+    torch.use_deterministic_algorithms(False)
+    torch.set_float32_matmul_precision("high")
+    torch.autograd.set_detect_anomaly(False)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+
+
+def _fit(
+    trainer: pl.Trainer, estimator: VoltageEstimator, datamodule: VoltageDataModule, ckpt_path: str | None
+) -> None:
+    if ckpt_path not in (None, "last") and not Path(str(ckpt_path)).is_file():
+        raise ConfigurationError(f"ckpt_path: {ckpt_path} is not a file; give a checkpoint of an earlier run")
+    interrupt = next((c for c in trainer.callbacks if isinstance(c, GracefulInterrupt)), None)  # type: ignore[attr-defined]
+    try:
+        trainer.fit(estimator, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        if interrupt is not None and interrupt.checkpoint.is_file():
+            _log.info("to go on: %s", resume_command(interrupt.checkpoint))
+        sys.exit(130)
+
+
+def resume_command(checkpoint: Path) -> str:
+    """The command line that goes on from a checkpoint with the settings of this run."""
+    overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("ckpt_path=")]
+    return " ".join(["python -m vestim_pl.train", *overrides, f"ckpt_path={checkpoint}"])
+
+
+def _best_checkpoint(trainer: pl.Trainer) -> ModelCheckpoint | None:
+    kept = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.best_model_path]
+    return kept[0] if kept else None
+
+
+def _set_aside_metrics(run_dir: Path) -> None:
+    """A run that goes on in its folder keeps the metrics so far: Lightning's logger would delete them."""
+    metrics = run_dir / "metrics.csv"
+    if metrics.is_file():
+        earlier = len(list(run_dir.glob("metrics.*.csv")))
+        metrics.rename(run_dir / f"metrics.{earlier + 1}.csv")
+
+
+def _build(node: DictConfig, **kwargs: Any) -> Any:
+    return hydra.utils.instantiate(node, _convert_="all", **kwargs)
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    return cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
+
+
+if __name__ == "__main__":
+    run_command(main, "train")
