@@ -1,7 +1,7 @@
 """Networks by name, as a configuration names them."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, get_type_hints
@@ -115,6 +115,8 @@ def _nearest(name: str, valid: list[str]) -> str:
 
 def _check_type(option: str, value: Any, hint: Any) -> None:
     """Refuse a value that is not of the annotated type; nothing is converted, ``"0.2"`` is no number."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = list(value)  # a list of the configuration's own kind too
     try:
         TypeAdapter(hint, config=ConfigDict(strict=True)).validate_python(value)
     except ValidationError as error:

@@ -1,0 +1,54 @@
+"""Networks by name, and what a person reads who misspells."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.networks import NETWORKS, CausalLowPass, ExponentialSmoothing, build_network
+
+
+def test_names_stand_for_their_filters():
+    filters = {name: getattr(build_network({"name": name}, 3), "output_filter", None) for name in NETWORKS}
+    assert isinstance(filters.pop("LSTM_EMA"), ExponentialSmoothing)
+    assert isinstance(filters.pop("LSTM_LPF"), CausalLowPass)
+    assert filters == {"LSTM": None, "GRU": None, "FNN": None}
+
+
+def test_options_reach_network_and_filter():
+    network = build_network({"name": "LSTM_LPF", "hidden_sizes": (9, 4), "taps": 5, "dropout": 0.5}, 3)
+    assert network.hidden_sizes == (9, 4)
+    assert len(network.output_filter.taps) == 5
+    assert network.layers[1].dropout.p == 0.5
+    assert build_network({"name": "LSTM_EMA", "smoothing": 0.25}, 3).output_filter.alpha.item() == pytest.approx(0.25)
+
+
+def test_a_node_of_the_configuration_is_taken_as_it_is():
+    spec = OmegaConf.create({"name": "LSTM", "hidden_sizes": [8, 4], "lookback": None, "dropout": 0})
+    assert build_network(spec, 3).hidden_sizes == (8, 4)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({}, "network.name: there is no network None; choose one of LSTM, GRU, LSTM_EMA, LSTM_LPF, FNN"),
+        ({"name": "lstm"}, "network.name: there is no network 'lstm'; did you mean LSTM?"),
+        ({"name": "LSTM-EMA"}, "network.name: there is no network 'LSTM-EMA'; did you mean LSTM_EMA?"),
+        ({"name": "LSTM", "drop_out": 0.1}, "network.drop_out: LSTM has no such option; did you mean dropout?"),
+        ({"name": "LSTM", "cell": "GRU"}, "network.cell: LSTM has no such option; choose one of "),
+        ({"name": "FNN", "output_filter": 1}, "network.output_filter: FNN has no such option; choose one of "),
+        ({"name": "LSTM", "taps": 3}, "network.taps: LSTM has no such option"),
+        ({"name": "LSTM", "hidden_sizes": 32}, "network.hidden_sizes: 32 does not fit"),
+        ({"name": "LSTM", "hidden_sizes": ["32"]}, "network.hidden_sizes: ['32'] does not fit"),
+        ({"name": "LSTM", "hidden_sizes": [32.5]}, "network.hidden_sizes: [32.5] does not fit"),
+        ({"name": "LSTM", "dropout": "0.2"}, "network.dropout: '0.2' does not fit"),
+        ({"name": "LSTM", "layer_norm": 1}, "network.layer_norm: 1 does not fit"),
+        ({"name": "LSTM", "forget_bias": "ones"}, "network.forget_bias: 'ones' does not fit"),
+        ({"name": "LSTM", "dropout": 2.0}, "network.dropout: 2.0 is not in [0, 1)"),
+        ({"name": "LSTM_LPF", "taps": 0}, "network.taps: 0 is not positive"),
+    ],
+)
+def test_mistakes_are_named_with_the_way_out(spec, message):
+    with pytest.raises(ConfigurationError) as caught:
+        build_network(spec, 3)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
