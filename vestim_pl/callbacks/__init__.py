@@ -2,8 +2,10 @@
 
 from vestim_pl.callbacks.adaptive_gradient_clipping import AdaptiveGradientClipping
 from vestim_pl.callbacks.gradient_noise import GradientNoise
+from vestim_pl.callbacks.step_guard import StepGuard
 
 __all__ = [
     "AdaptiveGradientClipping",
     "GradientNoise",
+    "StepGuard",
 ]

@@ -1,0 +1,96 @@
+"""Puts a NaN or an infinity into a training at a known place and step."""
+
+import functools
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+Site = Literal["input", "target", "activation", "loss", "gradient", "parameter"]
+
+SITES: tuple[Site, ...] = ("input", "target", "activation", "loss", "gradient", "parameter")
+
+
+class FaultInjector(Callback):
+    """Poisons one number at ``site``, in the batch number ``at`` of the training, or in every batch from there on.
+
+    Args:
+        site: ``input`` and ``target`` are the first and second tensor of the batch (no views of the data set, please);
+            ``activation`` is the output of the submodule named ``layer``; ``loss`` is multiplied by the value, so its
+            gradients are poisoned too; ``gradient`` is written after backward, as a scaler finds it; ``parameter`` is
+            written before the forward pass, and stays.
+        value: NaN, infinity or minus infinity.
+        at: Batch of the training, from 0.
+        persistent: Every batch from there on instead of just that one.
+        layer: Submodule for ``activation``.
+        rank: Rank on which it happens; all ranks if None.
+
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        value: float,
+        at: int,
+        persistent: bool = False,
+        layer: str = "head",
+        rank: int | None = None,
+    ) -> None:
+        self.site, self.value, self.at, self.persistent, self.layer, self.rank = (
+            site,
+            value,
+            at,
+            persistent,
+            layer,
+            rank,
+        )
+        self.seen = -1
+        self.active = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.site == "activation":
+            pl_module.get_submodule(self.layer).register_forward_hook(self._poison_output)
+        if self.site == "loss":
+            original = pl_module.training_step
+
+            @functools.wraps(original)
+            def training_step(*args: Any, **kwargs: Any) -> Any:
+                loss = original(*args, **kwargs)
+                return loss * self.value if self.active else loss
+
+            pl_module.training_step = training_step
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.seen += 1
+        due = self.seen >= self.at if self.persistent else self.seen == self.at
+        self.active = due and self.rank in (None, trainer.global_rank)
+        if not self.active:
+            return
+        if self.site == "parameter":
+            self._poison(next(pl_module.parameters()).data)
+        elif self.site in ("input", "target"):
+            self._poison(batch[0 if self.site == "input" else 1])
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.active and self.site == "gradient":
+            self._poison(next(p.grad for p in pl_module.parameters() if p.grad is not None))
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.active = False
+
+    def _poison(self, tensor: Tensor) -> None:
+        tensor[(0,) * tensor.ndim] = self.value
+
+    def _poison_output(self, module: torch.nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
+        if not (self.active and module.training):
+            return None
+        output = output.clone()
+        self._poison(output)
+        return output
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seen = state_dict["seen"]

@@ -1,0 +1,334 @@
+import math
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins import MixedPrecision
+from torch.optim.lr_scheduler import StepLR
+
+from tests.callbacks.fault_injector import FaultInjector
+from tests.callbacks.foreign import ForeignRecurrent, RankReport, Recorder, fit, same
+from vestim_pl.callbacks import StepGuard
+from vestim_pl.functional.errors import ConfigurationError, DivergenceError
+
+NAN, INF = float("nan"), float("inf")
+
+
+class Scheduled(ForeignRecurrent):
+    """With a scheduler that halves the rate every step, so that one step too many shows."""
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": StepLR(optimizer, 1, 0.5), "interval": "step"}}
+
+
+def run(site, value=NAN, at=4, guard=None, module=None, **options):
+    torch.manual_seed(0)
+    guard, recorder = guard or StepGuard(), Recorder()
+    module = module or Scheduled()
+    persistent = options.pop("persistent", False)
+    trainer = fit(module, [FaultInjector(site, value, at, persistent), guard, recorder], **options)
+    return trainer, module, guard, recorder
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize("site", ["input", "target", "activation", "loss", "gradient"])
+def test_skipped_step_leaves_weights_moments_weight_decay_and_schedule_alone(site, value):
+    _, _, guard, seen = run(site, value)
+    assert same(seen.weights[4], seen.weights[3])
+    assert same(seen.moments[4], seen.moments[3])
+    assert seen.rates[4] == seen.rates[3]
+    assert not same(seen.weights[5], seen.weights[4])
+    assert seen.rates[5] == seen.rates[4] / 2
+    assert (guard.skipped_steps, guard.applied_steps) == (1, 11)
+    assert seen.steps[-1] == 12  # Lightning counts the step all the same
+    assert all(torch.isfinite(weight).all() for weight in seen.weights[-1])
+
+
+@pytest.mark.parametrize(
+    ("site", "cause", "words"),
+    [
+        ("input", "batch", "non-finite values in 0 of batch 4"),
+        ("target", "batch", "non-finite values in 1 of batch 4"),
+        ("activation", "loss", "the loss is nan although batch and parameters are finite"),
+        ("loss", "loss", "the loss is nan although batch"),
+        ("gradient", "gradient", "the gradient norm is nan: first in the gradient of cell.weight"),
+    ],
+)
+def test_event_names_the_first_cause(site, cause, words):
+    _, _, _, seen = run(site)
+    (event,) = seen.of("skip")
+    assert event.values["cause"] == cause
+    assert words in event.reason
+    assert (event.batch, event.values["batches"]) == (4, [4])
+
+
+def test_event_names_recordings_of_the_bad_rows_only():
+    class Located(LightningDataModule):
+        def train_dataloader(self):
+            return ForeignRecurrent().train_dataloader()
+
+        def locate(self, batch):
+            return [{"recording": f"r{row}", "start": row} for row in range(batch[0].shape[0])]
+
+    recorder = Recorder()
+    fit(ForeignRecurrent(), [FaultInjector("input", NAN, 2), StepGuard(), recorder], datamodule=Located())
+    assert recorder.of("skip")[0].values["recordings"] == [{"recording": "r0", "start": 0}]
+
+
+def test_window_of_accumulation_is_skipped_whole():
+    _, _, guard, seen = run("input", at=4, accumulate_grad_batches=3)
+    assert same(seen.weights[5], seen.weights[2])  # window of batches 3, 4, 5
+    assert not same(seen.weights[8], seen.weights[5])
+    assert seen.of("skip")[0].values["batches"] == [3, 4, 5]
+    assert "of batch 4" in seen.of("skip")[0].reason
+    assert (guard.skipped_steps, guard.applied_steps) == (1, 3)
+
+
+def test_bad_loss_with_finite_gradients_is_seen():
+    class AddsNan(Scheduled):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            return loss + NAN if batch_idx == 4 else loss
+
+    _, _, guard, seen = run("gradient", at=999, module=AddsNan())
+    assert same(seen.weights[4], seen.weights[3])
+    assert guard.skipped_steps == 1
+
+
+def test_decided_before_clipping_spreads_the_fault():
+    _, _, _, seen = run("gradient", INF, gradient_clip_val=1.0)
+    assert "cell.weight" in seen.of("skip")[0].reason
+    assert "head" not in seen.of("skip")[0].reason
+    assert same(seen.weights[4], seen.weights[3])
+
+
+def scaled_precision():
+    return MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=1024.0))
+
+
+def test_overflow_under_a_scaler_is_the_scalers_and_costs_no_budget():
+    guard = StepGuard(max_skips_per_epoch=0, max_consecutive_skips=0)
+    plugin = scaled_precision()
+    _, _, guard, seen = run("gradient", INF, guard=guard, plugins=[plugin])
+    assert (guard.overflows, guard.skipped_steps, guard.applied_steps) == (1, 0, 11)
+    assert plugin.scaler.get_scale() == 512.0
+    assert same(seen.weights[4], seen.weights[3])
+    assert seen.rates[4] == seen.rates[3]
+    assert seen.of("skip")[0].values["cause"] == "overflow"
+
+
+def test_nan_loss_under_a_scaler_is_a_skip_and_the_scaler_lives_on():
+    plugin = scaled_precision()
+    _, _, guard, seen = run("loss", NAN, plugins=[plugin])
+    assert (guard.overflows, guard.skipped_steps, guard.applied_steps) == (0, 1, 11)
+    assert same(seen.moments[4], seen.moments[3])
+    assert math.isfinite(plugin.scaler.get_scale())
+
+
+def test_overflow_that_no_scale_mends_ends_in_a_stop():
+    with pytest.raises(DivergenceError, match="gradient norm is nan"):
+        run("gradient", NAN, guard=StepGuard(max_consecutive_skips=2), plugins=[scaled_precision()], persistent=True,
+            max_epochs=3)  # fmt: skip
+
+
+def test_bf16():
+    _, _, guard, seen = run("input", precision="bf16-mixed")
+    assert same(seen.weights[4], seen.weights[3])
+    assert guard.skipped_steps == 1
+
+
+def test_budget_in_a_row_stops_with_the_count():
+    with pytest.raises(DivergenceError, match=r"batch 6: the loss is nan.*3 of 2 in a row") as error:
+        run("input", guard=StepGuard(max_consecutive_skips=2), persistent=True)
+    assert "\n" not in str(error.value)
+
+
+def test_budget_per_epoch():
+    with pytest.raises(DivergenceError, match="2 of 1 skips allowed this epoch"):
+        run("input", guard=StepGuard(max_skips_per_epoch=1), persistent=True)
+    _, _, guard, _ = run("input", guard=StepGuard(1, 1), at=4, max_epochs=2)
+    assert guard.skipped_steps == 1
+
+
+def test_recovery_is_asked_before_stopping():
+    class Recovery(Callback):
+        reasons: list[str] = []
+
+        def recover_from(self, trainer, pl_module, reason):
+            self.reasons.append(reason)
+            return True
+
+    recovery = Recovery()
+    fit(ForeignRecurrent(), [FaultInjector("input", NAN, 2, persistent=True), StepGuard(99, 2), recovery])
+    assert len(recovery.reasons) == 3  # batches 4, 7 and 10
+    assert "3 of 2 in a row" in recovery.reasons[0]
+
+
+def test_poisoned_parameters_are_named_and_not_skipped_over():
+    with pytest.raises(DivergenceError, match=r"batch 4: .*parameters cell.weight are not finite, and skipping cannot"):
+        run("parameter")
+
+
+def test_buffers_and_carried_state_do_not_keep_the_fault():
+    class Normed(ForeignRecurrent):
+        def __init__(self):
+            super().__init__(carry=True)
+            self.norm = torch.nn.BatchNorm1d(8)
+
+        def training_step(self, batch, batch_idx):
+            self.norm(batch[0][:, :, 0])
+            return super().training_step(batch, batch_idx)
+
+    module = Normed()
+    _, _, guard, seen = run("input", module=module)
+    assert torch.isfinite(module.norm.running_mean).all()
+    assert module.norm.num_batches_tracked == 11
+    assert torch.isfinite(module.carried).all()
+    assert guard.skipped_steps == 1  # one bad lane, not every batch after it
+    assert seen.of("skip")[0].values["mended"] == ["carried"]
+    unprotected = Normed()
+    run("input", module=unprotected, guard=StepGuard(protect_buffers=False))
+    assert not torch.isfinite(unprotected.norm.running_mean).all()
+
+
+class TwoOptimizers(LightningModule):
+    """Manual optimization with two optimizers, of which the second one meets a fault."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.cell, self.head = torch.nn.Linear(2, 4), torch.nn.Linear(4, 1)
+        self.skipped: list[tuple[bool, bool]] = []
+
+    def training_step(self, batch, batch_idx):
+        first, second = self.optimizers()
+        guard = next(c for c in self.trainer.callbacks if isinstance(c, StepGuard))
+        skipped = []
+        for index, optimizer in enumerate((first, second)):
+            optimizer.zero_grad()
+            loss = self.head(self.cell(batch[0])).mean()
+            self.manual_backward(loss * NAN if batch_idx == 3 and index == 1 else loss)
+            optimizer.step()
+            skipped.append(guard.last_step_skipped)
+        self.skipped.append(tuple(skipped))
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.cell.parameters()), torch.optim.Adam(self.head.parameters())
+
+    train_dataloader = ForeignRecurrent.train_dataloader
+
+
+def test_manual_optimization_with_two_optimizers():
+    module, recorder, guard = TwoOptimizers(), Recorder(), StepGuard()
+    fit(module, [guard, recorder])
+    assert module.skipped[3] == (False, True)
+    assert sum(map(sum, module.skipped)) == 1
+    assert same(recorder.weights[3][2:], recorder.weights[2][2:])
+    assert not same(recorder.weights[3][:2], recorder.weights[2][:2])
+    assert (guard.applied_steps, guard.skipped_steps) == (23, 1)
+
+
+def test_norm_is_read_once_a_step(monkeypatch):
+    reads = []
+    original = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: reads.append(1) or original(self))
+    monkeypatch.setattr(torch.Tensor, "item", lambda self: reads.append(1) or original(self))
+    guard = StepGuard()
+    module = TwoOptimizers()
+    optimizer = module.configure_optimizers()[0]
+    for parameter in module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+
+    class Stub:
+        world_size = 1
+        precision_plugin = None
+
+    guard.on_before_backward(Stub(), module, torch.tensor(1.0))
+    guard.on_before_optimizer_step(Stub(), module, optimizer)
+    assert guard.applied_steps == 1
+    assert len(reads) == 1
+
+
+def test_counts_are_logged():
+    trainer, _, _, _ = run("input")
+    assert trainer.callback_metrics["step_guard/skipped"] == 1
+    assert trainer.callback_metrics["step_guard/applied"] == 11
+
+
+def test_resume_is_bitwise_and_keeps_the_budget(tmp_path):
+    def callbacks(save):
+        every = [ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=6, save_top_k=-1)] if save else []
+        return [FaultInjector("input", NAN, 5, persistent=True), StepGuard(99, 4), Recorder(), *every]
+
+    whole = callbacks(True)
+    with pytest.raises(DivergenceError) as uninterrupted:
+        fit(Scheduled(), whole, enable_checkpointing=True)
+    resumed = callbacks(False)
+    with pytest.raises(DivergenceError) as again:
+        fit(Scheduled(), resumed, ckpt_path=tmp_path / "step=6.ckpt")
+    assert str(again.value) == str(uninterrupted.value)
+    assert same(whole[2].weights[-1], resumed[2].weights[-1])
+    assert whole[1].state_dict() == resumed[1].state_dict()
+
+
+def test_state_of_an_older_version_loads():
+    guard = StepGuard()
+    guard.load_state_dict({})
+    assert guard.applied_steps == 0
+
+
+@pytest.mark.parametrize("options", [{"max_skips_per_epoch": -1}, {"max_consecutive_skips": -2}])
+def test_negative_limits_are_refused(options):
+    with pytest.raises(ConfigurationError, match="is negative"):
+        StepGuard(**options)
+
+
+def test_optimizers_without_one_gradient_a_step_are_refused():
+    class Lbfgs(ForeignRecurrent):
+        def configure_optimizers(self):
+            return torch.optim.LBFGS(self.parameters())
+
+    with pytest.raises(ConfigurationError, match="LBFGS"):
+        fit(Lbfgs(), [StepGuard()])
+
+
+def test_fast_dev_run_and_sanity_check():
+    fit(ForeignRecurrent(), [StepGuard()], fast_dev_run=True)
+    fit(ForeignRecurrent(), [StepGuard()], num_sanity_val_steps=1, limit_val_batches=1)
+
+
+def test_scheduler_is_released_when_training_ends_or_breaks():
+    class Breaks(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            self.config = trainer.lr_scheduler_configs[0]
+            if batch_idx == 4:
+                raise ZeroDivisionError
+
+    breaks = Breaks()
+    with pytest.raises(ZeroDivisionError):
+        fit(Scheduled(), [FaultInjector("input", NAN, 4), StepGuard(), breaks])
+    assert breaks.config.interval == "step"
+    trainer, _, _, _ = run("input", at=11)
+    assert trainer.lr_scheduler_configs[0].interval == "step"
+
+
+class LossOnly(ForeignRecurrent):
+    """On rank 1 alone the loss, but no gradient, is NaN in batch 4: averaged gradients do not show it."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return loss + NAN if batch_idx == 4 and self.global_rank == 1 else loss
+
+
+def test_every_rank_skips_alike(tmp_path):
+    callbacks = [FaultInjector("input", NAN, 2, rank=1), StepGuard(), Recorder(), RankReport(tmp_path)]
+    fit(LossOnly(), callbacks, strategy="ddp_spawn", devices=2)
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
+    assert first["kinds"] == second["kinds"] == ["skip", "skip"]
+    assert "another rank" in first["reasons"][1]
+    assert same(first["weights"], second["weights"])
+    assert same(first["history"][2], first["history"][1])
+    assert same(first["history"][4], first["history"][3])
+    assert not same(first["history"][5], first["history"][4])

@@ -1,0 +1,232 @@
+"""Keep a non-finite loss or gradient out of weights, moments and schedulers."""
+
+import logging
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.optim import LBFGS, Optimizer
+
+from vestim_pl.functional.batch_location import locate_batch, nonfinite_fields
+from vestim_pl.functional.buffer_copy import BufferCopy
+from vestim_pl.functional.errors import ConfigurationError, DivergenceError
+from vestim_pl.functional.events import publish
+from vestim_pl.functional.gradient_access import require_plain_gradients
+from vestim_pl.functional.module_extras import clear_nonfinite_extras
+from vestim_pl.functional.recovery_request import ask_for_recovery
+from vestim_pl.functional.scheduler_hold import SchedulerHold
+from vestim_pl.functional.skip_budget import SkipBudget
+from vestim_pl.functional.step_finiteness import (
+    StepVerdict,
+    gradient_tensors,
+    judge_step,
+    nonfinite_names,
+    step_signals,
+)
+
+__all__ = ["StepGuard"]
+
+
+class StepGuard(Callback):
+    """Skips an optimizer step whose loss or gradient is not finite, before it reaches the weights.
+
+    Skipped means skipped: the gradients are None, so neither weights nor moments nor weight decay move; step-wise
+    schedulers do not advance (with manual optimization they are the module's: it can ask ``last_step_skipped``); what
+    the forward pass left in buffers is undone; a carried recurrent state that went non-finite and that the module
+    keeps in its checkpoint starts anew in the lanes concerned. With accumulation the whole window is skipped, since
+    its gradient is one sum. Decided from the norm before clipping, because clipping spreads one NaN over all
+    gradients; losses and norm are read together, one host sync an optimizer step, and agreed between all ranks.
+
+    Under a gradient scaler an overflow of the gradient is the scaler's to handle: it leaves the update out and halves
+    its scale. It is counted apart (``overflows``) and costs no budget, as long as the scale is above one.
+
+    Skipping hides instability, so it has a budget. When that is used up, or when the parameters themselves are not
+    finite, a callback that has ``recover_from`` (:class:`vestim_pl.callbacks.DivergenceRecovery`) is asked; if none
+    recovers, training stops. Place it before callbacks that change gradients.
+
+    Event: ``skip``, with ``cause`` (``batch``, ``parameter``, ``loss``, ``gradient`` or ``overflow``), the ``batches``
+    of the window, and their ``recordings`` where ``trainer.datamodule`` has ``locate(batch)``.
+
+    =========================== ====================================================================================
+    logged key (once an epoch)  meaning
+    =========================== ====================================================================================
+    ``step_guard/applied``      optimizer steps applied since the start of the training
+    ``step_guard/skipped``      optimizer steps skipped for a non-finite loss or gradient
+    ``step_guard/overflows``    optimizer steps left out by the gradient scaler
+    =========================== ====================================================================================
+
+    Args:
+        max_skips_per_epoch: Skips allowed within one epoch; one more ends the budget.
+        max_consecutive_skips: Skips allowed in a row; one more ends the budget.
+        protect_buffers: Copy buffers before each step, so that a skip can undo what the forward pass did to them.
+
+    Raises:
+        ConfigurationError: If a limit is negative, or the optimizer or strategy hides the gradients.
+        DivergenceError: When the budget is used up and nothing recovers.
+
+    Example::
+
+        >>> guard = StepGuard(max_skips_per_epoch=20, max_consecutive_skips=3)
+        >>> guard.skipped_steps
+        0
+
+    """
+
+    def __init__(
+        self, max_skips_per_epoch: int = 20, max_consecutive_skips: int = 5, protect_buffers: bool = True
+    ) -> None:
+        self.budget = SkipBudget(max_skips_per_epoch, max_consecutive_skips)
+        self.protect_buffers = protect_buffers
+        self.applied_steps = 0
+        self.skipped_steps = 0
+        self.overflows = 0
+        self.last_step_skipped = False
+        self._exhausted = ""
+        self._hold = SchedulerHold()
+        self._buffers: BufferCopy | None = None
+        self._losses: list[tuple[int, Tensor]] = []
+        self._batches: list[tuple[int, Any]] = []
+        self._decided = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        require_plain_gradients(trainer, "StepGuard")
+        if any(isinstance(optimizer, LBFGS) for optimizer in trainer.optimizers):
+            raise ConfigurationError(
+                "StepGuard: LBFGS evaluates several losses a step, so there is no one step to skip;"
+                " use another optimizer or leave the callback out"
+            )
+        self._buffers = BufferCopy(pl_module) if self.protect_buffers else None
+        self._losses.clear()
+        self._batches.clear()
+        self._decided = False
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._hold.release()
+        if not self._batches and self._buffers is not None:
+            self._buffers.save()
+        self._batches.append((batch_idx, batch))
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        if self._decided:
+            self._losses.clear()
+            self._decided = False
+        self._losses.append((self._batches[-1][0] if self._batches else 0, loss.detach()))
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        self._decided = True
+        gradients = gradient_tensors(optimizer)
+        signals = step_signals([loss for _, loss in self._losses], gradients)
+        if trainer.world_size > 1:
+            signals = signals.to(trainer.strategy.root_device)
+            signals = trainer.strategy.reduce(signals, reduce_op="sum")
+        loss, norm = signals.tolist()
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        verdict, reason = judge_step(loss, norm, None if scaler is None else _scale_if_bad(scaler, norm))
+        self.last_step_skipped = verdict is not StepVerdict.APPLY
+        if verdict is StepVerdict.APPLY:
+            self.applied_steps += bool(gradients)
+            self.budget.applied()
+        elif verdict is StepVerdict.OVERFLOW:
+            self._count_overflow(trainer, reason)
+        else:
+            self._skip(trainer, pl_module, optimizer, reason)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._decided:
+            self._batches.clear()
+        if self._exhausted:
+            reason, self._exhausted = self._exhausted, ""
+            self.budget.reset()
+            if not ask_for_recovery(trainer, pl_module, reason):
+                raise DivergenceError(
+                    f"{reason}. Open the rows named in the skip events, lower the learning rate, or put"
+                    " DivergenceRecovery among the callbacks"
+                )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        counts = {"applied": self.applied_steps, "skipped": self.skipped_steps, "overflows": self.overflows}
+        pl_module.log_dict({f"step_guard/{name}": float(count) for name, count in counts.items()})
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._hold.release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._hold.release()
+
+    def state_dict(self) -> dict[str, Any]:
+        counts = {"applied": self.applied_steps, "skipped": self.skipped_steps, "overflows": self.overflows}
+        return counts | {"budget": self.budget.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.applied_steps = state_dict.get("applied", 0)
+        self.skipped_steps = state_dict.get("skipped", 0)
+        self.overflows = state_dict.get("overflows", 0)
+        self.budget.load_state_dict(state_dict.get("budget", {}))
+
+    def _count_overflow(self, trainer: Trainer, reason: str) -> None:
+        """Leave the gradients to the scaler, which skips the update itself, but hold the schedulers."""
+        self.overflows += 1
+        self._hold.engage(trainer.lr_scheduler_configs)
+        batches = [index for index, _ in self._batches]
+        text = f"epoch {trainer.current_epoch}, batch {batches[-1] if batches else '-'}: {reason}; the scaler lowers it"
+        publish(
+            trainer, "skip", text, batch=_last(batches), level=logging.INFO, cause=StepVerdict.OVERFLOW.value,
+            batches=batches,
+        )  # fmt: skip
+
+    def _skip(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, reason: str) -> None:
+        cause, detail, places = self._find_cause(trainer, pl_module, reason)
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+        self._hold.engage(trainer.lr_scheduler_configs)
+        if self._buffers is not None:
+            self._buffers.restore()
+        mended = clear_nonfinite_extras(pl_module)
+        self.skipped_steps += 1
+        left, count = self.budget.skipped(trainer.current_epoch)
+        batches = [index for index, _ in self._batches]
+        where = f"epoch {trainer.current_epoch}, batch {', '.join(map(str, batches)) or '-'}"
+        text = f"{where}: skipped the update, {detail} ({count})"
+        publish(
+            trainer, "skip", text, batch=_last(batches), cause=cause, batches=batches, recordings=places,
+            mended=mended, skipped_steps=self.skipped_steps, applied_steps=self.applied_steps,
+        )  # fmt: skip
+        if not left or cause == "parameter":
+            self._exhausted = f"{where}: {detail}, and {'skipping cannot mend it' if left else count}"
+
+    def _find_cause(
+        self, trainer: Trainer, pl_module: LightningModule, reason: str
+    ) -> tuple[str, str, list[dict[str, Any]]]:
+        """Name the first cause, from the batch onwards: only the bad path pays for it."""
+        # Parameters first, and alone: they are the same on every rank, so all ranks ask for a recovery or none does.
+        if names := nonfinite_names(pl_module.named_parameters()):
+            return "parameter", f"{reason}: parameters {', '.join(names)} are not finite", []
+        bad_losses = [index for index, loss in self._losses if not bool(torch.isfinite(loss).all())]
+        suspects = [(index, batch) for index, batch in self._batches if index in bad_losses] or self._batches
+        places: list[dict[str, Any]] = []
+        fields: list[str] = []
+        for index, batch in suspects:
+            found = nonfinite_fields(batch)
+            fields += [f"{name} of batch {index}" for name in found]
+            places += locate_batch(trainer, batch, sorted({row for rows in found.values() for row in rows}))
+        if fields:
+            return "batch", f"{reason}: non-finite values in {', '.join(fields)}", places
+        if bad_losses:
+            return "loss", f"{reason} although batch and parameters are finite", places
+        names = nonfinite_names((name, p.grad) for name, p in pl_module.named_parameters())
+        if names:
+            return "gradient", f"{reason}: first in the gradient of {', '.join(names)}", places
+        return "gradient", f"{reason}, on another rank or by the sum of finite gradients", places
+
+
+def _scale_if_bad(scaler: torch.amp.GradScaler, norm: float) -> float:
+    """Loss scale, read from the device only where the decision needs it."""
+    return float("inf") if norm < float("inf") else scaler.get_scale()
+
+
+def _last(batches: list[int]) -> int | None:
+    return batches[-1] if batches else None

@@ -1,0 +1,37 @@
+"""Asking the other callbacks for a recovery before giving up."""
+
+from lightning.pytorch import LightningModule, Trainer
+
+__all__ = ["ask_for_recovery"]
+
+
+def ask_for_recovery(trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
+    """Ask every callback that has ``recover_from`` to bring the training back to a good state; the first one decides.
+
+    Known by its method rather than its class, so a guard works without the recovery and with one of somebody else's.
+    Ask on all ranks or on none, and at the end of a batch: within an optimizer's step its state is not its own.
+
+    Args:
+        trainer: The trainer.
+        pl_module: The module in training.
+        reason: What went wrong, where and when, as one sentence without a full stop.
+
+    Returns:
+        Whether one of them recovered.
+
+    Example::
+
+        >>> class Recovery:
+        ...     def recover_from(self, trainer, pl_module, reason):
+        ...         return "loss" in reason
+        >>> class Trainer:
+        ...     callbacks = [object(), Recovery()]
+        >>> ask_for_recovery(Trainer(), None, "the loss is nan")
+        True
+
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        recover = getattr(callback, "recover_from", None)
+        if callable(recover) and recover(trainer, pl_module, reason):
+            return True
+    return False
