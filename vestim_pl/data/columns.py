@@ -1,0 +1,60 @@
+"""Which columns of a recording hold which quantity."""
+
+from dataclasses import dataclass, fields
+
+from vestim_pl.functional.errors import ConfigurationError
+
+__all__ = ["Columns"]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of a recording's columns, so that data need not be renamed to be used.
+
+    Attributes:
+        time: Time in seconds (any start), or dates. It must increase from row to row.
+        current: Current in amperes, discharge negative.
+        voltage: Terminal voltage in volts: what is estimated.
+        temperature: Temperature in degC.
+        soc: State of charge, 0 to 1.
+
+    Raises:
+        ConfigurationError: If a name is empty or two quantities have the same column.
+
+    Example::
+
+        >>> Columns(voltage="U [V]").features
+        ('SOC', 'Current', 'Temp')
+
+    """
+
+    time: str = "Time"
+    current: str = "Current"
+    voltage: str = "Voltage"
+    temperature: str = "Temp"
+    soc: str = "SOC"
+
+    def __post_init__(self) -> None:
+        roles: dict[str, str] = {}
+        for item in fields(self):
+            column = getattr(self, item.name)
+            if not isinstance(column, str) or not column.strip():
+                raise ConfigurationError(f"data.columns.{item.name}: {column!r} is not a column name; name the column")
+            if column in roles:
+                raise ConfigurationError(
+                    f"data.columns.{item.name}: {column!r} is already data.columns.{roles[column]}; "
+                    "every quantity needs a column of its own"
+                )
+            roles[column] = item.name
+
+    @property
+    def features(self) -> tuple[str, str, str]:
+        """Columns that a network is fed with unless told otherwise: state of charge, current, temperature."""
+        return (self.soc, self.current, self.temperature)
+
+    def setting_of(self, column: str) -> str:
+        """Name of the setting that asks for a column, for error messages."""
+        for item in fields(self):
+            if getattr(self, item.name) == column:
+                return f"data.columns.{item.name}"
+        return "data.features"

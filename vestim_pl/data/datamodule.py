@@ -1,0 +1,255 @@
+"""Recordings from a folder to batches, for Lightning."""
+
+import logging
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+
+from vestim_pl.data.batches import evaluation_batches, training_batches
+from vestim_pl.data.columns import Columns
+from vestim_pl.data.folders import SplitReader
+from vestim_pl.data.loader import ResumableLoader
+from vestim_pl.data.recording_table import RecordingTable
+from vestim_pl.data.stream_sampling import StreamSampling
+from vestim_pl.data.window_sampling import WindowSampling
+from vestim_pl.functional.checks import check_choice
+from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.sequence_batch import SequenceBatch
+
+__all__ = ["VoltageDataModule"]
+
+_log = logging.getLogger("vestim_pl")
+Loader = ResumableLoader[Any, SequenceBatch]
+
+
+class VoltageDataModule(LightningDataModule):
+    """Recordings of a folder with ``train/``, ``val/`` and ``test/``, checked, in memory once, sampled as asked.
+
+    The samplers shard themselves over the trainer's ranks, and a run resumes at exactly the next batch.
+
+    Args:
+        root: Folder with the splits' subfolders of Parquet or CSV files; None or ``demo`` for the embedded recordings.
+        sampling: Windows or streams, with their settings; windows by default.
+        features: Columns that the network is fed with, in this order; by default state of charge, current, temperature.
+        columns: Which column of the files holds which quantity.
+        on_bad_file: ``raise`` stops at bad files, all of them named; ``skip`` leaves each out with a warning.
+        storage: Where the rows are: ``memory``; ``device``, where batches are then gathered; ``mapped``, in an Arrow
+            file for recordings larger than memory; ``auto`` takes the device of training where they fit, else memory.
+        cache: Folder for the Arrow files of ``storage: mapped``.
+        num_workers: Processes that gather batches ahead; None takes 2 where batches go to a GPU, else none.
+        seed: Seed of order and phase, together with the epoch.
+        splits: Names of the subfolders that must be there; those of ``train``, ``val``, ``test`` that are used.
+
+    Raises:
+        ConfigurationError: If a setting is unknown or does not go with another one.
+        DataError: From ``setup``, naming all files that cannot be used.
+
+    Example::
+
+        >>> module = VoltageDataModule(root="measurements", sampling=WindowSampling(lookback=400))
+        >>> module.features
+        ('SOC', 'Current', 'Temp')
+
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        sampling: WindowSampling | StreamSampling | None = None,
+        features: Sequence[str] | None = None,
+        columns: Columns | None = None,
+        on_bad_file: Literal["raise", "skip"] = "raise",
+        storage: Literal["auto", "memory", "device", "mapped"] = "auto",
+        cache: str | Path | None = None,
+        num_workers: int | None = None,
+        seed: int = 0,
+        splits: Sequence[str] = ("train", "val", "test"),
+    ) -> None:
+        super().__init__()
+        self.columns = Columns() if columns is None else columns
+        self.sampling = WindowSampling() if sampling is None else sampling
+        self.features = tuple(self.columns.features if features is None else features)
+        self.root = _demo() if root is None or str(root) == "demo" else Path(root).expanduser()
+        self.on_bad_file = on_bad_file
+        self.storage = storage
+        self.cache = None if cache is None else Path(cache).expanduser()
+        self.num_workers = num_workers
+        self.seed = seed
+        self.splits = tuple(splits)
+        self.skipped: dict[str, str] = {}
+        self._tables: dict[str, RecordingTable] = {}
+        self._placed: dict[str, RecordingTable] = {}
+        self._train_loader: Loader | None = None
+        self._train_state: dict[str, int] | None = None
+        self._check()
+
+    def _check(self) -> None:
+        check_choice("data.on_bad_file", self.on_bad_file, ("raise", "skip"))
+        check_choice("data.storage", self.storage, ("auto", "memory", "device", "mapped"))
+        if not self.features:
+            raise ConfigurationError("data.features: no column is named; name at least one")
+        for name in self.features:
+            if self.features.count(name) > 1:
+                raise ConfigurationError(f"data.features: {name!r} is named twice; name it once")
+        if self.columns.voltage in self.features and self.sampling.horizon == 0:
+            raise ConfigurationError(
+                f"data.features: {self.columns.voltage!r} is the voltage to be estimated, of the same row; leave it "
+                "out, or set sampling.horizon to 1 or more"
+            )
+        if self.num_workers is not None and self.num_workers < 0:
+            raise ConfigurationError(f"data.num_workers: {self.num_workers} is negative; choose 0 or more")
+        if self.storage == "device" and self.num_workers:
+            raise ConfigurationError(
+                f"data.num_workers: {self.num_workers} processes cannot gather batches on the training device; "
+                "set data.num_workers=0, or data.storage=memory"
+            )
+        if self.storage == "mapped" and self.cache is None:
+            raise ConfigurationError("data.cache: data.storage=mapped needs a folder for its Arrow files; name one")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and check all splits, once."""
+        if self._tables:
+            return
+        reader = SplitReader(
+            self.root,
+            self.columns,
+            self.features,
+            self.sampling.minimum_rows,
+            self.sampling.minimum_reason,
+            skip=self.on_bad_file == "skip",
+        )
+        self._tables = reader.read(self.splits)
+        self.skipped = reader.skipped
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Free the device; the rows in memory stay for the next stage."""
+        self._placed.clear()
+
+    def table(self, split: str) -> RecordingTable:
+        """Rows of a split in memory, on the CPU.
+
+        Raises:
+            ConfigurationError: If there is no such split.
+
+        """
+        if not self._tables:
+            self.setup()
+        if split not in self._tables:
+            raise ConfigurationError(f"data.splits: {split!r} is not among {', '.join(self._tables)}")
+        return self._tables[split]
+
+    def train_dataloader(self) -> Loader:
+        shuffle = not getattr(self.trainer, "overfit_batches", 0)
+        loader = self._loader(
+            *training_batches(self._place("train"), self.sampling, shuffle=shuffle, seed=self.seed, **self._ranks)
+        )
+        if self._train_state is not None:
+            loader.load_state_dict(self._train_state)
+        self._train_state, self._train_loader = None, loader
+        return loader
+
+    def val_dataloader(self) -> Loader:
+        return self.evaluation_dataloader("val")
+
+    def test_dataloader(self) -> Loader:
+        return self.evaluation_dataloader("test")
+
+    def predict_dataloader(self) -> Loader:
+        return self.evaluation_dataloader("test")
+
+    def evaluation_dataloader(self, split: str) -> Loader:
+        """Batches of a split for evaluation, the same every time: windows, or whole recordings with carried state."""
+        return self._loader(*evaluation_batches(self._place(split), self.sampling, **self._ranks))
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        if isinstance(batch, SequenceBatch) and batch.inputs.device == device:
+            return batch  # walking through the batch to find so costs as much as gathering it
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def locate(self, batch: SequenceBatch, split: str | None = None) -> list[dict[str, Any]]:
+        """Where each lane of a batch comes from, as plain values for a message or a file.
+
+        Args:
+            batch: A batch of this data module.
+            split: Split it is of; by default that of the trainer's present stage.
+
+        Returns:
+            For each lane a dictionary of ``recording`` (None in an empty lane), ``start_row`` and ``end_row`` in the
+            recording, ``start_time`` and ``end_time`` in seconds.
+
+        """
+        table = self.table(split or self._stage_split)
+        return [table.span(start, batch.target.shape[1]) for start in batch.first_row.tolist()]
+
+    def describe(self) -> str:
+        """Files, rows and hours of each split, as a small table for the terminal."""
+        lines = [f"{'split':<8}{'files':>6}{'rows':>12}{'hours':>8}"]
+        for split in self.splits:
+            table = self.table(split)
+            lines.append(f"{split:<8}{len(table.names):>6}{table.rows:>12,}{table.hours:>8.1f}")
+        if self.skipped:
+            lines.append(f"left out: {', '.join(self.skipped)}")
+        return "\n".join(lines)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position in the epoch; see the trap of Lightning that ``ResumableLoader`` names."""
+        return {} if self._train_loader is None else {"train": self._train_loader.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._train_state = state_dict.get("train")
+
+    @property
+    def _ranks(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"rank": 0, "world_size": 1}
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
+    @property
+    def _device(self) -> torch.device:
+        """Device of training."""
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+
+    @property
+    def _stage_split(self) -> str:
+        trainer = self.trainer
+        if trainer is None:
+            return "train"
+        if trainer.validating or trainer.sanity_checking:
+            return "val"
+        return "test" if trainer.testing or trainer.predicting else "train"
+
+    def _place(self, split: str) -> RecordingTable:
+        """The split's rows where batches are gathered from."""
+        if split not in self._placed:
+            table, device = self.table(split), self._device
+            onto_device = self.storage == "device" or (self.storage == "auto" and self._fits(device))
+            self._placed[split] = table.to(device) if onto_device else table
+        return self._placed[split]
+
+    def _fits(self, device: torch.device) -> bool:
+        """Whether all splits take at most a quarter of the device's free memory."""
+        if device.type != "cuda" or self.num_workers:
+            return False
+        free, _ = torch.cuda.mem_get_info(device)
+        return sum(table.inputs.nbytes + table.target.nbytes for table in self._tables.values()) <= free // 4
+
+    def _loader(self, data: Any, sampler: Any) -> Loader:
+        sends = self._device.type == "cuda" and data.table.device.type == "cpu"
+        workers = (2 if sends else 0) if self.num_workers is None else self.num_workers
+        return ResumableLoader(data, sampler, num_workers=workers, pin_memory=sends, processed=self._processed)
+
+    def _processed(self) -> int | None:
+        """Batches of the running epoch that training is done with, as Lightning counts them."""
+        if self.trainer is None:
+            return None
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return int(progress.processed)  # type: ignore[attr-defined]
+
+
+def _demo() -> Path:
+    """Folder of the embedded recordings."""
+    return Path(str(files("vestim_pl.data"))) / "demo"

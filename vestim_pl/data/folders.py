@@ -1,0 +1,162 @@
+"""Find and read the recordings of all splits, and report everything that is wrong with them at once."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vestim_pl.data.columns import Columns
+from vestim_pl.data.recording_table import RecordingTable
+from vestim_pl.data.recordings import SUFFIXES, Recording, read_recording, rows_at_most
+from vestim_pl.functional.errors import DataError
+
+__all__ = ["SplitReader", "find_recordings"]
+
+_log = logging.getLogger("vestim_pl")
+_MOST_REPORTED = 20
+
+
+def find_recordings(root: Path, split: str) -> list[Path]:
+    """Recordings in a split's folder, subfolders included, sorted by name.
+
+    Raises:
+        DataError: If the folder is missing or holds no recording.
+
+    """
+    folder = root / split
+    if not root.is_dir():
+        raise DataError(f"data.root: {root} is not a folder; name one with subfolders train, val and test")
+    if not folder.is_dir():
+        found = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "none"
+        raise DataError(f"data.root: {root} has no subfolder {split!r} (found: {found}); put recordings into {folder}")
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith((".", "_"))
+    )
+    if not files:
+        raise DataError(f"data.root: {folder} holds no {' or '.join(SUFFIXES)} file; put recordings into it")
+    return files
+
+
+@dataclass
+class SplitReader:
+    """Reads the splits of a folder into tables and collects what is wrong, to report it together.
+
+    Attributes:
+        root: Folder with one subfolder a split.
+        columns: Which column holds which quantity.
+        features: Columns that the network is fed with, in this order.
+        minimum_rows: Fewest rows of a recording that are of use.
+        minimum_reason: What needs that many rows, for messages.
+        skip: Whether a bad file is left out with a warning instead of stopping the run.
+        problems: One line for every bad file so far.
+        skipped: Names of the files that were left out, with the reason.
+
+    """
+
+    root: Path
+    columns: Columns
+    features: Sequence[str]
+    minimum_rows: int = 1
+    minimum_reason: str = ""
+    skip: bool = False
+    problems: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    _seen: dict[bytes, tuple[str, str]] = field(default_factory=dict)
+
+    def read(self, splits: Sequence[str]) -> dict[str, RecordingTable]:
+        """Read and check all splits.
+
+        Args:
+            splits: Names of the subfolders. Where the same recording is in two of them and bad files are left out, the
+                one in the later split stays: a recording that is tested on must not be trained on.
+
+        Raises:
+            DataError: For all bad files together, the first in the first line; or if leaving out left a split empty.
+
+        """
+        files: dict[str, list[Path]] = {}
+        for split in splits:
+            try:
+                files[split] = find_recordings(self.root, split)
+            except DataError as error:
+                self.problems.append(str(error))
+        self._raise_problems()
+        # The later split first: it keeps a recording that is in both.
+        tables = {split: self._read_split(split, files[split]) for split in reversed(splits)}
+        self._raise_problems()
+        return {split: table for split in splits if (table := tables[split]) is not None}
+
+    def _read_split(self, split: str, files: Sequence[Path]) -> RecordingTable | None:
+        """Table of one split, filled file by file: memory for all rows is reserved once."""
+        bound = sum(rows_at_most(path) for path in files)
+        inputs = torch.empty(bound, len(self.features))
+        target = torch.empty(bound)
+        time = np.empty(bound, dtype=np.float64)
+        borders, names = [0], []
+        for path in files:
+            recording = self._read_file(split, path)
+            if recording is None:
+                continue
+            first, last = borders[-1], borders[-1] + len(recording.target)
+            inputs[first:last] = torch.from_numpy(recording.inputs)
+            target[first:last] = torch.from_numpy(recording.target)
+            time[first:last] = recording.time
+            borders.append(last)
+            names.append(path.relative_to(self.root / split))
+        if not names:
+            if self.skip:
+                reasons = "; ".join(reason for name, reason in self.skipped.items() if name.startswith(f"{split}/"))
+                self.problems.append(f"data.root: no usable recording is left in {self.root / split}: {reasons}")
+            return None
+        rows = borders[-1]
+        short = [path.with_suffix("").as_posix() for path in names]
+        unique = short if len(set(short)) == len(short) else [path.as_posix() for path in names]
+        return RecordingTable(inputs[:rows], target[:rows], time[:rows], np.asarray(borders, dtype=np.int64), unique)
+
+    def _read_file(self, split: str, path: Path) -> Recording | None:
+        label = path.relative_to(self.root).as_posix()
+        try:
+            recording = read_recording(
+                path, self.columns, self.features, self.minimum_rows, self.minimum_reason, label=label
+            )
+            self._check_repeated(split, label, recording)
+        except DataError as error:
+            self._report(label, str(error))
+            return None
+        return recording
+
+    def _check_repeated(self, split: str, label: str, recording: Recording) -> None:
+        """Refuse rows that another split holds too, whatever the name or format of the file."""
+        digest = hashlib.blake2b(np.ascontiguousarray(recording.inputs).data, digest_size=16)
+        digest.update(recording.target.data)
+        other_split, other = self._seen.setdefault(digest.digest(), (split, label))
+        if other == label:
+            return
+        if other_split != split:
+            raise DataError(
+                f"{label}: holds the same rows as {other}; a recording in two splits makes errors look smaller than "
+                f"they are: remove it from one of them, or leave it out of {split} with data.on_bad_file=skip"
+            )
+        _log.warning("%s: holds the same rows as %s; the recording counts twice", label, other)
+
+    def _report(self, label: str, problem: str) -> None:
+        if self.skip:
+            self.skipped[label] = problem
+            _log.warning("left out: %s", problem)
+        else:
+            self.problems.append(problem)
+
+    def _raise_problems(self) -> None:
+        if not self.problems:
+            return
+        first, *others = self.problems
+        shown = [f"  also: {problem}" for problem in others[: _MOST_REPORTED - 1]]
+        if len(others) > len(shown):
+            shown.append(f"  and {len(others) - len(shown)} more files")
+        raise DataError("\n".join([first, *shown]))

@@ -1,0 +1,147 @@
+"""A loader that continues in the middle of an epoch."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+from torch.utils.data import DataLoader
+
+from vestim_pl.data.epoch_batch_sampler import EpochBatchSampler
+from vestim_pl.functional.errors import ConfigurationError
+
+__all__ = ["ResumableLoader"]
+
+Index = TypeVar("Index")
+Batch = TypeVar("Batch")
+
+
+class _Rest(Generic[Index]):
+    """The batches of a sampler that are still to come."""
+
+    def __init__(self, sampler: EpochBatchSampler[Index], start: int) -> None:
+        self.sampler = sampler
+        self.start = start
+
+    def __len__(self) -> int:
+        return len(self.sampler) - self.start
+
+    def __iter__(self) -> Iterator[Index]:
+        return islice(iter(self.sampler), self.start, None)
+
+
+class ResumableLoader(Generic[Index, Batch]):
+    """Loader of whole batches that a Lightning checkpoint continues at exactly the next batch.
+
+    Lightning saves ``state_dict()`` of a loader with a checkpoint. The state is the epoch and the number of batches
+    done in it: order comes from (seed, epoch), so nothing else is needed, and skipping costs no data, only indices.
+
+    It wraps torch's ``DataLoader`` and is none itself: Lightning leaves it as it is, where it would rebuild a
+    ``DataLoader`` around a sampler of its own under several processes and for prediction. The sampler has to shard
+    itself.
+
+    The iterator starts with its first batch, not with ``iter()``: Lightning makes the iterator of a resumed epoch
+    before it tells the sampler which epoch it is.
+
+    One trap of Lightning: ``trainer.estimated_stepping_batches`` in ``configure_optimizers`` makes the loaders before
+    the checkpoint's loops are restored, and their state is then never loaded. Where a module asks for it, keep the
+    loader's state in a ``LightningDataModule``'s ``state_dict`` too, as ``VoltageDataModule`` does.
+
+    Args:
+        data: Data set with ``__getitems__(index)`` that returns a batch.
+        batch_sampler: Gives one index a batch, shards itself over ranks, has ``epoch`` and ``set_epoch``.
+        num_workers: Processes that gather batches ahead.
+        pin_memory: Whether batches are put into page-locked memory, for copies to a GPU that run beside the
+            computation.
+        processed: Number of batches of the epoch whose training is done, where known. A batch that was handed out but
+            not finished when an interrupt came is then served again.
+
+    Example::
+
+        >>> from vestim_pl.data.window_batch_sampler import WindowBatchSampler
+        >>> class Squares:
+        ...     def __getitems__(self, index): return [int(i) ** 2 for i in index]
+        >>> loader = ResumableLoader(Squares(), WindowBatchSampler(6, 2, shuffle=False))
+        >>> batches = iter(loader)
+        >>> next(batches), loader.state_dict()
+        ([0, 1], {'epoch': 0, 'batch': 1, 'batches': 3})
+        >>> resumed = ResumableLoader(Squares(), WindowBatchSampler(6, 2, shuffle=False))
+        >>> resumed.load_state_dict(loader.state_dict())
+        >>> list(resumed)
+        [[4, 9], [16, 25]]
+
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        batch_sampler: EpochBatchSampler[Index],
+        *,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        processed: Callable[[], int | None] | None = None,
+    ) -> None:
+        self.data = data  # not `dataset`: Lightning takes what has that attribute for a DataLoader
+        self.batch_sampler = batch_sampler
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self._processed = processed
+        self._running_epoch: int | None = None
+        self._delivered = 0
+        self._resume: dict[str, int] | None = None
+
+    @property
+    def sampler(self) -> EpochBatchSampler[Index]:
+        """The batch sampler, under the name at which Lightning looks for ``set_epoch``."""
+        return self.batch_sampler
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch, also where fewer are left after a resume."""
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._iterate()
+
+    def state_dict(self) -> dict[str, int]:
+        """Epoch, batches of it that are done, and batches it has."""
+        epoch = self.batch_sampler.epoch
+        if self._resume is not None and self._resume["epoch"] == epoch:
+            return dict(self._resume)
+        batch = self._delivered if self._running_epoch == epoch else 0
+        if self._processed is not None and batch and self._processed() == batch - 1:
+            batch -= 1  # handed out, but training on it was interrupted
+        return {"epoch": epoch, "batch": batch, "batches": len(self)}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Continue there, unless ``set_epoch`` chooses another epoch before the next iteration."""
+        self._resume = dict(state_dict)
+        self.batch_sampler.set_epoch(state_dict["epoch"])
+
+    def _iterate(self) -> Iterator[Batch]:
+        start = self._start()
+        self._running_epoch, self._delivered = self.batch_sampler.epoch, start
+        loader: DataLoader[Batch] = DataLoader(
+            self.data,
+            batch_sampler=_Rest(self.batch_sampler, start),  # type: ignore[arg-type]
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+            collate_fn=_keep,
+        )
+        for batch in loader:
+            self._delivered += 1
+            yield batch
+
+    def _start(self) -> int:
+        """First batch of this iteration: after what a loaded state has done of this epoch, else 0."""
+        resume, self._resume = self._resume, None
+        if resume is None or resume["epoch"] != self.batch_sampler.epoch or resume["batch"] == 0:
+            return 0
+        if resume["batches"] != len(self):
+            raise ConfigurationError(
+                f"ckpt_path: the checkpoint stands at batch {resume['batch']} of {resume['batches']} of its epoch, but "
+                f"an epoch now has {len(self)}; resume with the data, sampling and number of devices it was made with"
+            )
+        return resume["batch"]
+
+
+def _keep(batch: Batch) -> Batch:
+    return batch

@@ -1,0 +1,83 @@
+"""Batches of windows in an order that depends on seed and epoch alone."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.windows import batch_bounds, epoch_order
+
+__all__ = ["WindowBatchSampler"]
+
+
+class WindowBatchSampler(Sampler[NDArray[np.integer]]):
+    """Batches of indices: shuffled anew every epoch, sharded over ranks, the same number of batches on each.
+
+    The order is an array of 4 bytes an item, drawn from (seed, epoch), hence the same after a resume and on every rank.
+    Each item comes once an epoch on one rank (only with a batch size of 1 on several ranks may one come twice, so that
+    no rank runs out of batches).
+
+    Args:
+        items: Number of items, ``len(dataset)``.
+        batch_size: Items in a batch of one rank.
+        shuffle: Whether every epoch has an order of its own; otherwise the items come in their own order.
+        seed: Seed of the run.
+        rank: This rank.
+        world_size: Number of ranks.
+
+    Raises:
+        ConfigurationError: If there are fewer items than ranks.
+
+    Example::
+
+        >>> sampler = WindowBatchSampler(5, batch_size=2, shuffle=False)
+        >>> [batch.tolist() for batch in sampler]
+        [[0, 1], [2, 3], [4]]
+
+    """
+
+    def __init__(
+        self,
+        items: int,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if items < world_size:
+            raise ConfigurationError(
+                f"trainer.devices: {world_size} processes for {items} windows; train on at most {items} devices"
+            )
+        self.items = items
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self._bounds = batch_bounds(items, batch_size, rank, world_size)
+
+    @property
+    def sampler(self) -> "WindowBatchSampler":
+        """The sampler itself: Lightning calls ``set_epoch`` on ``loader.batch_sampler.sampler``."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration has."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
+
+    def __iter__(self) -> Iterator[NDArray[np.integer]]:
+        order = epoch_order(self.items, self.seed, self.epoch)[self.rank :: self.world_size] if self.shuffle else None
+        for first, last in zip(self._bounds[:-1].tolist(), self._bounds[1:].tolist(), strict=True):
+            first = min(first, last - 1)  # an empty last batch repeats an item
+            if order is None:
+                yield self.rank + self.world_size * np.arange(first, last)
+            else:
+                yield order[first:last]
