@@ -61,8 +61,9 @@ def test_output_is_normalised_and_the_recurrence_is_not(cell):
     torch.testing.assert_close(carried[0], raw[:, -1], rtol=0, atol=1e-6)
 
 
-def test_dropout_drops_outputs_in_training_only():
-    layer = RecurrentLayer("LSTM", 3, 64, dropout=0.4)
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_dropout_drops_outputs_in_training_only(layer_norm):
+    layer = RecurrentLayer("LSTM", 3, 64, dropout=0.4, layer_norm=layer_norm)
     inputs = torch.randn(8, 30, 3)
     output, _ = layer(inputs, layer.zero_state(8))
     assert (output == 0).float().mean().item() == pytest.approx(0.4, abs=0.03)
