@@ -1,12 +1,15 @@
 """The learning rate as a product: base x warmup x plateau x recovery, applied in one place."""
 
 import math
-from weakref import WeakKeyDictionary
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 
-__all__ = ["LearningRateFactors"]
+from vestim_pl.functional.errors import ConfigurationError
+
+__all__ = ["LearningRateFactors", "log_learning_rate"]
 
 
 class LearningRateFactors:
@@ -15,7 +18,11 @@ class LearningRateFactors:
     Each callback owns one factor and sets only that; whoever comes first installs the optimizer hooks. The product is
     multiplied into ``param_group["lr"]`` right before the update and taken out right after, so at rest a group holds
     the *scheduled* rate. Hence the factors compose in any order, and with any torch scheduler of the module, which
-    never sees them; a checkpoint holds the scheduled rate, and the factors stay with their callbacks.
+    never sees them; a checkpoint holds the scheduled rate, even one written in the midst of a step, and the factors
+    stay with their callbacks.
+
+    Lightning's ``LearningRateMonitor`` reads the groups at rest and therefore shows the scheduled rate; the rate that
+    the updates really used is :meth:`used`, which :func:`log_learning_rate` logs as ``learning_rate``.
 
     Example::
 
@@ -31,8 +38,10 @@ class LearningRateFactors:
 
     def __init__(self) -> None:
         self._factors: dict[str, float] = {}
-        self._scheduled: dict[int, list[float]] = {}
-        self._attached: set[int] = set()
+        self._attached: WeakSet[Optimizer] = WeakSet()
+        # Rates of an update under way, before the factors. Tensors stay tensors: no step waits for a device.
+        self._scheduled: WeakKeyDictionary[Optimizer, list[Any]] = WeakKeyDictionary()
+        self._used: WeakKeyDictionary[Optimizer, list[Any]] = WeakKeyDictionary()
 
     @classmethod
     def of(cls, trainer: Trainer) -> "LearningRateFactors":
@@ -43,8 +52,11 @@ class LearningRateFactors:
 
     @property
     def product(self) -> float:
-        """Product of all factors; 1 without any."""
-        return math.prod(self._factors.values())
+        """Product of all factors, 1 without any.
+
+        Multiplied in order of the names, so that rounding never depends on which callback came first.
+        """
+        return math.prod(self._factors[name] for name in sorted(self._factors))
 
     def get(self, name: str) -> float:
         """Factor of that name; 1 if it was never set."""
@@ -61,18 +73,44 @@ class LearningRateFactors:
             raise ValueError(f"learning rate factor {name!r} must be finite and not negative but is {factor}")
         self._factors[name] = float(factor)
 
+    def discard(self, name: str) -> None:
+        """Forget the factor of that name, as its callback does when the fit has ended."""
+        self._factors.pop(name, None)
+
     def attach(self, trainer: Trainer) -> None:
-        """Install the step hooks on the trainer's optimizers; a second call changes nothing."""
+        """Install the step hooks on the trainer's optimizers; a second call changes nothing.
+
+        Raises:
+            ConfigurationError: If an optimizer is not a ``torch.optim.Optimizer``, and so has no step hooks.
+
+        """
         for optimizer in trainer.optimizers:
-            if id(optimizer) not in self._attached:
+            if not isinstance(optimizer, Optimizer):
+                raise ConfigurationError(
+                    f"optimizer {type(optimizer).__name__} is not a torch.optim.Optimizer, so the learning rate "
+                    "factors (warmup, plateau, recovery) cannot hook its step; derive it from torch.optim.Optimizer"
+                )
+            if optimizer not in self._attached:
                 optimizer.register_step_pre_hook(self._before_step)
                 optimizer.register_step_post_hook(self._after_step)
-                self._attached.add(id(optimizer))
+                optimizer.register_state_dict_post_hook(self._save_scheduled)
+                optimizer.register_load_state_dict_post_hook(self._after_load)
+                self._attached.add(optimizer)
 
     def effective(self, optimizer: Optimizer) -> list[float]:
-        """Learning rate of each parameter group as the next update will use it."""
-        scheduled = self._scheduled.get(id(optimizer)) or [float(group["lr"]) for group in optimizer.param_groups]
-        return [rate * self.product for rate in scheduled]
+        """Learning rate of each parameter group as the next update will use it (or the one under way uses it)."""
+        return [float(rate) * self.product for rate in self.scheduled(optimizer)]
+
+    def scheduled(self, optimizer: Optimizer) -> list[float]:
+        """Learning rate of each parameter group without the factors."""
+        rates = self._scheduled.get(optimizer) or [group["lr"] for group in optimizer.param_groups]
+        return [float(rate) for rate in rates]
+
+    def used(self, optimizer: Optimizer) -> list[float]:
+        """Learning rate of each parameter group that the latest update used; before the first, what it will use."""
+        if optimizer not in self._used:
+            return self.effective(optimizer)
+        return [float(rate) for rate in self._used[optimizer]]
 
     def restore(self, optimizers: list[Optimizer]) -> None:
         """Put the scheduled rates back where a step was left by an exception."""
@@ -80,13 +118,48 @@ class LearningRateFactors:
             self._after_step(optimizer, (), {})
 
     def _before_step(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
-        if id(optimizer) in self._scheduled:  # an earlier step was left by an exception
-            self._after_step(optimizer, args, kwargs)
-        self._scheduled[id(optimizer)] = [group["lr"] for group in optimizer.param_groups]
+        self._after_step(optimizer, args, kwargs)  # an earlier step may have been left by an exception
+        self._scheduled[optimizer] = [group["lr"] for group in optimizer.param_groups]
+        self._apply(optimizer)
+
+    def _apply(self, optimizer: Optimizer) -> None:
         product = self.product
-        for group in optimizer.param_groups:
-            group["lr"] = group["lr"] * product
+        for group, rate in zip(optimizer.param_groups, self._scheduled[optimizer], strict=False):
+            group["lr"] = rate * product
+        self._used[optimizer] = [group["lr"] for group in optimizer.param_groups]
 
     def _after_step(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
-        for group, rate in zip(optimizer.param_groups, self._scheduled.pop(id(optimizer), []), strict=False):
+        for group, rate in zip(optimizer.param_groups, self._scheduled.pop(optimizer, []), strict=False):
             group["lr"] = rate
+
+    def _save_scheduled(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
+        for group, rate in zip(state["param_groups"], self._scheduled.get(optimizer, []), strict=False):
+            group["lr"] = rate
+
+    def _after_load(self, optimizer: Optimizer) -> None:
+        if optimizer in self._scheduled:  # loaded in the midst of a step, by a rollback: the loaded rates count now
+            self._scheduled[optimizer] = [group["lr"] for group in optimizer.param_groups]
+            self._apply(optimizer)
+
+
+def log_learning_rate(trainer: Trainer, pl_module: LightningModule) -> None:
+    """Log the learning rate that the latest update really used; call it in ``on_train_batch_end``.
+
+    Several callbacks may log it: they log the same values. On steps that Lightning does not log it costs nothing.
+
+    =====================  =====================================================================================
+    Key                    Meaning
+    =====================  =====================================================================================
+    ``learning_rate``      rate of the first parameter group: scheduled rate x all factors
+    ``learning_rate/<i>``  the same of the further groups, counted through all optimizers, where there are several
+    =====================  =====================================================================================
+
+    """
+    every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    steps = trainer.global_step // max(1, len(trainer.optimizers))  # Lightning counts the steps of every optimizer
+    if not every or steps % every:
+        return
+    factors = LearningRateFactors.of(trainer)
+    rates = [rate for optimizer in trainer.optimizers for rate in factors.used(optimizer)]
+    for index, rate in enumerate(rates):
+        pl_module.log(f"learning_rate/{index}" if index else "learning_rate", rate, on_step=True, on_epoch=False)
