@@ -13,7 +13,9 @@ from vestim_pl.data.batches import evaluation_batches, training_batches
 from vestim_pl.data.columns import Columns
 from vestim_pl.data.folders import SplitReader
 from vestim_pl.data.loader import ResumableLoader
+from vestim_pl.data.mapped import mapped_tables
 from vestim_pl.data.recording_table import RecordingTable
+from vestim_pl.data.storage import check_storage, fits_on
 from vestim_pl.data.stream_sampling import StreamSampling
 from vestim_pl.data.window_sampling import WindowSampling
 from vestim_pl.functional.checks import check_choice
@@ -89,7 +91,7 @@ class VoltageDataModule(LightningDataModule):
 
     def _check(self) -> None:
         check_choice("data.on_bad_file", self.on_bad_file, ("raise", "skip"))
-        check_choice("data.storage", self.storage, ("auto", "memory", "device", "mapped"))
+        check_storage(self.storage, self.cache, self.num_workers)
         if not self.features:
             raise ConfigurationError("data.features: no column is named; name at least one")
         for name in self.features:
@@ -100,21 +102,24 @@ class VoltageDataModule(LightningDataModule):
                 f"data.features: {self.columns.voltage!r} is the voltage to be estimated, of the same row; leave it "
                 "out, or set sampling.horizon to 1 or more"
             )
-        if self.num_workers is not None and self.num_workers < 0:
-            raise ConfigurationError(f"data.num_workers: {self.num_workers} is negative; choose 0 or more")
-        if self.storage == "device" and self.num_workers:
-            raise ConfigurationError(
-                f"data.num_workers: {self.num_workers} processes cannot gather batches on the training device; "
-                "set data.num_workers=0, or data.storage=memory"
-            )
-        if self.storage == "mapped" and self.cache is None:
-            raise ConfigurationError("data.cache: data.storage=mapped needs a folder for its Arrow files; name one")
+
+    def prepare_data(self) -> None:
+        """Write the files of ``storage: mapped``, in one process."""
+        if self.cache is not None and self.storage == "mapped":
+            mapped_tables(self._reader(), self.splits, self.cache)
 
     def setup(self, stage: str | None = None) -> None:
         """Read and check all splits, once."""
         if self._tables:
             return
-        reader = SplitReader(
+        reader = self._reader()
+        if self.cache is not None and self.storage == "mapped":
+            self._tables, self.skipped = mapped_tables(reader, self.splits, self.cache)
+        else:
+            self._tables, self.skipped = reader.read(self.splits), reader.skipped
+
+    def _reader(self) -> SplitReader:
+        return SplitReader(
             self.root,
             self.columns,
             self.features,
@@ -122,8 +127,6 @@ class VoltageDataModule(LightningDataModule):
             self.sampling.minimum_reason,
             skip=self.on_bad_file == "skip",
         )
-        self._tables = reader.read(self.splits)
-        self.skipped = reader.skipped
 
     def teardown(self, stage: str | None = None) -> None:
         """Free the device; the rows in memory stay for the next stage."""
@@ -226,16 +229,9 @@ class VoltageDataModule(LightningDataModule):
         """The split's rows where batches are gathered from."""
         if split not in self._placed:
             table, device = self.table(split), self._device
-            onto_device = self.storage == "device" or (self.storage == "auto" and self._fits(device))
-            self._placed[split] = table.to(device) if onto_device else table
+            fits = self.storage == "auto" and not self.num_workers and fits_on(device, self._tables.values())
+            self._placed[split] = table.to(device) if fits or self.storage == "device" else table
         return self._placed[split]
-
-    def _fits(self, device: torch.device) -> bool:
-        """Whether all splits take at most a quarter of the device's free memory."""
-        if device.type != "cuda" or self.num_workers:
-            return False
-        free, _ = torch.cuda.mem_get_info(device)
-        return sum(table.inputs.nbytes + table.target.nbytes for table in self._tables.values()) <= free // 4
 
     def _loader(self, data: Any, sampler: Any) -> Loader:
         sends = self._device.type == "cuda" and data.table.device.type == "cpu"

@@ -2,12 +2,14 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from vestim_pl.data.columns import Columns
 from vestim_pl.data.recording_table import RecordingTable
@@ -43,6 +45,10 @@ def find_recordings(root: Path, split: str) -> list[Path]:
     return files
 
 
+def _in_memory(rows: int, features: int) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
+    return torch.empty(rows, features), torch.empty(rows), np.empty(rows, dtype=np.float64)
+
+
 @dataclass
 class SplitReader:
     """Reads the splits of a folder into tables and collects what is wrong, to report it together.
@@ -56,6 +62,7 @@ class SplitReader:
         skip: Whether a bad file is left out with a warning instead of stopping the run.
         problems: One line for every bad file so far.
         skipped: Names of the files that were left out, with the reason.
+        allocate: Gives room for features ``[rows, features]``, voltage ``[rows]`` and time ``[rows]``.
 
     """
 
@@ -67,6 +74,7 @@ class SplitReader:
     skip: bool = False
     problems: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    allocate: Callable[[int, int], tuple[Tensor, Tensor, NDArray[np.float64]]] = field(default=_in_memory)
     _seen: dict[bytes, tuple[str, str]] = field(default_factory=dict)
 
     def read(self, splits: Sequence[str]) -> dict[str, RecordingTable]:
@@ -95,9 +103,7 @@ class SplitReader:
     def _read_split(self, split: str, files: Sequence[Path]) -> RecordingTable | None:
         """Table of one split, filled file by file: memory for all rows is reserved once."""
         bound = sum(rows_at_most(path) for path in files)
-        inputs = torch.empty(bound, len(self.features))
-        target = torch.empty(bound)
-        time = np.empty(bound, dtype=np.float64)
+        inputs, target, time = self.allocate(bound, len(self.features))
         borders, names = [0], []
         for path in files:
             recording = self._read_file(split, path)

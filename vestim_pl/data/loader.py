@@ -1,6 +1,6 @@
 """A loader that continues in the middle of an epoch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -35,9 +35,9 @@ class ResumableLoader(Generic[Index, Batch]):
     Lightning saves ``state_dict()`` of a loader with a checkpoint. The state is the epoch and the number of batches
     done in it: order comes from (seed, epoch), so nothing else is needed, and skipping costs no data, only indices.
 
-    It wraps torch's ``DataLoader`` and is none itself: Lightning leaves it as it is, where it would rebuild a
-    ``DataLoader`` around a sampler of its own under several processes and for prediction. The sampler has to shard
-    itself.
+    It uses torch's ``DataLoader`` for workers and pinned memory, and is none itself: Lightning leaves it as it is,
+    where it would rebuild a ``DataLoader`` around a sampler of its own under several processes and for prediction. The
+    sampler has to shard itself.
 
     The iterator starts with its first batch, not with ``iter()``: Lightning makes the iterator of a resumed epoch
     before it tells the sampler which epoch it is.
@@ -119,16 +119,21 @@ class ResumableLoader(Generic[Index, Batch]):
     def _iterate(self) -> Iterator[Batch]:
         start = self._start()
         self._running_epoch, self._delivered = self.batch_sampler.epoch, start
+        for batch in self._gather(_Rest(self.batch_sampler, start)):
+            self._delivered += 1
+            yield batch
+
+    def _gather(self, rest: _Rest[Index]) -> Iterable[Batch]:
+        if not (self.num_workers or self.pin_memory):
+            return map(self.data.__getitems__, rest)  # half the cost of a batch of streams is saved this way
         loader: DataLoader[Batch] = DataLoader(
             self.data,
-            batch_sampler=_Rest(self.batch_sampler, start),  # type: ignore[arg-type]
+            batch_sampler=rest,  # type: ignore[arg-type]
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             collate_fn=_keep,
         )
-        for batch in loader:
-            self._delivered += 1
-            yield batch
+        return loader
 
     def _start(self) -> int:
         """First batch of this iteration: after what a loaded state has done of this epoch, else 0."""

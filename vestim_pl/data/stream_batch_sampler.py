@@ -7,14 +7,8 @@ from torch.utils.data import Sampler
 
 from vestim_pl.functional.checks import check_integers
 from vestim_pl.functional.errors import ConfigurationError
-from vestim_pl.functional.streams import (
-    StreamPlan,
-    StreamStep,
-    evaluation_lanes,
-    evaluation_plan,
-    stream_step,
-    training_plan,
-)
+from vestim_pl.functional.stream_plans import evaluation_lanes, evaluation_plan, training_plan
+from vestim_pl.functional.streams import StreamPlan, StreamStep, stream_step
 
 __all__ = ["StreamBatchSampler"]
 

@@ -1,0 +1,139 @@
+"""Tables in memory-mapped Arrow files, for recordings that are larger than memory."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vestim_pl.data.folders import SplitReader, find_recordings
+from vestim_pl.data.recording_table import RecordingTable
+
+__all__ = ["mapped_tables", "open_table", "write_table"]
+
+_log = logging.getLogger("vestim_pl")
+_FORMAT = 1
+
+
+def mapped_tables(
+    reader: SplitReader, splits: Sequence[str], cache: Path
+) -> tuple[dict[str, RecordingTable], dict[str, str]]:
+    """Tables whose rows stay in files; the operating system keeps in memory what is being used.
+
+    The files are written once, one recording in memory at a time, under a name made of the recordings' names, sizes and
+    times of change and of the reader's settings; so a changed recording or setting makes new ones. They can be read by
+    anything that reads Arrow.
+
+    Args:
+        reader: Reads and checks the recordings.
+        splits: Names of the splits.
+        cache: Folder for the files.
+
+    Returns:
+        Tables by split, and the files that were left out with the reason.
+
+    Raises:
+        DataError: As ``SplitReader.read``.
+
+    """
+    folder = cache / _fingerprint(reader, splits)
+    known = folder.is_dir()
+    if not known:
+        _write_all(reader, splits, folder)
+    skipped = json.loads((folder / "skipped.json").read_text(encoding="utf-8"))
+    if known:  # a file that was left out is told in every run
+        for problem in skipped.values():
+            _log.warning("left out: %s", problem)
+    _log.info("rows are mapped from %s", folder)
+    return {split: open_table(folder / f"{split}.arrow") for split in splits}, skipped
+
+
+def write_table(table: RecordingTable, path: Path) -> None:
+    """Write a table as one record batch, without a copy of its rows in memory."""
+    features = table.features
+    kinds = [("inputs", pa.list_(pa.float32(), features)), ("target", pa.float32()), ("time", pa.float64())]
+    about = {"names": json.dumps(table.names), "borders": json.dumps(table.borders.tolist())}
+    schema = pa.schema(kinds, metadata=about)
+    inputs = pa.FixedSizeListArray.from_arrays(_array(table.inputs.numpy().reshape(-1)), features)
+    columns = [inputs, _array(table.target.numpy()), _array(table.time)]
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=schema))
+
+
+def open_table(path: Path) -> RecordingTable:
+    """Map a table that ``write_table`` wrote; its rows are read when they are used. They must not be written to."""
+    with pa.ipc.open_file(pa.memory_map(str(path))) as file:
+        about = file.schema.metadata
+        batch = file.get_batch(0)
+    rows = batch.num_rows
+    features = batch.schema.field("inputs").type.list_size
+    inputs = np.frombuffer(batch.column("inputs").flatten().buffers()[1], dtype=np.float32, count=rows * features)
+    target = np.frombuffer(batch.column("target").buffers()[1], dtype=np.float32, count=rows)
+    time = np.frombuffer(batch.column("time").buffers()[1], dtype=np.float64, count=rows)
+    with warnings.catch_warnings():  # torch warns that it cannot protect rows which nobody writes to
+        warnings.filterwarnings("ignore", message=".*not writable.*", category=UserWarning)
+        tensors = torch.from_numpy(inputs.reshape(rows, features)), torch.from_numpy(target)
+    borders = np.asarray(json.loads(about[b"borders"]), dtype=np.int64)
+    return RecordingTable(*tensors, time, borders, json.loads(about[b"names"]))
+
+
+def _write_all(reader: SplitReader, splits: Sequence[str], folder: Path) -> None:
+    """Write all splits and only then give the folder its name: an interrupted write is never taken for whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
+    try:
+        reader.allocate = lambda rows, features: _scratch(work, rows, features)
+        tables = reader.read(splits)
+        for split, table in tables.items():
+            write_table(table, work / f"{split}.arrow")
+        del tables
+        for scratch in work.glob("*.rows"):
+            scratch.unlink()
+        (work / "skipped.json").write_text(json.dumps(reader.skipped), encoding="utf-8")
+        try:
+            work.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise another process was first
+                raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _scratch(work: Path, rows: int, features: int) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
+    """Room for rows that lies in files."""
+
+    def room(shape: tuple[int, ...], dtype: type[np.floating]) -> np.memmap:
+        handle, name = tempfile.mkstemp(dir=work, suffix=".rows")
+        os.close(handle)
+        return np.memmap(name, dtype=dtype, mode="w+", shape=shape)
+
+    rows = max(rows, 1)  # an empty file cannot be mapped
+    inputs, target = room((rows, features), np.float32), room((rows,), np.float32)
+    return torch.from_numpy(inputs), torch.from_numpy(target), room((rows,), np.float64)
+
+
+def _array(values: np.ndarray) -> pa.Array:
+    """Arrow array over numpy's memory."""
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), values.size, [None, pa.py_buffer(values)])
+
+
+def _fingerprint(reader: SplitReader, splits: Sequence[str]) -> str:
+    """Name that changes with every recording and every setting that the rows depend on."""
+    files = []
+    for split in splits:
+        for path in find_recordings(reader.root, split):
+            about = path.stat()
+            files.append((path.relative_to(reader.root).as_posix(), about.st_size, about.st_mtime_ns))
+    settings = (_FORMAT, reader.columns.time, reader.columns.voltage, list(reader.features), reader.minimum_rows)
+    text = json.dumps([settings, reader.skip, str(reader.root.resolve()), files])
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
