@@ -1,7 +1,7 @@
 """The configuration: where it lies, what it may say, and how a mistake in it is told."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,10 +39,6 @@ def check(config: DictConfig) -> None:
         ConfigurationError: With the full name of the key, what was found, and the nearest valid key or the type.
 
     """
-    for name, value in config.items():
-        if name != "hydra" and isinstance(value, DictConfig):
-            for where, node in _nodes_with_target(str(name), value):
-                _check_node(where, get_object(node["_target_"]), node)
     if "network" in config:
         build_network(_plain(config.network), features=1)  # knows its own options and their ranges
     if "optimizer" in config:
@@ -52,9 +48,13 @@ def check(config: DictConfig) -> None:
             raise ConfigurationError(f"optimizer.name: {name!r} is not in torch.optim; {nearest(name, optimizers)}")
         types = {key: hint for key, hint in argument_types(optimizers[name]).items() if key != "params"}
         check_arguments("optimizer", _plain(config.optimizer, "name"), types)
+    for name, value in config.items():
+        if name != "hydra" and isinstance(value, DictConfig):
+            for where, node in _nodes_with_target(str(name), value):
+                _check_node(where, get_object(node["_target_"]), node)
 
 
-def explain(error: HydraException, valid_keys: Iterable[str]) -> str:
+def explain(error: HydraException, valid_keys: Collection[str]) -> str:
     """One line for a mistake that Hydra found in the command line.
 
     Args:
@@ -72,14 +72,16 @@ def explain(error: HydraException, valid_keys: Iterable[str]) -> str:
     if isinstance(error, ConfigCompositionException) and cause is not None:
         key = getattr(cause, "full_key", None)
         if key and "not in struct" in str(cause):
-            return f"{key}: no such key; {nearest(str(key), valid_keys)}"
+            namesakes = [valid for valid in valid_keys if valid.rpartition(".")[2] == key]
+            way_out = f"did you mean {' or '.join(namesakes)}?" if namesakes else nearest(str(key), valid_keys)
+            return f"{key}: no such key; {way_out}"
         return f"{first} {str(cause).splitlines()[0]}"
     return first
 
 
 def flat_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
     """Every key of a configuration in dotted form."""
-    for key in config:
+    for key in map(str, config):
         name = f"{prefix}{key}"
         yield name
         value = None if OmegaConf.is_missing(config, key) else config._get_node(key)
@@ -91,7 +93,7 @@ def _nodes_with_target(where: str, node: DictConfig) -> Iterator[tuple[str, dict
     """Every node below ``node`` that says ``_target_``, resolved, with its dotted name."""
     if "_target_" in node:
         yield where, _plain(node)
-    for key in node:
+    for key in map(str, node):
         child = node[key]
         if isinstance(child, DictConfig):
             yield from _nodes_with_target(f"{where}.{key}", child)
@@ -111,5 +113,5 @@ def _check_node(where: str, target: Callable[..., Any], values: Mapping[str, Any
     }
     types = argument_types(target)
     if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values()):
-        types = {key: Any for key in own} | types
+        types = dict.fromkeys(own, Any) | types
     check_arguments(where, own, types)

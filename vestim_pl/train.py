@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from omegaconf import DictConfig, OmegaConf
 
-from vestim_pl.callbacks import GracefulInterrupt
+from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
 from vestim_pl.command import run_command
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
@@ -79,7 +79,7 @@ def train(config: DictConfig) -> TrainingRun:
     _set_aside_metrics(run_dir)
     _fit(trainer, estimator, datamodule, config.ckpt_path)
     best = _best_checkpoint(trainer)
-    if trainer.fast_dev_run or not best:
+    if bool(config.trainer.get("fast_dev_run")) or best is None or best.best_model_score is None:
         return TrainingRun(estimator, datamodule, trainer, math.nan, "", None)
     _log.info("best validation RMSE %.2f mV, checkpoint %s", best.best_model_score, best.best_model_path)
     errors = test(trainer, estimator, datamodule, best.best_model_path, run_dir) if config.test else None
@@ -128,7 +128,7 @@ def test(
 def main(config: DictConfig) -> float | None:
     """Task of the command: train, and return the best validation RMSE in mV for sweepers; never NaN."""
     run = train(config)
-    if run.trainer.fast_dev_run or not run.best_checkpoint:
+    if not run.best_checkpoint:
         return None
     if not math.isfinite(run.best_val_rmse_mv):
         raise DivergenceError(
@@ -178,8 +178,9 @@ def _set_aside_metrics(run_dir: Path) -> None:
         metrics.rename(run_dir / f"metrics.{earlier + 1}.csv")
 
 
-def _build(node: DictConfig, **kwargs: Any) -> Any:
-    return hydra.utils.instantiate(node, _convert_="all", **kwargs)
+def _build(node: DictConfig, **objects: Any) -> Any:
+    """Build a node; objects are passed on as they are (Hydra itself would turn a dataclass into a dictionary)."""
+    return hydra.utils.instantiate(node, _convert_="all", _partial_=True)(**objects)
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

@@ -84,9 +84,9 @@ class RecordingErrors(Callback):
         rows, estimated = rows[order], torch.cat(self._estimated)[order]
         return pd.DataFrame(
             {
-                "recording": self.table.recording_names(rows),
-                "time": self.table.time[rows].numpy(),
-                "measured": self.table.target[rows].numpy(),
+                "recording": np.asarray(self.table.names)[self.table.recording_of(rows)],
+                "time": np.asarray(self.table.time)[rows],
+                "measured": self.table.target.cpu()[rows].numpy(),
                 "estimated": estimated.numpy(),
             }
         )

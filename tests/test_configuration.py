@@ -1,0 +1,147 @@
+"""The configuration tree: presets exact to the guide, nothing unknown, nothing mistyped."""
+
+from pathlib import Path
+
+import hydra
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from vestim_pl.configuration import check, conf_folder, explain, flat_keys
+from vestim_pl.functional.errors import ConfigurationError
+
+
+def compose(*overrides: str) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return hydra.compose("train", ["run_dir=run", *overrides])
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
+
+
+OPTION_1 = {
+    "sampling.lookback": 200, "network.hidden_sizes": [32], "optimizer.lr": 1e-4, "optimizer.weight_decay": 1e-4,
+    "network.dropout": 0.2, "network.layer_norm": True, "trainer.gradient_clip_val": 1.0, "network.name": "LSTM",
+}  # fmt: skip
+OPTION_2 = {
+    "sampling.lookback": 300, "network.hidden_sizes": [64, 32], "optimizer.lr": 5e-5, "optimizer.weight_decay": 1e-4,
+    "network.dropout": 0.3, "network.layer_norm": True, "trainer.gradient_clip_val": 1.0,
+}  # fmt: skip
+OPTION_3 = {
+    "sampling.lookback": 400, "network.hidden_sizes": [128, 64], "optimizer.lr": 3e-5, "optimizer.weight_decay": 5e-4,
+    "network.dropout": 0.4, "network.layer_norm": True, "trainer.precision": "mixed", "sampling.batch_size": 128,
+    "trainer.gradient_clip_val": 1.0,
+}  # fmt: skip
+BASELINE = {
+    "sampling.lookback": 400, "network.hidden_sizes": [10], "optimizer.weight_decay": 0.0, "network.layer_norm": False,
+    "trainer.gradient_clip_val": 0.5, "sampling.batch_size": 200, "optimizer.lr": 1e-4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("preset", "values"),
+    [("safer", OPTION_1), ("more_capacity", OPTION_2), ("long_lookback", OPTION_3), ("guide_baseline", BASELINE)],
+)
+def test_presets_say_what_the_guide_says(preset, values):
+    config = compose(f"+preset={preset}")
+    found = {key: OmegaConf.select(config, key) for key in values}
+    assert found == values
+    assert config.optimizer.name == "Adam"
+
+
+def test_safer_has_guard_skip_and_recovery_on():
+    callbacks = compose("+preset=safer").callbacks
+    assert {"step_guard", "finite_parameters", "recovery"} <= {name for name, node in callbacks.items() if node}
+
+
+@pytest.mark.parametrize("network", choices("network"))
+def test_clipping_at_one_is_the_default_for_every_network(network):
+    assert compose(f"network={network}").trainer.gradient_clip_val == 1.0
+
+
+@pytest.mark.parametrize("preset", choices("preset"))
+def test_every_preset_composes_and_passes_the_check(preset):
+    check(compose(f"+preset={preset}"))
+
+
+GROUPS = [
+    f"{group}={choice}"
+    for group in ("network", "sampling", "optimizer", "scheduler", "logger", "trainer", "data")
+    for choice in choices(group)
+]
+
+
+@pytest.mark.parametrize("override", GROUPS)
+def test_every_choice_of_every_group_composes_and_passes_the_check(override):
+    check(compose(override, *(["data.root=somewhere"] if override == "data=folder" else [])))
+
+
+@pytest.mark.parametrize("choice", choices("callbacks"))
+def test_every_callback_choice_composes_and_passes_the_check(choice):
+    names = ["default"] if choice == "default" else ["default", choice]
+    check(compose(f"callbacks=[{','.join(names)}]"))
+
+
+def test_every_line_of_the_tree_that_sets_a_number_says_what_it_does():
+    bare = []
+    for path in sorted(conf_folder().rglob("*.yaml")):
+        if path.parent.name == "preset":
+            continue  # presets repeat keys that their group explains
+        lines = path.read_text().splitlines()
+        assert lines[0].startswith("#"), f"{path.name} does not begin by saying what it is"
+        bare += [
+            f"{path.name}: {line}"
+            for line in lines
+            if line.strip().partition(": ")[2][:1].isdigit() and "#" not in line
+        ]
+    assert not bare
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+sampling.lokback=3", r"sampling\.lokback: no such key; did you mean lookback"),
+        ("+network.droput=0.1", r"network\.droput.*did you mean dropout"),
+        ("+optimizer.weight_decey=0.1", r"optimizer\.weight_decey: no such key; did you mean weight_decay"),
+        ("+trainer.max_epoch=3", r"trainer\.max_epoch: no such key; did you mean max_epochs"),
+        ("+callbacks.step_guard.max_skips=1", r"callbacks\.step_guard\.max_skips: no such key; did you mean max_skips"),
+        ("+data.columns.volts=U", r"data\.columns\.volts: no such key"),
+        ("sampling.lookback=long", r"sampling\.lookback: 'long' does not fit: .*integer"),
+        ("sampling.lookback='400'", r"sampling\.lookback: '400' does not fit"),
+        ("sampling.lookback=1.5", r"sampling\.lookback: 1\.5 does not fit"),
+        ("network.hidden_sizes=32", r"network\.hidden_sizes: 32 does not fit"),
+        ("network.hidden_sizes=[a]", r"network\.hidden_sizes: \['a'\] does not fit"),
+        ("network.dropout=1.5", r"network\.dropout: 1\.5 is not in \[0, 1\)"),
+        ("network.layer_norm=3", r"network\.layer_norm: 3 does not fit"),
+        ("network.name=LTSM", r"network\.name.*LTSM.*did you mean LSTM"),
+        ("optimizer.name=Adan", r"optimizer\.name: 'Adan' is not in torch\.optim; did you mean Adam"),
+        ("optimizer.lr=fast", r"optimizer\.lr: 'fast' does not fit"),
+        ("trainer.max_epochs=many", r"trainer\.max_epochs: 'many' does not fit"),
+        ("data.on_bad_file=ignore", r"data\.on_bad_file: 'ignore' does not fit: .*raise.*skip"),
+    ],
+)
+def test_unknown_keys_and_wrong_types_are_refused_with_the_way_out(override, message):
+    with pytest.raises(ConfigurationError, match=message):
+        check(compose(override))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sampling.lokback=3", "sampling.lokback: no such key; did you mean sampling.lookback?"),
+        ("lookback=3", "lookback: no such key; did you mean sampling.lookback or network.lookback?"),
+        ("+preset=safe", "preset=safe: no such choice; did you mean safer?"),
+        ("network=lsmt", "network=lsmt: no such choice; did you mean lstm?"),
+    ],
+)
+def test_mistakes_that_hydra_finds_become_one_line(override, message):
+    with pytest.raises(HydraException) as caught:
+        compose(override)
+    assert explain(caught.value, list(flat_keys(compose()))) == message
+
+
+def test_folder_of_a_checkout_is_the_top_level_conf():
+    assert conf_folder() == Path(__file__).resolve().parents[1] / "conf"
