@@ -132,6 +132,15 @@ def test_a_run_stopped_and_resumed_equals_one_never_stopped(at_train_epoch_end, 
     assert plain.events[-len(rest.events) :] == rest.events
 
 
+def test_a_checkpoint_before_the_decision_resumes_without_the_metric(foreign, fit, tmp_path):
+    checkpoints = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, save_on_train_epoch_end=False)
+    options = {"patience": 0, "check_on_train_epoch_end": True}
+    fit(scored(foreign), [PlateauLearningRate("score", **options), checkpoints], max_epochs=4)
+    plateau = PlateauLearningRate("score", **options)
+    fit(scored(foreign), [plateau], max_epochs=4, resume=tmp_path / "epoch=2.ckpt")
+    assert plateau.cuts == 1
+
+
 def test_a_stop_by_max_epochs_resumes_as_well(foreign, fit, tmp_path):
     whole, plain = scored(foreign), Epochs()
     fit(whole, [PlateauLearningRate("score", patience=0), plain], max_epochs=6)

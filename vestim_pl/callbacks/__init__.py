@@ -1,17 +1,21 @@
 """Callbacks for any Lightning project; they import nothing of vestim_pl but its pure functions."""
 
 from vestim_pl.callbacks.adaptive_gradient_clipping import AdaptiveGradientClipping
+from vestim_pl.callbacks.divergence_recovery import DivergenceRecovery
 from vestim_pl.callbacks.gradient_flow_probe import GradientFlowProbe
 from vestim_pl.callbacks.gradient_noise import GradientNoise
 from vestim_pl.callbacks.learning_rate_warmup import LearningRateWarmup
 from vestim_pl.callbacks.plateau_learning_rate import PlateauLearningRate
+from vestim_pl.callbacks.random_state import RandomStateCheckpoint
 from vestim_pl.callbacks.step_guard import StepGuard
 
 __all__ = [
     "AdaptiveGradientClipping",
+    "DivergenceRecovery",
     "GradientFlowProbe",
     "GradientNoise",
     "LearningRateWarmup",
     "PlateauLearningRate",
+    "RandomStateCheckpoint",
     "StepGuard",
 ]

@@ -46,7 +46,8 @@ class PlateauLearningRate(Callback):
         min_lr: A cut never takes scheduled rate x plateau of the parameter group with the highest rate below this.
         start_after_warmup: Do not count evaluations as bad while a warmup is under way.
         check_on_train_epoch_end: Decide at the end of the training epoch instead of the validation's; None to do so
-            only where there is no validation.
+            only where there is no validation. With True, let checkpoints be written at the end of the training epoch
+            too: one of the validation's end comes before the decision.
 
     Raises:
         ConfigurationError: If an argument is out of range, or the metric is not logged.
@@ -87,7 +88,7 @@ class PlateauLearningRate(Callback):
         self.scale = 1.0
         self.cuts = 0
         self._exhausted = False
-        self._decided_epoch = -1
+        self._trained = False
 
     @property
     def state_key(self) -> str:
@@ -97,8 +98,10 @@ class PlateauLearningRate(Callback):
         factors = LearningRateFactors.of(trainer)
         factors.attach(trainer)
         factors.set("plateau", self.scale)
+        self._trained = False
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._trained = True
         LearningRateFactors.of(trainer).set("plateau", self.scale)  # a rollback may have loaded another one
 
     def on_train_batch_end(
@@ -111,9 +114,8 @@ class PlateauLearningRate(Callback):
             self._evaluate(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # A run that resumes from a checkpoint of an epoch's end comes by here once more for the same epoch.
-        if self._at_train_epoch_end(trainer) and trainer.current_epoch != self._decided_epoch:
-            self._decided_epoch = trainer.current_epoch
+        # A run that resumes at the end of an epoch comes by here without having trained: it has no metrics yet.
+        if self._at_train_epoch_end(trainer) and self._trained:
             self._evaluate(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -128,7 +130,6 @@ class PlateauLearningRate(Callback):
             "scale": self.scale,
             "cuts": self.cuts,
             "exhausted": self._exhausted,
-            "decided_epoch": self._decided_epoch,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -137,7 +138,6 @@ class PlateauLearningRate(Callback):
         self.scale = state_dict.get("scale", 1.0)
         self.cuts = state_dict.get("cuts", 0)
         self._exhausted = state_dict.get("exhausted", False)
-        self._decided_epoch = state_dict.get("decided_epoch", -1)
 
     def _at_train_epoch_end(self, trainer: Trainer) -> bool:
         if self.check_on_train_epoch_end is None:

@@ -1,0 +1,104 @@
+"""Keep the random number generators in the checkpoint, so that a resumed run draws what the first one would have."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from vestim_pl.functional.random_state import random_states, restore_random_states
+
+__all__ = ["RandomStateCheckpoint"]
+
+_MID_EPOCH, _VALIDATION_END, _EPOCH_END = "mid_epoch", "validation_end", "epoch_end"
+
+
+class RandomStateCheckpoint(Callback):
+    """Saves the state of all random number generators in every checkpoint and restores it so that resuming is exact.
+
+    Lightning's checkpoints hold none, so dropout and shuffling of a resumed run differ from those of a run that was
+    never stopped. It is not enough to restore the state somewhere: Lightning asks the data loader for its iterator,
+    which draws a seed, before training starts, and at another moment than in a run that goes on. So with the state of
+    the moment this callback keeps the one from which the epoch's iterator was made, and restores either where it is
+    due:
+
+    ==================================== ===============================================================================
+    checkpoint written                   restored
+    ==================================== ===============================================================================
+    at the end of a training epoch       before the iterator is made
+    at the end of the validation after   after the iterator was made (Lightning makes another one for the next epoch)
+    the last batch
+    in the midst of an epoch             the epoch's state before the iterator is made, the moment's before the first
+                                         batch; with a stateful data loader that is exact, with a plain one Lightning
+                                         starts over with the epoch's data, in the same order
+    ==================================== ===============================================================================
+
+    Not exact is a checkpoint written after the last batch of an epoch and before its validation (such as one of
+    ``every_n_train_steps``): Lightning leaves that validation out when it resumes. A ``torch.Generator`` of somebody's
+    own is not saved. Under DDP every rank's states are saved. Put it first among the callbacks if others draw numbers.
+
+    The states are in the checkpoint under ``random_state``, as tensors and numbers.
+
+    Example::
+
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=[RandomStateCheckpoint()], logger=False, accelerator="cpu")
+
+    """
+
+    def __init__(self) -> None:
+        self._position = _EPOCH_END
+        self._epoch_start: dict[str, Any] = {}
+        self._loaded: dict[str, Any] | None = None
+        self._iterator_is_made = False
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint.get("random_state", [])
+        self._loaded = (
+            saved[trainer.global_rank] if trainer.state.fn == "fit" and trainer.global_rank < len(saved) else None
+        )
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        position = _EPOCH_END
+        if self._loaded is not None:
+            position = self._loaded["position"]
+            restore_random_states(self._loaded["epoch_start" if position == _MID_EPOCH else "now"])
+        self._epoch_start = random_states()
+        self._iterator_is_made = position == _EPOCH_END  # soon: before the next ``on_train_epoch_start``
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._loaded is not None and self._loaded["position"] == _VALIDATION_END:
+            restore_random_states(self._loaded["now"])
+        if self._loaded is not None and self._loaded["position"] != _MID_EPOCH:
+            self._loaded = None
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._iterator_is_made:
+            self._epoch_start = random_states()
+        self._iterator_is_made = False
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._position = _MID_EPOCH
+        if self._loaded is not None:
+            restore_random_states(self._loaded["now"])
+            self._loaded = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.is_last_batch:
+            self._position = _EPOCH_END
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking and self._position == _EPOCH_END:
+            self._position = _VALIDATION_END
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._position = _EPOCH_END
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        state = {"now": random_states(), "epoch_start": self._epoch_start, "position": self._position}
+        states: list[Any] = [state]
+        if trainer.world_size > 1:
+            states = [None] * trainer.world_size
+            torch.distributed.all_gather_object(states, state)
+        checkpoint["random_state"] = states
