@@ -154,17 +154,14 @@ def _draw_phases(lengths: Integers, chunk: int, random: np.random.Generator) -> 
     """``[R]`` rows by which each recording's first chunk is shortened, close to uniform over 0 to ``chunk - 1``.
 
     A phase beyond the slack of a recording's last chunk costs a chunk more. So that their number is the same every
-    epoch, the recordings that get one more are a systematic sample of fixed size with nearly the right probabilities.
+    epoch, a fixed number of recordings gets one more, drawn without replacement by the odds of such a phase (weighted
+    sampling with a reservoir, Efraimidis and Spirakis 2006).
     """
     slack = -lengths % chunk
-    probability = (chunk - 1 - slack) / chunk
-    cumulated = np.cumsum(probability)
-    size = int(cumulated[-1] + 1e-9)
+    more = chunk - 1 - slack  # phases that cost a chunk more
+    size = int(np.rint(more.sum() / chunk))
+    with np.errstate(divide="ignore"):
+        keys = np.log(random.random(len(lengths))) * ((slack + 1) / more)
     longer = np.zeros(len(lengths), dtype=bool)
-    if size:
-        cumulated *= size / cumulated[-1]
-        picked = np.searchsorted(cumulated, random.random() + np.arange(size), side="right")
-        longer[np.minimum(picked, len(lengths) - 1)] = True
-    low = np.where(longer, slack + 1, 0)
-    high = np.where(longer, chunk, slack + 1)
-    return random.integers(low, high)
+    longer[np.argsort(-keys, kind="stable")[:size]] = True
+    return random.integers(np.where(longer, slack + 1, 0), np.where(longer, chunk, slack + 1))
