@@ -17,9 +17,9 @@ class FaultInjector(Callback):
 
     Args:
         site: ``input`` and ``target`` are the first and second tensor of the batch (no views of the data set, please);
-            ``activation`` is the output of the submodule named ``layer``; ``loss`` is multiplied by the value, so its
-            gradients are poisoned too; ``gradient`` is written after backward, as a scaler finds it; ``parameter`` is
-            written before the forward pass, and stays.
+            ``activation`` is the output of the submodule named ``layer``; it and ``loss`` are multiplied by the value,
+            so that their gradients are poisoned too; ``gradient`` is written after backward, as a scaler finds it;
+            ``parameter`` is written before the forward pass, and stays.
         value: NaN, infinity or minus infinity.
         at: Batch of the training, from 0.
         persistent: Every batch from there on instead of just that one.
@@ -85,9 +85,9 @@ class FaultInjector(Callback):
     def _poison_output(self, module: torch.nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
         if not (self.active and module.training):
             return None
-        output = output.clone()
-        self._poison(output)
-        return output
+        factor = torch.ones_like(output)
+        self._poison(factor)
+        return output * factor
 
     def state_dict(self) -> dict[str, Any]:
         return {"seen": self.seen}

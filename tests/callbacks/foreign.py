@@ -34,11 +34,11 @@ class ResumableLoader:
         return len(self.tensors[0]) // self.batch_size
 
     def __iter__(self) -> Iterator[list[Tensor]]:
+        self.position %= len(self)  # a loop that knows the length does not exhaust the iterator
         while self.position < len(self):
             start = self.position * self.batch_size
             self.position += 1
             yield [tensor[start : start + self.batch_size].clone() for tensor in self.tensors]
-        self.position = 0
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}

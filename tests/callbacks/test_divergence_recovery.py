@@ -1,0 +1,383 @@
+import math
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch.optim.lr_scheduler import StepLR
+
+from tests.callbacks.fault_injector import FaultInjector
+from tests.callbacks.foreign import ForeignRecurrent, RankReport, Recorder, fit, same
+from vestim_pl.callbacks import DivergenceRecovery, StepGuard
+from vestim_pl.functional.errors import ConfigurationError, DivergenceError
+from vestim_pl.functional.learning_rate import LearningRateFactors
+
+NAN, INF = float("nan"), float("inf")
+
+
+class Scheduled(ForeignRecurrent):
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": StepLR(optimizer, 1, 0.9), "interval": "step"}}
+
+
+def run(site, value=NAN, at=4, recovery=None, module=None, guards=(), **options):
+    torch.manual_seed(0)
+    recovery, recorder = recovery or DivergenceRecovery(snapshot_every=2), Recorder()
+    module = module or Scheduled()
+    persistent = options.pop("persistent", False)
+    trainer = fit(module, [FaultInjector(site, value, at, persistent), *guards, recovery, recorder], **options)
+    return trainer, module, recovery, recorder
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize("site", ["input", "target", "activation", "loss", "gradient", "parameter"])
+def test_without_any_guard_poisoned_weights_are_rolled_back_in_their_step(site, value):
+    # Batch 4 is poisoned; the snapshot after batch 3 was not yet confirmed by a loss, that after batch 1 was.
+    _, _, recovery, seen = run(site, value)
+    (event,) = seen.of("rollback")
+    assert same(seen.weights[4], seen.weights[1])
+    assert same(seen.moments[4], seen.moments[1])
+    assert seen.rates[4] == seen.rates[1]  # the schedule goes back with the weights
+    assert (event.values["step"], event.values["back_to_step"]) == (5, 2)
+    assert event.values["learning_rate_after"] == pytest.approx(0.1 * event.values["learning_rate_before"])
+    assert "epoch 0, batch 4: parameters" in event.reason
+    assert seen.steps[-1] == 12  # steps go on counting
+    assert all(torch.isfinite(weight).all() for weight in seen.weights[-1])
+    assert not same(seen.weights[5], seen.weights[4])
+    assert len(recovery.attempts) == 1
+
+
+def test_gradients_are_dropped_and_the_factor_is_applied_to_the_update():
+    class Looks(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if batch_idx == 4:
+                assert all(p.grad is None for p in pl_module.parameters())
+            assert trainer.optimizers[0].param_groups[0]["lr"] == 0.02
+            self.effective = LearningRateFactors.of(trainer).effective(trainer.optimizers[0])
+
+    looks = Looks()
+    fit(ForeignRecurrent(), [FaultInjector("gradient", NAN, 4), DivergenceRecovery(), looks])
+    assert looks.effective == [pytest.approx(0.002)]
+
+
+def test_exhausted_skips_are_recovered_from():
+    _, _, recovery, seen = run(
+        "input", guards=[StepGuard(99, 1)], persistent=True, recovery=DivergenceRecovery(max_attempts=9)
+    )
+    assert [event.kind for event in seen.events][:3] == ["skip", "skip", "rollback"]
+    assert "2 of 1 in a row" in recovery.attempts[0]["cause"]
+
+
+def test_persistent_fault_ends_with_the_whole_story_and_the_good_weights():
+    module = Scheduled()
+    with pytest.raises(DivergenceError) as error:
+        run("parameter", module=module, persistent=True, recovery=DivergenceRecovery(max_attempts=2, snapshot_every=1))
+    story = str(error.value)
+    assert "\n" not in story
+    assert "all 2 recoveries are used up" in story
+    for piece in ("(1) epoch 0, batch 4", "(2) epoch 0, batch 5", "then epoch 0, batch 6", "went back to step 3",
+                  "cell.weight", "0.0146 -> 0.00146"):  # fmt: skip
+        assert piece in story
+    assert all(torch.isfinite(p).all() for p in module.parameters())
+
+
+def test_a_recovery_that_leads_astray_at_once_falls_back_to_the_older_snapshot():
+    recovery = DivergenceRecovery(max_attempts=2, snapshot_every=1)
+    with pytest.raises(DivergenceError):
+        run("parameter", persistent=True, at=6, recovery=recovery)
+    assert [attempt["back_to_step"] for attempt in recovery.attempts] == [5, 4]
+
+
+class Explodes(ForeignRecurrent):
+    """Finite weights a thousand times too large after batch 6: no NaN anywhere."""
+
+    def on_train_batch_start(self, batch, batch_idx):
+        if self.trainer.global_step == 18:
+            with torch.no_grad():
+                self.head.weight.mul_(1000)
+
+
+def test_a_spike_that_stays_is_rolled_back_to_before_it():
+    recovery = DivergenceRecovery(snapshot_every=1, spike_patience=3)
+    _, module, _, seen = run("input", at=999, module=Explodes(), recovery=recovery, max_epochs=3)
+    (event,) = seen.of("rollback")
+    assert "the loss is at" in event.reason
+    assert event.values["step"] == 21  # the third loss above the threshold
+    assert event.values["back_to_step"] == 17  # finite, but bad: the snapshot of step 18 never counted
+    assert max(module.losses[-8:]) < 2
+
+
+def test_a_single_outlier_is_not_a_spike():
+    class Outlier(ForeignRecurrent):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            return loss * 1e3 if self.trainer.global_step in (18, 21) else loss
+
+    _, _, recovery, _ = run("input", at=999, module=Outlier(), max_epochs=3)
+    assert recovery.attempts == []
+
+
+def test_poisoned_moments_with_finite_weights_are_never_snapshot():
+    class PoisonsMoments(ForeignRecurrent):
+        def on_train_batch_start(self, batch, batch_idx):
+            if batch_idx == 5:
+                state = self.trainer.optimizers[0].state
+                next(iter(state.values()))["exp_avg_sq"].fill_(INF)
+
+    _, _, recovery, seen = run("input", at=999, module=PoisonsMoments(), recovery=DivergenceRecovery(snapshot_every=3))
+    assert "the state of the optimizer is not finite" in recovery.attempts[0]["cause"]
+    assert all(torch.isfinite(entry["exp_avg_sq"]).all() for entry in seen.moments[-1][0].values())
+
+
+def test_learning_rate_is_raised_again_but_not_into_the_same_wall():
+    recovery = DivergenceRecovery(learning_rate_factor=0.25, raise_after=2, raise_by=2.0, snapshot_every=1)
+    _, _, _, seen = run("parameter", recovery=recovery)
+    assert [event.values["factor"] for event in seen.of("recovery")] == [0.5, 1.0]
+    recovery = DivergenceRecovery(learning_rate_factor=0.25, raise_after=2, raise_by=2.0, snapshot_every=1)
+
+    class Twice(FaultInjector):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            self.at = 8 if self.seen >= 4 else 4
+            super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+
+    fit(Scheduled(), [Twice("parameter", NAN, 4), recovery], max_epochs=3)
+    assert recovery.rate.value == recovery.rate.ceiling == 0.25
+
+
+class NanMetric(ForeignRecurrent):
+    """Validation overflows in epoch 1 although loss and weights are finite."""
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        self.log("val_score", NAN if self.current_epoch == 1 else 1.0 / (1 + self.current_epoch))
+
+
+@pytest.mark.parametrize("at_train_end", [True, False])
+def test_non_finite_validation_metric_recovers_before_early_stopping_stops(at_train_end):
+    stopper = EarlyStopping("val_score", patience=3, check_on_train_epoch_end=at_train_end)
+    recovery = DivergenceRecovery(snapshot_every=2)
+    trainer = fit(NanMetric(), [recovery, stopper], max_epochs=4, limit_val_batches=1)
+    assert trainer.current_epoch == 4
+    assert stopper.check_finite
+    assert "the validation metric val_score is nan" in recovery.attempts[0]["cause"]
+    alone = fit(NanMetric(), [EarlyStopping("val_score", patience=3)], max_epochs=4, limit_val_batches=1)
+    assert alone.current_epoch == 2  # what it protects from
+
+
+def test_early_stopping_before_it_is_refused():
+    with pytest.raises(ConfigurationError, match="put DivergenceRecovery before EarlyStopping"):
+        fit(ForeignRecurrent(), [EarlyStopping("val_rmse"), DivergenceRecovery()])
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+def finite(path):
+    checkpoint = load(path)
+    states = [state for entry in checkpoint["optimizer_states"] for state in entry["state"].values()]
+    tensors = [*checkpoint["state_dict"].values(), *(t for s in states for t in s.values())]
+    return all(torch.isfinite(t).all() for t in tensors)
+
+
+def test_checkpoint_with_a_nan_score_does_not_stand(tmp_path):
+    keeper = ModelCheckpoint(tmp_path, "{epoch}", monitor="val_score", save_top_k=3, save_last=True)
+    fit(
+        NanMetric(),
+        [DivergenceRecovery(snapshot_every=2), keeper],
+        max_epochs=3,
+        limit_val_batches=1,
+        enable_checkpointing=True,
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch=0.ckpt", "epoch=2.ckpt", "last.ckpt"]
+    assert sorted(map(float, keeper.best_k_models.values())) == [pytest.approx(1 / 3), 1.0]
+    assert keeper.best_model_path.endswith("epoch=2.ckpt")
+
+
+def test_last_checkpoint_of_the_bad_way_is_written_anew(tmp_path):
+    keeper = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=1, save_last=True)
+
+    class Stop(Callback):
+        def on_event(self, trainer, event):
+            if event.kind == "checkpoint_removed" and "last.ckpt" in event.reason:
+                assert load(tmp_path / "last.ckpt")["state_dict"]["head.weight"].abs().max() < 10
+                self.seen = True
+
+    stop = Stop()
+    module = Explodes()
+    recovery = DivergenceRecovery(snapshot_every=1)
+    fit(module, [recovery, stop, keeper], max_epochs=3, enable_checkpointing=True)
+    assert stop.seen
+
+
+@pytest.mark.parametrize("what", ["parameter", "moment"])
+def test_checkpoint_about_to_be_poisoned_gets_the_good_state(tmp_path, what):
+    class PoisonsThenSaves(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if batch_idx == 6:
+                with torch.no_grad():
+                    if what == "parameter":
+                        next(pl_module.parameters())[0, 0] = NAN
+                    else:
+                        next(iter(trainer.optimizers[0].state.values()))["exp_avg"][0, 0] = INF
+                trainer.save_checkpoint(tmp_path / "saved.ckpt")
+
+    recovery = DivergenceRecovery(snapshot_every=2)
+    fit(ForeignRecurrent(), [recovery, PoisonsThenSaves()])
+    assert finite(tmp_path / "saved.ckpt")
+    assert "a checkpoint would hold non-finite numbers" in recovery.attempts[0]["cause"]
+    assert len(load(tmp_path / "saved.ckpt")["callbacks"]["DivergenceRecovery"]["attempts"]) == 1
+
+
+def test_last_good_file_is_confirmed_and_resumes(tmp_path):
+    recovery = DivergenceRecovery(snapshot_every=2, checkpoint_every=2, dirpath=str(tmp_path))
+    with pytest.raises(DivergenceError):
+        run("parameter", at=8, persistent=True, recovery=recovery)
+    assert [path.name for path in tmp_path.iterdir()] == ["last_good.ckpt"]
+    assert finite(tmp_path / "last_good.ckpt")
+    assert load(tmp_path / "last_good.ckpt")["global_step"] == 4  # that of step 8 proved bad
+    trainer = fit(Scheduled(), [DivergenceRecovery()], ckpt_path=tmp_path / "last_good.ckpt")
+    assert trainer.global_step == 12
+
+
+@pytest.mark.parametrize("stop", [3, 5, 6, 7])
+@pytest.mark.parametrize("site", ["parameter", "input"])
+def test_resume_is_bitwise(tmp_path, stop, site):
+    def callbacks(save):
+        every = [ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=stop, save_top_k=-1)] if save else []
+        recovery = DivergenceRecovery(snapshot_every=2, raise_after=2, max_attempts=9)
+        return [FaultInjector(site, NAN, 5), StepGuard(0, 0), recovery, Recorder(), *every]
+
+    class Carries(Scheduled):
+        def __init__(self):
+            super().__init__(carry=True)
+
+    torch.manual_seed(0)
+    whole = callbacks(True)
+    fit(Carries(), whole, enable_checkpointing=True)
+    resumed = callbacks(False)
+    torch.manual_seed(0)
+    fit(Carries(), resumed, ckpt_path=tmp_path / f"step={stop}.ckpt")
+    assert len(resumed[2].attempts) == 1
+    assert same(whole[3].weights[-1], resumed[3].weights[-1])
+    assert same(whole[3].moments[-1], resumed[3].moments[-1])
+    assert same(whole[2].state_dict(), resumed[2].state_dict())
+
+
+def test_without_snapshots_in_the_checkpoint_a_resumed_run_starts_with_its_own(tmp_path):
+    recovery = DivergenceRecovery(snapshot_every=2, save_snapshots=False)
+    keeper = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=6)
+    fit(Scheduled(), [recovery, keeper], enable_checkpointing=True, max_steps=6)
+    assert "snapshots" not in load(tmp_path / "step=6.ckpt")["callbacks"]["DivergenceRecovery"]
+    again = DivergenceRecovery(snapshot_every=2, save_snapshots=False)
+    fit(Scheduled(), [FaultInjector("parameter", NAN, 0), again], ckpt_path=tmp_path / "step=6.ckpt")
+    assert again.attempts[0]["back_to_step"] == 6
+
+
+def test_resume_from_a_checkpoint_written_without_it_and_a_second_fit(tmp_path):
+    keeper = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=6)
+    fit(Scheduled(), [keeper], enable_checkpointing=True, max_steps=6)
+    recovery = DivergenceRecovery()
+    fit(Scheduled(), [FaultInjector("parameter", NAN, 2), recovery], ckpt_path=tmp_path / "step=6.ckpt")
+    assert recovery.attempts[0]["back_to_step"] == 6
+    fit(Scheduled(), [recovery])
+    assert recovery.attempts == []
+    assert recovery.rate.value == 1.0
+
+
+def test_accumulation():
+    _, _, recovery, seen = run("input", at=7, accumulate_grad_batches=2)
+    assert len(recovery.attempts) == 1
+    assert "batch 7" in recovery.attempts[0]["cause"]
+    assert same(seen.weights[7], seen.weights[3])
+
+
+def test_random_state_goes_on_unless_asked_for():
+    class Draws(ForeignRecurrent):
+        def training_step(self, batch, batch_idx):
+            self.draws = [*getattr(self, "draws", []), torch.rand(1).item()]
+            return super().training_step(batch, batch_idx)
+
+    _, module, _, _ = run("parameter", module=Draws())
+    assert len(set(module.draws)) == 12
+    _, module, _, _ = run(
+        "parameter", module=Draws(), recovery=DivergenceRecovery(snapshot_every=2, restore_random_state=True)
+    )
+    assert module.draws[5:8] == module.draws[2:5]
+
+
+def test_absurd_learning_rate_diverges_without_and_learns_with_recovery():
+    class Absurd(ForeignRecurrent):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1e3, momentum=0.9)
+
+    options = {"max_epochs": 12, "limit_val_batches": 1}
+    torch.manual_seed(0)
+    bare = fit(Absurd(), [], **options).callback_metrics["val_rmse"]
+    torch.manual_seed(0)
+    recovery = DivergenceRecovery(max_attempts=6, snapshot_every=5)
+    saved = fit(Absurd(), [recovery], **options).callback_metrics["val_rmse"]
+    constant = ForeignRecurrent().val_dataloader().dataset.tensors[1].std()
+    assert not bare < 2 * constant
+    assert saved < 0.8 * constant
+    assert recovery.attempts
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"learning_rate_factor": 1.0}, "learning_rate_factor"),
+        ({"max_attempts": -1}, "max_attempts"),
+        ({"snapshot_every": 0}, "snapshot_every"),
+        ({"checkpoint_every": 0}, "checkpoint_every"),
+        ({"raise_after": 0}, "raise_after"),
+        ({"raise_by": 1.0}, "raise_by"),
+        ({"spike_ratio": 1.0}, "spike_ratio"),
+        ({"spike_patience": 0}, "spike_patience"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(options, word):
+    with pytest.raises(ConfigurationError, match=word):
+        DivergenceRecovery(**options)
+
+
+def test_manual_optimization_without_a_loss_to_see():
+    class Manual(ForeignRecurrent):
+        automatic_optimization = False
+
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            self.optimizers().zero_grad()
+            self.manual_backward(loss)
+            self.optimizers().step()
+
+    _, module, recovery, _ = run("input", module=Manual())
+    assert len(recovery.attempts) == 1
+    assert all(torch.isfinite(p).all() for p in module.parameters())
+
+
+def test_fast_dev_run_and_sanity_check():
+    fit(ForeignRecurrent(), [DivergenceRecovery()], fast_dev_run=True)
+    trainer = fit(ForeignRecurrent(), [DivergenceRecovery()], num_sanity_val_steps=1, limit_val_batches=1)
+    assert trainer.callback_metrics["recovery/factor"] == 1
+    assert math.isfinite(trainer.callback_metrics["val_rmse"])
+
+
+def test_all_ranks_go_back_together(tmp_path):
+    callbacks = [
+        FaultInjector("input", NAN, 4, rank=1),
+        DivergenceRecovery(snapshot_every=2),
+        Recorder(),
+        RankReport(tmp_path),
+    ]
+    fit(ForeignRecurrent(), callbacks, strategy="ddp_spawn", devices=2)
+    first, second = (load(tmp_path / f"rank{rank}.pt") for rank in range(2))
+    assert first["kinds"] == second["kinds"] == ["rollback"]
+    assert same(first["weights"], second["weights"])
+    assert same(first["history"][4], first["history"][1])
+    assert all(torch.isfinite(weight).all() for weight in first["weights"])

@@ -1,0 +1,105 @@
+"""Keeping checkpoints free of NaN and infinities, files and ModelCheckpoint's books alike."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from vestim_pl.functional.step_finiteness import nonfinite_names
+from vestim_pl.functional.training_snapshot import all_finite
+
+__all__ = ["forget_nonfinite_scores", "poisoned_entries", "refresh_checkpoint", "rewrite_latest"]
+
+
+def poisoned_entries(checkpoint: dict[str, Any]) -> list[str]:
+    """Names of the weights and optimizers in a checkpoint that hold a NaN or an infinity; the first few.
+
+    Example::
+
+        >>> poisoned_entries({"state_dict": {"weight": torch.tensor(float("nan")), "bias": torch.zeros(1)}})
+        ['weight']
+
+    """
+    states = checkpoint.get("optimizer_states", [])
+    weights = checkpoint.get("state_dict", {})
+    if all_finite([weights, states]):
+        return []
+    floats = [(name, tensor) for name, tensor in weights.items() if isinstance(tensor, Tensor)]
+    bad = [f"state of optimizer {index}" for index, state in enumerate(states) if not all_finite(state)]
+    return nonfinite_names(floats) + bad
+
+
+def refresh_checkpoint(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Bring a checkpoint that is being written up to date with a trainer that has just been put right."""
+    checkpoint["state_dict"] = trainer.strategy.lightning_module_state_dict()
+    if "optimizer_states" not in checkpoint:
+        return
+    checkpoint["optimizer_states"] = [trainer.strategy.optimizer_state(optimizer) for optimizer in trainer.optimizers]
+    checkpoint["lr_schedulers"] = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
+    if precision := trainer.precision_plugin.state_dict():
+        checkpoint[type(trainer.precision_plugin).__qualname__] = precision
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if state := callback.state_dict():
+            checkpoint["callbacks"][callback.state_key] = state
+
+
+def rewrite_latest(trainer: Trainer) -> list[str]:
+    """Write the checkpoints that stand for the latest state anew, after that state was put right.
+
+    ``last.ckpt``, and the one file of a ``ModelCheckpoint`` without a monitor, may hold weights of the way that was
+    just left. Files ranked by a metric were measured and stay.
+
+    Returns:
+        Paths of the files written.
+
+    """
+    written: list[str] = []
+    for callback in _model_checkpoints(trainer):
+        latest = {callback.last_model_path} | ({callback.best_model_path} if callback.monitor is None else set())
+        for path in sorted(latest - {""}):
+            if not trainer.strategy.broadcast(Path(path).exists()):
+                continue
+            if trainer.is_global_zero and Path(path).is_symlink():
+                Path(path).unlink()
+            trainer.save_checkpoint(path, callback.save_weights_only)
+            written.append(path)
+    return written
+
+
+def forget_nonfinite_scores(trainer: Trainer) -> list[str]:
+    """Remove the checkpoints whose score is NaN or infinite, from the disk and from ``ModelCheckpoint``'s books.
+
+    Lightning ranks a NaN as infinitely bad and keeps the file while fewer than ``save_top_k`` exist.
+
+    Returns:
+        Paths of the files removed.
+
+    """
+    removed: list[str] = []
+    for callback in _model_checkpoints(trainer):
+        for path in [path for path, score in callback.best_k_models.items() if not math.isfinite(float(score))]:
+            del callback.best_k_models[path]
+            trainer.strategy.remove_checkpoint(path)
+            removed.append(path)
+            _rank(callback)
+    return removed
+
+
+def _rank(callback: ModelCheckpoint) -> None:
+    """Best and worst of the books, from the scores that are left."""
+    scores = {path: float(score) for path, score in callback.best_k_models.items()}
+    best, worst = (min, max) if callback.mode == "min" else (max, min)
+    callback.best_model_path = best(scores, key=scores.__getitem__) if scores else ""
+    callback.best_model_score = callback.best_k_models.get(callback.best_model_path)
+    full = 0 < callback.save_top_k == len(scores)
+    callback.kth_best_model_path = worst(scores, key=scores.__getitem__) if full else ""
+    unset = torch.tensor(float("inf") if callback.mode == "min" else -float("inf"))
+    callback.kth_value = callback.best_k_models[callback.kth_best_model_path] if full else unset
+
+
+def _model_checkpoints(trainer: Trainer) -> list[ModelCheckpoint]:
+    return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]

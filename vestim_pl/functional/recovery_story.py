@@ -1,0 +1,48 @@
+"""A recovery, and all recoveries of a training, in words."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["tell_attempt", "tell_story"]
+
+
+def tell_attempt(attempt: Mapping[str, Any]) -> str:
+    """One recovery in words.
+
+    Args:
+        attempt: ``cause``, ``step``, ``back_to_step``, ``learning_rate_before`` and ``learning_rate_after``.
+
+    Example::
+
+        >>> tell_attempt({"cause": "epoch 0, batch 7: the loss is nan", "step": 8, "back_to_step": 5,
+        ...     "learning_rate_before": 0.1, "learning_rate_after": 0.01})
+        'epoch 0, batch 7: the loss is nan; at step 8 went back to step 5, learning rate 0.1 -> 0.01'
+
+    """
+    return (
+        f"{attempt['cause']}; at step {attempt['step']} went back to step {attempt['back_to_step']}, learning rate"
+        f" {attempt['learning_rate_before']:.3g} -> {attempt['learning_rate_after']:.3g}"
+    )
+
+
+def tell_story(attempts: Sequence[Mapping[str, Any]], reason: str, learning_rate: float) -> str:
+    """The whole story of a training that diverged for good, in one line.
+
+    Args:
+        attempts: The recoveries, as for :func:`tell_attempt`.
+        reason: The divergence for which none was left.
+        learning_rate: Learning rate at the end.
+
+    Example::
+
+        >>> tell_story([], "epoch 0, batch 7: the loss is nan", 0.1)[:60]
+        'training diverged and all 0 recoveries are used up: epoch 0,'
+
+    """
+    told = [f"({number}) {tell_attempt(attempt)}" for number, attempt in enumerate(attempts, start=1)]
+    told.append(f"{'then ' if told else ''}{reason}, at learning rate {learning_rate:.3g}")
+    return (
+        f"training diverged and all {len(attempts)} recoveries are used up: {'; '.join(told)}."
+        " The last good state is back in place. Lower the learning rate, raise max_attempts, or look at the rows that"
+        " the events name"
+    )

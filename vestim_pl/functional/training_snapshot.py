@@ -1,0 +1,153 @@
+"""Everything that a training step changes, copied in memory and put back."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+
+from vestim_pl.functional.module_extras import copy_tensors, load_extras, save_extras
+
+__all__ = ["SnapshotStore", "all_finite", "restore_snapshot", "take_snapshot"]
+
+_POISONABLE = ("parameters", "optimizers")
+
+
+def all_finite(data: Any) -> bool:
+    """Whether every floating tensor in a nested container is finite; one read from the device for all of them.
+
+    Example::
+
+        >>> all_finite({"a": [torch.ones(2)], "b": torch.tensor([float("inf")])})
+        False
+
+    """
+    found: list[Tensor] = []
+    apply_to_collection(data, Tensor, lambda tensor: found.append(tensor) if tensor.is_floating_point() else None)
+    tensors = [tensor for tensor in found if tensor.numel()]
+    if not tensors:
+        return True
+    norms = torch._foreach_norm(tensors, float("inf"))
+    return bool(torch.isfinite(torch.stack([norm.to(norms[0].device, torch.float32) for norm in norms])).all())
+
+
+def take_snapshot(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any] | None:
+    """Copy of parameters, buffers, optimizers, schedulers, scaler, random state and the module's extra state.
+
+    Take it between two optimizer steps, at the end of a batch.
+
+    Returns:
+        Nested plain containers, fit for a checkpoint; None where parameters or optimizer state are not finite.
+
+    """
+    snapshot = {
+        "epoch": trainer.current_epoch,
+        "global_step": trainer.global_step,
+        "parameters": dict(pl_module.named_parameters()),
+        "buffers": dict(pl_module.named_buffers()),
+        "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
+        "schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
+        "precision": trainer.precision_plugin.state_dict(),
+        "random": torch.get_rng_state(),
+    }
+    if not all_finite([snapshot[key] for key in _POISONABLE]):
+        return None
+    copied: dict[str, Any] = copy_tensors(snapshot)
+    return copied | {"extras": save_extras(pl_module)}
+
+
+@torch.no_grad()
+def restore_snapshot(
+    trainer: Trainer, pl_module: LightningModule, snapshot: dict[str, Any], random_state: bool = False
+) -> None:
+    """Put a snapshot back; gradients are dropped, epoch, step and the position in the data go on.
+
+    The snapshot stays as it is, for another time.
+
+    Args:
+        trainer: The trainer.
+        pl_module: The module in training.
+        snapshot: What :func:`take_snapshot` returned.
+        random_state: Put the random state of torch back too. As the data goes on, that makes dropout and shuffling
+            repeat themselves over other data, and possibly the very draw that led astray.
+
+    """
+    snapshot = copy_tensors(snapshot)
+    for name, parameter in pl_module.named_parameters():
+        parameter.copy_(snapshot["parameters"][name])
+        parameter.grad = None
+    for name, saved in snapshot["buffers"].items():
+        owner, _, leaf = name.rpartition(".")
+        buffers = pl_module.get_submodule(owner)._buffers
+        current = buffers.get(leaf)
+        if current is not None and current.shape == saved.shape:
+            current.copy_(saved)
+        else:
+            buffers[leaf] = saved
+    for optimizer, state in zip(trainer.optimizers, snapshot["optimizers"], strict=True):
+        optimizer.load_state_dict(state)
+    for config, state in zip(trainer.lr_scheduler_configs, snapshot["schedulers"], strict=True):
+        config.scheduler.load_state_dict(state)
+    if snapshot["precision"]:
+        trainer.precision_plugin.load_state_dict(snapshot["precision"])
+    load_extras(pl_module, snapshot["extras"])
+    if random_state:
+        torch.set_rng_state(snapshot["random"].cpu())
+
+
+class SnapshotStore:
+    """Two generations of snapshots that proved good, and one on probation.
+
+    Finite is not yet good: the update that made the weights huge leaves them finite, and only the next loss shows it.
+    So a new snapshot counts once the loss computed with its weights was good, and the one before it is kept for the
+    case that the newest leads astray again.
+
+    Example::
+
+        >>> store = SnapshotStore()
+        >>> store.offer({"global_step": 1})
+        >>> store.newest is None
+        True
+        >>> store.confirm()
+        True
+        >>> store.newest
+        {'global_step': 1}
+
+    """
+
+    def __init__(self) -> None:
+        self.pending: dict[str, Any] | None = None
+        self.good: list[dict[str, Any]] = []
+
+    @property
+    def newest(self) -> dict[str, Any] | None:
+        """The newest good snapshot."""
+        return self.good[-1] if self.good else None
+
+    def offer(self, snapshot: dict[str, Any]) -> None:
+        """Put a snapshot on probation."""
+        self.pending = snapshot
+
+    def confirm(self) -> bool:
+        """The loss with the pending snapshot's weights was good; returns whether there was one."""
+        if self.pending is None:
+            return False
+        self.good = [*self.good[-1:], self.pending]
+        self.pending = None
+        return True
+
+    def step_back(self) -> None:
+        """Drop the pending snapshot; and the newest good one too if an older one is left."""
+        self.pending = None
+        if len(self.good) > 1:
+            self.good.pop()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The snapshots, as they are."""
+        return {"pending": self.pending, "good": list(self.good)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take snapshots back; what is missing starts anew."""
+        self.pending = state.get("pending")
+        self.good = list(state.get("good", []))
