@@ -67,7 +67,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=SEED, help="seed of every trip and of the sensor noise")
     parser.add_argument("--model", default=cell.MODEL, choices=["DFN", "SPMe"], help="SPMe: faster, wrong in the cold")
     parser.add_argument("--only", default="", help="make only the recordings whose name contains this")
-    parser.add_argument("--plot", type=Path, help="draw every recording into this folder, simulate nothing")
+    parser.add_argument("--plot", type=Path, help="draw the recordings of --out into this folder, simulate nothing")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="recordings simulated at a time")
     return parser.parse_args(arguments)
 
