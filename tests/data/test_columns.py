@@ -9,7 +9,9 @@ def test_features_follow_the_names():
 
 
 def test_two_quantities_need_two_columns():
-    with pytest.raises(ConfigurationError, match=r"data\.columns\.voltage: 'Current' is already data\.columns\.current"):
+    with pytest.raises(
+        ConfigurationError, match=r"data\.columns\.voltage: 'Current' is already data\.columns\.current"
+    ):
         Columns(voltage="Current")
 
 

@@ -95,7 +95,9 @@ def test_skipping_leaves_the_file_out_with_one_warning(folder, caplog):
 
 def test_skipping_may_not_empty_a_split(folder):
     spoil(folder / "val" / "d.parquet")
-    with pytest.raises(DataError, match=r"no usable recording is left in .*val: val/d\.parquet: column 'Voltage', row 2"):
+    with pytest.raises(
+        DataError, match=r"no usable recording is left in .*val: val/d\.parquet: column 'Voltage', row 2"
+    ):
         read(folder, skip=True)
 
 

@@ -81,7 +81,9 @@ def test_text_is_refused_with_its_row(path, recording):
 
 
 def test_numbers_stored_as_text_are_refused(tmp_path, recording):
-    refused(recording(4).astype({"Voltage": str}), tmp_path / "r.parquet", "column 'Voltage'", "row 0", "stored as such")
+    refused(
+        recording(4).astype({"Voltage": str}), tmp_path / "r.parquet", "column 'Voltage'", "row 0", "stored as such"
+    )
 
 
 def test_a_decimal_comma_is_refused(tmp_path, recording):

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vestim_pl.data import WindowBatchSampler
+from vestim_pl.functional.errors import ConfigurationError
+
+
+@given(st.integers(1, 80), st.integers(2, 9), st.integers(1, 4), st.booleans(), st.integers(0, 9))
+def test_every_item_comes_once_on_one_rank_in_equally_many_batches(items, batch_size, world_size, shuffle, epoch):
+    if items < world_size:
+        return
+    seen, lengths = [], set()
+    for rank in range(world_size):
+        sampler = WindowBatchSampler(items, batch_size, shuffle=shuffle, seed=5, rank=rank, world_size=world_size)
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        assert len(batches) == len(sampler)
+        assert all(1 <= len(batch) <= batch_size for batch in batches)
+        lengths.add(len(batches))
+        seen += np.concatenate(batches).tolist()
+    assert sorted(seen) == list(range(items))
+    assert len(lengths) == 1
+
+
+@given(st.integers(1, 30), st.integers(1, 4))
+def test_a_batch_size_of_one_repeats_at_most_an_item_a_rank(items, world_size):
+    if items < world_size:
+        return
+    ranks = [list(WindowBatchSampler(items, 1, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    assert len({len(batches) for batches in ranks}) == 1
+    seen = [int(batch[0]) for batches in ranks for batch in batches]
+    assert set(seen) == set(range(items))
+    assert len(seen) - items < world_size
+
+
+def test_seed_and_epoch_decide_the_order():
+    sampler = WindowBatchSampler(40, 8, seed=1)
+    first = np.concatenate(list(sampler)).tolist()
+    assert np.concatenate(list(sampler)).tolist() == first
+    sampler.set_epoch(1)
+    assert np.concatenate(list(sampler)).tolist() != first
+    sampler.set_epoch(0)
+    assert np.concatenate(list(sampler)).tolist() == first
+    assert np.concatenate(list(WindowBatchSampler(40, 8, seed=2))).tolist() != first
+
+
+def test_lightning_reaches_set_epoch():
+    sampler = WindowBatchSampler(4, 2)
+    sampler.sampler.set_epoch(7)
+    assert sampler.epoch == 7
+
+
+def test_more_ranks_than_windows_are_refused():
+    with pytest.raises(ConfigurationError, match=r"trainer\.devices: 3 processes for 2 windows"):
+        WindowBatchSampler(2, 1, world_size=3)
