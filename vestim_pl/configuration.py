@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vestim_pl.functional.arguments import argument_types, check_arguments, nearest
 from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.precision import resolve_precision
 from vestim_pl.networks import build_network
 
 __all__ = ["check", "conf_folder", "explain", "flat_keys"]
@@ -39,18 +40,15 @@ def check(config: DictConfig) -> None:
         ConfigurationError: With the full name of the key, what was found, and the nearest valid key or the type.
 
     """
-    if "network" in config:
-        build_network(_plain(config.network), features=1)  # knows its own options and their ranges
-    if "optimizer" in config:
-        optimizers = {name: kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)}
-        name = str(config.optimizer.get("name"))
-        if name not in optimizers:
-            raise ConfigurationError(f"optimizer.name: {name!r} is not in torch.optim; {nearest(name, optimizers)}")
-        types = {key: hint for key, hint in argument_types(optimizers[name]).items() if key != "params"}
-        check_arguments("optimizer", _plain(config.optimizer, "name"), types)
-    for name, value in config.items():
-        if name != "hydra" and isinstance(value, DictConfig):
+    for name, value in config.items():  # in the order of the defaults: a mistake is told where it was set
+        if name == "network":
+            build_network(_plain(value), features=1)  # knows its own options and their ranges
+        elif name == "optimizer":
+            _check_optimizer(_plain(value))
+        elif name != "hydra" and isinstance(value, DictConfig):
             for where, node in _nodes_with_target(str(name), value):
+                if name == "trainer":  # knows one precision more than Lightning's
+                    node["precision"] = resolve_precision(node.get("precision"))
                 _check_node(where, get_object(node["_target_"]), node)
 
 
@@ -72,7 +70,7 @@ def explain(error: HydraException, valid_keys: Collection[str]) -> str:
     if isinstance(error, ConfigCompositionException) and cause is not None:
         key = getattr(cause, "full_key", None)
         if key and "not in struct" in str(cause):
-            namesakes = [valid for valid in valid_keys if valid.rpartition(".")[2] == key]
+            namesakes = [valid for valid in valid_keys if valid.count(".") == 1 and valid.endswith(f".{key}")]
             way_out = f"did you mean {' or '.join(namesakes)}?" if namesakes else nearest(str(key), valid_keys)
             return f"{key}: no such key; {way_out}"
         return f"{first} {str(cause).splitlines()[0]}"
@@ -99,9 +97,17 @@ def _nodes_with_target(where: str, node: DictConfig) -> Iterator[tuple[str, dict
             yield from _nodes_with_target(f"{where}.{key}", child)
 
 
-def _plain(node: DictConfig, *without: str) -> dict[str, Any]:
-    plain = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
-    return {key: value for key, value in plain.items() if key not in without}
+def _check_optimizer(spec: dict[str, Any]) -> None:
+    optimizers = {name: kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)}
+    name = str(spec.pop("name", None))
+    if name not in optimizers:
+        raise ConfigurationError(f"optimizer.name: {name!r} is not in torch.optim; {nearest(name, optimizers)}")
+    types = {key: hint for key, hint in argument_types(optimizers[name]).items() if key != "params"}
+    check_arguments("optimizer", spec, types)
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    return cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
 
 
 def _check_node(where: str, target: Callable[..., Any], values: Mapping[str, Any]) -> None:

@@ -103,7 +103,10 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
     loggers = [_build(node) for node in config.logger.values() if node is not None]
     options = _plain(config.trainer)
     options.pop("_target_")
-    options["precision"] = resolve_precision(options.get("precision", "32-true"), options.get("accelerator", "auto"))
+    setting = options.get("precision")
+    options["precision"] = resolve_precision(setting, options.get("accelerator", "auto"))
+    if options["precision"] != setting:
+        _log.info("trainer.precision: %s is %s on this machine", setting, options["precision"])
     return pl.Trainer(**options, callbacks=callbacks, logger=loggers or False, enable_progress_bar=sys.stdout.isatty())
 
 

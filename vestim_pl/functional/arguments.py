@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -22,7 +22,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         'did you mean sampling.lookback?'
 
     """
-    names = {choice.casefold(): choice for choice in sorted(valid)}
+    names = {choice.casefold(): choice for choice in valid}
     close = difflib.get_close_matches(name.casefold(), list(names), n=1)
     return f"did you mean {names[close[0]]}?" if close else f"choose one of {', '.join(names.values())}"
 
@@ -85,9 +85,11 @@ def check_type(where: str, value: Any, hint: Any) -> None:
         adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     except Exception:
         return
-    wants_tuple = hint is tuple or typing.get_origin(hint) is tuple
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):  # also a list of OmegaConf's own kind
+        wants_tuple = hint is tuple or typing.get_origin(hint) is tuple
+        value = tuple(value) if wants_tuple else list(value)
     try:
-        adapter.validate_python(tuple(value) if wants_tuple and isinstance(value, list) else value, strict=True)
+        adapter.validate_python(value, strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]["msg"]
         raise ConfigurationError(f"{where}: {value!r} does not fit: {problem[0].lower()}{problem[1:]}") from None

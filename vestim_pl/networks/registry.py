@@ -1,14 +1,12 @@
 """Networks by name, as a configuration names them."""
 
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from typing import Any, get_type_hints
+from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
+from vestim_pl.functional.arguments import argument_types, check_arguments, nearest
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.networks.causal_low_pass import CausalLowPass
 from vestim_pl.networks.exponential_smoothing import ExponentialSmoothing
@@ -41,12 +39,12 @@ class NetworkKind:
     def options(self) -> dict[str, Any]:
         """Type of every option by its name."""
         hidden = {"features", "output_filter", *self.settled}
-        own = {name: hint for name, hint in _arguments(self.module).items() if name not in hidden}
-        return own | (_arguments(self.output_filter) if self.output_filter else {})
+        own = {name: hint for name, hint in argument_types(self.module).items() if name not in hidden}
+        return own | (argument_types(self.output_filter) if self.output_filter else {})
 
     def build(self, features: int, options: Mapping[str, Any]) -> nn.Module:
         """The network with checked options."""
-        filter_names = _arguments(self.output_filter).keys() if self.output_filter else set()
+        filter_names = argument_types(self.output_filter).keys() if self.output_filter else set()
         own = {name: value for name, value in options.items() if name not in filter_names}
         if self.output_filter is not None:
             filter_options = {name: value for name, value in options.items() if name in filter_names}
@@ -84,41 +82,12 @@ def build_network(spec: Mapping[str, Any], features: int) -> nn.Module:
         >>> build_network({"name": "LSTM", "hiden_sizes": [64]}, features=3)
         Traceback (most recent call last):
         ...
-        vestim_pl.functional.errors.ConfigurationError: network.hiden_sizes: LSTM has no such option; did you mean hidden_sizes?
+        vestim_pl.functional.errors.ConfigurationError: network.hiden_sizes: no such key; did you mean hidden_sizes?
 
-    """  # noqa: E501 - an error is one line
+    """
     options = dict(spec)
     name = options.pop("name", None)
     if not isinstance(name, str) or name not in NETWORKS:
-        raise ConfigurationError(f"network.name: there is no network {name!r}; {_nearest(str(name), list(NETWORKS))}")
-    kind = NETWORKS[name]
-    types = kind.options()
-    for option, value in options.items():
-        if option not in types:
-            raise ConfigurationError(f"network.{option}: {name} has no such option; {_nearest(option, list(types))}")
-        _check_type(option, value, types[option])
-    return kind.build(features, options)
-
-
-def _arguments(of: type) -> dict[str, Any]:
-    """Type of every constructor argument of a class by its name."""
-    hints = get_type_hints(of.__init__)  # type: ignore[misc]
-    return {name: hints[name] for name in inspect.signature(of).parameters}
-
-
-def _nearest(name: str, valid: list[str]) -> str:
-    """Way out of a misspelling: the nearest valid name, or all of them."""
-    folded = {choice.casefold(): choice for choice in valid}
-    close = get_close_matches(name.casefold(), list(folded), n=1)
-    return f"did you mean {folded[close[0]]}?" if close else f"choose one of {', '.join(valid)}"
-
-
-def _check_type(option: str, value: Any, hint: Any) -> None:
-    """Refuse a value that is not of the annotated type; nothing is converted, ``"0.2"`` is no number."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        value = list(value)  # a list of the configuration's own kind too
-    try:
-        TypeAdapter(hint, config=ConfigDict(strict=True)).validate_python(value)
-    except ValidationError as error:
-        message = error.errors()[0]["msg"]
-        raise ConfigurationError(f"network.{option}: {value!r} does not fit: {message}") from None
+        raise ConfigurationError(f"network.name: there is no network {name!r}; {nearest(str(name), NETWORKS)}")
+    check_arguments("network", options, NETWORKS[name].options())
+    return NETWORKS[name].build(features, options)
