@@ -5,6 +5,7 @@ from vestim_pl.callbacks.divergence_recovery import DivergenceRecovery
 from vestim_pl.callbacks.gradient_flow_probe import GradientFlowProbe
 from vestim_pl.callbacks.gradient_noise import GradientNoise
 from vestim_pl.callbacks.learning_rate_warmup import LearningRateWarmup
+from vestim_pl.callbacks.lookback_warmup import LookbackWarmup
 from vestim_pl.callbacks.plateau_learning_rate import PlateauLearningRate
 from vestim_pl.callbacks.random_state import RandomStateCheckpoint
 from vestim_pl.callbacks.step_guard import StepGuard
@@ -15,6 +16,7 @@ __all__ = [
     "GradientFlowProbe",
     "GradientNoise",
     "LearningRateWarmup",
+    "LookbackWarmup",
     "PlateauLearningRate",
     "RandomStateCheckpoint",
     "StepGuard",

@@ -1,0 +1,106 @@
+"""Train on short windows first, on the full ones later."""
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.events import publish
+from vestim_pl.functional.lookback import crop_sequences, lookback_at
+
+__all__ = ["LookbackWarmup"]
+
+HOOK = "on_before_batch_transfer"
+
+
+class LookbackWarmup(Callback):
+    """Lets the window grow from ``start`` to ``full`` steps over the first epochs.
+
+    A short window is cheap and its gradient hardly vanishes, so a network first learns what the last steps tell, in a
+    fraction of the time, and then what lies farther back. Sequence-length warmup is known from language models (Li et
+    al. 2022, arXiv 2108.06084), where it lets training start at a higher learning rate without diverging.
+
+    Every training batch is cut to its last steps; validation, test and prediction keep the full window. A callback
+    cannot replace a batch in ``on_train_batch_start``, so for the time of the fit this one wraps
+    ``on_before_batch_transfer`` of whoever owns it (the data module if it overrides it, else the module): after the
+    owner's own hook and before the transfer, so a shorter batch is moved. The length depends on nothing but the epoch,
+    hence a resumed run is exact without anything in the checkpoint.
+
+    ======================= =========================================================================================
+    logged key              meaning
+    ======================= =========================================================================================
+    ``lookback``            steps of the training windows of this epoch, once an epoch
+    ======================= =========================================================================================
+
+    Each change is a ``lookback`` event too.
+
+    Args:
+        start: Steps of the windows in epoch 0.
+        full: Steps from epoch ``epochs`` on; longer batches are cut to it from then on.
+        epochs: Epochs until the full window.
+        crop: Function of a batch and a number of steps that returns the batch cut to its last steps; None for
+            batches with the fields of :class:`~vestim_pl.functional.SequenceBatch`.
+
+    Raises:
+        ConfigurationError: If an argument is out of range, if a batch is of another kind and ``crop`` is None, or if
+            lanes carry a state from batch to batch (streams), in whose history a cut would leave a gap.
+
+    Example::
+
+        >>> warmup = LookbackWarmup(start=50, full=200, epochs=3)
+        >>> pairs = LookbackWarmup(start=50, full=200, epochs=3, crop=lambda batch, n: (batch[0][:, -n:], batch[1]))
+
+    """
+
+    def __init__(self, start: int, full: int, epochs: int, crop: Callable[[Any, int], Any] | None = None) -> None:
+        name = type(self).__name__
+        if start < 1:
+            raise ConfigurationError(f"{name}.start: {start} must be at least 1 step")
+        if full < start:
+            raise ConfigurationError(f"{name}.full: {full} is shorter than start={start}; the window grows")
+        if epochs < 1:
+            raise ConfigurationError(f"{name}.epochs: {epochs} must be at least 1; leave the callback out for none")
+        self.start = start
+        self.full = full
+        self.epochs = epochs
+        self.crop = crop or crop_sequences
+        self.lookback = full
+        self._owner: LightningModule | LightningDataModule | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        datamodule: LightningDataModule | None = getattr(trainer, "datamodule", None)
+        overridden = datamodule is not None and is_overridden(HOOK, datamodule)
+        owner = datamodule if datamodule is not None and overridden else pl_module
+        original = getattr(owner, HOOK)
+
+        @functools.wraps(original)
+        def cut(batch: Any, dataloader_idx: int) -> Any:
+            batch = original(batch, dataloader_idx)
+            return self.crop(batch, self.lookback) if trainer.training else batch
+
+        self._owner = owner
+        setattr(owner, HOOK, cut)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        before, self.lookback = self.lookback, lookback_at(trainer.current_epoch, self.start, self.full, self.epochs)
+        pl_module.log("lookback", float(self.lookback))
+        if self.lookback != before:
+            publish(
+                trainer, "lookback", f"epoch {trainer.current_epoch}: training windows of {self.lookback} steps",
+                level=logging.INFO, lookback=self.lookback,
+            )  # fmt: skip
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._unwrap()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._unwrap()
+
+    def _unwrap(self) -> None:
+        if self._owner is not None:
+            delattr(self._owner, HOOK)
+            self._owner = None
