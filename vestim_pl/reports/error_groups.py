@@ -1,0 +1,86 @@
+"""Test errors pooled over recordings that belong together: the same ambient temperature, the same drive cycle."""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["ambient_temperature", "by_temperature", "cycle_by_temperature", "split_name"]
+
+# "_n10degC" and "_-10degC" are below zero, "_10degC" and "-10degC" (a hyphen that separates) are above
+_AMBIENT = re.compile(
+    r"^(?P<cycle>.*?)(?:(?:^|[ _-])(?P<sign>n|m|(?<=[ _])-)|[ _-])?(?P<degrees>\d+(?:\.\d+)?)degc$", re.IGNORECASE
+)
+_SUFFIX = re.compile(r"\.(parquet|csv)$", re.IGNORECASE)
+
+
+def split_name(recording: str) -> tuple[str, float | None]:
+    """Drive cycle and ambient temperature in degC of a recording's name; None where the name does not tell.
+
+    Example::
+
+        >>> split_name("lg-hg2_udds_n10degC")
+        ('lg-hg2_udds', -10.0)
+        >>> split_name("test/urban_25degC.parquet"), split_name("monday")
+        (('test/urban', 25.0), ('monday', None))
+
+    """
+    bare = _SUFFIX.sub("", recording)
+    match = _AMBIENT.match(bare)
+    if match is None:
+        return recording, None
+    return match["cycle"], float(match["degrees"]) * (-1.0 if match["sign"] else 1.0)
+
+
+def ambient_temperature(recording: str) -> float | None:
+    """Ambient temperature in degC that the name of a recording ends with."""
+    return split_name(recording)[1]
+
+
+def by_temperature(errors: pd.DataFrame) -> pd.DataFrame:
+    """Errors pooled by ambient temperature, coldest first; empty where no name tells one.
+
+    Every step counts the same, so the pooled RMSE is that of all steps at a temperature and not the mean of RMSEs.
+
+    Args:
+        errors: Columns ``recording``, ``steps``, ``rmse_mv``, ``mae_mv``, ``max_error_mv``; ``overall`` is left out.
+
+    Returns:
+        Columns ``temperature`` [degC], ``recordings``, ``steps``, ``rmse_mv``, ``mae_mv``, ``max_error_mv``.
+
+    """
+    rows = _named(errors)
+    groups = [{"temperature": degrees, **_pool(group)} for degrees, group in rows.groupby("temperature", sort=True)]
+    names = ["temperature", "recordings", "steps", "rmse_mv", "mae_mv", "max_error_mv"]
+    return pd.DataFrame(groups, columns=pd.Index(names))
+
+
+def cycle_by_temperature(errors: pd.DataFrame) -> pd.DataFrame:
+    """RMSE in mV with a row a drive cycle and a column an ambient temperature; NaN where there is no recording."""
+    rows = _named(errors)
+    pooled = [
+        {"cycle": cycle, "temperature": degrees, "rmse_mv": _pool(group)["rmse_mv"]}
+        for (cycle, degrees), group in rows.groupby(["cycle", "temperature"], sort=True)
+    ]
+    frame = pd.DataFrame(pooled, columns=pd.Index(["cycle", "temperature", "rmse_mv"]))
+    return frame.pivot(index="cycle", columns="temperature", values="rmse_mv")
+
+
+def _named(errors: pd.DataFrame) -> pd.DataFrame:
+    rows = errors[errors["recording"] != "overall"]
+    split = [split_name(str(name)) for name in rows["recording"]]
+    named = rows.assign(
+        cycle=[cycle for cycle, _ in split], temperature=pd.Series([t for _, t in split], rows.index, float)
+    )
+    return named[named["temperature"].notna()]
+
+
+def _pool(group: pd.DataFrame) -> dict[str, float]:
+    steps = group["steps"].to_numpy(dtype=np.float64)
+    return {
+        "recordings": len(group),
+        "steps": int(steps.sum()),
+        "rmse_mv": float(np.sqrt(np.sum(steps * group["rmse_mv"].to_numpy() ** 2) / steps.sum())),
+        "mae_mv": float(np.sum(steps * group["mae_mv"].to_numpy()) / steps.sum()),
+        "max_error_mv": float(np.max(group["max_error_mv"].to_numpy())),
+    }

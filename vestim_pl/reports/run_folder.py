@@ -1,0 +1,193 @@
+"""A run folder, read as far as it goes."""
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from vestim_pl.reports.recording_errors import error_table
+from vestim_pl.reports.run_metrics import metric_files, read_metrics
+
+__all__ = ["RunFolder"]
+
+_log = logging.getLogger("vestim_pl")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What a run has left, and what it has not.
+
+    A run that died, a fast run and one without a test lack some files. Nothing here fails for that: the part is empty
+    and ``missing`` says so in words for a person.
+
+    Attributes:
+        path: The folder.
+        config_text: The configuration as it was written, empty without one.
+        config: The same, parsed, interpolations unresolved.
+        overrides: Overrides of the command line.
+        metrics: Rows ``key``, ``epoch``, ``step``, ``value``, see :func:`vestim_pl.reports.run_metrics.read_metrics`.
+        parts: Files of metrics: more than one where the run was resumed.
+        events: Events in order, as dictionaries.
+        errors: Test errors by recording, ``overall`` in the last row; None without a test.
+        steps: Measured and estimated voltage of every tested step; None without a test.
+        provenance: Versions, machine and command.
+        log: Lines of ``train.log``.
+        missing: What is not there or could not be read.
+
+    """
+
+    path: Path
+    config_text: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+    metrics: pd.DataFrame = field(default_factory=lambda: read_metrics([]))
+    parts: int = 0
+    events: tuple[dict[str, Any], ...] = ()
+    errors: pd.DataFrame | None = None
+    steps: pd.DataFrame | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    log: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> "RunFolder":
+        """Read a run folder.
+
+        Args:
+            path: The folder that a training wrote.
+
+        Raises:
+            NotADirectoryError: If there is no such folder.
+
+        """
+        if not path.is_dir():
+            raise NotADirectoryError(f"{path} is not a folder; give the folder of a run, such as outputs/<date>/<time>")
+        missing: list[str] = []
+        config_text = _text(path / ".hydra" / "config.yaml", "the configuration", missing)
+        files = metric_files(path)
+        if not files:
+            missing.append("metrics.csv: no learning curves")
+        steps = _steps(path, missing)
+        return cls(
+            path=path,
+            config_text=config_text,
+            config=_yaml(config_text, ".hydra/config.yaml", missing, {}),
+            overrides=tuple(str(item) for item in _overrides(path, missing)),
+            metrics=read_metrics(files),
+            parts=len(files),
+            events=_events(path, missing),
+            errors=_errors(path, steps, missing),
+            steps=steps,
+            provenance=_provenance(path, missing),
+            log=_log_lines(path),
+            missing=tuple(missing),
+        )
+
+    def setting(self, key: str, default: Any = None) -> Any:
+        """A setting by its dotted name, the default where the configuration lacks it.
+
+        Example::
+
+            >>> RunFolder(Path("."), config={"sampling": {"lookback": 200}}).setting("sampling.lookback")
+            200
+
+        """
+        node: Any = self.config
+        for part in key.split("."):
+            if not isinstance(node, dict) or part not in node:
+                return default
+            node = node[part]
+        return node
+
+
+def _text(path: Path, what: str, missing: list[str]) -> str:
+    if not path.is_file():
+        missing.append(f"{path.parent.name}/{path.name}: {what} is not there")
+        return ""
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _yaml(text: str, name: str, missing: list[str], empty: Any) -> Any:
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.create(text), resolve=False)  # knows that 1e-4 is a number
+    except (YAMLError, OmegaConfBaseException):
+        missing.append(f"{name}: is not valid YAML")
+        return empty
+    return loaded if isinstance(loaded, type(empty)) else empty
+
+
+def _overrides(path: Path, missing: list[str]) -> list[Any]:
+    text = _text(path / ".hydra" / "overrides.yaml", "the list of overrides", missing)
+    return list(_yaml(text, ".hydra/overrides.yaml", missing, []))
+
+
+def _events(path: Path, missing: list[str]) -> tuple[dict[str, Any], ...]:
+    file = path / "events.jsonl"
+    if not file.is_file():
+        missing.append("events.jsonl: what happened on the way is not known")
+        return ()
+    events, unreadable = [], 0
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+            events.append({**event, "kind": str(event["kind"]), "reason": str(event.get("reason", ""))})
+        except (ValueError, TypeError, KeyError):
+            unreadable += bool(line.strip())
+    if unreadable:
+        missing.append(f"events.jsonl: {unreadable} lines cannot be read, perhaps cut off when the run died")
+    return tuple(events)
+
+
+def _steps(path: Path, missing: list[str]) -> pd.DataFrame | None:
+    file = path / "test_steps.parquet"
+    try:
+        steps = pd.read_parquet(file)
+    except FileNotFoundError:
+        missing.append("test_steps.parquet: no plots of measured and estimated voltage")
+        return None
+    except (OSError, ValueError) as error:
+        missing.append(f"test_steps.parquet: cannot be read ({error})")
+        return None
+    lacking = [name for name in ("recording", "time", "measured", "estimated") if name not in steps]
+    if lacking:
+        missing.append(f"test_steps.parquet: has no column {', '.join(lacking)}")
+        return None
+    return steps.assign(recording=steps["recording"].astype(str))
+
+
+def _errors(path: Path, steps: pd.DataFrame | None, missing: list[str]) -> pd.DataFrame | None:
+    file = path / "test_errors.csv"
+    names = ["recording", "steps", "rmse_mv", "mae_mv", "max_error_mv"]
+    if file.is_file():
+        errors = pd.read_csv(file, converters={"recording": str})  # a recording may be called NA
+        if set(names) <= set(errors) and len(errors):
+            return errors[names]
+        missing.append("test_errors.csv: is empty or lacks a column of " + ", ".join(names))
+    elif steps is not None and len(steps):
+        missing.append("test_errors.csv: not there; its figures are worked out from test_steps.parquet")
+    else:
+        missing.append("test_errors.csv: the run was not tested")
+    return error_table(steps) if steps is not None and len(steps) else None
+
+
+def _provenance(path: Path, missing: list[str]) -> dict[str, Any]:
+    try:
+        loaded = json.loads((path / "provenance.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        missing.append("provenance.json: versions and machine are not known")
+        return {}
+    except ValueError:
+        missing.append("provenance.json: is not valid JSON")
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _log_lines(path: Path) -> tuple[str, ...]:
+    file = path / "train.log"
+    return tuple(file.read_text(encoding="utf-8", errors="replace").splitlines()) if file.is_file() else ()
