@@ -80,8 +80,8 @@ class VoltageEstimator(LightningModule):
         )
         self.network = build_network(self.hparams["network"], features=len(features))
         self.scaler = StandardScaler(self.hparams["features"])
-        self.errors = torch.nn.ModuleDict({split: VoltageErrors() for split in ("train_", "val_", "test_")})
-        self.errors["train_"].persistent(True)  # a run that goes on in mid-epoch reports the whole epoch
+        self.train_errors, self.val_errors, self.test_errors = VoltageErrors(), VoltageErrors(), VoltageErrors()
+        self.train_errors.persistent(True)  # a run that goes on in mid-epoch reports the whole epoch
         self._carried: dict[str, State | None] = {}
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -101,7 +101,7 @@ class VoltageEstimator(LightningModule):
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         error = self._scaled_error(batch, "train")
         loss = (error.square() * batch.weight).sum() / batch.weight.sum().clamp(min=1.0)
-        self.errors["train_"].update(error * (self.scaler.target_std * MILLIVOLTS), batch.weight)
+        self.train_errors.update(error * (self.scaler.target_std * MILLIVOLTS), batch.weight)
         trainer = self.trainer
         if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log("train/loss", loss.detach())
@@ -160,13 +160,16 @@ class VoltageEstimator(LightningModule):
 
     def _evaluate(self, batch: SequenceBatch, split: str) -> Tensor:
         error = self._scaled_error(batch, split) * self.scaler.target_std
-        self.errors[f"{split}_"].update(error * MILLIVOLTS, batch.weight)
+        self._errors(split).update(error * MILLIVOLTS, batch.weight)
         return batch.target + error
 
     def _log_errors(self, split: str) -> None:
-        errors = self.errors[f"{split}_"]
+        errors = self._errors(split)
         self.log_dict({f"{split}/{name}": value for name, value in errors.compute().items()}, prog_bar=split == "val")
         errors.reset()
+
+    def _errors(self, split: str) -> VoltageErrors:
+        return {"train": self.train_errors, "val": self.val_errors, "test": self.test_errors}[split]
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
