@@ -90,6 +90,8 @@ class VoltageDataModule(LightningDataModule):
         self._check()
 
     def _check(self) -> None:
+        for split in self.splits:
+            check_choice("data.splits", split, ("train", "val", "test"))
         check_choice("data.on_bad_file", self.on_bad_file, ("raise", "skip"))
         check_storage(self.storage, self.cache, self.num_workers)
         if not self.features:
