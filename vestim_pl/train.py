@@ -3,6 +3,7 @@
 import logging
 import math
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -69,6 +70,7 @@ def train(config: DictConfig) -> TrainingRun:
 
     """
     run_dir = Path(config.run_dir)
+    _quiet()
     _reset_global_state(config)
     datamodule: VoltageDataModule = _build(config.data, sampling=_build(config.sampling))
     datamodule.setup("fit")
@@ -138,6 +140,18 @@ def main(config: DictConfig) -> float | None:
             f"validation RMSE is {run.best_val_rmse_mv} mV: training diverged; lower optimizer.lr or take +preset=safer"
         )
     return run.best_val_rmse_mv
+
+
+def _quiet() -> None:
+    """Leave to the terminal what a user of this command can act on."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        ".*Experiment logs directory .* exists and is not empty.*",  # the run folder holds more than the logger's file
+        ".*does not have many workers.*",  # batches are gathered from memory
+        ".*treespec, LeafSpec.*",  # Lightning's own use of torch
+        ".*The dirpath has changed from.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def _reset_global_state(config: DictConfig) -> None:

@@ -2,6 +2,7 @@
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 __all__ = ["print_errors"]
@@ -24,12 +25,12 @@ def print_errors(errors: pd.DataFrame, evaluation: str, console: Console | None 
     table = Table(title=f"Test: {_EVALUATION[evaluation]}", title_justify="left")
     table.add_column("recording", no_wrap=True)
     for heading in ("steps", "RMSE [mV]", "MAE [mV]", "max [mV]"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(escape(heading), justify="right", no_wrap=True)
     for row in errors.itertuples():
         if row.recording == "overall":
             table.add_section()
         table.add_row(
-            str(row.recording),
+            escape(str(row.recording)),
             f"{row.steps:,}",
             f"{row.rmse_mv:.2f}",
             f"{row.mae_mv:.2f}",

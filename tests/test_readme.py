@@ -1,0 +1,77 @@
+"""What the README shows runs as it stands."""
+
+import re
+import shlex
+from pathlib import Path
+
+import hydra
+import pytest
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from lightning.pytorch import Trainer
+
+import vestim_pl.callbacks
+from vestim_pl.configuration import check, conf_folder
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_callbacks_example_runs_and_trains(monkeypatch):
+    [code] = blocks("python")
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 11
+    original = Trainer.__init__
+
+    def quiet(self, **options):
+        options |= {"logger": False, "enable_progress_bar": False, "accelerator": "cpu"}
+        original(self, **options, limit_train_batches=3, limit_val_batches=1, enable_model_summary=False)
+
+    monkeypatch.setattr(Trainer, "__init__", quiet)
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["trainer"].global_step == 6
+
+
+def test_every_callback_of_the_table_exists_and_the_other_way_round():
+    section = README.split("## The callbacks in your own project")[1].split("## What it is not for")[0]
+    named = set(re.findall(r"^\| (.*?) \|", section, flags=re.MULTILINE))
+    classes = {name for cell in named for name in re.findall(r"`(\w+)`", cell)}
+    assert classes == set(vestim_pl.callbacks.__all__)
+
+
+COMMANDS = [
+    line
+    for block in blocks("bash")
+    for line in block.replace("\\\n", " ").splitlines()
+    if "vestim_pl.train" in line or "scripts/train" in line
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_train_command_composes(command):
+    overrides = [word for word in shlex.split(command) if "=" in word]
+    if " -m vestim_pl.train -m " in command:
+        overrides = [re.sub(r"=(.*?),(?![^\[]*\]).*", r"=\1", word) for word in overrides]
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        check(hydra.compose("train", ["run_dir=run", *overrides]))
+
+
+def test_the_table_of_presets_is_that_of_the_files():
+    rows = {
+        cells[0]: cells[1:]
+        for cells in (
+            [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+            for line in README.split("## Presets")[1].split("\n\n")[1].splitlines()[2:]
+        )
+    }
+    files = {path.stem for path in (conf_folder() / "preset").glob("*.yaml")}
+    assert set(rows) == files
+    for name, cells in rows.items():
+        preset = yaml.safe_load((conf_folder() / "preset" / f"{name}.yaml").read_text())
+        assert int(cells[0]) == preset["sampling"]["lookback"]
+        assert [int(size) for size in cells[1].split(",")] == preset["network"]["hidden_sizes"]
+        assert float(cells[2]) == float(preset["optimizer"]["lr"])
