@@ -51,6 +51,23 @@ def test_kernel_equals_the_cell_by_hand(cell, dtype, atol):
     torch.testing.assert_close(ours, theirs, rtol=atol * 10, atol=atol * 100)
 
 
+@pytest.mark.parametrize("lanes", [1, 4, 40])
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_single_steps_without_gradients_equal_the_kernel(cell, lanes):
+    layer = RecurrentLayer(cell, 3, 12, layer_norm=True)
+    torch.nn.init.normal_(layer.kernel.bias_hh_l0, std=0.3)
+    inputs = torch.randn(lanes, 30, 3)
+    state = tuple(torch.randn_like(tensor) for tensor in layer.zero_state(lanes))
+    expected, expected_state = layer(inputs, state)
+    outputs = []
+    with torch.no_grad():
+        for step in range(30):
+            output, state = layer(inputs[:, step : step + 1], state)
+            outputs.append(output)
+    torch.testing.assert_close(torch.cat(outputs, 1), expected.detach(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(state, tuple(tensor.detach() for tensor in expected_state), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_output_is_normalised_and_the_recurrence_is_not(cell):
     layer = RecurrentLayer(cell, 3, 12, layer_norm=True)
