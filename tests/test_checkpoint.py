@@ -1,0 +1,34 @@
+"""From a checkpoint file to an estimator: nothing but such a file will do, and a mistake is one line."""
+
+import pytest
+import torch
+
+from vestim_pl.checkpoint import load_estimator
+from vestim_pl.functional.errors import ConfigurationError
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ConfigurationError, match=r"^ckpt_path: nowhere.ckpt is not a file; give a checkpoint"):
+        load_estimator("nowhere.ckpt")
+
+
+@pytest.mark.parametrize("content", [b"", b"text", {"state_dict": {}}, {"hyper_parameters": {"features": ["SOC"]}}, 3])
+def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "some.ckpt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(ConfigurationError, match="is no checkpoint of a voltage estimator") as caught:
+        load_estimator(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_unpickled(tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return (print, ("unpickled",))
+
+    torch.save({"hyper_parameters": Harmful(), "state_dict": {}}, tmp_path / "some.ckpt")
+    with pytest.raises(ConfigurationError, match="is no checkpoint"):
+        load_estimator(tmp_path / "some.ckpt")
