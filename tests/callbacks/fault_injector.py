@@ -16,10 +16,10 @@ class FaultInjector(Callback):
     """Poisons one number at ``site``, in the batch number ``at`` of the training, or in every batch from there on.
 
     Args:
-        site: ``input`` and ``target`` are the first and second tensor of the batch (no views of the data set, please);
-            ``activation`` is the output of the submodule named ``layer``; it and ``loss`` are multiplied by the value,
-            so that their gradients are poisoned too; ``gradient`` is written after backward, as a scaler finds it;
-            ``parameter`` is written before the forward pass, and stays.
+        site: ``input`` is the first number of the batch's first tensor, ``target`` the last of its second one (no views
+            of the data set, please); ``activation`` is the output of the submodule named ``layer``; it and ``loss``
+            are multiplied by the value, so that their gradients are poisoned too; ``gradient`` is written after
+            backward, as a scaler finds it; ``parameter`` is written before the forward pass, and stays.
         value: NaN, infinity or minus infinity.
         at: Batch of the training, from 0.
         persistent: Every batch from there on instead of just that one.
@@ -70,7 +70,7 @@ class FaultInjector(Callback):
         if self.site == "parameter":
             self._poison(next(pl_module.parameters()).data)
         elif self.site in ("input", "target"):
-            self._poison(batch[0 if self.site == "input" else 1])
+            self._poison(batch[0]) if self.site == "input" else self._poison(batch[1], last=True)
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.active and self.site == "gradient":
@@ -79,8 +79,8 @@ class FaultInjector(Callback):
     def on_train_batch_end(self, *args: Any) -> None:
         self.active = False
 
-    def _poison(self, tensor: Tensor) -> None:
-        tensor[(0,) * tensor.ndim] = self.value
+    def _poison(self, tensor: Tensor, last: bool = False) -> None:
+        tensor[(-1 if last else 0,) * tensor.ndim] = self.value
 
     def _poison_output(self, module: torch.nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
         if not (self.active and module.training):

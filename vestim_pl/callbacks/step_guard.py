@@ -11,7 +11,7 @@ from torch.optim import LBFGS, Optimizer
 from vestim_pl.functional.batch_location import locate_batch, nonfinite_fields
 from vestim_pl.functional.buffer_copy import BufferCopy
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
-from vestim_pl.functional.events import publish
+from vestim_pl.functional.events import Event, publish
 from vestim_pl.functional.gradient_access import require_plain_gradients
 from vestim_pl.functional.module_extras import clear_nonfinite_extras
 from vestim_pl.functional.recovery_request import ask_for_recovery
@@ -127,7 +127,7 @@ class StepGuard(Callback):
         if verdict is StepVerdict.APPLY:
             self.applied_steps += bool(gradients)
             self.budget.applied()
-        elif verdict is StepVerdict.OVERFLOW:
+        elif verdict is StepVerdict.OVERFLOW and not self._batch_is_bad(trainer):
             self._count_overflow(trainer, reason)
         else:
             self._skip(trainer, pl_module, optimizer, reason)
@@ -145,6 +145,10 @@ class StepGuard(Callback):
                     f"{reason}. Open the rows named in the skip events, lower the learning rate, or put"
                     " DivergenceRecovery among the callbacks"
                 )
+
+    def on_event(self, trainer: Trainer, event: Event) -> None:
+        if event.kind == "rollback":  # the gradients of an open window are gone, and so is what was wrong with it
+            self._losses.clear()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         counts = {"applied": self.applied_steps, "skipped": self.skipped_steps, "overflows": self.overflows}
@@ -165,6 +169,11 @@ class StepGuard(Callback):
         self.skipped_steps = state_dict.get("skipped", 0)
         self.overflows = state_dict.get("overflows", 0)
         self.budget.load_state_dict(state_dict.get("budget", {}))
+
+    def _batch_is_bad(self, trainer: Trainer) -> bool:
+        """Whether the overflow came with the data of some rank, which no loss scale would mend."""
+        bad = any(nonfinite_fields(batch) for _, batch in self._batches)
+        return trainer.strategy.reduce_boolean_decision(bad, all=False)
 
     def _count_overflow(self, trainer: Trainer, reason: str) -> None:
         """Leave the gradients to the scaler, which skips the update itself, but hold the schedulers."""

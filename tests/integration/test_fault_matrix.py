@@ -1,0 +1,141 @@
+"""Every fault, at every site, in every precision and mode: caught in its step, named, survived or told."""
+
+import functools
+
+import pytest
+import torch
+from lightning.pytorch.plugins import MixedPrecision
+
+from tests.callbacks.fault_injector import SITES, FaultInjector
+from tests.callbacks.foreign import ForeignRecurrent, Recorder, fit
+from vestim_pl.callbacks import DivergenceRecovery, StepGuard
+from vestim_pl.functional.errors import DivergenceError
+
+AT = 10
+VALUES = {"nan": float("nan"), "inf": float("inf"), "-inf": -float("inf")}
+PRECISIONS = ["fp32", "bf16", "fp16"]
+
+
+def half_precision_runs() -> bool:
+    try:
+        with torch.autocast("cpu", dtype=torch.float16):
+            torch.nn.Linear(3, 2)(torch.zeros(1, 3)).sum().backward()
+    except RuntimeError:
+        return False
+    return True
+
+
+class Windows(ForeignRecurrent):
+    """Sequence to one: every window from the zero state, the last step counts."""
+
+    def training_step(self, batch, batch_idx):
+        outputs, _ = self(batch[0])
+        return (outputs[:, -1].float() - batch[1][:, -1]).square().mean()
+
+
+class Streams(ForeignRecurrent):
+    """Truncated backpropagation: the detached state of every lane goes on from batch to batch."""
+
+    def __init__(self):
+        super().__init__(carry=True)
+
+
+MODES = {"windows": Windows, "streams": Streams}
+
+
+def options(precision: str) -> dict:
+    if precision == "fp16":
+        if not half_precision_runs():
+            pytest.skip("this machine has no half precision kernels for the CPU")
+        return {"plugins": [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=1024.0))]}
+    return {"precision": {"fp32": "32-true", "bf16": "bf16-mixed"}[precision]}
+
+
+def train(mode, precision, accumulate, callbacks):
+    torch.manual_seed(0)
+    module, epochs = MODES[mode](), 4 * accumulate
+    trainer = fit(
+        module,
+        callbacks,
+        max_epochs=epochs,
+        check_val_every_n_epoch=epochs,
+        limit_val_batches=1,
+        accumulate_grad_batches=accumulate,
+        **options(precision),
+    )
+    return module, float(trainer.callback_metrics["val_rmse"])
+
+
+@functools.cache
+def clean_rmse(mode, precision, accumulate):
+    return train(mode, precision, accumulate, [])[1]
+
+
+def protection(**recovery):
+    arguments = {"snapshot_every": 2, "raise_after": 1, "raise_by": 4.0} | recovery
+    return [StepGuard(max_consecutive_skips=1), DivergenceRecovery(**arguments)]
+
+
+NAMES = {
+    "input": ("batch", f"non-finite values in 0 of batch {AT}"),
+    "target": ("batch", f"non-finite values in 1 of batch {AT}"),
+    "activation": ("loss", "although batch and parameters are finite"),
+    "loss": ("loss", "although batch and parameters are finite"),
+    "gradient": ("gradient", "first in the gradient of cell.weight"),
+}
+
+
+def check_named(event, site, precision, accumulate):
+    """Told in the step of the fault, with the site by its name."""
+    window = list(range(AT - AT % accumulate, AT - AT % accumulate + accumulate))
+    if site == "parameter" and event.kind == "rollback":  # at the end of the batch, also in the midst of a window
+        assert f"batch {AT}: parameters cell.weight are not finite" in event.reason
+        return
+    assert event.kind == "skip"
+    assert event.values["batches"] == window
+    cause, words = NAMES.get(site, ("parameter", "parameters cell.weight are not finite"))
+    if site == "gradient" and precision == "fp16":
+        cause, words = "overflow", "the gradient overflowed at loss scale"
+    assert event.values["cause"] == cause
+    assert words in event.reason
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("site", SITES)
+def test_transient_fault_is_named_in_its_step_and_survived(site, value, precision, accumulate, mode):
+    recorder = Recorder()
+    callbacks = [FaultInjector(site, VALUES[value], AT), *protection(), recorder]
+    module, rmse = train(mode, precision, accumulate, callbacks)
+    kinds = [event.kind for event in recorder.events if event.kind != "recovery"]
+    check_named(recorder.events[0], site, precision, accumulate)
+    if site == "parameter":
+        assert kinds in (["skip", "rollback"], ["rollback"])  # tanh bounds an infinite weight: finite loss and gradient
+    else:
+        assert kinds == ["skip"]
+    assert all(torch.isfinite(parameter).all() for parameter in module.parameters())
+    assert rmse < 1.1 * clean_rmse(mode, precision, accumulate)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("site", SITES)
+def test_persistent_fault_stops_with_its_story_and_good_weights(site, precision, mode):
+    recorder = Recorder()
+    callbacks = [FaultInjector(site, float("nan"), AT, persistent=True), *protection(max_attempts=2), recorder]
+    with pytest.raises(DivergenceError, match="all 2 recoveries are used up") as error:
+        train(mode, precision, 1, callbacks)
+    check_named(recorder.events[0], site, precision, 1)
+    assert str(error.value).count("went back to step") == 2
+    assert all(torch.isfinite(weight).all() for weight in recorder.weights[-1])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("site", SITES)
+def test_the_faults_are_real(site, mode):
+    """Without protection each of them ruins the training."""
+    module, rmse = train(mode, "fp32", 1, [FaultInjector(site, float("nan"), AT)])
+    assert not all(torch.isfinite(parameter).all() for parameter in module.parameters())
+    assert not rmse < 1e9
