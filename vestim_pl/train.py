@@ -25,6 +25,7 @@ from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.precision import resolve_precision
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.reports.recording_errors import RecordingErrors, error_table
+from vestim_pl.reports.run_report import write_report
 from vestim_pl.reports.terminal import print_errors
 
 __all__ = ["TrainingRun", "main", "train"]
@@ -79,11 +80,22 @@ def train(config: DictConfig) -> TrainingRun:
     trainer = build_trainer(config)
     write_provenance(run_dir, trainer)
     _set_aside_metrics(run_dir)
-    _fit(trainer, estimator, datamodule, config.ckpt_path)
+    try:
+        _fit(trainer, estimator, datamodule, config.ckpt_path)
+        return _finish(config, trainer, estimator, datamodule)
+    finally:  # a run that died has a story to tell, too
+        _report(run_dir, wanted=not config.trainer.get("fast_dev_run"))
+
+
+def _finish(
+    config: DictConfig, trainer: pl.Trainer, estimator: VoltageEstimator, datamodule: VoltageDataModule
+) -> TrainingRun:
+    """Test the best checkpoint of a training that ran through."""
     best = _best_checkpoint(trainer)
     if bool(config.trainer.get("fast_dev_run")) or best is None or best.best_model_score is None:
         return TrainingRun(estimator, datamodule, trainer, math.nan, "", None)
     _log.info("best validation RMSE %.2f mV, checkpoint %s", best.best_model_score, best.best_model_path)
+    run_dir = Path(config.run_dir)
     errors = test(trainer, estimator, datamodule, best.best_model_path, run_dir) if config.test else None
     return TrainingRun(estimator, datamodule, trainer, float(best.best_model_score), best.best_model_path, errors)
 
@@ -174,6 +186,17 @@ def _fit(
         if interrupt is not None and interrupt.checkpoint.is_file():
             _log.info("to go on: %s", resume_command(interrupt.checkpoint))
         sys.exit(130)
+
+
+def _report(run_dir: Path, wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        _log.info("report: %s", write_report(run_dir))
+    except Exception:  # nothing computed is lost for want of a picture
+        _log.exception(
+            "the report could not be written; python -m vestim_pl.reports.run_report %s tries again", run_dir
+        )
 
 
 def resume_command(checkpoint: Path) -> str:
