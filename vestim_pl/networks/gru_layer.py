@@ -19,8 +19,8 @@ class GRULayer(nn.GRU):
     state dict, values and gradients are those of ``nn.GRU``, but a gradient of a gradient is refused on the CPU path.
 
     Why it is worth a class of its own (2 cores, one thread, forward and backward): at 16 lanes x 100 steps and 32
-    hidden units PyTorch's GRU took 7 times an LSTM of the same size, this one 2-3 times. Measure it on your machine with
-    ``python scripts/benchmarks/gru_kernel.py``.
+    hidden units PyTorch's GRU took 7 times an LSTM of the same size, this one 2-3 times. Measure it on your
+    machine with ``python scripts/benchmarks/gru_kernel.py``.
 
     Args:
         input_size: Features F of the input.
