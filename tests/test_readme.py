@@ -6,7 +6,6 @@ from pathlib import Path
 
 import hydra
 import pytest
-import yaml
 from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch import Trainer
 
@@ -71,7 +70,11 @@ def test_the_table_of_presets_is_that_of_the_files():
     files = {path.stem for path in (conf_folder() / "preset").glob("*.yaml")}
     assert set(rows) == files
     for name, cells in rows.items():
-        preset = yaml.safe_load((conf_folder() / "preset" / f"{name}.yaml").read_text())
-        assert int(cells[0]) == preset["sampling"]["lookback"]
-        assert [int(size) for size in cells[1].split(",")] == preset["network"]["hidden_sizes"]
-        assert float(cells[2]) == float(preset["optimizer"]["lr"])
+        GlobalHydra.instance().clear()
+        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            config = hydra.compose("train", ["run_dir=run", f"+preset={name}"])
+        assert int(cells[0]) == config.sampling.lookback
+        assert [int(size) for size in cells[1].split(",")] == config.network.hidden_sizes
+        assert float(cells[2]) == config.optimizer.lr
+        assert float(cells[3]) == config.optimizer.weight_decay
+        assert float(cells[4]) == config.network.dropout

@@ -137,6 +137,17 @@ def test_training_step_that_takes_the_batch_alone():
     assert len(events.seen) == 1
 
 
+def test_training_step_may_ask_its_trainer():
+    class Asking(Foreign):
+        def training_step(self, batch, batch_idx):
+            assert self.trainer.log_every_n_steps == 1
+            return super().training_step(batch, batch_idx)
+
+    events = Events()
+    run(GradientFlowProbe(steps=[0], folder="flow"), events, model=Asking)
+    assert len(events.seen) == 1
+
+
 def test_manual_optimization_is_refused():
     with pytest.raises(ConfigurationError, match="Manual optimizes manually"):
         run(GradientFlowProbe(), model=Manual)

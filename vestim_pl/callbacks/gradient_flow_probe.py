@@ -147,6 +147,7 @@ def write_flows(flows: Sequence[GradientFlow], folder: Path, step: int, mass: fl
 def _copy_aside(trainer: Trainer, pl_module: LightningModule) -> LightningModule:
     """Copy of the module that shares the trainer but logs nothing."""
     aside = copy.deepcopy(pl_module, {id(trainer): trainer})
+    aside.trainer = trainer  # Lightning leaves it out of a copy, and a training_step may ask for it
     for name in ("log", "log_dict"):
         setattr(aside, name, lambda *args, **kwargs: None)
     return aside
