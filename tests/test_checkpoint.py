@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from vestim_pl.checkpoint import load_estimator
+from vestim_pl.checkpoint import copy_estimator, load_estimator
+from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.errors import ConfigurationError
 
 
@@ -32,3 +33,20 @@ def test_nothing_is_unpickled(tmp_path):
     torch.save({"hyper_parameters": Harmful(), "state_dict": {}}, tmp_path / "some.ckpt")
     with pytest.raises(ConfigurationError, match="is no checkpoint"):
         load_estimator(tmp_path / "some.ckpt")
+
+
+def test_a_copy_is_for_deployment_and_the_original_goes_on_training():
+    estimator = VoltageEstimator(["Current"], {"name": "LSTM", "hidden_sizes": [4], "dropout": 0.5}).train()
+    estimator.scaler.fit(torch.randn(50, 1), torch.randn(50))
+    drawn = torch.get_rng_state()
+    copied = copy_estimator(estimator)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert estimator.training
+    assert not any(module.training for module in copied.modules())
+    assert all(parameter.requires_grad for parameter in estimator.parameters())
+    assert not any(parameter.requires_grad for parameter in copied.parameters())
+    inputs = torch.randn(2, 5, 1)
+    assert torch.equal(copied(inputs)[0], estimator.eval()(inputs)[0])
+    with torch.no_grad():
+        estimator.network.head.bias += 1.0
+    assert not torch.equal(copied(inputs)[0], estimator(inputs)[0])

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vestim_pl.checkpoint import load_estimator
+from vestim_pl.checkpoint import copy_estimator, load_estimator
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.arguments import nearest
 from vestim_pl.functional.cell_values import CellValues, same_kind, stack_cells
@@ -73,13 +73,10 @@ class StreamingEstimator:
         if cells < 1:
             raise ConfigurationError(f"cells: {cells} is not positive; choose at least 1")
         self.cells = cells
-        self.device = torch.device(device) if device is not None else estimator.scaler.input_mean.device
         self.features: tuple[str, ...] = tuple(estimator.hparams["features"])
         self._names = {"current": current, "temperature": temperature, "soc": soc}
-        with torch.random.fork_rng(devices=[]):  # building draws initial weights
-            self._estimator = type(estimator)(**estimator.hparams)
-        self._estimator.load_state_dict(estimator.state_dict())
-        self._estimator.to(self.device).eval().requires_grad_(False)
+        self._estimator = copy_estimator(estimator, device)
+        self.device = self._estimator.scaler.input_mean.device
         self._network = cast("Network", self._estimator.network)
         self._state: State = ()
         self.reset()

@@ -1,0 +1,48 @@
+"""Write a checkpoint as an ONNX model: ``python -m vestim_pl.export ckpt_path=... path=model.onnx``."""
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from vestim_pl.checkpoint import load_estimator
+from vestim_pl.command import run_command
+from vestim_pl.onnx_export import export_onnx
+
+__all__ = ["export", "main"]
+
+_log = logging.getLogger("vestim_pl")
+_UNITS = {"current": "A, discharge negative", "temperature": "degC", "soc": "0..1"}
+
+
+def export(config: DictConfig) -> Path:
+    """Export as the configuration says.
+
+    Args:
+        config: The composed configuration of ``conf/export.yaml``.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        ConfigurationError: If the checkpoint is none, a package is not installed, or the network cannot be exported.
+
+    """
+    estimator = load_estimator(str(config.ckpt_path))
+    path = Path(str(config.path)) if config.path else Path(str(config.ckpt_path)).with_suffix(".onnx")
+    units = {str(config.columns[quantity]): unit for quantity, unit in _UNITS.items()}
+    difference = export_onnx(estimator, path, units)
+    features = ", ".join(f"{name} [{units.get(name, 'as in training')}]" for name in estimator.hparams["features"])
+    _log.info("inputs [batch, length, %d]: %s", len(estimator.hparams["features"]), features)
+    _log.info("voltage [batch, length] in V, within %.2g mV of the checkpoint", difference * 1000)
+    _log.info("written to %s", path)
+    return path
+
+
+def main(config: DictConfig) -> None:
+    """Task of the command: export."""
+    export(config)
+
+
+if __name__ == "__main__":
+    run_command(main, "export")
