@@ -1,9 +1,11 @@
 """Callbacks for any Lightning project; they import nothing of vestim_pl but its pure functions."""
 
 from vestim_pl.callbacks.adaptive_gradient_clipping import AdaptiveGradientClipping
+from vestim_pl.callbacks.crash_bundle import CrashBundle
 from vestim_pl.callbacks.divergence_recovery import DivergenceRecovery
 from vestim_pl.callbacks.epoch_summary import EpochSummary
 from vestim_pl.callbacks.event_log import EventLog
+from vestim_pl.callbacks.finite_checkpoint_gate import FiniteCheckpointGate
 from vestim_pl.callbacks.finite_parameter_guard import FiniteParameterGuard
 from vestim_pl.callbacks.flush_denormals import FlushDenormals
 from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
@@ -18,9 +20,11 @@ from vestim_pl.callbacks.step_guard import StepGuard
 
 __all__ = [
     "AdaptiveGradientClipping",
+    "CrashBundle",
     "DivergenceRecovery",
     "EpochSummary",
     "EventLog",
+    "FiniteCheckpointGate",
     "FiniteParameterGuard",
     "FlushDenormals",
     "GracefulInterrupt",

@@ -1,0 +1,167 @@
+"""One plain line an epoch, and at the end why it stopped and which epoch was best."""
+
+import logging
+import math
+import time
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+
+from vestim_pl.functional.checks import check_choice
+from vestim_pl.functional.events import Event, publish
+from vestim_pl.functional.learning_rate import LearningRateFactors
+
+__all__ = ["EpochSummary"]
+
+_log = logging.getLogger("vestim_pl")
+
+
+class EpochSummary(Callback):
+    """Logs one plain line an epoch on the logger ``vestim_pl``: what a person watches, readable in any log file.
+
+    A line reads ``epoch 12: train 21.43 mV, validation 18.9 mV (best), 12.3 s, learning rate 0.0001, gradient norm
+    0.53, patience 12 of 15``. A metric that is not logged is left out, so it works with any module. The learning rate
+    is the effective one, that of the epoch's last update. The line is written when the next epoch begins, after
+    EarlyStopping and schedulers have decided.
+
+    At the end an event ``stop`` tells why the training stopped (EarlyStopping's own reason, a limit that was reached,
+    or the ``stop`` event of another callback) and which epoch was best. The best value so far is in the checkpoint.
+
+    Args:
+        train_metric: Metric of the training epoch.
+        val_metric: Metric of the validation, by which the best epoch is known.
+        gradient_norm: Metric to show as the gradient norm.
+        unit: Unit of the first two metrics, written behind them; may be empty.
+        mode: ``min`` if a lower validation metric is better, ``max`` if a higher is.
+
+    Raises:
+        ConfigurationError: If ``mode`` is unknown.
+
+    Example::
+
+        >>> summary = EpochSummary("train_loss", "val_loss", unit="")
+        >>> summary.best_epoch is None
+        True
+
+    """
+
+    def __init__(
+        self,
+        train_metric: str = "train/rmse_mv",
+        val_metric: str = "val/rmse_mv",
+        gradient_norm: str = "grad_norm/median",
+        unit: str = "mV",
+        mode: Literal["min", "max"] = "min",
+    ) -> None:
+        check_choice(f"{type(self).__name__}.mode", mode, ["min", "max"])
+        self.train_metric, self.val_metric, self.gradient_norm = train_metric, val_metric, gradient_norm
+        self.unit, self.mode = unit, mode
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self._since = time.perf_counter()
+        self._finished: tuple[int, float] | None = None  # epoch and seconds of the line that is due
+        self._validated = False
+        self._reason = ""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._since = time.perf_counter()
+        self._finished, self._validated, self._reason = None, False, ""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer)
+        self._since = time.perf_counter()
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        value = trainer.callback_metrics.get(self.val_metric)
+        if trainer.state.fn != "fit" or trainer.sanity_checking or value is None:
+            return
+        self._validated = True
+        if math.isfinite(value) and (self.best is None or self._better(float(value), self.best)):
+            self.best, self.best_epoch = float(value), trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._finished = trainer.current_epoch, time.perf_counter() - self._since
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        epoch = trainer.current_epoch - 1 if self._finished is None else self._finished[0]
+        self._write(trainer)
+        told = self._reason
+        reason = told or _why_stopped(trainer)
+        best = (
+            f"; best validation {self._figure(self.best)} in epoch {self.best_epoch}" if self.best is not None else ""
+        )
+        text = f"stopped after epoch {epoch}: {reason}{best}"
+        if told:  # another callback has published it
+            _info(trainer, text)
+        else:
+            publish(trainer, "stop", text, level=logging.INFO, best=self.best, best_epoch=self.best_epoch)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._write(trainer)
+
+    def on_event(self, trainer: Trainer, event: Event) -> None:
+        """Remember why another callback stops the training."""
+        if event.kind == "stop":
+            self._reason = event.reason
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.best_epoch = state_dict.get("best"), state_dict.get("best_epoch")
+
+    def _better(self, value: float, best: float) -> bool:
+        return value < best if self.mode == "min" else value > best
+
+    def _figure(self, value: float) -> str:
+        return f"{float(value):.4g} {self.unit}".rstrip()
+
+    def _write(self, trainer: Trainer) -> None:
+        if self._finished is None:
+            return
+        (epoch, seconds), self._finished = self._finished, None
+        metrics = trainer.callback_metrics
+        parts = []
+        if self.train_metric in metrics:
+            parts.append(f"train {self._figure(float(metrics[self.train_metric]))}")
+        if self._validated:
+            best = " (best)" if self.best_epoch == epoch else ""
+            parts.append(f"validation {self._figure(float(metrics[self.val_metric]))}{best}")
+        parts.append(f"{seconds:.1f} s")
+        if trainer.optimizers:
+            parts.append(f"learning rate {LearningRateFactors.of(trainer).used(trainer.optimizers[0])[0]:.3g}")
+        if self.gradient_norm in metrics:
+            parts.append(f"gradient norm {float(metrics[self.gradient_norm]):.3g}")
+        stopping = trainer.early_stopping_callback
+        if stopping is not None:
+            parts.append(f"patience {max(0, stopping.patience - stopping.wait_count)} of {stopping.patience}")
+        _info(trainer, f"epoch {epoch}: {', '.join(parts)}")
+
+
+def _info(trainer: Trainer, text: str) -> None:
+    if trainer.is_global_zero:
+        _log.info("%s", text)
+
+
+def _why_stopped(trainer: Trainer) -> str:
+    """The reason in words: EarlyStopping's own, or the limit that was reached."""
+    if trainer.should_stop:
+        for callback in trainer.early_stopping_callbacks:
+            if message := _own_reason(callback):
+                return message
+    if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
+        return f"max_steps {trainer.max_steps} reached"
+    if trainer.max_epochs not in (None, -1) and trainer.current_epoch >= trainer.max_epochs:
+        return f"max_epochs {trainer.max_epochs} reached"
+    return "a callback asked to stop" if trainer.should_stop else "the data ended"
+
+
+def _own_reason(stopping: EarlyStopping) -> str:
+    message = getattr(stopping, "stopping_reason_message", None)
+    if message:
+        return message.replace(" Signaling Trainer to stop.", "").replace(" records.", " validations.").rstrip(".")
+    if stopping.wait_count >= stopping.patience:
+        return f"{stopping.monitor} did not improve in the last {stopping.wait_count} validations"
+    return ""

@@ -1,0 +1,47 @@
+"""Write what happened in a run to a file, one line an event."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lightning.pytorch import Callback, Trainer
+
+from vestim_pl.functional.event_lines import event_line
+from vestim_pl.functional.events import Event
+
+__all__ = ["EventLog"]
+
+
+class EventLog(Callback):
+    """Writes every event of a run to a file: one JSON object a line, in order, on disk before the next one comes.
+
+    Skips, rollbacks, clip bursts and changes of the learning rate are few, and after a crash they are what one wants to
+    read; so each line is flushed at once, by the process of rank zero only. A run that is resumed appends. The keys are
+    ``time`` (UTC), ``kind``, ``reason``, ``epoch``, ``step``, ``batch`` and ``values``; numbers that are not finite are
+    the strings ``NaN``, ``Infinity`` and ``-Infinity``. Read it with
+    :func:`vestim_pl.functional.event_lines.read_events`, pandas or jq. Nothing is written under ``fast_dev_run``.
+
+    Whoever calls :func:`vestim_pl.functional.events.publish` is heard; the file is made with the first event.
+
+    Args:
+        path: File to write; its folder is made.
+
+    Example::
+
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=[EventLog("outputs/events.jsonl")], logger=False, accelerator="cpu")
+
+    """
+
+    def __init__(self, path: str = "events.jsonl") -> None:
+        self.path = Path(path)
+
+    def on_event(self, trainer: Trainer, event: Event) -> None:
+        """Write one event; called by whoever publishes it."""
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = event_line({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event.as_dict()})
+        # Opened for each event: they are rare, and nothing is left open or unwritten when the process dies.
+        with self.path.open("ab+") as file:
+            torn = file.tell() > 0 and (file.seek(-1, 2), file.read(1))[1] != b"\n"
+            file.write((b"\n" if torn else b"") + line.encode() + b"\n")

@@ -1,0 +1,70 @@
+"""Events as lines of JSON that any reader takes, and back."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["event_line", "plain_value", "read_events"]
+
+
+def plain_value(value: Any) -> Any:
+    """A value as JSON knows it.
+
+    JSON has no numbers that are not finite. Such a one becomes its name: leaving it out would hide what matters most.
+
+    Example::
+
+        >>> plain_value({"norm": float("inf"), "grads": torch.tensor([1.0, float("nan")])})
+        {'norm': 'Infinity', 'grads': [1.0, 'NaN']}
+
+    """
+    if value is None or isinstance(value, str | bool | int):
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
+        return plain_value(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): plain_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain_value(item) for item in value]
+    return str(value)
+
+
+def event_line(event: Mapping[str, Any]) -> str:
+    """One event as one line of strict JSON, without the line break.
+
+    Example::
+
+        >>> event_line({"kind": "skip", "reason": "loss is NaN", "values": {"loss": float("nan")}})
+        '{"kind": "skip", "reason": "loss is NaN", "values": {"loss": "NaN"}}'
+
+    """
+    return json.dumps(plain_value(event), allow_nan=False, ensure_ascii=False)
+
+
+def read_events(path: str | Path) -> list[dict[str, Any]]:
+    """The events of a file that :class:`vestim_pl.callbacks.EventLog` wrote, in order.
+
+    A line that a dying process left half written is passed over.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+
+    """
+    events = []
+    for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            events.append(event)
+    return events
