@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def draw_learning_curves(run: RunFolder) -> str | None:
             draw(axes, run, axis)
         _guide_lines(list(rows), run.events, axis)
         rows[-1].set_xlabel("Epoch, numbered from 0; what an epoch ended with stands at its number")
-        _epoch_ticks(rows[-1], axis)
+        _epoch_ticks(rows[-1], max([0.0, float(axis.epochs[-1]), *chain(*marked.values())]))
         return data_uri(figure)
 
 
@@ -102,7 +103,7 @@ def _errors(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
             marker = "o" if len(rows) < 40 else ""
             shown = rows["value"].where(np.isfinite(rows["value"]))
             axes.plot(rows["x"], shown, color=colour, marker=marker, markersize=3.5, label=label)
-            drawn.append(rows.assign(label=label, colour=colour))
+            drawn.append(rows.assign(colour=colour))
     finite = pd.concat(drawn)["value"]
     finite = finite[np.isfinite(finite)]
     if len(finite) and finite.min() > 0 and finite.max() / finite.min() > 4:
@@ -111,7 +112,7 @@ def _errors(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
     axes.set_title("Error")
     _mark_best(axes, run, axis)
     _mark_non_finite(axes, drawn)
-    axes.legend(loc="upper right", ncols=4)
+    _legend(axes)
 
 
 def _mark_best(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
@@ -125,16 +126,23 @@ def _mark_best(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
 
 
 def _mark_non_finite(axes: "Axes", drawn: Sequence[pd.DataFrame]) -> None:
-    """NaN and Inf have no place on the axis: a cross stands on its lower edge where one was logged."""
-    for rows in drawn:
-        bad = rows[~np.isfinite(rows["value"])]
+    """NaN and Inf have no place on the axis: a cross on its lower edge, rimmed in the curve's colour, where one was."""
+    found = False
+    for row, rows in enumerate(drawn):
+        bad = rows.loc[~np.isfinite(rows["value"]), "x"]
         if len(bad):
             axes.plot(
-                bad["x"], np.full(len(bad), 0.02 if rows["label"].iloc[0] == "validation" else 0.07),
-                transform=axes.get_xaxis_transform(), linestyle="", marker="X", markersize=7, color=VERMILION,
-                markeredgecolor=rows["colour"].iloc[0], clip_on=False,
-                label=f"{rows['label'].iloc[0]} NaN or Inf ({len(bad)})",
+                bad, np.full(len(bad), 0.03 + 0.05 * row), transform=axes.get_xaxis_transform(), linestyle="",
+                marker="X", markersize=7, color=VERMILION, markeredgecolor=rows["colour"].iloc[0], clip_on=False,
+                label=None if found else "NaN or Inf",
             )  # fmt: skip
+            found = True
+
+
+def _legend(axes: "Axes") -> None:
+    """In one line above the panel, where no curve runs."""
+    legend = axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=6, borderaxespad=0.1, columnspacing=1.4)
+    legend.set_in_layout(False)
 
 
 def _loss(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
@@ -144,8 +152,8 @@ def _loss(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
         axes.set_yscale("log")
     axes.set_ylabel("Loss [scaled units]")
     axes.set_title("Training loss; no epoch was completed")
-    _mark_non_finite(axes, [rows.assign(label="training", colour=SKY)])
-    axes.legend(loc="upper right")
+    _mark_non_finite(axes, [rows.assign(colour=SKY)])
+    _legend(axes)
 
 
 def _learning_rate(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
@@ -166,14 +174,14 @@ def _gradient_norm(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
         if len(rows):
             values = rows["value"].where(np.isfinite(rows["value"]) & (rows["value"] > 0))
             axes.plot(rows["x"], values, color=colour, linewidth=1.0, label=label)
-            shown.append(rows.assign(label=f"norm {label}", colour=colour))
+            shown.append(rows.assign(colour=colour))
     clip = run.setting("trainer.gradient_clip_val")
     if isinstance(clip, int | float) and clip > 0:
         axes.axhline(clip, color=VERMILION, linestyle="--", linewidth=1.0, label=f"limit {clip:g}")
     plain_log_axis(axes)
     axes.set_title("Norm of the gradient")
     _mark_non_finite(axes, shown)
-    axes.legend(loc="upper right", ncols=4)
+    _legend(axes)
 
 
 def _places(events: Sequence[dict[str, Any]], axis: EpochAxis) -> dict[str, list[float]]:
@@ -183,7 +191,7 @@ def _places(events: Sequence[dict[str, Any]], axis: EpochAxis) -> dict[str, list
         step, epoch = event.get("step"), event.get("epoch")
         if isinstance(step, int | float):
             x = float(axis.at(step))
-            if isinstance(epoch, int | float) and x < axis.epochs[-1] + 1:
+            if isinstance(epoch, int | float):
                 x = min(max(x, epoch - 1.0), float(epoch))  # a step counted differently stays in its epoch
             places.setdefault(event["kind"], []).append(x)
     return places
@@ -209,8 +217,8 @@ def _guide_lines(panels: Sequence["Axes"], events: Sequence[dict[str, Any]], axi
                 axes.axvline(x, color=_EVENT_STYLES[kind][0], linewidth=0.9, alpha=0.45, zorder=0.9)
 
 
-def _epoch_ticks(axes: "Axes", axis: EpochAxis) -> None:
+def _epoch_ticks(axes: "Axes", last: float) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlim(-1.0, max(float(axis.epochs[-1]), 0.0) + 0.02 * (float(axis.epochs[-1]) + 1.0))
+    axes.set_xlim(-1.0, last + 0.02 * (last + 1.0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))

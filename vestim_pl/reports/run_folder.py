@@ -140,7 +140,7 @@ def _events(path: Path, missing: list[str]) -> tuple[dict[str, Any], ...]:
         except (ValueError, TypeError, KeyError):
             unreadable += bool(line.strip())
     if unreadable:
-        missing.append(f"events.jsonl: {unreadable} lines cannot be read, perhaps cut off when the run died")
+        missing.append(f"events.jsonl: {unreadable} unreadable line(s), perhaps cut off when the run died")
     return tuple(events)
 
 
@@ -162,17 +162,21 @@ def _steps(path: Path, missing: list[str]) -> pd.DataFrame | None:
 
 
 def _errors(path: Path, steps: pd.DataFrame | None, missing: list[str]) -> pd.DataFrame | None:
-    file = path / "test_errors.csv"
     names = ["recording", "steps", "rmse_mv", "mae_mv", "max_error_mv"]
-    if file.is_file():
-        errors = pd.read_csv(file, converters={"recording": str})  # a recording may be called NA
+    try:
+        errors = pd.read_csv(path / "test_errors.csv", converters={"recording": str})  # a recording may be called NA
         if set(names) <= set(errors) and len(errors):
             return errors[names]
         missing.append("test_errors.csv: is empty or lacks a column of " + ", ".join(names))
-    elif steps is not None and len(steps):
-        missing.append("test_errors.csv: not there; its figures are worked out from test_steps.parquet")
-    else:
-        missing.append("test_errors.csv: the run was not tested")
+    except FileNotFoundError:
+        worked_out = steps is not None and len(steps)
+        missing.append(
+            "test_errors.csv: not there; its figures are worked out from test_steps.parquet"
+            if worked_out
+            else "test_errors.csv: the run was not tested"
+        )
+    except ValueError as error:
+        missing.append(f"test_errors.csv: cannot be read ({error})")
     return error_table(steps) if steps is not None and len(steps) else None
 
 

@@ -9,13 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from vestim_pl.reports import run_sections
+from vestim_pl.reports import error_sections, run_sections
 from vestim_pl.reports.event_story import event_story
 from vestim_pl.reports.markup import joined, text
 from vestim_pl.reports.run_folder import RunFolder
 from vestim_pl.reports.run_status import run_status
 
-__all__ = ["main", "write_report"]
+__all__ = ["main", "render", "write_report"]
 
 REPORT = "report.html"
 
@@ -62,9 +62,9 @@ def render(run: RunFolder) -> str:
             run_sections.headline(run),
             run_sections.curves(run),
             event_story(run.events),
-            run_sections.test_errors(run),
-            run_sections.recordings(run),
-            run_sections.voltages(run),
+            error_sections.tables(run),
+            error_sections.recordings(run),
+            error_sections.voltages(run),
             run_sections.configuration(run),
             run_sections.provenance(run),
         ]

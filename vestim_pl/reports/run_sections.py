@@ -7,21 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vestim_pl.reports.error_groups import by_temperature, cycle_by_temperature
-from vestim_pl.reports.error_plots import draw_error_histogram, draw_error_over_soc, draw_recording, error_mv
 from vestim_pl.reports.learning_curves import draw_learning_curves
-from vestim_pl.reports.markup import Html, bullets, definitions, details, figure, joined, number, section, table, text
+from vestim_pl.reports.markup import Html, bullets, definitions, details, figure, joined, number, section, text
 from vestim_pl.reports.run_duration import run_duration
 from vestim_pl.reports.run_folder import RunFolder
 from vestim_pl.reports.run_status import RunState, RunStatus, best_validation
 
-__all__ = ["configuration", "curves", "headline", "provenance", "recordings", "status_line", "test_errors", "voltages"]
+__all__ = ["configuration", "curves", "headline", "provenance", "status_line"]
 
-_ERROR_HEADS = ("steps", "RMSE [mV]", "MAE [mV]", "max [mV]")
-_EVALUATION = {
-    "windows": "every window estimated from the zero state",
-    "streams": "whole recordings, the state carried from step to step",
-}
 LOG_LINES = 60
 _TONES = {RunState.FINISHED: "good", RunState.EARLY_STOPPED: "good", RunState.DIVERGED: "bad", RunState.FAILED: "bad"}
 
@@ -57,68 +50,16 @@ def headline(run: RunFolder) -> Html:
 def curves(run: RunFolder) -> Html:
     """Learning curves."""
     caption = "Errors in mV, learning rate, norm of the gradient and events over the epochs"
-    return section("Training", figure(draw_learning_curves(run), caption))
-
-
-def test_errors(run: RunFolder) -> Html:
-    """Errors by ambient temperature, by drive cycle, and how they are distributed."""
-    if run.errors is None:
-        return Html("")
-    grouped = by_temperature(run.errors)
-    temperatures = [
-        (f"{row.temperature:g} °C", number(row.recordings, 0), *_error_cells(row)) for row in _rows(grouped)
-    ]
-    parts: list[object] = [_evaluated(run)]
-    if temperatures:
-        parts.append(table(("ambient temperature", "recordings", *_ERROR_HEADS), temperatures))
-        parts.append(_cycles(run.errors))
-    if run.steps is not None:
-        parts.append(figure(draw_error_histogram(run.steps), "Distribution of the error over all tested steps"))
-        parts.append(figure(draw_error_over_soc(run.steps), "Error over the state of charge"))
-    return section("Test", *parts)
-
-
-def recordings(run: RunFolder) -> Html:
-    """Errors by recording, the worst first, the overall row last."""
-    if run.errors is None:
-        return Html("")
-    ranked = _ranked(run.errors)
-    overall = run.errors[run.errors["recording"] == "overall"]
-    extra = _from_steps(run.steps)
-    heads = ("recording", *_ERROR_HEADS, *(("mean [mV]", "max at [min]") if extra else ()))
-    rows = [
-        (row.recording, *_error_cells(row), *extra.get(str(row.recording), (Html(""), Html("")) if extra else ()))
-        for row in _rows(pd.concat([ranked, overall]))
-    ]
-    note = "mean: estimated minus measured; max at: minutes from the start of the recording" if extra else ""
-    last = "total" if len(overall) else ""
-    return section(
-        "By recording", table(heads, rows, last_row=last), Html(f"<p><small>{note}</small></p>") if note else ""
-    )
-
-
-def voltages(run: RunFolder) -> Html:
-    """Measured and estimated voltage of the worst, the median and the best recording."""
-    if run.errors is None or run.steps is None:
-        return Html("")
-    present = set(run.steps["recording"])
-    ranked = [row for row in _rows(_ranked(run.errors)) if row.recording in present]
-    places = {len(ranked) - 1: "Best", len(ranked) // 2: "Median", 0: "Worst"} if ranked else {}
-    figures = []
-    for place, word in sorted(places.items()):
-        row: Any = ranked[place]
-        title = f"{word}: {row.recording}, RMSE {row.rmse_mv:.2f} mV"
-        steps = run.steps[run.steps["recording"] == row.recording]
-        figures.append(figure(draw_recording(steps, _shortened(title)), title))
-    return section("Voltage", *figures)
+    return section("Training", figure(draw_learning_curves(run), caption), _non_finite(run.metrics))
 
 
 def configuration(run: RunFolder) -> Html:
     """Overrides of the command line, and all settings."""
     listed = Html("".join(f"<li><code>{text(item)}</code></li>" for item in run.overrides))
-    overrides = Html(f"<ul>{listed}</ul>") if run.overrides else Html("<p>no overrides</p>")
+    overrides = Html(f"<ul>{listed}</ul>") if run.overrides else Html("")
+    none = Html("<p>no overrides</p>") if run.config_text and not run.overrides else Html("")
     full = details("All settings", Html(f"<pre>{text(run.config_text)}</pre>")) if run.config_text else Html("")
-    return section("Configuration", overrides, full)
+    return section("Configuration", overrides, none, full)
 
 
 def provenance(run: RunFolder) -> Html:
@@ -159,67 +100,25 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _non_finite(metrics: pd.DataFrame) -> Html:
+    """Logged numbers that are NaN or Inf, by key, in words: a picture can only hint at them."""
+    bad = metrics[~np.isfinite(metrics["value"])]
+    told = []
+    for key, rows in bad.groupby("key", sort=False):
+        words = " and ".join(number(value) for value in rows["value"].drop_duplicates())
+        told.append(
+            Html(
+                f"{text(key)}: {words}, {len(rows)} of {int((metrics['key'] == key).sum())} values, "
+                f"first at step {rows['step'].iloc[0]:.0f}"
+            )
+        )
+    return joined([Html("<p>Not finite in the metrics:</p>"), bullets(told)]) if told else Html("")
+
+
 def _missing(run: RunFolder) -> Html:
     if not run.missing:
         return Html("")
-    return Html(f'<aside class="missing"><p>Not in the run folder:</p>{bullets(run.missing)}</aside>')
-
-
-def _evaluated(run: RunFolder) -> Html:
-    way = _EVALUATION.get(str(run.setting("sampling.evaluation")))
-    return (
-        Html(f"<p>{text(way[0].upper() + way[1:])}. Error is estimated minus measured voltage.</p>")
-        if way
-        else Html("")
-    )
-
-
-def _error_cells(row: Any) -> tuple[Html, ...]:
-    return (
-        number(row.steps, 0),
-        number(row.rmse_mv, 2),
-        number(row.mae_mv, 2),
-        number(row.max_error_mv, 1),
-    )
-
-
-def _cycles(errors: pd.DataFrame) -> Html:
-    """RMSE by drive cycle and temperature, shaded by its size; only where both have more than one."""
-    grid = cycle_by_temperature(errors)
-    if min(grid.shape) < 2:
-        return Html("")
-    highest = float(np.nanmax(grid.to_numpy())) or 1.0
-    rows = [(cycle, *(_shaded(value, highest) for value in values)) for cycle, *values in grid.itertuples()]
-    heads = ("RMSE [mV]", *(f"{degrees:g} °C" for degrees in grid.columns))
-    return table(heads, rows, kind="grid")
-
-
-def _shaded(value: float, highest: float) -> Html:
-    if math.isnan(value):
-        return Html("")
-    strength = 0.55 * min(value / highest, 1.0) if math.isfinite(value) else 0.0
-    return Html(f'<span style="--shade:{strength:.2f}">{number(value, 1)}</span>')
-
-
-def _ranked(errors: pd.DataFrame) -> pd.DataFrame:
-    """Recordings from the worst to the best; a NaN is the worst of all."""
-    rows = errors[errors["recording"] != "overall"]
-    return rows.assign(order=rows["rmse_mv"].fillna(np.inf)).sort_values("order", ascending=False, kind="stable")
-
-
-def _from_steps(steps: pd.DataFrame | None) -> dict[str, tuple[Html, Html]]:
-    """Mean error and the time of the largest one, by recording."""
-    found = {}
-    for name, group in steps.groupby("recording", sort=False) if steps is not None else ():
-        error, time = error_mv(group), group["time"].to_numpy(dtype=np.float64)
-        worst = int(np.argmax(np.where(np.isfinite(error), np.abs(error), np.inf)))
-        found[str(name)] = (number(float(np.mean(error)), 2), number((time[worst] - time[0]) / 60.0, 1))
-    return found
-
-
-def _shortened(title: str, length: int = 90) -> str:
-    """A heading that fits the figure."""
-    return title if len(title) <= length else title[: length - 1] + "…"
+    return Html(f'<aside class="missing"><p>Missing or unreadable in the run folder:</p>{bullets(run.missing)}</aside>')
 
 
 def _rows(frame: pd.DataFrame) -> Iterable[Any]:
