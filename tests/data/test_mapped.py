@@ -103,3 +103,9 @@ def test_an_error_leaves_nothing_behind(folder, tmp_path):
     with pytest.raises(DataError, match=r"train/b\.parquet: cannot be read"):
         mapped_tables(reader(folder), SPLITS, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_longer_lookback_is_checked_against_mapped_files_too(folder, tmp_path):
+    mapped_tables(reader(folder, minimum_rows=5), SPLITS, tmp_path / "cache")
+    with pytest.raises(DataError, match="has 21 rows"):
+        mapped_tables(reader(folder, minimum_rows=25), SPLITS, tmp_path / "cache")

@@ -55,3 +55,18 @@ def test_lightning_reaches_set_epoch():
 def test_more_ranks_than_windows_are_refused():
     with pytest.raises(ConfigurationError, match=r"trainer\.devices: 3 processes for 2 windows"):
         WindowBatchSampler(2, 1, world_size=3)
+
+
+def test_an_epoch_takes_twelve_bytes_an_item_at_most():
+    import tracemalloc
+
+    items = 100_000
+    tracemalloc.start()
+    sampler = WindowBatchSampler(items, batch_size=1)
+    batches = iter(sampler)
+    next(batches)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < (4 + 4 * 8) * items  # the order, and while they are made the bounds of as many batches
+    held = sampler._bounds.nbytes + 4 * items
+    assert held <= 12 * items + 8

@@ -22,5 +22,5 @@ def test_an_unknown_choice_names_the_nearest():
     check_choice("data.storage", "memory", ["memory"])
     with pytest.raises(ConfigurationError, match=r"data\.storage: 'mappd' is unknown; .* \(nearest: 'mapped'\)"):
         check_choice("data.storage", "mappd", ["memory", "mapped"])
-    with pytest.raises(ConfigurationError, match="'xyz' is unknown; choose 'a', 'b' or 'c'$"):
+    with pytest.raises(ConfigurationError, match=r"'xyz' is unknown; choose 'a', 'b' or 'c'$"):
         check_choice("setting", "xyz", ["a", "b", "c"])

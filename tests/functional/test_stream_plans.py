@@ -11,7 +11,7 @@ chunks, some_lanes, burn_ins, worlds = st.integers(1, 9), st.integers(1, 5), st.
 
 
 def follow(plan, chunk, lengths, burn_in):
-    """Run a plan as a network would and check every promise of a lane; returns the rows that ran and those that count."""
+    """Run a plan as a network would, check every promise of a lane, and return rows run, rows counted and resets."""
     borders = np.concatenate([[0], np.cumsum(lengths)])
     ran, counted, resets = [], [], []
     lanes = plan.fresh.shape[1]
@@ -80,9 +80,7 @@ def test_in_training_every_row_runs_once_on_one_rank(lengths, chunk, lanes, burn
 @given(recordings, chunks, some_lanes, st.integers(0, 1000))
 def test_every_epoch_has_the_same_number_of_batches(lengths, chunk, lanes, seed):
     starts = np.cumsum(lengths) - lengths
-    batches = {
-        len(training_plan(starts, lengths, chunk, lanes, order_seed=(seed, epoch)).fresh) for epoch in range(6)
-    }
+    batches = {len(training_plan(starts, lengths, chunk, lanes, order_seed=(seed, epoch)).fresh) for epoch in range(6)}
     assert len(batches) == 1
 
 
@@ -136,7 +134,9 @@ def test_every_row_but_a_recordings_first_counts_in_some_epoch():
     starts = np.cumsum(lengths) - lengths
     counted = set()
     for epoch in range(12):
-        counted |= set(follow(training_plan(starts, lengths, 20, 4, burn_in=30, order_seed=(0, epoch)), 20, lengths, 30)[1])
+        counted |= set(
+            follow(training_plan(starts, lengths, 20, 4, burn_in=30, order_seed=(0, epoch)), 20, lengths, 30)[1]
+        )
     never = set(range(lengths.sum())) - counted
     assert never == {start + row for start in starts for row in range(30)}
 
@@ -144,7 +144,9 @@ def test_every_row_but_a_recordings_first_counts_in_some_epoch():
 def test_padding_is_a_small_part(lg_hg2):
     import pyarrow.parquet as pq
 
-    lengths = np.array([pq.ParquetFile(path).metadata.num_rows for path in sorted((lg_hg2 / "train").glob("*.parquet"))])
+    lengths = np.array(
+        [pq.ParquetFile(path).metadata.num_rows for path in sorted((lg_hg2 / "train").glob("*.parquet"))]
+    )
     starts = np.cumsum(lengths) - lengths
     plan = training_plan(starts, lengths, 100, 16, order_seed=(0, 0))
     assert plan.fresh.size * 100 < 1.03 * lengths.sum()

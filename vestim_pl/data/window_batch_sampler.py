@@ -75,8 +75,9 @@ class WindowBatchSampler(Sampler[NDArray[np.integer]]):
 
     def __iter__(self) -> Iterator[NDArray[np.integer]]:
         order = epoch_order(self.items, self.seed, self.epoch)[self.rank :: self.world_size] if self.shuffle else None
-        for first, last in zip(self._bounds[:-1].tolist(), self._bounds[1:].tolist(), strict=True):
-            first = min(first, last - 1)  # an empty last batch repeats an item
+        for batch in range(len(self)):
+            last = int(self._bounds[batch + 1])
+            first = min(int(self._bounds[batch]), last - 1)  # an empty last batch repeats an item
             if order is None:
                 yield self.rank + self.world_size * np.arange(first, last)
             else:
