@@ -1,3 +1,4 @@
+import logging
 import math
 
 import numpy as np
@@ -163,12 +164,15 @@ def test_norms_by_layer_add_up(foreign, fit):
     assert math.hypot(*layers.values()) == pytest.approx(logged["grad_norm/pre_clip"], rel=1e-5)
 
 
-def test_a_threshold_that_limits_every_step_is_an_event(foreign, fit):
+def test_a_threshold_that_limits_every_step_is_an_event(foreign, fit, caplog):
+    caplog.set_level(logging.INFO, logger="vestim_pl")
     reference = Reference()
     fit(foreign.Module(), [GradientNormMonitor(), reference], gradient_clip_val=1e-3, train=foreign.loader(12))
     assert [(event.kind, event.epoch) for event in reference.events] == [("clip_burst", 0), ("clip_burst", 1)]
     assert reference.events[0].values["clip_fraction"] == 1.0
     assert "clipping engaged in 100% of 12 observed steps" in reference.events[0].reason
+    told = [record.message for record in caplog.records if "clipping engaged" in record.message]
+    assert told == [reference.events[0].reason], "the terminal hears of a series once"
     quiet = Reference()
     fit(foreign.Module(), [GradientNormMonitor(), quiet], gradient_clip_val=100.0, train=foreign.loader(12))
     assert quiet.events == []

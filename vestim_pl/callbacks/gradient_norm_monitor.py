@@ -1,5 +1,6 @@
 """Show the norm of the gradient before and after clipping, and how often clipping engages."""
 
+import logging
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -93,6 +94,7 @@ class GradientNormMonitor(Callback):
         self._steps: dict[int, int] = {}
         self._pending: dict[int, dict[str, Tensor]] = {}  # by optimizer: norms on the device, not read yet
         self._hooks: list[Any] = []
+        self._bursting: set[int] = set()  # optimizers that clipped nearly every step of the last epoch
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, type(self).__name__)
@@ -134,6 +136,8 @@ class GradientNormMonitor(Callback):
                 pl_module.log(_key(name, index), value)
             if norms.compared >= _BURST_STEPS and norms.clip_fraction >= self.clip_burst_fraction:
                 self._tell_burst(trainer, norms, index)
+            else:
+                self._bursting.discard(index)
         self.epoch_norms.clear()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -146,11 +150,13 @@ class GradientNormMonitor(Callback):
     def state_dict(self) -> dict[str, Any]:
         return {
             "steps": dict(self._steps),
+            "bursting": sorted(self._bursting),
             "epoch_norms": {index: asdict(norms) for index, norms in self.epoch_norms.items()},
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._steps = dict(state_dict.get("steps", {}))
+        self._bursting = set(state_dict.get("bursting", []))
         norms = state_dict.get("epoch_norms", {})
         self.epoch_norms = {index: EpochNorms(**values) for index, values in norms.items()}
 
@@ -166,9 +172,10 @@ class GradientNormMonitor(Callback):
             f" steps and cut the gradient norm from a median of {median:.3g} to {after:.3g}, so it limits the size of"
             f" nearly every step; a threshold of {p90:.2g} would clip one step in ten"
         )
-        publish(
-            trainer, "clip_burst", reason, clip_fraction=norms.clip_fraction, median=median, p90=p90, optimizer=index
-        )
+        level = logging.DEBUG if index in self._bursting else logging.WARNING  # the terminal hears of a series once
+        self._bursting.add(index)
+        values = {"clip_fraction": norms.clip_fraction, "median": median, "p90": p90, "optimizer": index}
+        publish(trainer, "clip_burst", reason, level=level, **values)
 
     def _unhook(self) -> None:
         for hook in self._hooks:
