@@ -145,6 +145,19 @@ def test_a_run_from_mapped_files(folder):
     assert len(list(Path("cache").iterdir())) == 1
 
 
+def test_a_file_left_out_of_mapped_files_is_told_once_a_run(folder, caplog):
+    frame = pd.read_parquet(folder / "test" / "e.parquet")
+    frame.loc[4, "SOC"] = np.inf
+    frame.to_parquet(folder / "test" / "e.parquet")
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="vestim_pl"):
+            data = VoltageDataModule(folder, STREAMS, storage="mapped", cache="cache", on_bad_file="skip")
+            fit(data, max_epochs=1)
+        assert caplog.text.count("left out: test/e.parquet") == 1
+        assert list(data.skipped) == ["test/e.parquet"]
+
+
 def test_rows_on_the_device_are_moved_once_and_freed(folder):
     class Elsewhere(VoltageDataModule):
         _device = torch.device("meta")

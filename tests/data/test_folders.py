@@ -67,12 +67,9 @@ def test_all_bad_files_are_reported_together(folder):
     spoil(folder / "test" / "e.parquet", "Current", 5)
     with pytest.raises(DataError) as caught:
         read(folder)
-    first, *others = str(caught.value).splitlines()
-    lines = "\n".join([first, *others])
-    assert "train/b.parquet: column 'Voltage', row 2" in lines
-    assert "test/e.parquet: column 'Current', row 5" in lines
-    assert all(line.startswith("  also: ") for line in others)
-    assert len(others) == 1
+    first, other = str(caught.value).splitlines()
+    assert first.startswith("train/b.parquet: column 'Voltage', row 2")
+    assert other.startswith("  also: test/e.parquet: column 'Current', row 5")
 
 
 def test_a_long_list_of_bad_files_is_cut(folder, recording):

@@ -192,6 +192,26 @@ def test_semicolons_are_named_as_the_cause(tmp_path, recording):
         read(tmp_path / "r.csv")
 
 
+def test_blank_lines_hold_no_data_but_are_counted(tmp_path, recording):
+    frame = recording(6)
+    lines = frame.to_csv(index=False).splitlines()
+    path = tmp_path / "r.csv"
+    path.write_text("\n".join([*lines[:3], "", *lines[3:]]) + "\n\n\n")
+    assert np.array_equal(read(path).target, frame["Voltage"].to_numpy(np.float32))
+    frame.loc[4, "Voltage"] = np.nan
+    lines = frame.to_csv(index=False).splitlines()
+    path.write_text("\n".join([*lines[:3], "", *lines[3:]]))
+    with pytest.raises(DataError, match=r"column 'Voltage', row 4 \(line 7 of the file\)"):
+        read(path)
+
+
+def test_old_line_ends(tmp_path, recording):
+    path = tmp_path / "r.csv"
+    path.write_bytes(recording(6).to_csv(index=False, lineterminator="\r").encode())
+    assert len(read(path).target) == 6
+    assert rows_at_most(path) >= 6
+
+
 def test_rows_are_bounded_from_above(path, recording, tmp_path):
     save(recording(12), path)
     assert 12 <= rows_at_most(path) <= 14

@@ -1,6 +1,5 @@
 """Recordings from a folder to batches, for Lightning."""
 
-import logging
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +23,6 @@ from vestim_pl.functional.sequence_batch import SequenceBatch
 
 __all__ = ["VoltageDataModule"]
 
-_log = logging.getLogger("vestim_pl")
 Loader = ResumableLoader[Any, SequenceBatch]
 
 
@@ -106,9 +104,9 @@ class VoltageDataModule(LightningDataModule):
             )
 
     def prepare_data(self) -> None:
-        """Write the files of ``storage: mapped``, in one process."""
-        if self.cache is not None and self.storage == "mapped":
-            mapped_tables(self._reader(), self.splits, self.cache)
+        """Write the files of ``storage: mapped`` in one process, before the others open them."""
+        if self.storage == "mapped":
+            self.setup()
 
     def setup(self, stage: str | None = None) -> None:
         """Read and check all splits, once."""
@@ -221,11 +219,9 @@ class VoltageDataModule(LightningDataModule):
     @property
     def _stage_split(self) -> str:
         trainer = self.trainer
-        if trainer is None:
-            return "train"
-        if trainer.validating or trainer.sanity_checking:
+        if trainer is not None and (trainer.validating or trainer.sanity_checking):
             return "val"
-        return "test" if trainer.testing or trainer.predicting else "train"
+        return "test" if trainer is not None and (trainer.testing or trainer.predicting) else "train"
 
     def _place(self, split: str) -> RecordingTable:
         """The split's rows where batches are gathered from."""

@@ -60,7 +60,7 @@ class SplitReader:
         minimum_rows: Fewest rows of a recording that are of use.
         minimum_reason: What needs that many rows, for messages.
         skip: Whether a bad file is left out with a warning instead of stopping the run.
-        problems: One line for every bad file so far.
+        problems: One line for every bad file so far, by split.
         skipped: Names of the files that were left out, with the reason.
         allocate: Gives room for features ``[rows, features]``, voltage ``[rows]`` and time ``[rows]``.
 
@@ -72,7 +72,7 @@ class SplitReader:
     minimum_rows: int = 1
     minimum_reason: str = ""
     skip: bool = False
-    problems: list[str] = field(default_factory=list)
+    problems: dict[str, list[str]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     allocate: Callable[[int, int], tuple[Tensor, Tensor, NDArray[np.float64]]] = field(default=_in_memory)
     _seen: dict[bytes, tuple[str, str]] = field(default_factory=dict)
@@ -93,11 +93,11 @@ class SplitReader:
             try:
                 files[split] = find_recordings(self.root, split)
             except DataError as error:
-                self.problems.append(str(error))
-        self._raise_problems()
+                self.problems[split] = [str(error)]
+        self._raise_problems(splits)
         # The later split first: it keeps a recording that is in both.
         tables = {split: self._read_split(split, files[split]) for split in reversed(splits)}
-        self._raise_problems()
+        self._raise_problems(splits)
         return {split: table for split in splits if (table := tables[split]) is not None}
 
     def _read_split(self, split: str, files: Sequence[Path]) -> RecordingTable | None:
@@ -118,7 +118,7 @@ class SplitReader:
         if not names:
             if self.skip:
                 reasons = "; ".join(reason for name, reason in self.skipped.items() if name.startswith(f"{split}/"))
-                self.problems.append(f"data.root: no usable recording is left in {self.root / split}: {reasons}")
+                self.problems[split] = [f"data.root: no usable recording is left in {self.root / split}: {reasons}"]
             return None
         rows = borders[-1]
         short = [path.with_suffix("").as_posix() for path in names]
@@ -133,7 +133,7 @@ class SplitReader:
             )
             self._check_repeated(split, label, recording)
         except DataError as error:
-            self._report(label, str(error))
+            self._report(split, label, str(error))
             return None
         return recording
 
@@ -151,17 +151,18 @@ class SplitReader:
             )
         _log.warning("%s: holds the same rows as %s; the recording counts twice", label, other)
 
-    def _report(self, label: str, problem: str) -> None:
+    def _report(self, split: str, label: str, problem: str) -> None:
         if self.skip:
             self.skipped[label] = problem
             _log.warning("left out: %s", problem)
         else:
-            self.problems.append(problem)
+            self.problems.setdefault(split, []).append(problem)
 
-    def _raise_problems(self) -> None:
-        if not self.problems:
+    def _raise_problems(self, splits: Sequence[str]) -> None:
+        problems = [problem for split in splits for problem in self.problems.get(split, [])]
+        if not problems:
             return
-        first, *others = self.problems
+        first, *others = problems
         shown = [f"  also: {problem}" for problem in others[: _MOST_REPORTED - 1]]
         if len(others) > len(shown):
             shown.append(f"  and {len(others) - len(shown)} more files")

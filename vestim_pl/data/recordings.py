@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,12 +64,11 @@ def read_recording(
             f"{label}: has {rows} rows but {reason or 'the sampling'} needs at least {minimum_rows}; "
             f"choose a smaller value or remove the file, {_LEAVE_OUT}"
         )
-    is_csv = path.suffix.lower() == ".csv"
     inputs = np.empty((rows, len(features)), dtype=np.float32)
     for index, column in enumerate(features):
-        inputs[:, index] = _finite(frame[column], label, column, is_csv)
-    target = _finite(frame[columns.voltage], label, columns.voltage, is_csv)
-    return Recording(inputs, target, _increasing(frame[columns.time], label, columns.time, is_csv))
+        inputs[:, index] = _finite(frame[column], label, column, path)
+    target = _finite(frame[columns.voltage], label, columns.voltage, path)
+    return Recording(inputs, target, _increasing(frame[columns.time], label, columns.time, path))
 
 
 def rows_at_most(path: Path) -> int:
@@ -77,7 +77,8 @@ def rows_at_most(path: Path) -> int:
         if path.suffix.lower() == ".parquet":
             return int(pq.ParquetFile(path).metadata.num_rows)
         with path.open("rb") as file:
-            return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b"")) + 1
+            blocks = iter(lambda: file.read(1 << 20), b"")
+            return sum(max(block.count(b"\n"), block.count(b"\r")) for block in blocks) + 1
     except (OSError, pa.ArrowException):
         return 0
 
@@ -98,7 +99,6 @@ def _read_columns(path: Path, label: str, columns: Columns, wanted: list[str]) -
             skipinitialspace=True,
             low_memory=False,
             usecols=lambda name: str(name).strip() in wanted,
-            skip_blank_lines=False,  # row numbers in messages are those of the file
         )
         frame.columns = frame.columns.str.strip()
         return frame
@@ -132,12 +132,16 @@ def _nearest(column: str, found: Sequence[str]) -> str | None:
     return by_lower[near[0]] if near else None
 
 
-def _at(row: int, is_csv: bool) -> str:
+def _at(row: int, path: Path) -> str:
     """Name a row as the user finds it: counted from 0, and the line of a text file."""
-    return f"row {row} (line {row + 2} of the file)" if is_csv else f"row {row} (counted from 0)"
+    if path.suffix.lower() != ".csv":
+        return f"row {row} (counted from 0)"
+    with path.open(encoding="utf-8", errors="replace") as file:
+        filled = (number for number, line in enumerate(file, start=1) if line.strip())
+        return f"row {row} (line {next(islice(filled, row + 1, None), row + 2)} of the file)"
 
 
-def _numbers(values: pd.Series, label: str, column: str, is_csv: bool) -> NDArray[np.float64]:
+def _numbers(values: pd.Series, label: str, column: str, path: Path) -> NDArray[np.float64]:
     """Column as float64, missing values NaN."""
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values):
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -149,15 +153,15 @@ def _numbers(values: pd.Series, label: str, column: str, is_csv: bool) -> NDArra
     if bad.size or text.size:
         row = int(bad[0] if bad.size else text[0])
         raise DataError(
-            f"{label}: column {column!r}, {_at(row, is_csv)} is not a number but {str(values.iloc[row])!r}; correct it "
+            f"{label}: column {column!r}, {_at(row, path)} is not a number but {str(values.iloc[row])!r}; correct it "
             f"(numbers have a decimal point and are stored as such), {_LEAVE_OUT}"
         )
     return parsed.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _finite(values: pd.Series, label: str, column: str, is_csv: bool) -> NDArray[np.float32]:
+def _finite(values: pd.Series, label: str, column: str, path: Path) -> NDArray[np.float32]:
     """Column as float32, every value finite in that type."""
-    numbers = _numbers(values, label, column, is_csv)
+    numbers = _numbers(values, label, column, path)
     with np.errstate(over="ignore"):
         single = numbers.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(single))
@@ -167,13 +171,13 @@ def _finite(values: pd.Series, label: str, column: str, is_csv: bool) -> NDArray
         if np.isfinite(numbers[row]):
             found = f"{numbers[row]:g}, beyond single precision"
         raise DataError(
-            f"{label}: column {column!r}, {_at(row, is_csv)} is {found} ({bad.size} such of {len(single)} rows); "
+            f"{label}: column {column!r}, {_at(row, path)} is {found} ({bad.size} such of {len(single)} rows); "
             f"mend or cut out these rows, {_LEAVE_OUT}"
         )
     return single
 
 
-def _increasing(values: pd.Series, label: str, column: str, is_csv: bool) -> NDArray[np.float64]:
+def _increasing(values: pd.Series, label: str, column: str, path: Path) -> NDArray[np.float64]:
     """Time in seconds, finite and increasing from row to row."""
     if pd.api.types.is_string_dtype(values) or values.dtype == object:
         dates = pd.to_datetime(values, errors="coerce", format="ISO8601")
@@ -182,18 +186,18 @@ def _increasing(values: pd.Series, label: str, column: str, is_csv: bool) -> NDA
         missing = np.flatnonzero(values.isna().to_numpy())
         time = (values - values.iloc[0]).dt.total_seconds().to_numpy(dtype=np.float64)
     else:
-        time = _numbers(values, label, column, is_csv)
+        time = _numbers(values, label, column, path)
         missing = np.flatnonzero(~np.isfinite(time))
     if missing.size:
         raise DataError(
-            f"{label}: column {column!r}, {_at(int(missing[0]), is_csv)} is not a finite time; "
+            f"{label}: column {column!r}, {_at(int(missing[0]), path)} is not a finite time; "
             f"mend or cut out the row, {_LEAVE_OUT}"
         )
     back = np.flatnonzero(np.diff(time) <= 0)
     if back.size:
         row = int(back[0]) + 1
         raise DataError(
-            f"{label}: column {column!r}, {_at(row, is_csv)}: time does not increase ({time[row]:g} after "
+            f"{label}: column {column!r}, {_at(row, path)}: time does not increase ({time[row]:g} after "
             f"{time[row - 1]:g}); sort the rows by time, drop repeated ones, {_LEAVE_OUT}"
         )
     return time
