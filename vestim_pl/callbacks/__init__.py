@@ -5,7 +5,6 @@ from vestim_pl.callbacks.crash_bundle import CrashBundle
 from vestim_pl.callbacks.divergence_recovery import DivergenceRecovery
 from vestim_pl.callbacks.epoch_summary import EpochSummary
 from vestim_pl.callbacks.event_log import EventLog
-from vestim_pl.callbacks.finite_checkpoint_gate import FiniteCheckpointGate
 from vestim_pl.callbacks.finite_parameter_guard import FiniteParameterGuard
 from vestim_pl.callbacks.flush_denormals import FlushDenormals
 from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
@@ -24,7 +23,6 @@ __all__ = [
     "DivergenceRecovery",
     "EpochSummary",
     "EventLog",
-    "FiniteCheckpointGate",
     "FiniteParameterGuard",
     "FlushDenormals",
     "GracefulInterrupt",

@@ -1,6 +1,5 @@
 """Measure on chosen steps how far back through the window the gradient reaches."""
 
-import copy
 import csv
 import json
 import logging
@@ -11,13 +10,13 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
-from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.events import publish
 from vestim_pl.functional.gradient_flow import GradientFlow, describe_flow, measure_gradient_flow
 from vestim_pl.functional.gradient_flow_plot import plot_gradient_flow
+from vestim_pl.functional.step_rerun import copy_aside, loss_of_step
 
 __all__ = ["GradientFlowProbe"]
 
@@ -102,7 +101,7 @@ class GradientFlowProbe(Callback):
             return
         self._last_step = step
         with isolate_rng():
-            aside = _copy_aside(trainer, pl_module)
+            aside = copy_aside(trainer, pl_module)
             self.flows = measure_gradient_flow(aside, lambda: _loss(aside, batch, batch_idx), self.mass)
         self._tell(trainer, batch_idx)
 
@@ -144,19 +143,8 @@ def write_flows(flows: Sequence[GradientFlow], folder: Path, step: int, mass: fl
     plot_gradient_flow(flows, stem.with_suffix(".png"), f"Gradient through the window before step {step:,}", mass)
 
 
-def _copy_aside(trainer: Trainer, pl_module: LightningModule) -> LightningModule:
-    """Copy of the module that shares the trainer but logs nothing."""
-    aside = copy.deepcopy(pl_module, {id(trainer): trainer})
-    aside.trainer = trainer  # Lightning leaves it out of a copy, and a training_step may ask for it
-    for name in ("log", "log_dict"):
-        setattr(aside, name, lambda *args, **kwargs: None)
-    return aside
-
-
 def _loss(module: LightningModule, batch: Any, batch_idx: int) -> Tensor:
-    takes_index = is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
-    output = module.training_step(batch, batch_idx) if takes_index else module.training_step(batch)
-    loss = output["loss"] if isinstance(output, dict) else output
-    if not isinstance(loss, Tensor):
+    loss = loss_of_step(module, batch, batch_idx)
+    if loss is None:
         raise ConfigurationError("GradientFlowProbe: training_step returned no loss for the probed batch")
     return loss

@@ -1,0 +1,241 @@
+"""Write what reproduces a step that went wrong."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+from torch.optim import Optimizer
+
+from vestim_pl.functional.bundle_content import (
+    bundle_content,
+    bundle_summary,
+    largest_magnitude,
+    loss_scale,
+    recordings_of,
+    step_inputs,
+)
+from vestim_pl.functional.bundle_file import tensor_megabytes, write_bundle
+from vestim_pl.functional.bundle_replay import load_state
+from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.events import Event, publish
+from vestim_pl.functional.gradient_access import require_plain_gradients
+from vestim_pl.functional.step_finiteness import StepVerdict, judge_step
+from vestim_pl.functional.step_rerun import batch_name, copy_aside, rerun_step
+from vestim_pl.functional.step_story import tell_step
+from vestim_pl.functional.step_trace import Finding, Phase, StepTrace
+from vestim_pl.functional.step_window import StepWindow
+
+__all__ = ["CrashBundle"]
+
+_log = logging.getLogger("vestim_pl")
+
+
+class CrashBundle(Callback):
+    """Writes, when a loss, a gradient or an updated weight is not finite, all that is needed to run that step again.
+
+    A bundle holds the weights and optimizer state before the step, buffers, what the module itself adds to a
+    checkpoint (a carried recurrent state), the batches of the accumulation window, random states, precision, loss
+    scale, clipping, hyperparameters and versions. ``python -m vestim_pl.replay BUNDLE`` runs the step again on CPU,
+    without the training data, and names the first module, time step and tensor that is not finite. Beside the ``.pt``
+    file, which loads with ``weights_only=True``, lies a ``.json`` file to read.
+
+    The same is done at once, on a copy of the module within the run, because what came from outside of the step (a
+    hook, another callback, a fault of the machine) does not replay; the finding is in the event and in the bundle.
+
+    Works alone and beside guards; place it before them, so that it sees gradients before they are taken away, and
+    before DivergenceRecovery. An overflow that a gradient scaler handles makes no bundle.
+
+    Event: ``bundle``, with ``path``, the ``cause`` (``parameter``, ``batch``, ``forward``, ``loss``, ``backward``,
+    ``gradient`` or ``update``) and the ``recordings`` of the batch where ``trainer.datamodule`` has ``locate(batch)``.
+    Logs no values.
+
+    Cost: one more copy of weights and moments in memory, copied every step; one host sync a step; no gradient is freed
+    before the end of its batch.
+
+    Args:
+        folder: Where bundles go; None for ``bundles`` in the trainer's log folder.
+        max_bundles: Bundles in one training; further faults make none.
+        max_megabytes: A bundle with more MB of tensors is not written.
+        ring: Number of ranges kept before a finding.
+
+    Raises:
+        ConfigurationError: If an argument is out of range; with manual optimization; behind a callback that restores
+            weights; for a fused optimizer under a gradient scaler and for sharded strategies.
+
+    Example::
+
+        >>> bundle = CrashBundle(folder="bundles", max_bundles=3)
+        >>> bundle.written
+        0
+
+    """
+
+    def __init__(
+        self, folder: str | None = None, max_bundles: int = 3, max_megabytes: float = 500.0, ring: int = 20
+    ) -> None:
+        for name, value in (("max_bundles", max_bundles), ("ring", ring), ("max_megabytes", max_megabytes)):
+            if not value > 0:
+                raise ConfigurationError(f"CrashBundle.{name}: {value} must be positive")
+        self.folder = folder
+        self.max_bundles = max_bundles
+        self.max_megabytes = max_megabytes
+        self.ring = ring
+        self.written = 0
+        self._window: StepWindow | None = None
+        self._done = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        if not pl_module.automatic_optimization:
+            raise ConfigurationError(
+                f"CrashBundle: {type(pl_module).__name__} optimizes manually, so one training_step is not one step to"
+                " replay; use automatic optimization or leave the callback out"
+            )
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        for other in callbacks[: callbacks.index(self)]:
+            if hasattr(other, "recover_from"):
+                raise ConfigurationError(
+                    f"CrashBundle: {type(other).__name__} stands before it and would restore the weights before they"
+                    f" are looked at; put CrashBundle before {type(other).__name__} in callbacks"
+                )
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        require_plain_gradients(trainer, type(self).__name__)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._window is None:
+            self._window = StepWindow(pl_module, trainer.optimizers[0])
+        if self._window.signals is not None or self._done:  # the window before is over
+            self._window.clear()
+        self._done = False
+        self._window.start_batch(batch, batch_idx)
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        if self._window is not None:
+            self._window.losses.append(loss.detach())
+            if loss.device.type == "cpu" and not math.isfinite(loss.item()) and not self._window.rerun:
+                self._rerun(trainer, pl_module, self._window)  # while what caused it is still at work
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        window = self._window
+        if window is None:
+            return
+        window.before_update()
+        if window.signals is not None and window.signals.device.type == "cpu":
+            self._judge(trainer, pl_module, window)  # reading costs nothing here, and the fault may still be at work
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._window is not None and self._window.signals is not None:
+            self._judge(trainer, pl_module, self._window, updated=True)
+            self._window.gradients = {}
+
+    def on_event(self, trainer: Trainer, event: Event) -> None:
+        """Take a guard's word for a skipped step."""
+        window = self._window
+        if event.kind != "skip" or event.values.get("cause") == "overflow" or window is None or not window.batches:
+            return
+        window.copy_state()  # nothing was updated yet
+        window.loss_scale = loss_scale(trainer)
+        self._write(trainer, trainer.lightning_module, window, event.reason)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._window is not None and self._window.signals is not None:
+            self._judge(trainer, pl_module, self._window, updated=True)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._window = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"written": self.written}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.written = state_dict.get("written", 0)
+
+    def _judge(self, trainer: Trainer, pl_module: LightningModule, window: StepWindow, updated: bool = False) -> None:
+        """Write a bundle if loss or gradient, or what the update made of the weights, is not finite; one host sync."""
+        if self._done or window.signals is None:
+            return
+        size = largest_magnitude(pl_module.parameters()) if updated else window.signals.new_zeros(())
+        loss, norm, weight = torch.cat([window.signals, size.to(window.signals).reshape(1)]).tolist()
+        if math.isfinite(loss + norm + weight):
+            return
+        window.loss_scale = loss_scale(trainer, lowered=updated)
+        verdict, reason = judge_step(loss, norm, window.loss_scale)
+        if verdict is StepVerdict.APPLY:
+            reason = "the update left parameters that are not finite"
+        if verdict is not StepVerdict.OVERFLOW and (not math.isfinite(loss) or trainer.is_global_zero):
+            self._write(trainer, pl_module, window, reason)
+
+    def _write(self, trainer: Trainer, pl_module: LightningModule, window: StepWindow, reason: str) -> None:
+        if self._done or self.written >= self.max_bundles:
+            return
+        self._done = True
+        findings = self._find(trainer, pl_module, window)
+        content = bundle_content(trainer, pl_module, window)
+        size = tensor_megabytes(content)
+        told: dict[str, Any] = {
+            "cause": next((phase.value for phase in Phase if phase in findings), "unknown"),
+            "finding": tell_step(findings),
+            "recordings": recordings_of(trainer, window),
+            "megabytes": round(size, 3),
+        }
+        batch_idx = window.indices[-1]
+        where = f"epoch {trainer.current_epoch}, batch {', '.join(map(str, window.indices))}"
+        text = f"{where}: {reason}: {told['finding']}"
+        path = self._path(trainer, batch_idx)
+        told["replay"] = f"python -m vestim_pl.replay {path}"
+        text += f"; to replay: {told['replay']}"
+        if size > self.max_megabytes:
+            text += f" is not possible: {size:.0f} MB are over max_megabytes={self.max_megabytes:g}"
+            publish(trainer, "bundle", text, batch=batch_idx, path="", **told)
+            return
+        located = {phase.value: finding.as_dict() for phase, finding in findings.items()}
+        summary = bundle_summary(trainer, pl_module, window) | {"reason": reason} | told
+        summary |= {"findings": located, "not_located": window.rerun["error"]}
+        try:
+            write_bundle(path, content, summary)
+        except OSError as failure:
+            _log.warning("%s: the bundle could not be written: %s", path, failure)
+            return
+        self.written += 1
+        publish(trainer, "bundle", text, batch=batch_idx, path=str(path), **told)
+
+    def _path(self, trainer: Trainer, batch_idx: int) -> Path:
+        folder = Path(self.folder or Path(trainer.log_dir or trainer.default_root_dir) / "bundles")
+        rank = f"-rank_{trainer.global_rank}" if trainer.world_size > 1 else ""
+        return folder / f"epoch_{trainer.current_epoch:04d}-batch_{batch_idx:06d}{rank}.pt"
+
+    def _find(self, trainer: Trainer, pl_module: LightningModule, window: StepWindow) -> dict[Phase, Finding]:
+        """What is seen in the step as it was, and what a copy of the module shows when it runs the step again."""
+        seen = StepTrace(self.ring)
+        seen.see_all(Phase.PARAMETER, window.copy.parameters())
+        for index, batch in zip(window.indices, window.batches, strict=True):
+            seen.see_all(Phase.BATCH, batch, batch_name(index, window.indices))
+        for index, loss in zip(window.indices, window.losses, strict=False):
+            seen.see(Phase.LOSS, f"of batch {index}", loss)
+        seen.see_all(Phase.GRADIENT, window.gradients)
+        seen.see_all(Phase.UPDATE, dict(pl_module.named_parameters()))
+        if not window.rerun:
+            self._rerun(trainer, pl_module, window)
+        return seen.findings | window.rerun.get("findings", {})
+
+    def _rerun(self, trainer: Trainer, pl_module: LightningModule, window: StepWindow) -> None:
+        """Run the step again with a copy of the module, of which hooks that somebody registered are a part."""
+        window.copy_state()
+        trace, error = StepTrace(self.ring), ""
+        try:
+            with isolate_rng():
+                aside = copy_aside(trainer, pl_module)
+                load_state(aside, window.copy.parameters(), window.buffers, window.extras)
+                rerun_step(aside, step_inputs(trainer, window), trace, None)
+        except Exception as failure:  # the bundle matters more than the finding
+            error = f"{type(failure).__name__}: {failure}"
+        window.rerun = {"findings": trace.findings, "error": error}

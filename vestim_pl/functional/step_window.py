@@ -1,0 +1,85 @@
+"""What goes into an optimizer step, remembered cheaply until the step is known to be good."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor
+from torch.optim import Optimizer
+
+from vestim_pl.functional.module_extras import save_extras
+from vestim_pl.functional.pre_step_copy import PreStepCopy
+from vestim_pl.functional.random_state import random_states, restore_random_states
+from vestim_pl.functional.step_finiteness import step_signals
+
+__all__ = ["StepWindow"]
+
+
+class StepWindow:
+    """References and copies of one accumulation window: batches, random states, buffers, weights, moments, gradients.
+
+    Everything is kept by reference but what the step itself overwrites: buffers, the module's extra state (a carried
+    recurrent state, say), parameters and optimizer state are copied on their device.
+
+    Args:
+        module: The module in training.
+        optimizer: Its optimizer.
+
+    """
+
+    def __init__(self, module: LightningModule, optimizer: Optimizer) -> None:
+        self._module = module
+        self._names = {parameter: name for name, parameter in module.named_parameters()}
+        self._has_extras = is_overridden("on_save_checkpoint", module)
+        self.copy = PreStepCopy(module, optimizer)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the window: its step is done."""
+        self.batches: list[Any] = []
+        self.indices: list[int] = []
+        self.losses: list[Tensor] = []
+        self.gradients: dict[str, Tensor] = {}
+        self.signals: Tensor | None = None
+        self.loss_scale: float | None = None
+        self.rerun: dict[str, Any] = {}
+        self.copied = False
+        self._random: list[tuple[Any, ...]] = []
+
+    def start_batch(self, batch: Any, index: int) -> None:
+        """Remember a batch before its forward pass."""
+        if not self.batches:
+            self.buffers = {name: buffer.detach().clone() for name, buffer in self._module.named_buffers()}
+            self.extras = save_extras(self._module) if self._has_extras else {}
+        self.batches.append(batch)
+        self.indices.append(index)
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        # the generators' own types: to make plain ones of them takes longer than all the rest
+        self._random.append((random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda))  # noqa: NPY002
+
+    def before_update(self) -> None:
+        """Copy weights and moments, keep the gradients, and measure on the device, without reading it."""
+        self.copy_state()
+        self.gradients = {name: p.grad for p, name in self._names.items() if p.grad is not None}
+        dense = [grad.coalesce().values() if grad.is_sparse else grad for grad in self.gradients.values()]
+        self.signals = step_signals(self.losses, dense)
+
+    def copy_state(self) -> None:
+        """Copy weights and moments, once a window."""
+        if not self.copied:
+            self.copy.save()
+            self.copied = True
+
+    def random_states(self) -> list[dict[str, Any]]:
+        """Random states before each batch, as plain types."""
+        now, states = random_states(), []
+        for python, numpy, cpu, cuda in self._random:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+            torch.set_rng_state(cpu)
+            states.append(random_states() | {"cuda": cuda})
+        restore_random_states(now)
+        return states

@@ -1,0 +1,62 @@
+"""The range of a tensor's values, and where it stops being finite."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["TensorRange", "measure_range"]
+
+
+@dataclass(frozen=True)
+class TensorRange:
+    """Smallest and largest magnitude of a tensor's finite values, and its first value that is not finite.
+
+    Attributes:
+        smallest: Smallest magnitude, NaN where nothing is finite.
+        largest: Largest magnitude, NaN where nothing is finite.
+        non_finite: Number of values that are NaN or infinite.
+        index: Index of the first of them, empty without one.
+        value: Its value, as ``nan``, ``inf`` or ``-inf``; empty without one.
+
+    """
+
+    smallest: float
+    largest: float
+    non_finite: int = 0
+    index: tuple[int, ...] = ()
+    value: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dictionary, ready for JSON."""
+        return asdict(self) | {"index": list(self.index)}
+
+    def __str__(self) -> str:
+        span = f"{self.smallest:.3g} .. {self.largest:.3g}"
+        if not self.non_finite:
+            return span
+        return f"{span}, {self.non_finite} not finite, first {self.value} at {list(self.index)}"
+
+
+@torch.no_grad()
+def measure_range(tensor: Tensor) -> TensorRange:
+    """Range of a floating tensor; reads the device.
+
+    Example::
+
+        >>> print(measure_range(torch.tensor([[1.0, -4.0], [0.5, float("nan")]])))
+        0.5 .. 4, 1 not finite, first nan at [1, 1]
+
+    """
+    values = tensor.detach()
+    values = values.coalesce().values() if values.is_sparse else values
+    finite = torch.isfinite(values)
+    sizes = values[finite].abs()
+    smallest, largest = (float(sizes.min()), float(sizes.max())) if sizes.numel() else (math.nan, math.nan)
+    bad = int(values.numel() - finite.sum())
+    if not bad:
+        return TensorRange(smallest, largest)
+    index = tuple((~finite).nonzero()[0].tolist())
+    return TensorRange(smallest, largest, bad, index, str(float(values[index])))

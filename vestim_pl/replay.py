@@ -1,0 +1,85 @@
+"""Run the step of a crash bundle again: ``python -m vestim_pl.replay BUNDLE``."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vestim_pl.functional.bundle_file import read_bundle
+from vestim_pl.functional.bundle_replay import replay_bundle
+from vestim_pl.functional.errors import VestimError
+from vestim_pl.functional.step_story import first_finding, tell_finding, tell_history, tell_step
+from vestim_pl.functional.step_trace import Phase
+
+__all__ = ["main"]
+
+NOT_REPRODUCED = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Replay a bundle and print what is not finite first, where, and what led up to it.
+
+    Args:
+        arguments: Command line without the program; that of the process by default.
+
+    Returns:
+        Exit status: 0 when the fault is reproduced, 3 when the step runs through, 1 when it cannot be run.
+
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        bundle = read_bundle(Path(options.bundle))
+        replay = replay_bundle(bundle, options.trust, options.factory, options.frames)
+    except VestimError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps({"replayed": replay.trace.as_dict(), "notes": replay.notes, **bundle["summary"]}, indent=1))
+        return 0 if replay.trace.findings else NOT_REPRODUCED
+    summary = bundle["summary"]
+    print(f"recorded: epoch {summary['epoch']}, batch {summary['batches'][-1]}: {summary['reason']}")
+    print(f"          {summary['finding']}")
+    for place in summary["recordings"]:
+        print("          " + ", ".join(f"{key} {value}" for key, value in place.items()))
+    for note in replay.notes:
+        print(f"note:     {note}")
+    findings = replay.trace.findings
+    if not findings:
+        print(
+            "replayed: not reproduced: with the recorded weights, batch and random state every number of the step is"
+            " finite. What is recorded came in from outside of it: a hook, another callback, or the machine."
+        )
+        return NOT_REPRODUCED
+    print(f"replayed: {tell_step(findings)}")
+    for phase in Phase:
+        if phase in findings:
+            print(f"          {phase.value + ':':<10} {tell_finding(findings[phase])}")
+    origin = first_finding(findings)
+    shown = findings.get(Phase.FORWARD, origin)
+    if shown is not None:
+        print(f"\nranges (smallest .. largest magnitude) up to {shown.frame.phase} {shown.frame.name}:")
+        print(tell_history(shown))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m vestim_pl.replay", description=__doc__)
+    parser.add_argument("bundle", help="the .pt file of a crash bundle")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="import the classes that the bundle names, which runs their code; without it only those of vestim_pl and"
+        " torch.optim are imported",
+    )
+    parser.add_argument(
+        "--factory", metavar="MODULE:FUNCTION", help="function that returns the LightningModule, for one that cannot be"
+        " built from its saved hyperparameters; it is imported and called",
+    )  # fmt: skip
+    parser.add_argument("--frames", type=int, default=20, help="number of ranges shown up to the fault (default 20)")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
