@@ -4,11 +4,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from torch.optim.lr_scheduler import StepLR
+from torch.optim.lr_scheduler import LambdaLR
 
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, RankReport, Recorder, fit, same
-from vestim_pl.callbacks import DivergenceRecovery, StepGuard
+from vestim_pl.callbacks import DivergenceRecovery, FiniteParameterGuard, StepGuard
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.learning_rate import LearningRateFactors
 
@@ -18,7 +18,8 @@ NAN, INF = float("nan"), float("inf")
 class Scheduled(ForeignRecurrent):
     def configure_optimizers(self):
         optimizer = super().configure_optimizers()
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": StepLR(optimizer, 1, 0.9), "interval": "step"}}
+        scheduler = LambdaLR(optimizer, lambda step: 0.9**step)  # computed from its count, not from the rate at hand
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def run(site, value=NAN, at=4, recovery=None, module=None, guards=(), **options):
@@ -38,7 +39,7 @@ def test_without_any_guard_poisoned_weights_are_rolled_back_in_their_step(site, 
     (event,) = seen.of("rollback")
     assert same(seen.weights[4], seen.weights[1])
     assert same(seen.moments[4], seen.moments[1])
-    assert seen.rates[4] == seen.rates[1]  # the schedule goes back with the weights
+    assert seen.rates[4:7] == seen.rates[1:4]  # the schedule goes back with the weights
     assert (event.values["step"], event.values["back_to_step"]) == (5, 2)
     assert event.values["learning_rate_after"] == pytest.approx(0.1 * event.values["learning_rate_before"])
     assert "epoch 0, batch 4: parameters" in event.reason
@@ -67,6 +68,38 @@ def test_exhausted_skips_are_recovered_from():
     )
     assert [event.kind for event in seen.events][:3] == ["skip", "skip", "rollback"]
     assert "2 of 1 in a row" in recovery.attempts[0]["cause"]
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_with_all_guards_in_any_order_one_fault_is_one_recovery(order):
+    guards = [StepGuard(), FiniteParameterGuard(), DivergenceRecovery(snapshot_every=2)]
+    guards = guards[order:] + guards[:order]
+    recorder, module = Recorder(), Scheduled()
+    fit(module, [FaultInjector("parameter", NAN, 4), *guards, recorder])
+    assert len(recorder.of("rollback")) == 1
+    assert same(recorder.weights[4], recorder.weights[1])
+    assert all(torch.isfinite(p).all() for p in module.parameters())
+
+
+def test_a_frozen_infinite_mask_is_no_divergence(tmp_path):
+    class Masked(ForeignRecurrent):
+        def __init__(self):
+            super().__init__()
+            self.mask = torch.nn.Parameter(torch.tensor(-INF), requires_grad=False)
+            self.register_buffer("other_mask", torch.tensor(-INF))
+
+    keeper = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=4)
+    _, _, recovery, _ = run("parameter", value=0.0, module=Masked(), guards=[keeper], enable_checkpointing=True)
+    assert recovery.attempts == []
+    assert recovery.snapshots.newest["global_step"] == 10
+
+
+def test_exploded_last_checkpoint_does_not_stand_when_recoveries_are_used_up(tmp_path):
+    keeper = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=1, save_last=True)
+    with pytest.raises(DivergenceError):
+        fit(Explodes(), [DivergenceRecovery(0.1, 0, snapshot_every=1), keeper], max_epochs=3, enable_checkpointing=True)
+    for path in tmp_path.iterdir():
+        assert load(path)["state_dict"]["head.weight"].abs().max() < 10
 
 
 def test_persistent_fault_ends_with_the_whole_story_and_the_good_weights():

@@ -1,16 +1,10 @@
 """Go back to the last good state, slower, and on."""
 
 import logging
-import math
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
-from torch import Tensor
 
-from vestim_pl.callbacks.step_guard import StepGuard
 from vestim_pl.functional.checkpoint_finiteness import (
     forget_nonfinite_scores,
     poisoned_entries,
@@ -19,14 +13,26 @@ from vestim_pl.functional.checkpoint_finiteness import (
 )
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.events import publish
+from vestim_pl.functional.finiteness import all_finite
 from vestim_pl.functional.last_good_file import LastGoodFile
 from vestim_pl.functional.learning_rate import LearningRateFactors
 from vestim_pl.functional.loss_spike import LossWatch
 from vestim_pl.functional.recovery_factor import RecoveryFactor
 from vestim_pl.functional.recovery_story import tell_attempt, tell_story
-from vestim_pl.functional.step_finiteness import nonfinite_names, total_norm
-from vestim_pl.functional.training_snapshot import SnapshotStore, all_finite, restore_snapshot, take_snapshot
-from vestim_pl.functional.validation_verdict import EarlyStoppingShield, nonfinite_metrics
+from vestim_pl.functional.training_health import judge_batch
+from vestim_pl.functional.training_snapshot import (
+    SnapshotStore,
+    refuse_sharded_weights,
+    restore_snapshot,
+    take_snapshot,
+    tensors_in,
+    trained_parameters,
+)
+from vestim_pl.functional.validation_verdict import (
+    EarlyStoppingShield,
+    nonfinite_metrics,
+    require_before_early_stopping,
+)
 
 __all__ = ["DivergenceRecovery"]
 
@@ -41,14 +47,12 @@ class DivergenceRecovery(Callback):
     A snapshot holds parameters, buffers, optimizer moments, schedulers, gradient scaler, random state, and what the
     module itself adds to a checkpoint, such as a carried recurrent state. It is taken from finite state only, and
     counts once the next loss with its weights was good. If the newest leads astray again, the one before it is used.
+    Schedules go back with the weights, so that they count the updates which are in them. ``global_step``, epochs, the
+    position in the data and the random state go on: the same batches in the same order would lead to the same place.
 
-    What goes back and what goes on: weights, moments, schedules and the scaler go back together, so that a scheduler
-    counts the updates which are in the weights. ``global_step``, epochs and the position in the data go on: the same
-    batches in the same order would lead to the same place. So does the random state, unless asked otherwise.
-
-    No checkpoint keeps what diverged: one that is about to be written with non-finite numbers triggers a recovery and
-    gets the good state; after a recovery ``last.ckpt`` is written anew, and files with a non-finite score are removed
-    from the disk and from ModelCheckpoint's books.
+    No checkpoint keeps what diverged: one about to be written with non-finite numbers triggers a recovery and gets
+    the good state; after a recovery ``last.ckpt`` is written anew, and files with a non-finite score are removed, from
+    ModelCheckpoint's books too.
 
     Place it after guards and other callbacks, so that what it saves has seen them; EarlyStopping must come after it.
 
@@ -109,13 +113,10 @@ class DivergenceRecovery(Callback):
         restore_random_state: bool = False,
         save_snapshots: bool = True,
     ) -> None:
-        for name, value, least in (
-            ("max_attempts", max_attempts, 0),
-            ("snapshot_every", snapshot_every, 1),
-            ("checkpoint_every", checkpoint_every, 1),
-        ):
-            if value is not None and value < least:
-                raise ConfigurationError(f"DivergenceRecovery.{name}: {value} is too small; use at least {least}")
+        if max_attempts < 0 or snapshot_every < 1:
+            raise ConfigurationError(
+                f"max_attempts={max_attempts}, snapshot_every={snapshot_every}: need 0 attempts and 1 step, or more"
+            )
         self.max_attempts, self.snapshot_every, self.monitor = max_attempts, snapshot_every, monitor
         self.restore_random_state, self.save_snapshots = restore_random_state, save_snapshots
         self.rate = RecoveryFactor(learning_rate_factor, raise_after, raise_by)
@@ -125,26 +126,17 @@ class DivergenceRecovery(Callback):
         self._shield = EarlyStoppingShield()
         self._last_step = self._snapshot_step = 0
         self._progress = True
-        self._ended = self._recovered = self._resumed = self._bad_metric = False
+        self._ended = self._recovered = self._resumed = self._gave_up = False
         self._take_state({})
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        if any(isinstance(callback, EarlyStopping) for callback in callbacks[: callbacks.index(self)]):
-            raise ConfigurationError(
-                "DivergenceRecovery: an EarlyStopping stands before it and would stop the run on the non-finite metric"
-                " that it recovers from; put DivergenceRecovery before EarlyStopping in callbacks"
-            )
-        if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
-            raise ConfigurationError(
-                f"DivergenceRecovery: trainer.strategy {type(trainer.strategy).__name__} shards weights and moments,"
-                " which its snapshots do not follow; use trainer.strategy=ddp or auto, or leave the callback out"
-            )
+        require_before_early_stopping(trainer, self)
+        refuse_sharded_weights(trainer, "DivergenceRecovery")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._resumed:  # another training with the same callback, or a checkpoint written without it
             self._take_state({})
-        self._ended = self._recovered = self._resumed = False
+        self._ended = self._recovered = self._resumed = self._gave_up = False
         self._last_step = trainer.global_step
         LearningRateFactors.of(trainer).attach(trainer)
         LearningRateFactors.of(trainer).set("recovery", self.rate.value)
@@ -161,7 +153,7 @@ class DivergenceRecovery(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if not self._recovered:  # else a guard before us recovered in this batch
-            reason, good = self._judge(trainer, pl_module, _loss_of(trainer, outputs))
+            reason, good = judge_batch(trainer, pl_module, outputs, self.watch)
             if good and self.snapshots.confirm():
                 self._progress = True
                 self.file.confirm(trainer)
@@ -175,22 +167,19 @@ class DivergenceRecovery(Callback):
         self._ended = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or trainer.state.fn != "fit":
-            return
-        if not (bad := nonfinite_metrics(trainer, self.monitor)):
+        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if not fitting or not (bad := nonfinite_metrics(trainer, self.monitor)):
             return
         told = ", ".join(f"{name} is {value}" for name, value in bad.items())
         if self._recover(trainer, pl_module, f"epoch {trainer.current_epoch}: the validation metric {told}"):
             self._mend_checkpoints(trainer)
-            self._bad_metric = True
             self._shield.raise_over(trainer.early_stopping_callbacks, list(bad))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        values = {"recovery/attempts": float(len(self.attempts)), "recovery/factor": self.rate.value}
-        pl_module.log_dict(values)
+        pl_module.log_dict({"recovery/attempts": float(len(self.attempts)), "recovery/factor": self.rate.value})
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if self.snapshots.newest is None or not (bad := poisoned_entries(checkpoint)):
+        if self.snapshots.newest is None or not (bad := poisoned_entries(checkpoint, trained_parameters(pl_module))):
             return
         reason = f"epoch {trainer.current_epoch}: a checkpoint would hold non-finite numbers ({', '.join(bad)})"
         if self._recover(trainer, pl_module, reason):
@@ -203,6 +192,8 @@ class DivergenceRecovery(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._after_validation(trainer)
         LearningRateFactors.of(trainer).restore(trainer.optimizers)
+        if self._gave_up:  # the good state is back in place
+            self._mend_checkpoints(trainer)
 
     def recover_from(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
         """Restore the last good state and cut the learning rate, at the end of a batch and on all ranks alike.
@@ -225,30 +216,11 @@ class DivergenceRecovery(Callback):
             self._mend_checkpoints(trainer)
         return recovered
 
-    def _judge(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor | None) -> tuple[str, bool]:
-        """Reason for a recovery, if any, and whether loss and parameters are good; one host sync."""
-        norm = total_norm([parameter.detach() for parameter in pl_module.parameters()])
-        signals = torch.stack([torch.zeros_like(norm) if loss is None else loss.to(norm), norm])
-        if trainer.world_size > 1:
-            signals = trainer.strategy.reduce(signals.to(trainer.strategy.root_device), reduce_op="mean")
-        value, size = signals.tolist()
-        if not math.isfinite(size):
-            names = ", ".join(nonfinite_names(pl_module.named_parameters())) or "as a whole, by their norm,"
-            return f"parameters {names} are not finite", False
-        if loss is None:
-            return "", True
-        if not math.isfinite(value) and any(isinstance(c, StepGuard) for c in trainer.callbacks):  # type: ignore[attr-defined]
-            return "", False  # skipped, and counted against the guard's budget
-        suspect, reason = self.watch.observe(value)
-        return reason, not suspect
-
     def _quiet_step(self, trainer: Trainer, pl_module: LightningModule) -> str:
         """Raise the learning rate and take a snapshot where due; the reason for a recovery if it is poisoned."""
         if self.rate.quiet_step():
             LearningRateFactors.of(trainer).set("recovery", self.rate.value)
-            text = (
-                f"step {trainer.global_step}: quiet again, recovery factor on the learning rate now {self.rate.value:g}"
-            )
+            text = f"step {trainer.global_step}: quiet again, factor on the learning rate now {self.rate.value:g}"
             publish(trainer, "recovery", text, level=logging.INFO, factor=self.rate.value)
         if trainer.global_step - self._snapshot_step < self.snapshot_every:
             return ""
@@ -267,13 +239,14 @@ class DivergenceRecovery(Callback):
         self.snapshots.pending = None
         self.file.discard(trainer)
         snapshot = self.snapshots.newest
-        if snapshot is None or not all_finite([snapshot["parameters"], snapshot["optimizers"]]):
+        if snapshot is None or not all_finite(tensors_in(snapshot["optimizers"])):
             return False
         restore_snapshot(trainer, pl_module, snapshot, self.restore_random_state)
         self.watch.load_state_dict(snapshot.get("watch", {}))
         factors = LearningRateFactors.of(trainer)
         before = factors.effective(trainer.optimizers[0])[0]
         if len(self.attempts) >= self.max_attempts:
+            self._gave_up = True
             raise DivergenceError(tell_story(self.attempts, reason, before))
         factors.set("recovery", self.rate.diverged())
         attempt = {"cause": reason, "step": trainer.global_step, "back_to_step": snapshot["global_step"]}
@@ -288,20 +261,12 @@ class DivergenceRecovery(Callback):
     def _mend_checkpoints(self, trainer: Trainer) -> None:
         """Leave no checkpoint of the way that was just left."""
         self._recovered = False
-        self._remove_unscored(trainer)
-        for path in rewrite_latest(trainer):
-            publish(trainer, "checkpoint_removed", f"wrote {path} anew with the last good state", path=path)
+        forget_nonfinite_scores(trainer)
+        rewrite_latest(trainer)
 
     def _after_validation(self, trainer: Trainer) -> None:
-        """Once EarlyStopping and ModelCheckpoint have seen a non-finite metric that was dealt with."""
-        self._shield.lower()
-        if self._bad_metric:
-            self._remove_unscored(trainer)
-        self._bad_metric = False
-
-    def _remove_unscored(self, trainer: Trainer) -> None:
-        for path in forget_nonfinite_scores(trainer):
-            publish(trainer, "checkpoint_removed", f"removed {path}: its score is not finite", path=path)
+        if self._shield.lower():  # EarlyStopping and ModelCheckpoint have seen the metric that was dealt with
+            forget_nonfinite_scores(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {
@@ -326,9 +291,3 @@ class DivergenceRecovery(Callback):
         self._snapshot_step = state.get("snapshot_step", 0)
         self._progress = state.get("progress", True)  # a snapshot was confirmed since the last attempt
         self.file.since = state.get("since_file", 0)
-
-
-def _loss_of(trainer: Trainer, outputs: Any) -> Tensor | None:
-    """Loss of a batch, as the module returned it: Lightning divides it by the length of the accumulation window."""
-    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-    return loss.detach() * trainer.accumulate_grad_batches if isinstance(loss, Tensor) and loss.numel() == 1 else None

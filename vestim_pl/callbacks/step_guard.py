@@ -149,6 +149,8 @@ class StepGuard(Callback):
     def on_event(self, trainer: Trainer, event: Event) -> None:
         if event.kind == "rollback":  # the gradients of an open window are gone, and so is what was wrong with it
             self._losses.clear()
+            self._exhausted = ""
+            self.budget.reset()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         counts = {"applied": self.applied_steps, "skipped": self.skipped_steps, "overflows": self.overflows}

@@ -1,36 +1,47 @@
 """Keeping checkpoints free of NaN and infinities, files and ModelCheckpoint's books alike."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import Tensor
 
+from vestim_pl.functional.events import publish
+from vestim_pl.functional.finiteness import all_finite
 from vestim_pl.functional.step_finiteness import nonfinite_names
-from vestim_pl.functional.training_snapshot import all_finite
+from vestim_pl.functional.training_snapshot import tensors_in
 
-__all__ = ["forget_nonfinite_scores", "poisoned_entries", "refresh_checkpoint", "rewrite_latest"]
+__all__ = [
+    "forget_nonfinite_scores",
+    "poisoned_entries",
+    "refresh_checkpoint",
+    "rewrite_latest",
+]
 
 
-def poisoned_entries(checkpoint: dict[str, Any]) -> list[str]:
-    """Names of the weights and optimizers in a checkpoint that hold a NaN or an infinity; the first few.
+def poisoned_entries(checkpoint: dict[str, Any], trained: Iterable[str]) -> list[str]:
+    """Names of the trained weights and of the optimizers in a checkpoint that hold a NaN or an infinity; the first few.
+
+    Args:
+        checkpoint: Lightning's checkpoint.
+        trained: Names of the parameters that training changes; others may be infinite by design.
 
     Example::
 
-        >>> poisoned_entries({"state_dict": {"weight": torch.tensor(float("nan")), "bias": torch.zeros(1)}})
+        >>> weights = {"weight": torch.tensor(float("nan")), "mask": torch.tensor(-float("inf"))}
+        >>> poisoned_entries({"state_dict": weights}, ["weight"])
         ['weight']
 
     """
     states = checkpoint.get("optimizer_states", [])
-    weights = checkpoint.get("state_dict", {})
-    if all_finite([weights, states]):
+    weights = {name: checkpoint["state_dict"][name] for name in trained if name in checkpoint["state_dict"]}
+    if all_finite([*weights.values(), *tensors_in(states)]):
         return []
-    floats = [(name, tensor) for name, tensor in weights.items() if isinstance(tensor, Tensor)]
-    bad = [f"state of optimizer {index}" for index, state in enumerate(states) if not all_finite(state)]
-    return nonfinite_names(floats) + bad
+    bad = [f"state of optimizer {index}" for index, state in enumerate(states) if not all_finite(tensors_in(state))]
+    return nonfinite_names(weights.items()) + bad
 
 
 def refresh_checkpoint(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
@@ -48,7 +59,7 @@ def refresh_checkpoint(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 
 def rewrite_latest(trainer: Trainer) -> list[str]:
-    """Write the checkpoints that stand for the latest state anew, after that state was put right.
+    """Write the checkpoints that stand for the latest state anew, after that state was put right; an event for each.
 
     ``last.ckpt``, and the one file of a ``ModelCheckpoint`` without a monitor, may hold weights of the way that was
     just left. Files ranked by a metric were measured and stay.
@@ -61,19 +72,21 @@ def rewrite_latest(trainer: Trainer) -> list[str]:
     for callback in _model_checkpoints(trainer):
         latest = {callback.last_model_path} | ({callback.best_model_path} if callback.monitor is None else set())
         for path in sorted(latest - {""}):
-            if not trainer.strategy.broadcast(Path(path).exists()):
+            if not _exists(trainer, path):
                 continue
             if trainer.is_global_zero and Path(path).is_symlink():
                 Path(path).unlink()
             trainer.save_checkpoint(path, callback.save_weights_only)
             written.append(path)
+            publish(trainer, "checkpoint_removed", f"wrote {path} anew with the last good state", path=path)
     return written
 
 
 def forget_nonfinite_scores(trainer: Trainer) -> list[str]:
     """Remove the checkpoints whose score is NaN or infinite, from the disk and from ``ModelCheckpoint``'s books.
 
-    Lightning ranks a NaN as infinitely bad and keeps the file while fewer than ``save_top_k`` exist.
+    Tells an event ``checkpoint_removed`` for each. Lightning ranks a NaN as infinitely bad and keeps the file while
+    fewer than ``save_top_k`` exist.
 
     Returns:
         Paths of the files removed.
@@ -86,7 +99,13 @@ def forget_nonfinite_scores(trainer: Trainer) -> list[str]:
             trainer.strategy.remove_checkpoint(path)
             removed.append(path)
             _rank(callback)
+            publish(trainer, "checkpoint_removed", f"removed {path}: its score is not finite", path=path)
     return removed
+
+
+def _exists(trainer: Trainer, path: str) -> bool:
+    """As seen from rank zero, so that all ranks agree."""
+    return bool(trainer.strategy.broadcast(Path(path).exists()))
 
 
 def _rank(callback: ModelCheckpoint) -> None:

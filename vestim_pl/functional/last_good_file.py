@@ -5,6 +5,8 @@ from pathlib import Path
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from vestim_pl.functional.errors import ConfigurationError
+
 __all__ = ["LastGoodFile"]
 
 
@@ -17,6 +19,9 @@ class LastGoodFile:
         every: Confirmed snapshots between two files; None writes none.
         dirpath: Folder; that of the first ModelCheckpoint, or ``checkpoints`` under the trainer's root, if None.
 
+    Raises:
+        ConfigurationError: If ``every`` is not positive.
+
     Example::
 
         >>> LastGoodFile(None, None).due
@@ -25,6 +30,8 @@ class LastGoodFile:
     """
 
     def __init__(self, every: int | None, dirpath: str | None) -> None:
+        if every is not None and every < 1:
+            raise ConfigurationError(f"checkpoint_every: {every} is not positive; use 1 or more, or null for no file")
         self.every, self.dirpath = every, dirpath
         self.since = 0
 

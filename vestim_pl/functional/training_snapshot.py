@@ -4,32 +4,62 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
+from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.finiteness import all_finite
 from vestim_pl.functional.module_extras import copy_tensors, load_extras, save_extras
 
-__all__ = ["SnapshotStore", "all_finite", "restore_snapshot", "take_snapshot"]
+__all__ = [
+    "SnapshotStore",
+    "refuse_sharded_weights",
+    "restore_snapshot",
+    "take_snapshot",
+    "tensors_in",
+    "trained_parameters",
+]
 
-_POISONABLE = ("parameters", "optimizers")
 
-
-def all_finite(data: Any) -> bool:
-    """Whether every floating tensor in a nested container is finite; one read from the device for all of them.
+def trained_parameters(pl_module: LightningModule) -> dict[str, Tensor]:
+    """Parameters that training changes, by name; a frozen one may be infinite by design, as masks are.
 
     Example::
 
-        >>> all_finite({"a": [torch.ones(2)], "b": torch.tensor([float("inf")])})
-        False
+        >>> trained_parameters(LightningModule())
+        {}
+
+    """
+    return {name: parameter for name, parameter in pl_module.named_parameters() if parameter.requires_grad}
+
+
+def tensors_in(data: Any) -> list[Tensor]:
+    """All tensors of a nested container.
+
+    Example::
+
+        >>> tensors_in({"a": [torch.ones(1)], "b": 2})
+        [tensor([1.])]
 
     """
     found: list[Tensor] = []
-    apply_to_collection(data, Tensor, lambda tensor: found.append(tensor) if tensor.is_floating_point() else None)
-    tensors = [tensor for tensor in found if tensor.numel()]
-    if not tensors:
-        return True
-    norms = torch._foreach_norm(tensors, float("inf"))
-    return bool(torch.isfinite(torch.stack([norm.to(norms[0].device, torch.float32) for norm in norms])).all())
+    apply_to_collection(data, Tensor, found.append)
+    return found
+
+
+def refuse_sharded_weights(trainer: Trainer, callback: str) -> None:
+    """Refuse strategies under which no rank holds whole weights and moments to copy.
+
+    Raises:
+        ConfigurationError: With the way out.
+
+    """
+    if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
+        raise ConfigurationError(
+            f"{callback}: trainer.strategy {type(trainer.strategy).__name__} shards weights and moments, which its"
+            " snapshots do not follow; use trainer.strategy=ddp or auto, or leave the callback out"
+        )
 
 
 def take_snapshot(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any] | None:
@@ -51,7 +81,7 @@ def take_snapshot(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any
         "precision": trainer.precision_plugin.state_dict(),
         "random": torch.get_rng_state(),
     }
-    if not all_finite([snapshot[key] for key in _POISONABLE]):
+    if not all_finite([*trained_parameters(pl_module).values(), *tensors_in(snapshot["optimizers"])]):
         return None
     copied: dict[str, Any] = copy_tensors(snapshot)
     return copied | {"extras": save_extras(pl_module)}

@@ -3,10 +3,12 @@
 import math
 from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
-__all__ = ["EarlyStoppingShield", "nonfinite_metrics"]
+from vestim_pl.functional.errors import ConfigurationError
+
+__all__ = ["EarlyStoppingShield", "nonfinite_metrics", "require_before_early_stopping"]
 
 
 def nonfinite_metrics(trainer: Trainer, monitor: str | None) -> dict[str, float]:
@@ -21,6 +23,22 @@ def nonfinite_metrics(trainer: Trainer, monitor: str | None) -> dict[str, float]
     names = {monitor} if monitor else {getattr(callback, "monitor", None) for callback in deciding}
     found = {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
     return {str(name): found[name] for name in sorted(found, key=str) if not math.isfinite(found[name])}
+
+
+def require_before_early_stopping(trainer: Trainer, callback: Callback) -> None:
+    """Refuse an EarlyStopping that would stop the run on the very metric which the callback recovers from.
+
+    Raises:
+        ConfigurationError: If one stands before the callback.
+
+    """
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    if any(isinstance(other, EarlyStopping) for other in callbacks[: callbacks.index(callback)]):
+        name = type(callback).__name__
+        raise ConfigurationError(
+            f"{name}: an EarlyStopping stands before it and would stop the run on the non-finite metric that it"
+            f" recovers from; put {name} before EarlyStopping in callbacks"
+        )
 
 
 class EarlyStoppingShield:
@@ -42,17 +60,20 @@ class EarlyStoppingShield:
 
     def __init__(self) -> None:
         self._shielded: list[EarlyStopping] = []
+        self._raised = False
 
     def raise_over(self, stoppers: list[EarlyStopping], metrics: list[str]) -> None:
         """Suspend the check for finite values in those that monitor one of the metrics."""
+        self._raised = True
         for stopper in stoppers:
             if stopper.check_finite and stopper.monitor in metrics:
                 stopper.check_finite = False
                 self._shielded.append(stopper)
 
     def lower(self) -> bool:
-        """Take the check up again; returns whether it was suspended anywhere."""
-        shielded, self._shielded = self._shielded, []
-        for stopper in shielded:
+        """Take the check up again; returns whether the shield was up."""
+        raised, self._raised = self._raised, False
+        for stopper in self._shielded:
             stopper.check_finite = True
-        return bool(shielded)
+        self._shielded.clear()
+        return raised
