@@ -18,7 +18,7 @@ from vestim_pl.functional.last_good_file import LastGoodFile
 from vestim_pl.functional.learning_rate import LearningRateFactors
 from vestim_pl.functional.loss_spike import LossWatch
 from vestim_pl.functional.recovery_factor import RecoveryFactor
-from vestim_pl.functional.recovery_story import tell_attempt, tell_story
+from vestim_pl.functional.recovery_story import effective_rate, tell_attempt, tell_story
 from vestim_pl.functional.training_health import judge_batch
 from vestim_pl.functional.training_snapshot import (
     SnapshotStore,
@@ -86,7 +86,8 @@ class DivergenceRecovery(Callback):
 
     Raises:
         ConfigurationError: If an argument is out of range, or an EarlyStopping stands before this callback.
-        DivergenceError: When all attempts are used up, with the story of all of them.
+        DivergenceError: When all attempts are used up, with the story of all of them. The last good state is put back
+            before, so that whatever saves on an exception saves that.
 
     Example::
 
@@ -141,9 +142,7 @@ class DivergenceRecovery(Callback):
         LearningRateFactors.of(trainer).attach(trainer)
         LearningRateFactors.of(trainer).set("recovery", self.rate.value)
         if self.snapshots.newest is None and (snapshot := take_snapshot(trainer, pl_module)):
-            self.snapshots.offer(snapshot)
-            self.snapshots.confirm()
-            self._snapshot_step = trainer.global_step
+            self.snapshots.good, self._snapshot_step = [snapshot], trainer.global_step
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._ended = False
@@ -196,7 +195,7 @@ class DivergenceRecovery(Callback):
             self._mend_checkpoints(trainer)
 
     def recover_from(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
-        """Restore the last good state and cut the learning rate, at the end of a batch and on all ranks alike.
+        """Restore the last good state and cut the learning rate; at the end of a batch, and on all ranks alike.
 
         Args:
             trainer: The trainer.
@@ -205,10 +204,6 @@ class DivergenceRecovery(Callback):
 
         Returns:
             True after a recovery; False where there is no snapshot yet.
-
-        Raises:
-            DivergenceError: When all attempts are used up. The last good state is put back before, so that whatever
-                saves on an exception saves that.
 
         """
         recovered = self._recover(trainer, pl_module, reason)
@@ -220,7 +215,7 @@ class DivergenceRecovery(Callback):
         """Raise the learning rate and take a snapshot where due; the reason for a recovery if it is poisoned."""
         if self.rate.quiet_step():
             LearningRateFactors.of(trainer).set("recovery", self.rate.value)
-            text = f"step {trainer.global_step}: quiet again, factor on the learning rate now {self.rate.value:g}"
+            text = f"step {trainer.global_step}: quiet again, learning rate now {effective_rate(trainer):.3g}"
             publish(trainer, "recovery", text, level=logging.INFO, factor=self.rate.value)
         if trainer.global_step - self._snapshot_step < self.snapshot_every:
             return ""
@@ -234,24 +229,20 @@ class DivergenceRecovery(Callback):
         return ""
 
     def _recover(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
-        if not self._progress:
-            self.snapshots.step_back()
-        self.snapshots.pending = None
+        self.snapshots.step_back(to_older=not self._progress)
         self.file.discard(trainer)
         snapshot = self.snapshots.newest
         if snapshot is None or not all_finite(tensors_in(snapshot["optimizers"])):
             return False
         restore_snapshot(trainer, pl_module, snapshot, self.restore_random_state)
         self.watch.load_state_dict(snapshot.get("watch", {}))
-        factors = LearningRateFactors.of(trainer)
-        before = factors.effective(trainer.optimizers[0])[0]
-        if len(self.attempts) >= self.max_attempts:
-            self._gave_up = True
-            raise DivergenceError(tell_story(self.attempts, reason, before))
-        factors.set("recovery", self.rate.diverged())
+        self._gave_up = len(self.attempts) >= self.max_attempts
+        if self._gave_up:
+            raise DivergenceError(tell_story(self.attempts, reason, effective_rate(trainer)))
         attempt = {"cause": reason, "step": trainer.global_step, "back_to_step": snapshot["global_step"]}
-        after = factors.effective(trainer.optimizers[0])[0]
-        attempt |= {"learning_rate_before": before, "learning_rate_after": after}
+        attempt["learning_rate_before"] = effective_rate(trainer)
+        LearningRateFactors.of(trainer).set("recovery", self.rate.diverged())
+        attempt["learning_rate_after"] = effective_rate(trainer)
         self.attempts.append(attempt)
         self._progress, self._recovered, self._snapshot_step = False, True, trainer.global_step
         text = f"{tell_attempt(attempt)} (recovery {len(self.attempts)} of {self.max_attempts})"

@@ -3,7 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["tell_attempt", "tell_story"]
+from lightning.pytorch import Trainer
+
+from vestim_pl.functional.learning_rate import LearningRateFactors
+
+__all__ = ["effective_rate", "tell_attempt", "tell_story"]
+
+
+def effective_rate(trainer: Trainer) -> float:
+    """Learning rate of the first parameter group at its next update."""
+    return float(LearningRateFactors.of(trainer).effective(trainer.optimizers[0])[0])
 
 
 def tell_attempt(attempt: Mapping[str, Any]) -> str:

@@ -167,10 +167,10 @@ class SnapshotStore:
         self.pending = None
         return True
 
-    def step_back(self) -> None:
-        """Drop the pending snapshot; and the newest good one too if an older one is left."""
+    def step_back(self, to_older: bool) -> None:
+        """Drop the snapshot on probation, and where an older good one is left and wanted, the newest too."""
         self.pending = None
-        if len(self.good) > 1:
+        if to_older and len(self.good) > 1:
             self.good.pop()
 
     def state_dict(self) -> dict[str, Any]:
