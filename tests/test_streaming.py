@@ -91,6 +91,10 @@ def test_a_saved_state_is_a_copy():
     stream.reset(0)
     assert all(torch.equal(saved[name], before[name]) for name in before)
 
+    stream.load_state_dict(saved)
+    saved["state_0"].fill_(float("nan"))
+    assert torch.isfinite(stream.state_dict()["state_0"]).all()
+
 
 def test_a_state_that_does_not_fit_is_refused():
     stream = StreamingEstimator(make_estimator(), cells=2)
