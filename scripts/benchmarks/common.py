@@ -124,7 +124,7 @@ def arguments(description: str, name: str) -> argparse.ArgumentParser:
 def report(
     title: str, rows: Sequence[Mapping[str, Any]], path: Path, settings: Mapping[str, Any] | None = None
 ) -> None:
-    """Print the rows as a table and write them with machine, settings and time of day as JSON.
+    """Print the rows as a table, and write them with machine, settings and time of day as JSON, and as Markdown beside.
 
     Args:
         title: What was measured.
@@ -155,7 +155,16 @@ def report(
         "rows": list(rows),
     }
     path.write_text(json.dumps(content, indent=2, default=str) + "\n")
+    path.with_suffix(".md").write_text(_markdown(title, rows, machine_of_run))
     print(f"written to {path}")
+
+
+def _markdown(title: str, rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any]) -> str:
+    """The table for a page of the documentation."""
+    columns = list(rows[0]) if rows else []
+    lines = [columns, ["---"] * len(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return f"{title}\n\n{table}\n\n{_sentence(where)}\n"
 
 
 def _cell(value: Any) -> str:
