@@ -1,0 +1,159 @@
+"""Find out what will go wrong in a training, or what went wrong: ``python -m vestim_pl.diagnose +preset=safer``."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+import lightning.pytorch as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+
+from vestim_pl.command import run_command
+from vestim_pl.data import VoltageDataModule
+from vestim_pl.diagnosis import (
+    Finding,
+    Severity,
+    diagnose_data,
+    diagnose_run,
+    diagnose_settings,
+    diagnose_training,
+    measure,
+    print_findings,
+    worst,
+)
+from vestim_pl.functional.checks import check_choice
+from vestim_pl.functional.denormals import flush_denormals
+from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.precision import resolve_precision
+from vestim_pl.reports.run_folder import RunFolder
+from vestim_pl.train import build_estimator
+
+__all__ = ["command", "diagnose", "exit_status"]
+
+_log = logging.getLogger("vestim_pl")
+RESULT = "diagnosis.json"
+WARNINGS, ERRORS = 2, 3
+
+
+def diagnose(config: DictConfig) -> list[Finding]:
+    """Findings on a configuration before training, or on a run folder where ``run`` names one.
+
+    Before training nothing is written: recordings are read, a few steps are made on copies.
+
+    Args:
+        config: The composed configuration of ``conf/diagnose.yaml``.
+
+    Raises:
+        ConfigurationError: If settings contradict each other, or ``run`` is no folder.
+        DataError: If a recording cannot be used.
+
+    """
+    check_choice("fail_on", str(config.fail_on), ("warning", "error", "never"))
+    if config.run:
+        path = Path(str(config.run))
+        if not path.is_dir():
+            raise ConfigurationError(f"run: {path} is not a folder; give that of a run, such as outputs/<date>/<time>")
+        findings = diagnose_run(RunFolder.read(path))
+        _tell(findings, f"Run {path}", Path(str(config.json)) if config.json else path / RESULT)
+        return findings
+    findings = _before_training(config)
+    _tell(findings, "Before training", Path(str(config.json)) if config.json else None)
+    return findings
+
+
+def exit_status(severity: Severity, fail_on: str) -> int:
+    """Exit status for the gravest severity found: 2 for warnings, 3 for errors, 0 below ``fail_on``.
+
+    1 is what every command returns for a mistake of the user.
+
+    Example::
+
+        >>> exit_status(Severity.WARNING, "warning"), exit_status(Severity.WARNING, "error")
+        (2, 0)
+        >>> exit_status(Severity.ERROR, "error"), exit_status(Severity.ERROR, "never")
+        (3, 0)
+
+    """
+    if fail_on == "never":
+        return 0
+    if severity is Severity.ERROR:
+        return ERRORS
+    return WARNINGS if severity is Severity.WARNING and fail_on == "warning" else 0
+
+
+def command() -> None:
+    """The command: diagnose, every job of a multirun, and exit with the gravest status."""
+    statuses: list[int] = []
+
+    def task(config: DictConfig) -> None:
+        statuses.append(exit_status(worst(diagnose(config)), str(config.fail_on)))
+
+    run_command(task, "diagnose")
+    sys.exit(max(statuses, default=0))
+
+
+def _before_training(config: DictConfig) -> list[Finding]:
+    settings = _plain(config)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    flush_denormals(config.callbacks.get("flush_denormals") is not None)
+    torch.set_float32_matmul_precision("high")
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    precision = str(resolve_precision(config.trainer.get("precision"), config.trainer.get("accelerator", "auto")))
+    findings = diagnose_settings(settings, precision, _is_multirun())
+    datamodule: VoltageDataModule = _build(config.data, sampling=_build(config.sampling))
+    datamodule.setup("fit")
+    findings += diagnose_data(datamodule)
+    estimator = build_estimator(config, datamodule)
+    parameters = sum(parameter.numel() for parameter in estimator.parameters() if parameter.requires_grad)
+    clip = config.trainer.get("gradient_clip_val"), str(config.trainer.get("gradient_clip_algorithm") or "norm")
+    found = measure(estimator, datamodule, _bystander(config, precision), clip)
+    return [*diagnose_training(settings, datamodule, parameters, precision, found), *findings]
+
+
+def _bystander(config: DictConfig, precision: str) -> pl.Trainer:
+    """A trainer that only knows device and precision: it fits and writes nothing."""
+    try:
+        return pl.Trainer(
+            accelerator=config.trainer.get("accelerator", "auto"), devices=1, precision=cast("Any", precision),
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise ConfigurationError(f"trainer: {str(error).splitlines()[0]}") from error
+
+
+def _tell(findings: Sequence[Finding], title: str, path: Path | None) -> None:
+    print_findings(findings, title)
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = {"title": title, "severity": worst(findings).value, "findings": [each.as_dict() for each in findings]}
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+    _log.info("written to %s", path)
+
+
+def _is_multirun() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
+
+
+def _build(node: DictConfig, **objects: Any) -> Any:
+    return hydra.utils.instantiate(node, _convert_="all", _partial_=True)(**objects)
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    """Groups of the configuration that checks read, resolved."""
+    groups = ("network", "optimizer", "sampling", "trainer", "callbacks")
+    return {name: cast("dict[str, Any]", OmegaConf.to_container(config[name], resolve=True)) for name in groups}
+
+
+if __name__ == "__main__":
+    command()

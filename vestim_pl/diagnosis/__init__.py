@@ -1,0 +1,20 @@
+"""Checks before a training and after a run: each a pure function that returns a finding."""
+
+from vestim_pl.diagnosis.after_run import diagnose_run
+from vestim_pl.diagnosis.before_training import diagnose_data, diagnose_settings, diagnose_training
+from vestim_pl.diagnosis.finding import Finding, Severity, worst
+from vestim_pl.diagnosis.probe import Measurements, measure
+from vestim_pl.diagnosis.terminal import print_findings
+
+__all__ = [
+    "Finding",
+    "Measurements",
+    "Severity",
+    "diagnose_data",
+    "diagnose_run",
+    "diagnose_settings",
+    "diagnose_training",
+    "measure",
+    "print_findings",
+    "worst",
+]

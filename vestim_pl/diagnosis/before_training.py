@@ -1,0 +1,94 @@
+"""Every check that needs no run: settings, data, and what a few steps show."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vestim_pl.data import VoltageDataModule
+from vestim_pl.diagnosis.capacity import check_capacity
+from vestim_pl.diagnosis.clipping import check_clipping
+from vestim_pl.diagnosis.column_ranges import check_column_ranges
+from vestim_pl.diagnosis.constant_columns import check_constant_columns
+from vestim_pl.diagnosis.cost import check_memory, check_time
+from vestim_pl.diagnosis.distributed import check_distributed
+from vestim_pl.diagnosis.dropout import check_dropout
+from vestim_pl.diagnosis.finding import Finding
+from vestim_pl.diagnosis.fused_optimizer import check_fused_optimizer
+from vestim_pl.diagnosis.gradient_memory import check_gradient_memory
+from vestim_pl.diagnosis.learning_rate import check_learning_rate
+from vestim_pl.diagnosis.mixed_precision import check_mixed_precision
+from vestim_pl.diagnosis.probe import Measurements
+from vestim_pl.diagnosis.sampling_interval import check_sampling_interval
+from vestim_pl.diagnosis.weight_decay import check_weight_decay
+
+__all__ = ["diagnose_data", "diagnose_settings", "diagnose_training"]
+
+
+def diagnose_settings(settings: Mapping[str, Any], precision: str, multirun: bool) -> list[Finding]:
+    """Checks of settings that do not go together on this machine.
+
+    Args:
+        settings: The composed configuration as plain dictionaries.
+        precision: ``trainer.precision`` as resolved for this machine.
+        multirun: Whether the command runs with ``-m``.
+
+    """
+    trainer = settings["trainer"]
+    return [
+        check_fused_optimizer(settings["optimizer"], precision),
+        check_distributed(trainer.get("devices", "auto"), str(trainer.get("strategy", "auto")), multirun),
+    ]
+
+
+def diagnose_data(datamodule: VoltageDataModule) -> list[Finding]:
+    """Checks of the recordings; those that a reader refuses never come so far."""
+    tables = {split: datamodule.table(split) for split in datamodule.splits}
+    names, voltage = datamodule.features, datamodule.columns.voltage
+    findings = [check_constant_columns(tables["train"], names, voltage)]
+    if "test" in tables:
+        findings.append(check_column_ranges(tables["train"], tables["test"], names, voltage))
+    return [*findings, check_sampling_interval(tables)]
+
+
+def diagnose_training(
+    settings: Mapping[str, Any], datamodule: VoltageDataModule, parameters: int, precision: str, found: Measurements
+) -> list[Finding]:
+    """Checks of what the first steps have shown.
+
+    Args:
+        settings: The composed configuration as plain dictionaries.
+        datamodule: The recordings, read.
+        parameters: Trainable parameters.
+        precision: ``trainer.precision`` as resolved for this machine.
+        found: The measurements.
+
+    """
+    network, optimizer, trainer = settings["network"], settings["optimizer"], settings["trainer"]
+    lookback, sizes = int(settings["sampling"]["lookback"]), list(network["hidden_sizes"])
+    chrono_is_open = "forget_bias" in network and network["forget_bias"] != "chrono"
+    data_bytes = sum(datamodule.table(split).nbytes for split in datamodule.splits)
+    return [
+        check_clipping(found.norms, trainer.get("gradient_clip_val"), adaptive=clips_adaptively(settings)),
+        check_learning_rate(found.range_test, float(optimizer.get("lr", 1e-3))),
+        check_gradient_memory(found.flows, lookback, chrono_is_open),
+        check_capacity(parameters, lookback, sizes),
+        check_weight_decay(optimizer, parameters, datamodule.table("train").rows),
+        check_dropout(float(network.get("dropout", 0.0)), sizes, found.dropout_scatter_mv),
+        check_mixed_precision(precision, found.full_seconds, found.mixed_seconds),
+        check_time(
+            found.batches, int(trainer.get("accumulate_grad_batches", 1)), found.step_seconds, trainer.get("max_epochs")
+        ),
+        check_memory(found.peak_bytes, found.available_bytes, data_bytes, found.where),
+    ]
+
+
+def clips_adaptively(settings: Mapping[str, Any]) -> bool:
+    """Whether a callback of the configuration clips by a limit that follows the norm.
+
+    Example::
+
+        >>> clips_adaptively({"callbacks": {"mine": {"_target_": "vestim_pl.callbacks.AdaptiveGradientClipping"}}})
+        True
+
+    """
+    nodes = (node for node in settings["callbacks"].values() if node)
+    return any(str(node.get("_target_", "")).endswith(".AdaptiveGradientClipping") for node in nodes)

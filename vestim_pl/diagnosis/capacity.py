@@ -1,0 +1,38 @@
+"""Parameters per step of the lookback."""
+
+from collections.abc import Sequence
+
+from vestim_pl.diagnosis.finding import Finding, Severity
+
+__all__ = ["check_capacity"]
+
+CHECK = "capacity"
+STARVED = 2.0
+TIGHT = 5.0
+
+
+def check_capacity(parameters: int, lookback: int, hidden_sizes: Sequence[int]) -> Finding:
+    """Hold the size of the network against the length of what it must summarise.
+
+    VEstim's guide compares the two: 10 hidden units for a lookback of 400 are one parameter and a half a step, and its
+    remedy is to triple the hidden sizes. It is a rule of thumb, not a law: below 2 a step it warns, below 5 it notes.
+
+    Args:
+        parameters: Trainable parameters.
+        lookback: ``sampling.lookback``.
+        hidden_sizes: ``network.hidden_sizes``.
+
+    Example::
+
+        >>> check_capacity(571, 400, [10]).evidence
+        '571 parameters for a lookback of 400: 1.4 a step, with 10 hidden units'
+
+    """
+    ratio = parameters / lookback
+    units = " and ".join(map(str, hidden_sizes))
+    evidence = f"{parameters:,} parameters for a lookback of {lookback}: {ratio:.2g} a step, with {units} hidden units"
+    if ratio >= TIGHT:
+        return Finding(CHECK, Severity.OK, evidence)
+    tripled = ",".join(str(3 * size) for size in hidden_sizes)
+    severity = Severity.WARNING if ratio < STARVED else Severity.NOTE
+    return Finding(CHECK, severity, evidence, f"network.hidden_sizes=[{tripled}]")

@@ -1,0 +1,77 @@
+"""What a training will take: steps, time and memory."""
+
+from vestim_pl.diagnosis.finding import Finding, Severity
+
+__all__ = ["check_memory", "check_time"]
+
+LONG_DAY = 86_400.0
+FULL = 0.8
+
+
+def check_time(batches: int, accumulate: int, step_seconds: float, max_epochs: int | None) -> Finding:
+    """Steps an epoch and the time they take, from the median of the steps measured.
+
+    Validation comes on top; early stopping may end sooner.
+
+    Args:
+        batches: Batches an epoch.
+        accumulate: ``trainer.accumulate_grad_batches``.
+        step_seconds: Median seconds of a batch: gathered, forward, backward, update.
+        max_epochs: ``trainer.max_epochs``; None or -1 without a bound.
+
+    Example::
+
+        >>> print(check_time(257, 1, 0.1, 50).evidence)
+        257 batches of 100 ms make 257 optimizer steps an epoch: 26 s an epoch, 21 min for 50 epochs, validation apart
+
+    """
+    steps = -(-batches // accumulate)
+    epoch = batches * step_seconds
+    evidence = (
+        f"{batches:,} batches of {1e3 * step_seconds:.3g} ms make {steps:,} optimizer steps an epoch:"
+        f" {duration(epoch)} an epoch"
+    )
+    if max_epochs is None or max_epochs < 1:
+        return Finding("time", Severity.NOTE, f"{evidence}; trainer.max_epochs sets no end", "trainer.max_epochs=50")
+    evidence += f", {duration(epoch * max_epochs)} for {max_epochs} epochs, validation apart"
+    if epoch * max_epochs > LONG_DAY:
+        return Finding("time", Severity.WARNING, evidence, "sampling=streams")
+    return Finding("time", Severity.OK, evidence)
+
+
+def check_memory(peak_bytes: int, available_bytes: int | None, data_bytes: int, where: str) -> Finding:
+    """Peak memory of the steps measured, against what there is.
+
+    Args:
+        peak_bytes: Peak of the process (or of the device) so far, data included.
+        available_bytes: Memory of the machine or the device; None where unknown.
+        data_bytes: Bytes of all recordings.
+        where: ``memory`` or the device's name.
+
+    Example::
+
+        >>> check_memory(600_000_000, 8_000_000_000, 2_400_000, "memory").evidence
+        'the first steps took 600 MB of 8,000 MB memory, recordings 2.4 MB'
+
+    """
+    total = "" if available_bytes is None else f" of {available_bytes / 1e6:,.0f} MB"
+    evidence = f"the first steps took {peak_bytes / 1e6:,.0f} MB{total} {where}, recordings {data_bytes / 1e6:,.1f} MB"
+    if available_bytes is not None and peak_bytes > FULL * available_bytes:
+        return Finding("memory", Severity.WARNING, evidence, "sampling.batch_size=64")
+    return Finding("memory", Severity.OK, evidence)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a person would use.
+
+    Example::
+
+        >>> [duration(seconds) for seconds in (0.25, 45, 1500, 9000)]
+        ['0.25 s', '45 s', '25 min', '2.5 h']
+
+    """
+    if seconds < 120:
+        return f"{seconds:.2g} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,101 @@
+"""The learning rate, against what a short range test says the weights can bear."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vestim_pl.diagnosis.finding import Finding, Severity
+
+__all__ = ["RangeTest", "check_learning_rate"]
+
+CHECK = "learning rate"
+RISEN = 1.5  # times the loss at the start from which a rate counts as too high
+BELOW_STEEPEST = 20.0  # a sweep passes each rate once: what falls fastest there is too fast for thousands of steps
+SLOW = 30.0  # times below that from which a rate is slow
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """Loss over a learning rate that grows from step to step, on one batch (Smith 2017, arXiv:1506.01186).
+
+    Attributes:
+        rates: Learning rates, increasing.
+        losses: Loss before the update at that rate; the last one may be large or not finite.
+        update_ratio: Norm of an update at the configured rate over the norm of the weights.
+
+    """
+
+    rates: Sequence[float]
+    losses: Sequence[float]
+    update_ratio: float = math.nan
+
+    @property
+    def steepest(self) -> float:
+        """Rate at which the loss fell most in a step of the sweep; NaN where it never fell.
+
+        Example::
+
+            >>> RangeTest([1e-4, 1e-3, 1e-2, 1e-1], [1.0, 0.95, 0.5, 3.0]).steepest
+            0.001
+
+        """
+        falls = [
+            (before - after, rate)
+            for rate, before, after in zip(self.rates, self.losses, self.losses[1:], strict=False)
+            if math.isfinite(before - after)
+        ]
+        fall, rate = max(falls, default=(0.0, math.nan))
+        return rate if fall > 0 else math.nan
+
+    @property
+    def unstable(self) -> float:
+        """Rate whose update took the loss above 1.5 times its start, or to NaN; infinite where none did.
+
+        Example::
+
+            >>> RangeTest([1e-4, 1e-3, 1e-2, 1e-1], [1.0, 0.95, 0.5, 3.0]).unstable
+            0.01
+
+        """
+        for before, loss in zip(self.rates, self.losses[1:], strict=False):
+            if not loss <= RISEN * self.losses[0]:
+                return before
+        return math.inf
+
+
+def check_learning_rate(test: RangeTest, rate: float) -> Finding:
+    """Place the configured rate on the range test.
+
+    Args:
+        test: The sweep.
+        rate: ``optimizer.lr``.
+
+    Example::
+
+        >>> test = RangeTest([1e-4, 1e-3, 1e-2, 1e-1], [1.0, 0.95, 0.5, 3.0], update_ratio=0.5)
+        >>> finding = check_learning_rate(test, 0.05)
+        >>> finding.severity.value, finding.override
+        ('error', 'optimizer.lr=5e-05')
+
+    """
+    blows_up = f"{test.unstable:.1g}" if math.isfinite(test.unstable) else f"none up to {test.rates[-1]:.1g}"
+    said = (
+        f"optimizer.lr is {rate:g}; in a range test the loss falls fastest at {test.steepest:.1g} and blows up at"
+        f" {blows_up}; an update moves the weights by {100 * test.update_ratio:.2g} % of their norm"
+    )
+    good = min(test.steepest / BELOW_STEEPEST if math.isfinite(test.steepest) else rate / 10, test.unstable / 10)
+    if not math.isfinite(test.losses[0]):
+        return Finding(CHECK, Severity.ERROR, "the loss is not finite before the first update", "")
+    if rate >= test.unstable:
+        return Finding(CHECK, Severity.ERROR, said, f"optimizer.lr={good:.1g}")
+    if 3 * rate >= test.unstable:
+        return Finding(CHECK, Severity.WARNING, f"{said}: less than three times above", f"optimizer.lr={good:.1g}")
+    if math.isfinite(test.steepest) and SLOW * rate < good:
+        evidence = (
+            f"{said}: it is {good / rate:.0f} times below a safe {good:.1g} and learns slowly, or stays at a constant"
+            " prediction"
+        )
+        return Finding(CHECK, Severity.WARNING, evidence, f"optimizer.lr={good:.1g}")
+    if not math.isfinite(test.steepest):
+        return Finding(CHECK, Severity.WARNING, f"the loss fell at no rate from {test.rates[0]:.1g} on", "")
+    return Finding(CHECK, Severity.OK, said)

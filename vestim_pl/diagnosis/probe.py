@@ -1,0 +1,269 @@
+"""A few steps on a copy of the estimator: the measurements that checks before a training judge."""
+
+import copy
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from statistics import median
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+
+from vestim_pl.data import VoltageDataModule
+from vestim_pl.diagnosis.learning_rate import RangeTest
+from vestim_pl.estimator import VoltageEstimator
+from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.gradient_flow import GradientFlow, measure_gradient_flow
+from vestim_pl.functional.sequence_batch import SequenceBatch
+
+__all__ = ["Measurements", "measure"]
+
+STEPS = 12
+"""Optimizer steps at the start of which gradient norms are taken."""
+SWEEP = 40
+"""Learning rates of the range test, from 1e-6 to 10."""
+SWEEP_LANES = 64
+FLOW_LANES = 16
+TIMED = 4
+BUDGET = 8.0
+"""Seconds that the first steps, and again the range test, may take; what was measured by then counts."""
+MILLIVOLTS = 1000.0
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What a few steps have shown.
+
+    Attributes:
+        norms: Size of the gradient before clipping, one a step: norm, or largest value where values are clipped.
+        step_seconds: Median seconds of a step.
+        batches: Batches an epoch.
+        flows: Gradient by lag, one a recurrent layer; empty without one.
+        range_test: Loss over a growing learning rate.
+        dropout_scatter_mv: Scatter of the estimate in mV with dropout on, over repeated passes.
+        full_seconds: Median seconds of forward and backward in 32 bits; None unless precision is mixed.
+        mixed_seconds: The same in the precision asked for.
+        peak_bytes: Peak memory of the process, or of the device.
+        available_bytes: Memory of the machine, or of the device; None where unknown.
+        where: Name of that memory.
+
+    """
+
+    norms: Sequence[float]
+    step_seconds: float
+    batches: int
+    flows: Sequence[GradientFlow]
+    range_test: RangeTest
+    dropout_scatter_mv: float
+    full_seconds: float | None
+    mixed_seconds: float | None
+    peak_bytes: int
+    available_bytes: int | None
+    where: str
+
+
+def measure(
+    estimator: VoltageEstimator, datamodule: VoltageDataModule, trainer: Trainer, clip: tuple[float | None, str]
+) -> Measurements:
+    """Measure on copies: the estimator, the global random state and the disk are left as they were.
+
+    Args:
+        estimator: As training would start with it.
+        datamodule: The recordings, read.
+        trainer: Never fits anything; has the device and the precision.
+        clip: Threshold of clipping, None for none, and its algorithm, ``norm`` or ``value``.
+
+    Raises:
+        ConfigurationError: If the recordings give no batch in which a step counts.
+
+    """
+    loader = datamodule.train_dataloader()
+    with isolate_rng():
+        estimator = _aside(estimator.to(trainer.strategy.root_device), trainer)
+        norms, seconds, batch = _first_steps(_aside(estimator, trainer), _counting(loader, trainer), clip)
+        full, mixed = _precisions(estimator, trainer, batch)
+        return Measurements(
+            norms=norms,
+            step_seconds=median(seconds),
+            batches=len(loader),
+            flows=_flows(_aside(estimator, trainer), batch),
+            range_test=_range_test(_aside(estimator, trainer), batch),
+            dropout_scatter_mv=_dropout_scatter(_aside(estimator, trainer), batch),
+            full_seconds=full,
+            mixed_seconds=mixed,
+            **_memory(trainer.strategy.root_device),
+        )
+
+
+def _aside(estimator: VoltageEstimator, trainer: Trainer) -> VoltageEstimator:
+    """Copy that logs nothing and starts from fresh lanes."""
+    aside = copy.deepcopy(estimator, {id(trainer): trainer})
+    aside.trainer = trainer
+    return aside.train()
+
+
+def _counting(batches: Any, trainer: Trainer) -> Iterator[SequenceBatch]:
+    """Batches of training on its device, without those in which no step counts."""
+    for batch in batches:
+        if bool((batch.weight > 0).any()):
+            yield SequenceBatch(*(tensor.to(trainer.strategy.root_device) for tensor in batch))
+
+
+def _optimizer(estimator: VoltageEstimator, **changed: Any) -> torch.optim.Optimizer:
+    options: dict[str, Any] = {**estimator.hparams["optimizer"], **changed}
+    optimizer: torch.optim.Optimizer = getattr(torch.optim, options.pop("name"))(estimator.parameters(), **options)
+    return optimizer
+
+
+def _nothing() -> float:
+    """Closure for optimizers that ask for one; the gradients are there already."""
+    return 0.0
+
+
+def _backward(estimator: VoltageEstimator, batch: SequenceBatch) -> float:
+    estimator.zero_grad()
+    loss = estimator.training_step(batch, 0)
+    loss.backward()
+    return float(loss.detach())
+
+
+def _gradients(estimator: VoltageEstimator) -> list[Tensor]:
+    return [parameter.grad for parameter in estimator.parameters() if parameter.grad is not None]
+
+
+def _first_steps(
+    estimator: VoltageEstimator, batches: Iterator[SequenceBatch], clip: tuple[float | None, str]
+) -> tuple[list[float], list[float], SequenceBatch]:
+    """Train as the settings say; gradient size and seconds of every step, and the first batch."""
+    threshold, algorithm = clip
+    optimizer = _optimizer(estimator)
+    norms: list[float] = []
+    seconds: list[float] = []
+    first: SequenceBatch | None = None
+    begun = started = time.perf_counter()
+    for batch in islice(batches, STEPS):
+        first = batch if first is None else first
+        _backward(estimator, batch)
+        gradients = _gradients(estimator)
+        if algorithm == "value":
+            norms.append(float(max(gradient.abs().max() for gradient in gradients)))
+            if threshold:
+                torch.nn.utils.clip_grad_value_(estimator.parameters(), threshold)
+        else:
+            norm = torch.nn.utils.get_total_norm(gradients)
+            norms.append(float(norm))
+            if threshold:
+                torch.nn.utils.clip_grads_with_norm_(estimator.parameters(), threshold, norm)
+        optimizer.step(_nothing)
+        seconds.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        if started - begun > BUDGET:
+            break
+    if first is None:
+        raise ConfigurationError("sampling: no batch holds a step that counts; lower sampling.burn_in or lookback")
+    return norms, seconds, first
+
+
+def _narrow(batch: SequenceBatch, lanes: int) -> SequenceBatch:
+    """The first lanes in which a step counts."""
+    chosen = (batch.weight > 0).any(dim=1).nonzero().flatten()[:lanes]
+    return SequenceBatch(*(tensor[chosen] for tensor in batch))._replace(
+        fresh=torch.ones(len(chosen), dtype=torch.bool, device=batch.target.device)
+    )
+
+
+def _flows(estimator: VoltageEstimator, batch: SequenceBatch) -> list[GradientFlow]:
+    narrow = _narrow(batch, FLOW_LANES)
+    try:
+        return measure_gradient_flow(estimator, lambda: estimator.training_step(narrow, 0))
+    except ConfigurationError:  # no recurrent layer
+        return []
+
+
+def _range_test(estimator: VoltageEstimator, batch: SequenceBatch) -> RangeTest:
+    """Sweep on one batch, dropout off, so that nothing but the rate moves the loss."""
+    narrow = _narrow(batch, SWEEP_LANES)
+    estimator.eval()
+    update_ratio = _update_ratio(_aside(estimator, estimator.trainer), narrow)
+    optimizer = _optimizer(estimator)
+    rates: list[float] = []
+    losses: list[float] = []
+    begun = time.perf_counter()
+    for index in range(SWEEP):
+        rate = 1e-6 * 10 ** (7 * index / (SWEEP - 1))
+        losses.append(_backward(estimator, narrow))
+        rates.append(rate)
+        if not losses[-1] <= 4 * losses[0] or time.perf_counter() - begun > BUDGET:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step(_nothing)
+    return RangeTest(rates, losses, update_ratio)
+
+
+def _update_ratio(estimator: VoltageEstimator, batch: SequenceBatch) -> float:
+    """Norm of the first update at the configured rate over the norm of the weights."""
+    before = [parameter.detach().clone() for parameter in estimator.parameters()]
+    _backward(estimator, batch)
+    _optimizer(estimator).step(_nothing)
+    moved = [p.detach() - old for p, old in zip(estimator.parameters(), before, strict=True)]
+    return float(torch.nn.utils.get_total_norm(moved) / torch.nn.utils.get_total_norm(before))
+
+
+def _dropout_scatter(estimator: VoltageEstimator, batch: SequenceBatch) -> float:
+    narrow = _narrow(batch, FLOW_LANES)
+    with torch.no_grad():
+        passes = torch.stack([estimator(narrow.inputs)[0][:, -1] for _ in range(8)])
+    return float(passes.std(dim=0).mean()) * MILLIVOLTS
+
+
+def _precisions(
+    estimator: VoltageEstimator, trainer: Trainer, batch: SequenceBatch
+) -> tuple[float | None, float | None]:
+    """Seconds of a step in full and in the trainer's precision, where that is a mixed one; taken in turns."""
+    if "mixed" not in str(trainer.precision):
+        return None, None
+
+    def mixed() -> None:
+        with trainer.precision_plugin.forward_context():
+            _backward(estimator, batch)
+
+    full_seconds, mixed_seconds = [], []
+    begun = time.perf_counter()
+    for index in range(TIMED + 1):
+        if index > 1 and time.perf_counter() - begun > BUDGET:
+            break
+        full_seconds.append(_seconds(lambda: _backward(estimator, batch)))
+        mixed_seconds.append(_seconds(mixed))
+    return median(full_seconds[1:]), median(mixed_seconds[1:])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _memory(device: torch.device) -> Mapping[str, Any]:
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        return {"peak_bytes": torch.cuda.max_memory_allocated(device), "available_bytes": total, "where": str(device)}
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"peak_bytes": peak, "available_bytes": _machine_memory(), "where": "memory"}
+
+
+def _machine_memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None

@@ -1,0 +1,50 @@
+"""Whether anything pulls the weights back."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from vestim_pl.diagnosis.finding import Finding, Severity
+
+__all__ = ["check_weight_decay"]
+
+CHECK = "weight decay"
+
+
+def check_weight_decay(optimizer: Mapping[str, Any], parameters: int, rows: int) -> Finding:
+    """Look for weight decay.
+
+    Without it recurrent weights may grow all through a long training, and with them the gradient; the guide's presets
+    that work have 1e-4 or more.
+
+    Args:
+        optimizer: ``name`` and options, as configured.
+        parameters: Trainable parameters.
+        rows: Rows of the training split.
+
+    Example::
+
+        >>> finding = check_weight_decay({"name": "Adam", "lr": 1e-4, "weight_decay": 0.0}, 571, 57_100)
+        >>> finding.severity.value, finding.evidence
+        ('warning', 'optimizer.weight_decay is 0: nothing holds the weights back (571 parameters, 100 rows each)')
+
+    """
+    decay = float(optimizer.get("weight_decay") or (1e-2 if _decays_anyway(optimizer) else 0.0))
+    if decay > 0:
+        return Finding(CHECK, Severity.OK, f"optimizer.weight_decay is {decay:g}")
+    name = str(optimizer.get("name"))
+    if "weight_decay" not in inspect.signature(getattr(torch.optim, name)).parameters:
+        return Finding(CHECK, Severity.NOTE, f"optimizer.name {name} knows no weight decay", "optimizer=adamw")
+    return Finding(
+        CHECK,
+        Severity.WARNING,
+        "optimizer.weight_decay is 0: nothing holds the weights back"
+        f" ({parameters:,} parameters, {rows / parameters:,.0f} rows each)",
+        f"{'' if 'weight_decay' in optimizer else '+'}optimizer.weight_decay=1e-4",
+    )
+
+
+def _decays_anyway(optimizer: Mapping[str, Any]) -> bool:
+    return optimizer.get("name") == "AdamW" and "weight_decay" not in optimizer
