@@ -127,8 +127,9 @@ def test_the_line_comes_before_an_exception_of_the_next_epoch(foreign, fit, line
 
 
 def test_a_validation_of_an_earlier_epoch_is_not_shown_again(foreign, fit, lines):
-    fit(scored(foreign), [EpochSummary()], max_epochs=2, check_val_every_n_epoch=2)
-    assert ["validation" in line for line in lines()[:2]] == [False, True]
+    fit(scored(foreign), [EpochSummary()], max_epochs=3, check_val_every_n_epoch=2, num_sanity_val_steps=2)
+    assert ["validation" in line for line in lines()[:3]] == [False, True, False]
+    assert lines()[-1].endswith("best validation 3.25 mV in epoch 1")
 
 
 def test_a_resumed_run_knows_the_best_epoch(foreign, fit, lines, tmp_path):

@@ -63,19 +63,20 @@ def test_resuming_in_the_midst_of_an_epoch_is_exact_with_a_stateful_loader(every
     assert foreign.same_weights(whole, resumed)
 
 
-def test_a_plain_loader_starts_over_with_the_epochs_data_in_the_same_order(foreign, fit, tmp_path):
+@pytest.mark.parametrize("stop", [3, 7])
+def test_a_plain_loader_starts_over_with_the_epochs_data_in_the_same_order(stop, foreign, fit, tmp_path):
     class Order(Callback):
         def __init__(self):
             self.seen = []
 
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            if trainer.current_epoch == 1:
+            if trainer.current_epoch == stop // 5:
                 self.seen.append(batch[1].tolist())
 
     whole, resumed = Order(), Order()
-    checkpoints = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, every_n_train_steps=7)
+    checkpoints = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, every_n_train_steps=stop)
     run(fit, foreign, [whole, checkpoints], shuffled(foreign))
-    run(fit, foreign, [resumed], shuffled(foreign), resume=tmp_path / "step=7.ckpt", seed=9)
+    run(fit, foreign, [resumed], shuffled(foreign), resume=tmp_path / f"step={stop}.ckpt", seed=9)
     assert resumed.seen == whole.seen[: len(resumed.seen)] != []
 
 
