@@ -81,7 +81,7 @@ def test_every_choice_of_every_group_composes_and_passes_the_check(override):
 
 @pytest.mark.parametrize("choice", choices("callbacks"))
 def test_every_callback_choice_composes_and_passes_the_check(choice):
-    names = ["default"] if choice == "default" else ["default", choice]
+    names = list(dict.fromkeys([choice, "default"]))
     check(compose(f"callbacks=[{','.join(names)}]"))
 
 
