@@ -53,10 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return NOT_REPRODUCED
     print(f"replayed: {tell_step(findings)}")
     for phase in Phase:
-        if phase in findings:
+        if phase in findings and (phase is not Phase.RECURRENT or findings[phase] != findings[Phase.FORWARD]):
             print(f"          {phase.value + ':':<10} {tell_finding(findings[phase])}")
     origin = first_finding(findings)
-    shown = findings.get(Phase.FORWARD, origin)
+    shown = findings.get(Phase.RECURRENT) or findings.get(Phase.FORWARD, origin)
     if shown is not None:
         print(f"\nranges (smallest .. largest magnitude) up to {shown.frame.phase} {shown.frame.name}:")
         print(tell_history(shown))

@@ -46,23 +46,25 @@ def replay_bundle(bundle: dict[str, Any], trust: bool = False, factory: str | No
         ConfigurationError: If the module or the batch cannot be rebuilt.
 
     """
-    notes: list[str] = []
-    module = _rebuild_module(bundle["module"], trust, factory)
-    floats = [tensor.dtype for tensor in bundle["parameters"].values() if tensor.is_floating_point()]
-    if floats:
-        module.to(floats[0])
-    module.trainer = quiet_trainer()
-    notes += load_state(module, bundle["parameters"], bundle["buffers"], from_plain(bundle["extras"], trust))
-    optimizer = _rebuild_optimizer(module, bundle["optimizer"], trust, notes)
-    if not is_complete(bundle["batches"]):
-        notes.append("the batch holds objects that could not be saved; they are replaced by their description")
-    inputs = StepInputs(
-        batches=from_plain(bundle["batches"], trust), indices=bundle["indices"], random=bundle["random"],
-        precision=bundle["precision"], loss_scale=bundle["loss_scale"], clip_value=bundle["clip_value"],
-        clip_by_value=bundle["clip_by_value"],
-    )  # fmt: skip
-    trace = StepTrace(ring)
     with isolate_rng():
+        notes: list[str] = []
+        module = _rebuild_module(bundle["module"], trust, factory)
+        floats = [tensor.dtype for tensor in bundle["parameters"].values() if tensor.is_floating_point()]
+        if floats:
+            module.to(floats[0])
+        module.trainer = quiet_trainer()
+        notes += load_state(module, bundle["parameters"], bundle["buffers"], from_plain(bundle["extras"], trust))
+        if notes:
+            notes.append("the update is not replayed, for the weights do not all fit")
+        optimizer = None if notes else _rebuild_optimizer(module, bundle["optimizer"], trust, notes)
+        if not is_complete(bundle["batches"]):
+            notes.append("the batch holds objects that could not be saved; they are replaced by their description")
+        inputs = StepInputs(
+            batches=from_plain(bundle["batches"], trust), indices=bundle["indices"], random=bundle["random"],
+            precision=bundle["precision"], loss_scale=bundle["loss_scale"], clip_value=bundle["clip_value"],
+            clip_by_value=bundle["clip_by_value"],
+        )  # fmt: skip
+        trace = StepTrace(ring)
         rerun_step(silence(module.train()), inputs, trace, optimizer)
     return Replay(trace, notes)
 

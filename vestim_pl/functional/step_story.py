@@ -47,8 +47,14 @@ def tell_step(findings: Mapping[Phase, Finding]) -> str:
     text = tell_finding(origin)
     if origin.frame.phase in (Phase.PARAMETER, Phase.BATCH):
         struck = next((findings[phase] for phase in (Phase.FORWARD, Phase.LOSS) if phase in findings), None)
-        return text if struck is None else f"{text}; it strikes first in {tell_finding(struck)}"
-    return f"{text}; everything before it is finite"
+        text += "" if struck is None else f"; it strikes first in {tell_finding(struck)}"
+    else:
+        struck = origin
+        text += "; everything before it is finite"
+    recurrent = findings.get(Phase.RECURRENT)
+    if recurrent is None or struck is None or recurrent.frame == struck.frame:
+        return text
+    return f"{text}; among the recurrent layers in {tell_finding(recurrent)}"
 
 
 def tell_history(finding: Finding) -> str:

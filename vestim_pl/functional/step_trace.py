@@ -18,11 +18,24 @@ GATES = {"LSTM": ("input", "forget", "cell", "output"), "GRU": ("reset", "update
 
 
 class Phase(StrEnum):
-    """Parts of a step, in the order in which a fault can come in."""
+    """Parts of a step, in the order in which a fault can come in.
+
+    Attributes:
+        PARAMETER: Weights and optimizer state before the step.
+        BATCH: Fields of the batch.
+        FORWARD: Inputs and outputs of modules, and what recurrent layers compute at each time step.
+        RECURRENT: The latter alone: a batch is seen by many a module before it comes to a time step.
+        LOSS: The loss.
+        BACKWARD: Gradients of what FORWARD saw.
+        GRADIENT: Gradients of parameters.
+        UPDATE: Weights and optimizer state after the step.
+
+    """
 
     PARAMETER = "parameter"
     BATCH = "batch"
     FORWARD = "forward"
+    RECURRENT = "recurrent"
     LOSS = "loss"
     BACKWARD = "backward"
     GRADIENT = "gradient"
@@ -101,8 +114,11 @@ class StepTrace:
         if not value.is_floating_point() or not value.numel():
             return
         frame = Frame(phase, name, tensor, time, measure_range(value))
-        if frame.range.non_finite and phase not in self.findings:
-            self.findings[phase] = Finding(frame, list(self._ring))
+        if frame.range.non_finite:
+            finding = Finding(frame, list(self._ring))
+            self.findings.setdefault(phase, finding)
+            if phase is Phase.FORWARD and time is not None:
+                self.findings.setdefault(Phase.RECURRENT, finding)
         self._ring.append(frame)
 
     def see_all(self, phase: Phase, value: Any, name: str = "", tensor: str = "") -> None:

@@ -1,0 +1,98 @@
+from collections import namedtuple
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from torch.optim import Optimizer
+
+from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.plain_data import class_path, from_plain, import_named, is_complete, to_plain
+from vestim_pl.functional.sequence_batch import SequenceBatch
+
+Pair = namedtuple("Pair", ["x", "y"])  # noqa: PYI024
+
+
+def roundtrip(value, tmp_path, **options):
+    torch.save(to_plain(value), tmp_path / "plain.pt")
+    return from_plain(torch.load(tmp_path / "plain.pt", weights_only=True), **options)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 3, 2.5, "text", [1, [2]], (1, (2, 3)), {"a": {1: 2}}, {}, (), {"nested": [({"x": None},)]}],
+)
+def test_plain_containers_come_back(value, tmp_path):
+    found = roundtrip(value, tmp_path)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_tensors_come_back_without_their_graph(tmp_path):
+    weight = torch.ones(2, requires_grad=True)
+    found = roundtrip([weight * 2], tmp_path)
+    assert torch.equal(found[0], torch.full((2,), 2.0))
+    assert not found[0].requires_grad
+
+
+def test_numbers_of_other_kinds_become_plain(tmp_path):
+    assert roundtrip([np.float64(0.5), Path("a/b")], tmp_path) == [0.5, "a/b"]
+    assert type(to_plain(np.float64(0.5))) is float
+
+
+def test_our_batch_comes_back_as_our_class(tmp_path):
+    batch = SequenceBatch.of(torch.ones(1, 2, 3), torch.ones(1, 2))
+    found = roundtrip(batch, tmp_path)
+    assert type(found) is SequenceBatch
+    assert torch.equal(found.inputs, batch.inputs)
+
+
+def test_foreign_named_tuple_comes_back_by_its_fields_without_its_module_being_imported(tmp_path):
+    found = roundtrip(Pair(1, 2), tmp_path)
+    assert type(found) is not Pair
+    assert (found.x, found.y, type(found).__name__) == (1, 2, "Pair")
+    assert type(roundtrip(Pair(1, 2), tmp_path, trust=True)) is Pair
+
+
+def test_what_is_not_plain_is_described_and_told():
+    described = to_plain({"a": object()})
+    assert not is_complete(described)
+    assert from_plain(described)["a"].startswith("<object")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "os:system",
+        "vestim_pl.command:os.system",  # a trusted module that imported it
+        "vestim_pl.functional.plain_data:importlib.import_module",
+        "vestim_plus:Thing",
+        "lightning.pytorch:LightningModule",
+        "vestim_pl.estimator:LightningModule",  # a trusted module, a class from elsewhere
+        "vestim_pl.functional.bundle_file:write_bundle",
+        "",
+        ":",
+    ],
+)
+def test_untrusted_paths_are_not_imported(path):
+    with pytest.raises(ConfigurationError, match="--trust"):
+        import_named(path, object if "Lightning" not in path else pl.LightningModule)
+
+
+def test_class_must_be_of_the_kind_asked_for():
+    assert import_named("torch.optim:Adam", Optimizer) is torch.optim.Adam
+    with pytest.raises(ConfigurationError, match="--trust"):
+        import_named("torch.optim:Adam", pl.LightningModule)
+    with pytest.raises(ConfigurationError, match="is no LightningModule"):
+        import_named("torch.optim:Adam", pl.LightningModule, trust=True)
+
+
+@pytest.mark.parametrize("path", ["no_such_module:Thing", "pathlib:Nothing", "pathlib"])
+def test_path_that_leads_nowhere(path):
+    with pytest.raises(ConfigurationError, match=r"cannot be imported|is no Path"):
+        import_named(path, Path, trust=True)
+
+
+def test_class_path_leads_back():
+    assert import_named(class_path(torch.optim.AdamW), Optimizer) is torch.optim.AdamW
