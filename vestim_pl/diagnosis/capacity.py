@@ -30,7 +30,7 @@ def check_capacity(parameters: int, lookback: int, hidden_sizes: Sequence[int]) 
     """
     ratio = parameters / lookback
     units = " and ".join(map(str, hidden_sizes))
-    evidence = f"{parameters:,} parameters for a lookback of {lookback}: {ratio:.2g} a step, with {units} hidden units"
+    evidence = f"{parameters:,} parameters for a lookback of {lookback}: {ratio:,.1f} a step, with {units} hidden units"
     if ratio >= TIGHT:
         return Finding(CHECK, Severity.OK, evidence)
     tripled = ",".join(str(3 * size) for size in hidden_sizes)

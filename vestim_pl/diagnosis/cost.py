@@ -2,7 +2,7 @@
 
 from vestim_pl.diagnosis.finding import Finding, Severity
 
-__all__ = ["check_memory", "check_time"]
+__all__ = ["check_memory", "check_time", "duration", "milliseconds"]
 
 LONG_DAY = 86_400.0
 FULL = 0.8
@@ -28,7 +28,7 @@ def check_time(batches: int, accumulate: int, step_seconds: float, max_epochs: i
     steps = -(-batches // accumulate)
     epoch = batches * step_seconds
     evidence = (
-        f"{batches:,} batches of {1e3 * step_seconds:.3g} ms make {steps:,} optimizer steps an epoch:"
+        f"{batches:,} batches of {milliseconds(step_seconds)} make {steps:,} optimizer steps an epoch:"
         f" {duration(epoch)} an epoch"
     )
     if max_epochs is None or max_epochs < 1:
@@ -59,6 +59,18 @@ def check_memory(peak_bytes: int, available_bytes: int | None, data_bytes: int, 
     if available_bytes is not None and peak_bytes > FULL * available_bytes:
         return Finding("memory", Severity.WARNING, evidence, "sampling.batch_size=64")
     return Finding("memory", Severity.OK, evidence)
+
+
+def milliseconds(seconds: float) -> str:
+    """Three digits of a time of a step.
+
+    Example::
+
+        >>> milliseconds(0.00885), milliseconds(1.2449)
+        ('8.85 ms', '1,240 ms')
+
+    """
+    return f"{float(f'{1e3 * seconds:.3g}'):,g} ms"
 
 
 def duration(seconds: float) -> str:

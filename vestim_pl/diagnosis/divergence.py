@@ -35,8 +35,8 @@ def check_divergence(
         >>> event = {"kind": "non_finite", "step": 5, "reason": "model parameters became NaN/Inf"}
         >>> finding = check_divergence(metrics, [event], True, "model parameters became NaN/Inf", 1e-2)
         >>> print(finding.evidence)
-        diverged at step 5: model parameters became NaN/Inf; signs before: the gradient norm grew from a median of 1 to
-        40 (step 4)
+        diverged at step 5: model parameters became NaN/Inf; signs before: the gradient norm grew from a median of
+        1.05 to 40 (step 4)
         >>> finding.override
         '+preset=resilient optimizer.lr=0.001'
 

@@ -78,7 +78,7 @@ def check_learning_rate(test: RangeTest, rate: float) -> Finding:
         ('error', 'optimizer.lr=5e-05')
 
     """
-    blows_up = f"{test.unstable:.1g}" if math.isfinite(test.unstable) else f"none up to {test.rates[-1]:.1g}"
+    blows_up = f"{test.unstable:.1g}" if math.isfinite(test.unstable) else f"no rate up to {test.rates[-1]:.1g}"
     said = (
         f"optimizer.lr is {rate:g}; in a range test the loss falls fastest at {test.steepest:.1g} and blows up at"
         f" {blows_up}; an update moves the weights by {100 * test.update_ratio:.2g} % of their norm"

@@ -1,5 +1,6 @@
 """Whether mixed precision gains anything on this machine."""
 
+from vestim_pl.diagnosis.cost import milliseconds
 from vestim_pl.diagnosis.finding import Finding, Severity
 
 __all__ = ["check_mixed_precision"]
@@ -28,7 +29,7 @@ def check_mixed_precision(precision: str, full_seconds: float | None, mixed_seco
     gain = full_seconds / mixed_seconds
     bits = 8 if "bf16" in precision else 11
     evidence = (
-        f"a step takes {1e3 * mixed_seconds:.3g} ms in {precision} and {1e3 * full_seconds:.3g} ms in 32 bits:"
+        f"a step takes {milliseconds(mixed_seconds)} in {precision} and {milliseconds(full_seconds)} in 32 bits:"
         f" x {gain:.2g} as fast, for {bits} bits of mantissa"
     )
     if gain >= GAINS:

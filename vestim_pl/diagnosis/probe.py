@@ -1,23 +1,22 @@
 """A few steps on a copy of the estimator: the measurements that checks before a training judge."""
 
-import copy
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from statistics import median
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor
+from torch import nn
 
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.diagnosis.learning_rate import RangeTest
+from vestim_pl.diagnosis.step import backward, copy_aside, narrow, new_optimizer, seconds_of, step
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.gradient_flow import GradientFlow, measure_gradient_flow
@@ -28,12 +27,13 @@ __all__ = ["Measurements", "measure"]
 STEPS = 12
 """Optimizer steps at the start of which gradient norms are taken."""
 SWEEP = 40
-"""Learning rates of the range test, from 1e-6 to 10."""
+"""Learning rates of the range test, from 1e-6 to 10; fewer where steps are slow, but LEAST_SWEEP."""
+LEAST_SWEEP = 15
 SWEEP_LANES = 64
 FLOW_LANES = 16
 TIMED = 4
 BUDGET = 8.0
-"""Seconds that the first steps, and again the range test, may take; what was measured by then counts."""
+"""Seconds that the first steps, and again the comparison of precisions, may take."""
 MILLIVOLTS = 1000.0
 
 
@@ -86,72 +86,39 @@ def measure(
     """
     loader = datamodule.train_dataloader()
     with isolate_rng():
-        estimator = _aside(estimator.to(trainer.strategy.root_device), trainer)
-        norms, seconds, batch = _first_steps(_aside(estimator, trainer), _counting(loader, trainer), clip)
+        estimator = copy_aside(estimator.to(trainer.strategy.root_device), trainer)
+        norms, seconds, batch = _first_steps(copy_aside(estimator, trainer), loader, clip)
         full, mixed = _precisions(estimator, trainer, batch)
         return Measurements(
             norms=norms,
-            step_seconds=median(seconds),
+            step_seconds=median(seconds) * (mixed / full if full and mixed else 1.0),
             batches=len(loader),
-            flows=_flows(_aside(estimator, trainer), batch),
-            range_test=_range_test(_aside(estimator, trainer), batch),
-            dropout_scatter_mv=_dropout_scatter(_aside(estimator, trainer), batch),
+            flows=_flows(copy_aside(estimator, trainer), batch),
+            range_test=_range_test(copy_aside(estimator, trainer), batch),
+            dropout_scatter_mv=_dropout_scatter(copy_aside(estimator, trainer), batch),
             full_seconds=full,
             mixed_seconds=mixed,
             **_memory(trainer.strategy.root_device),
         )
 
 
-def _aside(estimator: VoltageEstimator, trainer: Trainer) -> VoltageEstimator:
-    """Copy that logs nothing and starts from fresh lanes."""
-    aside = copy.deepcopy(estimator, {id(trainer): trainer})
-    aside.trainer = trainer
-    return aside.train()
-
-
-def _counting(batches: Any, trainer: Trainer) -> Iterator[SequenceBatch]:
-    """Batches of training on its device, without those in which no step counts."""
-    for batch in batches:
-        if bool((batch.weight > 0).any()):
-            yield SequenceBatch(*(tensor.to(trainer.strategy.root_device) for tensor in batch))
-
-
-def _optimizer(estimator: VoltageEstimator, **changed: Any) -> torch.optim.Optimizer:
-    options: dict[str, Any] = {**estimator.hparams["optimizer"], **changed}
-    optimizer: torch.optim.Optimizer = getattr(torch.optim, options.pop("name"))(estimator.parameters(), **options)
-    return optimizer
-
-
-def _nothing() -> float:
-    """Closure for optimizers that ask for one; the gradients are there already."""
-    return 0.0
-
-
-def _backward(estimator: VoltageEstimator, batch: SequenceBatch) -> float:
-    estimator.zero_grad()
-    loss = estimator.training_step(batch, 0)
-    loss.backward()
-    return float(loss.detach())
-
-
-def _gradients(estimator: VoltageEstimator) -> list[Tensor]:
-    return [parameter.grad for parameter in estimator.parameters() if parameter.grad is not None]
-
-
 def _first_steps(
-    estimator: VoltageEstimator, batches: Iterator[SequenceBatch], clip: tuple[float | None, str]
+    estimator: VoltageEstimator, batches: Iterable[SequenceBatch], clip: tuple[float | None, str]
 ) -> tuple[list[float], list[float], SequenceBatch]:
     """Train as the settings say; gradient size and seconds of every step, and the first batch."""
     threshold, algorithm = clip
-    optimizer = _optimizer(estimator)
+    optimizer = new_optimizer(estimator)
     norms: list[float] = []
     seconds: list[float] = []
     first: SequenceBatch | None = None
     begun = started = time.perf_counter()
-    for batch in islice(batches, STEPS):
-        first = batch if first is None else first
-        _backward(estimator, batch)
-        gradients = _gradients(estimator)
+    for batch in batches:
+        batch = SequenceBatch(*(tensor.to(estimator.device) for tensor in batch))
+        backward(estimator, batch)
+        if not bool((batch.weight > 0).any()):  # burn-in of streams: it only carries the state on
+            continue
+        first = narrow(batch, len(batch.fresh)) if first is None else first
+        gradients = [parameter.grad for parameter in estimator.parameters() if parameter.grad is not None]
         if algorithm == "value":
             norms.append(float(max(gradient.abs().max() for gradient in gradients)))
             if threshold:
@@ -161,66 +128,60 @@ def _first_steps(
             norms.append(float(norm))
             if threshold:
                 torch.nn.utils.clip_grads_with_norm_(estimator.parameters(), threshold, norm)
-        optimizer.step(_nothing)
+        step(optimizer)
         seconds.append(time.perf_counter() - started)
         started = time.perf_counter()
-        if started - begun > BUDGET:
+        if len(norms) == STEPS or started - begun > BUDGET:
             break
     if first is None:
         raise ConfigurationError("sampling: no batch holds a step that counts; lower sampling.burn_in or lookback")
     return norms, seconds, first
 
 
-def _narrow(batch: SequenceBatch, lanes: int) -> SequenceBatch:
-    """The first lanes in which a step counts."""
-    chosen = (batch.weight > 0).any(dim=1).nonzero().flatten()[:lanes]
-    return SequenceBatch(*(tensor[chosen] for tensor in batch))._replace(
-        fresh=torch.ones(len(chosen), dtype=torch.bool, device=batch.target.device)
-    )
-
-
 def _flows(estimator: VoltageEstimator, batch: SequenceBatch) -> list[GradientFlow]:
-    narrow = _narrow(batch, FLOW_LANES)
+    few = narrow(batch, FLOW_LANES)
     try:
-        return measure_gradient_flow(estimator, lambda: estimator.training_step(narrow, 0))
+        return measure_gradient_flow(estimator, lambda: estimator.training_step(few, 0))
     except ConfigurationError:  # no recurrent layer
         return []
 
 
 def _range_test(estimator: VoltageEstimator, batch: SequenceBatch) -> RangeTest:
     """Sweep on one batch, dropout off, so that nothing but the rate moves the loss."""
-    narrow = _narrow(batch, SWEEP_LANES)
-    estimator.eval()
-    update_ratio = _update_ratio(_aside(estimator, estimator.trainer), narrow)
-    optimizer = _optimizer(estimator)
+    few = narrow(batch, SWEEP_LANES)
+    for module in estimator.modules():
+        if isinstance(module, nn.Dropout):  # not the whole in evaluation mode: cuDNN then refuses a backward pass
+            module.eval()
+    update_ratio = _update_ratio(copy_aside(estimator, estimator.trainer), few)
+    optimizer = new_optimizer(estimator)
     rates: list[float] = []
     losses: list[float] = []
-    begun = time.perf_counter()
-    for index in range(SWEEP):
-        rate = 1e-6 * 10 ** (7 * index / (SWEEP - 1))
-        losses.append(_backward(estimator, narrow))
+    points = min(SWEEP, max(LEAST_SWEEP, int(BUDGET / seconds_of(lambda: backward(estimator, few)))))
+    for index in range(points):
+        rate = 1e-6 * 10 ** (7 * index / (points - 1))
+        losses.append(backward(estimator, few))
         rates.append(rate)
-        if not losses[-1] <= 4 * losses[0] or time.perf_counter() - begun > BUDGET:
+        if not losses[-1] <= 4 * losses[0]:
             break
         for group in optimizer.param_groups:
             group["lr"] = rate
-        optimizer.step(_nothing)
+        step(optimizer)
     return RangeTest(rates, losses, update_ratio)
 
 
 def _update_ratio(estimator: VoltageEstimator, batch: SequenceBatch) -> float:
     """Norm of the first update at the configured rate over the norm of the weights."""
     before = [parameter.detach().clone() for parameter in estimator.parameters()]
-    _backward(estimator, batch)
-    _optimizer(estimator).step(_nothing)
+    backward(estimator, batch)
+    step(new_optimizer(estimator))
     moved = [p.detach() - old for p, old in zip(estimator.parameters(), before, strict=True)]
     return float(torch.nn.utils.get_total_norm(moved) / torch.nn.utils.get_total_norm(before))
 
 
 def _dropout_scatter(estimator: VoltageEstimator, batch: SequenceBatch) -> float:
-    narrow = _narrow(batch, FLOW_LANES)
+    few = narrow(batch, FLOW_LANES)
     with torch.no_grad():
-        passes = torch.stack([estimator(narrow.inputs)[0][:, -1] for _ in range(8)])
+        passes = torch.stack([estimator(few.inputs)[0][:, -1] for _ in range(8)])
     return float(passes.std(dim=0).mean()) * MILLIVOLTS
 
 
@@ -233,24 +194,16 @@ def _precisions(
 
     def mixed() -> None:
         with trainer.precision_plugin.forward_context():
-            _backward(estimator, batch)
+            backward(estimator, batch)
 
     full_seconds, mixed_seconds = [], []
     begun = time.perf_counter()
     for index in range(TIMED + 1):
         if index > 1 and time.perf_counter() - begun > BUDGET:
             break
-        full_seconds.append(_seconds(lambda: _backward(estimator, batch)))
-        mixed_seconds.append(_seconds(mixed))
+        full_seconds.append(seconds_of(lambda: backward(estimator, batch)))
+        mixed_seconds.append(seconds_of(mixed))
     return median(full_seconds[1:]), median(mixed_seconds[1:])
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 def _memory(device: torch.device) -> Mapping[str, Any]:

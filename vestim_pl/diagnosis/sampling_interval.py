@@ -56,5 +56,6 @@ def check_sampling_interval(tables: Mapping[str, RecordingTable]) -> Finding:
         CHECK,
         Severity.WARNING if share > MUCH else Severity.NOTE,
         f"{odd:,} of {len(every):,} intervals ({100 * share:.2g} %) {'is' if odd == 1 else 'are'} not the usual"
-        f" {usual:.4g} s: the {extreme} is {interval:.4g} s, in {name} after {time[row]:.6g} s; resample the recordings",
+        f" {usual:.4g} s: the {extreme} is {interval:.4g} s, in {name} after {time[row]:.6g} s; resample the"
+        " recordings",
     )
