@@ -33,6 +33,13 @@ def test_finished_by_its_epochs_or_its_test(run: RunFolder) -> None:
     assert run_status(replace(run, errors=ERRORS)).state is RunState.FINISHED
 
 
+@pytest.mark.parametrize("limit", ["max_epochs 3 reached", "max_steps 400 reached", "the data ended"])
+def test_a_limit_that_was_reached_is_no_early_stop(run: RunFolder, make_event: Make, limit: str) -> None:
+    reason = f"stopped after epoch 1: {limit}; best validation 20 mV in epoch 1"
+    status = run_status(replace(run, events=(make_event("stop", reason, 400),)))
+    assert (status.state, status.reason) == (RunState.FINISHED, reason.removeprefix("stopped "))
+
+
 def test_stopped_early_though_tested(run: RunFolder, make_event: Make) -> None:
     stopped = replace(run, errors=ERRORS, events=(make_event("stop", "no better for 15 validations", 400),))
     assert run_status(stopped).state is RunState.EARLY_STOPPED
@@ -52,6 +59,15 @@ def test_a_stop_for_a_number_that_is_not_finite_is_a_divergence(run: RunFolder, 
     status = run_status(replace(run, events=(make_event("skip", "x", 10), make_event("stop", reason, 400))))
     assert status.state is RunState.DIVERGED
     assert status.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [("DivergenceError", RunState.DIVERGED), ("DataError", RunState.FAILED), ("OSError", RunState.FAILED)],
+)
+def test_an_exception_that_ended_the_run(run: RunFolder, make_event: Make, error: str, state: RunState) -> None:
+    status = run_status(replace(run, events=(make_event("stop", "row 3 holds NaN", 400, error=error),)))
+    assert (status.state, status.reason) == (state, "row 3 holds NaN")
 
 
 def test_words_that_hold_inf_or_nan_are_no_divergence(run: RunFolder, make_event: Make) -> None:
@@ -86,6 +102,13 @@ def test_a_last_validation_of_nan_is_a_divergence_without_any_event(run: RunFold
     status = run_status(replace(run, metrics=validations(30.0, math.nan, math.nan)))
     assert status.state is RunState.DIVERGED
     assert "nan mV (epoch 2)" in status.reason
+
+
+def test_a_run_that_reached_its_end_with_nan_did_not_finish(run: RunFolder, make_event: Make) -> None:
+    event = make_event("stop", "stopped after epoch 2: max_epochs 3 reached", 600)
+    status = run_status(replace(run, metrics=validations(30.0, 20.0, math.nan), events=(event,), errors=ERRORS))
+    assert status.state is RunState.DIVERGED
+    assert status.reason == "after epoch 2: max_epochs 3 reached; the last validation RMSE is nan mV"
 
 
 def test_a_trial_is_no_run(run: RunFolder) -> None:

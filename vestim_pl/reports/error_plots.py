@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vestim_pl.reports.figures import BLUE, GREY, ORANGE, VERMILION, data_uri, new_figure, style
+from vestim_pl.reports.figures import BLUE, GREY, ORANGE, VERMILION, data_uri, legend_above, new_figure, style
 
 __all__ = ["draw_error_histogram", "draw_error_over_soc", "draw_recording", "error_mv"]
 
@@ -29,17 +29,17 @@ def draw_recording(steps: pd.DataFrame, title: str) -> str:
     with style():
         figure = new_figure(height=4.2)
         voltage, error = figure.subplots(2, 1, sharex=True, height_ratios=(1.7, 1.0))
-        time, unit = _time(steps["time"].to_numpy(dtype=np.float64))
+        time, name = _time(steps["time"].to_numpy(dtype=np.float64))
         voltage.plot(time, steps["measured"], color=GREY, linewidth=2.0, label="measured")
         voltage.plot(time, steps["estimated"], color=VERMILION, linewidth=0.8, label="estimated")
         voltage.set_ylabel("Voltage [V]")
         voltage.set_title(title, parse_math=False)  # a name may hold a dollar sign
-        voltage.legend(loc="lower left", ncols=2)
+        legend_above(voltage)
         values = error_mv(steps)
         error.plot(time, np.where(np.isfinite(values), values, np.nan), color=BLUE, linewidth=0.8)
         error.axhline(0.0, color=GREY, linewidth=0.8)
         error.set_ylabel("Error [mV]")
-        error.set_xlabel(f"Time [{unit}]")
+        error.set_xlabel(name)
         error.margins(x=0.01)
         bad = ~np.isfinite(values)
         if bad.any():
@@ -110,9 +110,10 @@ def draw_error_over_soc(steps: pd.DataFrame) -> str | None:
 
 
 def _time(seconds: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
-    """Time since the first step in the unit that a person would choose."""
-    since = seconds - seconds[0] if len(seconds) else seconds
-    span = float(since[-1]) if len(since) else 0.0
+    """Time as in the file, in the unit that a person would choose, and the name of the axis."""
+    start, span = (float(seconds[0]), float(seconds[-1] - seconds[0])) if len(seconds) else (0.0, 0.0)
+    since = seconds - start if start > span else seconds  # a clock that began long before
+    name = f"Time since {start:.0f} s" if start > span else "Time"
     if span > 4 * 3600:
-        return since / 3600.0, "h"
-    return (since / 60.0, "min") if span > 300 else (since, "s")
+        return since / 3600.0, f"{name} [h]"
+    return (since / 60.0, f"{name} [min]") if span > 300 else (since, f"{name} [s]")

@@ -46,12 +46,12 @@ def recordings(run: RunFolder) -> Html:
     ranked = _ranked(run.errors)
     overall = run.errors[run.errors["recording"] == "overall"]
     extra = _from_steps(run.steps)
-    heads = ("recording", *_ERROR_HEADS, *(("mean [mV]", "max at [min]") if extra else ()))
+    heads = ("recording", *_ERROR_HEADS, *(("mean [mV]", "max at [s]") if extra else ()))
     rows = [
         (row.recording, *_error_cells(row), *extra.get(str(row.recording), (Html(""), Html("")) if extra else ()))
         for row in _rows(pd.concat([ranked, overall]))
     ]
-    note = "mean: estimated minus measured; max at: minutes from the start of the recording" if extra else ""
+    note = "mean: estimated minus measured; max at: time of the largest error, as in the file" if extra else ""
     last = "total" if len(overall) else ""
     return section(
         "By recording", table(heads, rows, last_row=last), Html(f"<p><small>{note}</small></p>") if note else ""
@@ -122,11 +122,11 @@ def _from_steps(steps: pd.DataFrame | None) -> dict[str, tuple[Html, Html]]:
     for name, group in steps.groupby("recording", sort=False) if steps is not None else ():
         error, time = error_mv(group), group["time"].to_numpy(dtype=np.float64)
         worst = int(np.argmax(np.where(np.isfinite(error), np.abs(error), np.inf)))
-        found[str(name)] = (number(float(np.mean(error)), 2), number((time[worst] - time[0]) / 60.0, 1))
+        found[str(name)] = (number(float(np.mean(error)), 2), number(time[worst], 0))
     return found
 
 
-def _shortened(title: str, length: int = 90) -> str:
+def _shortened(title: str, length: int = 64) -> str:
     """A heading that fits the figure."""
     return title if len(title) <= length else title[: length - 1] + "…"
 

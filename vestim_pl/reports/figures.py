@@ -19,6 +19,7 @@ __all__ = [
     "SKY",
     "VERMILION",
     "data_uri",
+    "legend_above",
     "new_figure",
     "plain_log_axis",
     "style",
@@ -80,6 +81,12 @@ def data_uri(figure: "Figure", dpi: int = 140) -> str:
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     figure.clear()
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def legend_above(axes: "Axes") -> None:
+    """A legend in one line above the panel, to the right of its title, where no curve runs."""
+    legend = axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=6, borderaxespad=0.1, columnspacing=1.4)
+    legend.set_in_layout(False)
 
 
 def plain_log_axis(axes: "Axes") -> None:

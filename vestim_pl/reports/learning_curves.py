@@ -17,6 +17,7 @@ from vestim_pl.reports.figures import (
     SKY,
     VERMILION,
     data_uri,
+    legend_above,
     new_figure,
     plain_log_axis,
     style,
@@ -112,7 +113,7 @@ def _errors(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
     axes.set_title("Error")
     _mark_best(axes, run, axis)
     _mark_non_finite(axes, drawn)
-    _legend(axes)
+    legend_above(axes)
 
 
 def _mark_best(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
@@ -137,12 +138,8 @@ def _mark_non_finite(axes: "Axes", drawn: Sequence[pd.DataFrame]) -> None:
                 label=None if found else "NaN or Inf",
             )  # fmt: skip
             found = True
-
-
-def _legend(axes: "Axes") -> None:
-    """In one line above the panel, where no curve runs."""
-    legend = axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=6, borderaxespad=0.1, columnspacing=1.4)
-    legend.set_in_layout(False)
+    if not any(np.isfinite(rows["value"]).any() for rows in drawn) and axes.get_yscale() == "linear":
+        axes.set_yticks([])  # nothing that a scale could measure
 
 
 def _loss(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
@@ -153,7 +150,7 @@ def _loss(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
     axes.set_ylabel("Loss [scaled units]")
     axes.set_title("Training loss; no epoch was completed")
     _mark_non_finite(axes, [rows.assign(colour=SKY)])
-    _legend(axes)
+    legend_above(axes)
 
 
 def _learning_rate(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
@@ -163,17 +160,18 @@ def _learning_rate(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
     if len(positive) and positive.max() / positive.min() > 4:
         axes.set_yscale("log")
     else:
-        axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
     axes.set_title("Learning rate")
 
 
 def _gradient_norm(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
     shown = []
-    for patterns, label, colour in ((PRE_CLIP, "before clipping", GREY), (POST_CLIP, "after clipping", GREEN)):
+    sides = ((PRE_CLIP, "before clipping", "#b0b5bd", 2.2), (POST_CLIP, "after clipping", GREEN, 0.9))
+    for patterns, label, colour, width in sides:
         rows = curve(run.metrics, find_key(run.metrics, *patterns), axis)
         if len(rows):
             values = rows["value"].where(np.isfinite(rows["value"]) & (rows["value"] > 0))
-            axes.plot(rows["x"], values, color=colour, linewidth=1.0, label=label)
+            axes.plot(rows["x"], values, color=colour, linewidth=width, label=label)
             shown.append(rows.assign(colour=colour))
     clip = run.setting("trainer.gradient_clip_val")
     if isinstance(clip, int | float) and clip > 0:
@@ -181,7 +179,7 @@ def _gradient_norm(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
     plain_log_axis(axes)
     axes.set_title("Norm of the gradient")
     _mark_non_finite(axes, shown)
-    _legend(axes)
+    legend_above(axes)
 
 
 def _places(events: Sequence[dict[str, Any]], axis: EpochAxis) -> dict[str, list[float]]:

@@ -51,7 +51,7 @@ def render(run: RunFolder) -> str:
     Example::
 
         >>> page = render(RunFolder(Path("outputs/2026-01-02/03-04-05")))
-        >>> "no metrics" in page
+        >>> "no end recorded" in page
         True
 
     """

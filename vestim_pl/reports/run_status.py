@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import pandas as pd
 
@@ -12,6 +13,8 @@ from vestim_pl.reports.run_folder import RunFolder
 __all__ = ["RunState", "RunStatus", "best_validation", "run_status"]
 
 _NON_FINITE = re.compile(r"\b(nan|[+-]?inf|infinite|non-finite|not finite|diverge\w*|diverging)\b", re.IGNORECASE)
+_LIMIT = re.compile(r"\bmax_(epochs|steps|time)\b.* reached|\bthe data ended\b")
+_PREFIX = re.compile(r"^stopped (?=after epoch \d+: )")  # the state says so already
 _ENDS = ("stop", "interrupt", "non_finite")
 
 
@@ -56,12 +59,7 @@ def run_status(run: RunFolder) -> RunStatus:
         return RunStatus(RunState.TRIAL, "trainer.fast_dev_run: a few batches to see that it runs; nothing is learnt")
     last = next((event for event in reversed(run.events) if event["kind"] in _ENDS), None)
     if last is not None and not _went_on(run, last):
-        reason = str(last["reason"])
-        if last["kind"] == "interrupt":
-            return RunStatus(RunState.INTERRUPTED, reason)
-        if last["kind"] == "non_finite" or _NON_FINITE.search(reason):
-            return RunStatus(RunState.DIVERGED, reason)
-        return RunStatus(RunState.EARLY_STOPPED, reason)
+        return _of_event(run, last)
     return _without_event(run)
 
 
@@ -77,7 +75,28 @@ def best_validation(metrics: pd.DataFrame) -> tuple[float, int] | None:
     return float(best["value"]), -1 if math.isnan(best["epoch"]) else int(best["epoch"])
 
 
-def _went_on(run: RunFolder, event: dict[str, object]) -> bool:
+def _of_event(run: RunFolder, event: dict[str, Any]) -> RunStatus:
+    reason = _PREFIX.sub("", str(event["reason"]))
+    if event["kind"] == "interrupt":
+        return RunStatus(RunState.INTERRUPTED, reason)
+    values = event.get("values")
+    error = values.get("error") if isinstance(values, dict) else None  # class of the exception that ended the run
+    if error not in (None, "DivergenceError"):
+        return RunStatus(RunState.FAILED, reason)
+    if error or event["kind"] == "non_finite" or _NON_FINITE.search(reason):
+        return RunStatus(RunState.DIVERGED, reason)
+    last = _last_validation(run)
+    if last is not None and not math.isfinite(last):
+        return RunStatus(RunState.DIVERGED, f"{reason}; the last validation RMSE is {last} mV")
+    return RunStatus(RunState.FINISHED if _LIMIT.search(reason) else RunState.EARLY_STOPPED, reason)
+
+
+def _last_validation(run: RunFolder) -> float | None:
+    values = run.metrics.loc[run.metrics["key"] == "val/rmse_mv", "value"]
+    return float(values.iloc[-1]) if len(values) else None
+
+
+def _went_on(run: RunFolder, event: dict[str, Any]) -> bool:
     if event["kind"] != "stop" and _tested(run):
         return True
     step = event.get("step")
@@ -91,22 +110,19 @@ def _tested(run: RunFolder) -> bool:
 
 def _without_event(run: RunFolder) -> RunStatus:
     """Where no event ended the run: the epochs made, the last validation, whether there was a test."""
-    validation = run.metrics.loc[run.metrics["key"] == "val/rmse_mv", "value"]
+    last = _last_validation(run)
     fit = run.metrics[~run.metrics["key"].str.startswith("test/")]
     epochs = 0 if fit["epoch"].isna().all() else int(fit["epoch"].max()) + 1
     wanted = run.setting("trainer.max_epochs")
-    if len(validation) and not math.isfinite(validation.iloc[-1]):
-        return RunStatus(
-            RunState.DIVERGED,
-            f"the last validation RMSE is {validation.iloc[-1]} mV (epoch {epochs - 1}); no event says why",
-        )
+    if last is not None and not math.isfinite(last):
+        reason = f"the last validation RMSE is {last} mV (epoch {epochs - 1}); no event says why"
+        return RunStatus(RunState.DIVERGED, reason)
     if _tested(run) or (isinstance(wanted, int) and epochs >= wanted > 0):
         told = f" of trainer.max_epochs = {wanted}" if isinstance(wanted, int) and wanted > 0 else ""
         return RunStatus(RunState.FINISHED, f"{epochs} epochs{told} made")
     error = next((line.split("error: ", 1)[1] for line in reversed(run.log[-5:]) if "error: " in line), None)
     if error is not None:
         return RunStatus(RunState.DIVERGED if _NON_FINITE.search(error) else RunState.FAILED, error)
-    if run.metrics.empty:
-        return RunStatus(RunState.UNKNOWN, "no metrics and no event that ends it: it died early or has only begun")
     said = f"; its last event: {run.events[-1]['reason']}" if run.events else ""
-    return RunStatus(RunState.UNKNOWN, f"{epochs} epochs begun, then nothing: it was killed or still runs{said}")
+    where = f"in epoch {epochs - 1}" if epochs else "before anything was logged"
+    return RunStatus(RunState.UNKNOWN, f"the files end {where}: it was killed, it failed, or it still runs{said}")
