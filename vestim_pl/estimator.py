@@ -165,7 +165,8 @@ class VoltageEstimator(LightningModule):
 
     def _log_errors(self, split: str) -> None:
         errors = self._errors(split)
-        self.log_dict({f"{split}/{name}": value for name, value in errors.compute().items()}, prog_bar=split == "val")
+        for name, value in errors.compute().items():
+            self.log(f"{split}/{name}", value, prog_bar=(split, name) == ("val", "rmse_mv"))
         errors.reset()
 
     def _errors(self, split: str) -> VoltageErrors:

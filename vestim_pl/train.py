@@ -75,7 +75,7 @@ def train(config: DictConfig) -> TrainingRun:
     _reset_global_state(config)
     datamodule: VoltageDataModule = _build(config.data, sampling=_build(config.sampling))
     datamodule.setup("fit")
-    _log.info("%s", datamodule.describe())
+    _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
     estimator = build_estimator(config, datamodule)
     trainer = build_trainer(config)
     write_provenance(run_dir, trainer)
@@ -161,7 +161,7 @@ def _quiet() -> None:
         ".*Experiment logs directory .* exists and is not empty.*",  # the run folder holds more than the logger's file
         ".*does not have many workers.*",  # batches are gathered from memory
         ".*treespec, LeafSpec.*",  # Lightning's own use of torch
-        ".*The dirpath has changed from.*",
+        ".*number of training batches.*smaller than the logging interval.*",  # the epoch's line has the training error
     ):
         warnings.filterwarnings("ignore", message=message)
 
