@@ -39,7 +39,7 @@ def stack_cells(values: Mapping[str, CellValues], cells: int, device: torch.devi
                 [-2., 25.]])
 
     """
-    if all(isinstance(value, float | int) for value in values.values()):  # the quick way of a single cell
+    if _all_numbers(values):  # the quick way of a single cell
         numbers: list[float] = list(values.values())  # type: ignore[arg-type]
         if all(abs(number) <= _LARGEST for number in numbers):  # false for NaN too
             return torch.tensor([numbers], dtype=torch.float32, device=device).expand(cells, -1)
@@ -65,10 +65,16 @@ def same_kind(result: Tensor, given: Mapping[str, CellValues]) -> float | NDArra
         (3.5, array([3.5], dtype=float32))
 
     """
+    if len(result) == 1 and _all_numbers(given):
+        return result.item()
     one_number = len(result) == 1 and all(np.ndim(value) == 0 for value in given.values())
     if any(isinstance(value, Tensor) for value in given.values()):
         return result[0].clone() if one_number else result.clone()
     return result.item() if one_number else result.cpu().numpy()
+
+
+def _all_numbers(values: Mapping[str, CellValues]) -> bool:
+    return all(isinstance(value, (float, int)) for value in values.values())
 
 
 def _column(name: str, value: CellValues, cells: int, device: torch.device | None) -> Tensor:

@@ -1,0 +1,149 @@
+"""How fast a trained estimator answers: sample by sample for 1 and 1,000 cells, and offline over whole drive cycles.
+
+    python scripts/benchmarks/inference.py
+    python scripts/benchmarks/inference.py --networks LSTM:32 GRU:64,32 --threads 1
+
+The ways that are compared:
+
+- ``StreamingEstimator``: ``step`` with numbers for one cell, with arrays for many; ``run`` for whole drive cycles
+- ``fused kernel``: the estimator called with one step, the kernel for long inputs inside, as it was before single steps
+  of few cells took the plain cell instead; without checks and conversions
+- ``ONNX Runtime``: the exported model, its state handed on by the caller; where the extra ``onnx`` is installed
+
+Weights are untrained: time does not depend on them. ``over`` is the time relative to StreamingEstimator in the same
+run: below 1 is faster.
+"""
+
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import common
+import torch
+
+from vestim_pl.estimator import VoltageEstimator
+from vestim_pl.functional.denormals import flush_denormals
+from vestim_pl.networks import recurrent_layer
+from vestim_pl.onnx_export import onnx_model
+from vestim_pl.streaming import StreamingEstimator
+
+FEATURES = ["SOC", "Current", "Temp"]
+OURS = "StreamingEstimator"
+
+
+def build_estimator(spec: str) -> VoltageEstimator:
+    """Estimator of ``NAME:SIZE,SIZE,...``, its scaler fitted on noise."""
+    name, _, sizes = spec.partition(":")
+    estimator = VoltageEstimator(
+        FEATURES, {"name": name, "hidden_sizes": [int(size) for size in (sizes or "32").split(",")]}
+    )
+    inputs = torch.randn(1000, 3) * torch.tensor([0.3, 4.0, 15.0])
+    estimator.scaler.fit(inputs, 3.7 + 0.2 * torch.randn(1000))
+    return estimator.eval()
+
+
+def step_cases(estimator: VoltageEstimator, session: Any, cells: int) -> dict[str, Callable[[], object]]:
+    """Ways to take one sample of every cell."""
+    stream = StreamingEstimator(estimator, cells)
+    inputs = torch.randn(cells, 1, 3)
+    soc, current, temperature = inputs[0, 0].tolist() if cells == 1 else [c.numpy() for c in inputs[:, 0].unbind(-1)]
+    state = estimator.network.zero_state(cells)
+
+    def kernel() -> None:
+        with torch.inference_mode():
+            estimator(inputs, state)
+
+    cases: dict[str, Callable[[], object]] = {OURS: lambda: stream.step(current, temperature, soc)}
+    if cells <= recurrent_layer._FEW_LANES:
+        cases["fused kernel"] = without_single_steps(kernel)
+    if session is not None:
+        cases["ONNX Runtime"] = onnx_case(session, inputs, state)
+    return cases
+
+
+def offline_cases(estimator: VoltageEstimator, session: Any, cells: int, steps: int) -> dict[str, Callable[[], object]]:
+    """Ways to take ``steps`` samples of every cell at once."""
+    stream = StreamingEstimator(estimator, cells)
+    inputs = torch.randn(cells, steps, 3)
+    cases: dict[str, Callable[[], object]] = {OURS: lambda: stream.run(inputs)}
+    if session is not None:
+        cases["ONNX Runtime"] = onnx_case(session, inputs, estimator.network.zero_state(cells))
+    return cases
+
+
+def without_single_steps(call: Callable[[], None]) -> Callable[[], None]:
+    """The call with the fused kernel for single steps too."""
+
+    def wrapped() -> None:
+        few, recurrent_layer._FEW_LANES = recurrent_layer._FEW_LANES, 0
+        try:
+            call()
+        finally:
+            recurrent_layer._FEW_LANES = few
+
+    return wrapped
+
+
+def onnx_case(session: Any, inputs: torch.Tensor, state: tuple[torch.Tensor, ...]) -> Callable[[], object]:
+    """A call of the exported model."""
+    names = [argument.name for argument in session.get_inputs()]
+    feeds = dict(zip(names, (tensor.numpy() for tensor in (inputs, *state)), strict=True))
+    return lambda: session.run(None, feeds)
+
+
+def onnx_session(estimator: VoltageEstimator, threads: int) -> Any:
+    """ONNX Runtime with the exported model, None where it is not installed."""
+    if not all(find_spec(package) for package in ("onnx", "onnxscript", "onnxruntime")):
+        return None
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        onnx_model(estimator).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def main() -> None:
+    """Time every network in every way and report."""
+    parser = common.arguments(__doc__.splitlines()[0], "inference")
+    parser.add_argument("--networks", nargs="+", default=["LSTM:32", "LSTM:128,64", "GRU:32", "LSTM_EMA:32", "FNN:32"])
+    parser.add_argument("--cells", nargs="+", type=int, default=[1, 1000], help="cells stepped side by side")
+    parser.add_argument("--steps", type=int, default=10_000, help="steps of a drive cycle, offline")
+    parser.add_argument("--offline-cells", type=int, default=16, help="drive cycles run side by side, offline")
+    options = parser.parse_args()
+    flush_denormals()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    rows = []
+    for spec in options.networks:
+        estimator = build_estimator(spec)
+        session = onnx_session(estimator, options.threads)
+        jobs = [("step", cells, 1, step_cases(estimator, session, cells)) for cells in options.cells]
+        jobs += [
+            ("offline", cells, options.steps, offline_cases(estimator, session, cells, options.steps))
+            for cells in (1, options.offline_cells)
+        ]
+        for job, cells, steps, cases in jobs:
+            print(f"timing {spec}, {job}, {cells} cells ...", file=sys.stderr, flush=True)
+            timings = common.interleave(cases, options.rounds, warmup=3, least_seconds=0.05)
+            rows += [
+                {
+                    "network": spec,
+                    "job": job,
+                    "cells": cells,
+                    "way": way,
+                    "ms a call": timing.median * 1e3,
+                    "calls/s": 1 / timing.median,
+                    "samples/s": cells * steps / timing.median,
+                    "over": timing.over(timings[OURS]),
+                }
+                for way, timing in timings.items()
+            ]
+    common.report("Inference", rows, options.json, {"steps": options.steps, "rounds": options.rounds})
+
+
+if __name__ == "__main__":
+    main()
