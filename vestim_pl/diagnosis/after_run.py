@@ -29,8 +29,8 @@ def diagnose_run(run: RunFolder) -> list[Finding]:
     Example::
 
         >>> findings = diagnose_run(RunFolder(Path("nowhere")))
-        >>> findings[0].evidence
-        'no end recorded: no metrics and no event that ends it: it died early or has only begun'
+        >>> [(finding.check, finding.severity.value) for finding in findings]
+        [('end of the run', 'warning'), ('divergence', 'ok')]
 
     """
     status = run_status(run)

@@ -1,0 +1,45 @@
+import math
+
+import pandas as pd
+
+from vestim_pl.diagnosis.divergence import check_divergence
+
+
+def metrics(values: list[float], key: str = "grad_norm/pre_clip") -> pd.DataFrame:
+    return pd.DataFrame({"key": key, "epoch": 0.0, "step": [10.0 * i for i in range(len(values))], "value": values})
+
+
+def event(kind: str, step: int) -> dict[str, object]:
+    return {"kind": kind, "step": step, "reason": kind}
+
+
+def test_the_step_and_the_signs_before_it():
+    events = [event("skip", 30), event("skip", 31), event("rollback", 35), event("non_finite", 60), event("stop", 60)]
+    finding = check_divergence(metrics([1, 1, 1, 1, 2, 50, 1]), events, True, "parameters became NaN", rate=1e-3)
+    assert (finding.severity, finding.override) == ("error", "+preset=resilient optimizer.lr=0.0001")
+    assert finding.evidence.startswith("diverged at step 60: parameters became NaN; signs before: ")
+    assert "2 x skip from step 30 on, 1 x rollback from step 35 on" in finding.evidence
+    assert "the gradient norm grew from a median of 1 to 50 (step 50)" in finding.evidence
+
+
+def test_the_loss_is_a_sign_too():
+    losses = metrics([0.1, 0.1, 0.1, 0.1, 0.2, 0.9, math.nan], "train/loss")
+    finding = check_divergence(losses, [], True, "the last validation RMSE is nan mV")
+    assert "diverged at step 60" in finding.evidence
+    assert "the training loss grew from a median of 0.1 to 0.9 (step 50)" in finding.evidence
+
+
+def test_what_came_after_is_no_sign():
+    finding = check_divergence(metrics([1, 1, 1, 1, 1, 50]), [event("non_finite", 40)], True, "NaN")
+    assert "no sign before it" in finding.evidence
+
+
+def test_a_run_that_came_back_is_a_warning():
+    finding = check_divergence(metrics([1] * 6), [event("skip", 12), event("rollback", 14)], False, "5 epochs made")
+    assert finding.severity == "warning"
+    assert "first not finite at step 12, and the run went on (1 skip, 1 rollback)" in finding.evidence
+
+
+def test_a_finite_run_is_as_it_should_be():
+    assert check_divergence(metrics([1, 2, 90, 1]), [event("plateau", 3)], False, "").severity == "ok"
+    assert check_divergence(metrics([]), [], False, "").severity == "ok"

@@ -1,0 +1,133 @@
+import copy
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from vestim_pl.data import RecordingTable, StreamSampling, VoltageDataModule, WindowSampling
+from vestim_pl.diagnosis.probe import STEPS, Measurements, measure
+from vestim_pl.diagnosis.step import backward, copy_aside, new_optimizer
+from vestim_pl.estimator import VoltageEstimator
+from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.sequence_batch import SequenceBatch
+
+
+def datamodule(sampling: WindowSampling | StreamSampling) -> VoltageDataModule:
+    generator = torch.Generator().manual_seed(1)
+    inputs = [torch.randn(300, 3, generator=generator) for _ in range(4)]
+    target = [3.7 + 0.1 * part[:, 1] for part in inputs]
+    module = VoltageDataModule(root="nowhere", sampling=sampling)
+    module._tables = {split: RecordingTable.of("abcd", inputs, target) for split in ("train", "val", "test")}
+    return module
+
+
+def estimator(module: VoltageDataModule, **network: object) -> VoltageEstimator:
+    torch.manual_seed(3)
+    spec = {"name": "LSTM", "hidden_sizes": [5], **network}
+    made = VoltageEstimator(module.features, spec, {"name": "Adam", "lr": 1e-2})
+    made.scaler.fit(module.table("train").inputs, module.table("train").target)
+    return made
+
+
+def trainer(**options: object) -> Trainer:
+    return Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, **options,
+    )  # fmt: skip
+
+
+def run(clip: tuple[float | None, str] = (1.0, "norm"), precision: str = "32-true", **network: object) -> Measurements:
+    module = datamodule(WindowSampling(lookback=20, batch_size=32))
+    return measure(estimator(module, **network), module, trainer(precision=precision), clip)
+
+
+def test_nothing_is_left_changed():
+    module = datamodule(WindowSampling(lookback=20, batch_size=32))
+    made = estimator(module, dropout=0.5)
+    before = copy.deepcopy(made.state_dict())
+    random = torch.get_rng_state()
+    measure(made, module, trainer(), (1.0, "norm"))
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+    assert all(parameter.grad is None for parameter in made.parameters())
+
+
+def test_the_first_norm_is_that_of_the_first_batch_before_clipping():
+    module = datamodule(WindowSampling(lookback=20, batch_size=32))
+    made = estimator(module)
+    found = measure(made, module, trainer(), (0.01, "norm"))
+    aside = copy_aside(made, trainer())
+    backward(aside, next(iter(module.train_dataloader())))
+    expected = torch.nn.utils.get_total_norm([p.grad for p in aside.parameters()])
+    assert found.norms[0] == pytest.approx(float(expected))
+    assert len(found.norms) == STEPS
+    assert found.batches == len(module.train_dataloader())
+
+
+def test_steps_are_taken_as_the_settings_say():
+    """Clipping to next to nothing leaves Adam's first steps alone but the later ones differ from unclipped ones."""
+    loose, tight = run(clip=(None, "norm")), run(clip=(0.01, "norm"))
+    assert loose.norms[0] == tight.norms[0]
+    assert loose.norms[5] != tight.norms[5]
+
+
+def test_values_are_measured_where_values_are_clipped():
+    assert run(clip=(1.0, "value")).norms[0] < run(clip=(1.0, "norm")).norms[0]
+
+
+def test_the_gradient_is_followed_through_the_window_and_the_sweep_falls_and_blows_up():
+    found = run()
+    (flow,) = found.flows
+    assert len(flow.hidden_norms) == 20
+    test = found.range_test
+    assert min(test.losses) < test.losses[0]
+    assert list(test.rates) == sorted(test.rates)
+    assert 1e-5 < test.steepest < test.unstable
+    assert 0 < test.update_ratio < 0.2
+
+
+def test_the_sweep_is_the_same_every_time_even_with_dropout():
+    assert run(dropout=0.5).range_test == run(dropout=0.5).range_test
+
+
+@pytest.mark.parametrize(("dropout", "scatters"), [(0.5, True), (0.0, False)])
+def test_dropout_scatters_the_estimate(dropout, scatters):
+    assert (run(dropout=dropout).dropout_scatter_mv > 1.0) == scatters
+
+
+def test_a_network_without_recurrence_has_no_flow():
+    assert run(name="FNN").flows == []
+
+
+def test_precisions_are_timed_only_where_mixed():
+    assert run().full_seconds is None
+    found = run(precision="bf16-mixed")
+    assert found.full_seconds > 0
+    assert found.mixed_seconds > 0
+
+
+def test_streams_that_begin_with_burn_in_are_carried_through():
+    module = datamodule(StreamSampling(lookback=20, lanes=4, burn_in=50))
+    found = measure(estimator(module), module, trainer(), (1.0, "norm"))
+    assert found.norms
+    assert all(norm > 0 for norm in found.norms)
+
+
+def test_recordings_that_give_no_step_that_counts_are_refused():
+    module = datamodule(StreamSampling(lookback=20, lanes=4, burn_in=0))
+    made = estimator(module)
+    module.train_dataloader = lambda: [_empty()]
+    with pytest.raises(ConfigurationError, match="no batch holds a step that counts"):
+        measure(made, module, trainer(), (1.0, "norm"))
+
+
+def _empty() -> SequenceBatch:
+    batch = SequenceBatch.of(torch.zeros(2, 5, 3), torch.zeros(2, 5))
+    return batch._replace(weight=torch.zeros(2, 5))
+
+
+def test_settings_of_the_optimizer_are_used():
+    module = datamodule(WindowSampling(lookback=20))
+    optimizer = new_optimizer(estimator(module))
+    assert type(optimizer) is torch.optim.Adam
+    assert optimizer.param_groups[0]["lr"] == 1e-2

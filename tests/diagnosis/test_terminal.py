@@ -1,0 +1,34 @@
+import io
+
+from rich.console import Console
+
+from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.diagnosis.terminal import print_findings
+
+FINDINGS = [
+    Finding("capacity", Severity.WARNING, "1.5 a step " + 40 * "and more ", "network.hidden_sizes=[30]"),
+    Finding("data [V]", Severity.OK, "all vary"),
+]
+
+
+def printed(terminal: bool) -> str:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=100, color_system=None, legacy_windows=False)
+    print_findings(FINDINGS, "Run [bold]a", console)
+    return file.getvalue()
+
+
+def test_a_log_has_one_plain_line_a_finding():
+    lines = printed(terminal=False).splitlines()
+    assert lines[0] == "Run [bold]a"
+    assert lines[1].startswith("warning  capacity: 1.5 a step and more")
+    assert lines[1].endswith("-> network.hidden_sizes=[30]")
+    assert lines[2:] == ["ok       data [V]: all vary", "0 errors, 1 warning, 0 notes, 1 ok"]
+
+
+def test_a_terminal_has_a_table_with_brackets_whole():
+    text = printed(terminal=True)
+    assert "[30]" in text
+    assert "data [V]" in text
+    assert "Run [bold]a" in text
+    assert "severity" in text

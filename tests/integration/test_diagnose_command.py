@@ -1,0 +1,138 @@
+"""The diagnose command: findings before training and on a run folder, and an exit status that tells severity."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import pandas as pd
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from vestim_pl.configuration import check, conf_folder
+from vestim_pl.diagnose import diagnose, exit_status
+from vestim_pl.diagnosis import Finding, Severity
+from vestim_pl.functional.errors import ConfigurationError
+
+
+def command(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vestim_pl.diagnose", *overrides],
+        cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def compose_diagnose(recordings: Path, small: tuple[str, ...]) -> Callable[..., DictConfig]:
+    def _compose(*overrides: str) -> DictConfig:
+        GlobalHydra.instance().clear()
+        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            given = ["data=folder", f"data.root={recordings}", "run_dir=.", *small, *overrides]
+            return hydra.compose("diagnose", given)
+
+    return _compose
+
+
+def by_check(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.check: finding for finding in findings}
+
+
+def test_what_failed_is_told_with_overrides_that_mend_it(compose_diagnose, tmp_path, recordings, capsys):
+    settings = ("+preset=guide_baseline", "sampling.lookback=200", "sampling.batch_size=64", "network.hidden_sizes=[4]")
+    before = sorted(tmp_path.rglob("*"))
+    found = by_check(diagnose(compose_diagnose(*settings)))
+    assert found["capacity"].severity == "warning"
+    assert found["weight decay"].severity == "warning"
+    assert sorted(tmp_path.rglob("*")) == before, "before training nothing is written"
+    assert "warning  weight decay" in capsys.readouterr().out
+    for finding in found.values():
+        if finding.override:
+            mended = compose_diagnose(*settings, *finding.override.split())
+            check(mended)
+    mended = by_check(diagnose(compose_diagnose(*settings, found["weight decay"].override)))
+    assert mended["weight decay"].severity == "ok"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["network=gru"], ["network=fnn"], ["optimizer.name=SGD"], ["+trainer.gradient_clip_algorithm=value"]],
+)
+def test_every_kind_of_training_is_diagnosed(compose_diagnose, overrides):
+    assert len(diagnose(compose_diagnose(*overrides))) == 14
+
+
+def test_streams_are_diagnosed(recordings, compose_diagnose):
+    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        given = ["data=folder", f"data.root={recordings}", "sampling=streams", "sampling.lanes=4", "run_dir=."]
+        config = hydra.compose("diagnose", [*given, "network.hidden_sizes=[6]", "trainer.accelerator=cpu"])
+    found = by_check(diagnose(config))
+    assert "of 100 steps" in found["gradient memory"].evidence
+
+
+def test_data_problems_are_found(compose_diagnose, recordings):
+    for file in (recordings / "train").glob("*.parquet"):
+        frame = pd.read_parquet(file).assign(Temp=25.0)
+        frame["Temp"] = frame["Temp"].astype("float32")
+        frame.loc[100:, "Time"] += 30
+        frame.to_parquet(file, index=False)
+    found = by_check(diagnose(compose_diagnose()))
+    assert found["constant columns"].override == "data.features=[SOC,Current]"
+    assert "Temp (test 25" in found["test range"].evidence
+    assert "the largest is 31 s" in found["sampling interval"].evidence
+    again = by_check(diagnose(compose_diagnose(found["constant columns"].override)))
+    assert again["constant columns"].severity == "ok"
+
+
+def test_json_is_written_where_asked(compose_diagnose, tmp_path):
+    findings = diagnose(compose_diagnose(f"json={tmp_path / 'found' / 'a.json'}"))
+    written = json.loads((tmp_path / "found" / "a.json").read_text())
+    assert written["findings"] == [finding.as_dict() for finding in findings]
+
+
+def test_a_setting_out_of_range_is_refused(compose_diagnose):
+    with pytest.raises(ConfigurationError, match=r"^fail_on"):
+        diagnose(compose_diagnose("fail_on=sometimes"))
+    with pytest.raises(ConfigurationError, match=r"^run: nowhere is not a folder"):
+        diagnose(compose_diagnose("run=nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("severity", "statuses"), [("ok", (0, 0, 0)), ("note", (0, 0, 0)), ("warning", (2, 0, 0)), ("error", (3, 3, 0))]
+)
+def test_exit_status(severity, statuses):
+    assert tuple(exit_status(Severity(severity), fail_on) for fail_on in ("warning", "error", "never")) == statuses
+
+
+def dead_run(folder: Path) -> Path:
+    run = folder / "outputs" / "dead"
+    run.mkdir(parents=True)
+    event = {"kind": "non_finite", "reason": "model parameters became NaN/Inf after optimizer step", "step": 70}
+    (run / "events.jsonl").write_text(json.dumps(event) + "\n")
+    return run
+
+
+def test_the_command_reads_a_dead_run_and_exits_with_its_severity(tmp_path):
+    run = dead_run(tmp_path)
+    done = command(tmp_path, "run=outputs/dead")
+    assert done.returncode == 3, done.stderr
+    assert "error    divergence: diverged at step 70" in done.stdout
+    assert json.loads((run / "diagnosis.json").read_text())["severity"] == "error"
+    assert sorted(path.name for path in run.iterdir()) == ["diagnosis.json", "events.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outputs"]
+
+
+def test_the_command_before_training_leaves_nothing_behind(tmp_path, recordings, small):
+    done = command(tmp_path, "data=folder", f"data.root={recordings}", *small, "optimizer.weight_decay=0")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "warning  weight decay: optimizer.weight_decay is 0" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["recordings"]
+
+
+def test_a_mistake_is_one_line(tmp_path):
+    done = command(tmp_path, "optimizer.lrr=1e-3")
+    assert done.returncode == 1
+    assert done.stderr.strip() == "error: optimizer.lrr: no such key; did you mean optimizer.lr?"
