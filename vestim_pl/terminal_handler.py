@@ -8,7 +8,7 @@ __all__ = ["TerminalHandler"]
 
 
 class TerminalHandler(logging.StreamHandler[TextIO]):
-    """Writes to what ``sys.stdout`` is at that moment.
+    r"""Writes to what ``sys.stdout`` is at that moment.
 
     A progress bar of Rich puts its own stream in the place of ``sys.stdout`` while it is shown, so that what is printed
     comes above it. A plain handler keeps the stream of its first day, and the bar overwrites its lines.
@@ -23,7 +23,7 @@ class TerminalHandler(logging.StreamHandler[TextIO]):
         >>> with contextlib.redirect_stdout(screen):
         ...     handler.emit(logging.LogRecord("vestim_pl", logging.INFO, "", 0, "epoch 0: 12 mV", None, None))
         >>> screen.getvalue()
-        'epoch 0: 12 mV\\n'
+        'epoch 0: 12 mV\n'
 
     """
 
