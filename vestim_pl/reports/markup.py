@@ -103,6 +103,6 @@ def figure(address: str | None, caption: str) -> Html:
     """A picture with its caption, which is also what a screen reader says; empty without an address."""
     if address is None:
         return Html("")
-    return Html(
-        f'<figure><img src="{address}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
-    )
+    said = escape(caption)
+    picture = f'<img src="{address}" alt="{said}" decoding="sync">'
+    return Html(f"<figure>{picture}<figcaption>{said}</figcaption></figure>")
