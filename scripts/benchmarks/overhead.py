@@ -18,6 +18,7 @@ step to the first of the next epoch, is shown apart: validation, checkpoints, lo
 """
 
 import argparse
+import math
 import tempfile
 import time
 from collections import defaultdict
@@ -52,6 +53,7 @@ QUICK = {
 }
 TARGETS = {"windows": 1.05, "streams": 1.25}
 CASES = ("bare loop", "bare Lightning", "+ metrics", "+ logger", "whole")
+WARMUP_STEPS = 120  # the first hundred have every gradient norm observed, by default
 PROFILED_EPOCHS = 10
 
 
@@ -89,7 +91,7 @@ class EpochClock:
     def result(self) -> dict[str, float]:
         """The first step of the next epoch begins."""
         step = (self._last - self._start) / self.steps
-        return {"step": step, "end": self.now() - self._last - step}
+        return {"steps": self.steps, "step": step, "end": self.now() - self._last - step}
 
 
 def serve(channel: Channel, case: dict[str, Any]) -> None:
@@ -104,10 +106,8 @@ def serve(channel: Channel, case: dict[str, Any]) -> None:
         if name == "profile":
             _profile(channel, build_run(["+trainer.profiler=simple", *overrides], folder))
             return
-        if name in ("bare Lightning", "+ metrics"):
-            overrides.append("trainer.logger=false")
         pace = Pace(channel)
-        run = build_run([o for o in overrides if o != "trainer.logger=false"], folder, [pace])
+        run = build_run(overrides, folder, [pace])
         if name == "bare loop":
             _bare_loop(channel, run)
         if name != "whole":
@@ -127,7 +127,8 @@ def loss_of(run: Run, batch: SequenceBatch) -> Tensor:
 
 def _bare_loop(channel: Channel, run: Run) -> None:
     estimator, datamodule = run.estimator, run.datamodule
-    optimizer = torch.optim.Adam(estimator.parameters(), lr=run.config.optimizer.lr)
+    options = dict(estimator.hparams["optimizer"])
+    optimizer = getattr(torch.optim, options.pop("name"))(estimator.parameters(), **options)
     train, val = datamodule.train_dataloader(), datamodule.val_dataloader()
     channel.send(ready=True)
     epoch = 0
@@ -234,7 +235,8 @@ def measure(sampling: str, options: argparse.Namespace) -> tuple[list[dict[str, 
     }
     workers = start_workers(__file__, {name: {**shared, "name": name} for name in options.cases}, options.threads)
     try:
-        take_turns(workers, 1, lambda name: {})
+        steps = workers[CASES[0]].ask()["steps"]
+        take_turns(workers, math.ceil(WARMUP_STEPS / steps), lambda name: {})
         answers = take_turns(workers, options.rounds, lambda name: {})
     finally:
         for worker in workers.values():

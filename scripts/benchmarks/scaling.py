@@ -5,8 +5,8 @@
 
 A sample is a window in the panels of rows and of lookback, and a step of a lane in those of hidden size and lanes.
 Rows: order of an epoch and gathering of batches, the data's part alone. The rest: a training step, forward, backward
-and Adam, subnormal numbers flushed. ``growth`` is the exponent between a point and the one before, of the cost of a sample
-against what grows: 0 where a sample costs the same, 1 where its cost grows in proportion.
+and Adam, subnormal numbers flushed. ``growth`` is the exponent between a point and the one before, of the cost of a
+sample against what grows: 0 where a sample costs the same, 1 where its cost grows in proportion.
 """
 
 import math
@@ -79,7 +79,7 @@ def cost_of_rows(points: Sequence[int], rounds: int, quick: bool) -> Iterator[tu
     lookback, batch_size = (10, 32) if quick else (200, 256)
     for rows in points:
         cases, part = data_steps(rows, lookback, batch_size)
-        seconds = common.interleave(cases, rounds, least_seconds=0.05)
+        seconds = common.interleave(cases, rounds, least_seconds=0.0 if quick else 0.05)
         windows = rows - 10 * (lookback - 1)
         order = seconds["order"].median
         yield rows, (order + (seconds["order and batches"].median - order) / part) / windows
@@ -90,7 +90,7 @@ def cost_of_steps(
 ) -> Iterator[tuple[int, float]]:
     """Seconds of a sample in a training step of each shape (lanes, lookback, hidden size)."""
     cases = {str(point): training_step(*shape) for point, shape in shapes.items()}
-    timings = common.interleave(cases, rounds, least_seconds=0.05)
+    timings = common.interleave(cases, rounds, warmup=2, least_seconds=0.1 if rounds > 2 else 0.0)
     for point, (lanes, lookback, _) in shapes.items():
         yield point, timings[str(point)].median / samples(lanes, lookback)
 

@@ -1,0 +1,140 @@
+"""The benchmarks: each runs and writes finite figures, and what is compared is what it is said to be."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parents[2] / "scripts" / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+import memory  # noqa: E402
+import overhead  # noqa: E402
+import reference_loop  # noqa: E402
+import scaling  # noqa: E402
+import time_to_rmse  # noqa: E402
+import training_step  # noqa: E402
+import workers  # noqa: E402
+
+from vestim_pl.data import RecordingTable, WindowDataset  # noqa: E402
+from vestim_pl.functional.denormals import flush_denormals, is_flushing  # noqa: E402
+from vestim_pl.networks import build_network  # noqa: E402
+
+
+@pytest.fixture
+def table() -> RecordingTable:
+    lengths = [40, 25, 33]
+    return RecordingTable.of(
+        list("abc"), [torch.randn(length, 3) for length in lengths], [torch.randn(length) for length in lengths]
+    )
+
+
+@pytest.fixture(autouse=True)
+def _restore_threads_and_flushing() -> Iterator[None]:
+    threads, flushing = torch.get_num_threads(), is_flushing()
+    yield
+    torch.set_num_threads(threads)
+    flush_denormals(flushing)
+
+
+def run_benchmark(main: Callable[[Sequence[str]], None], *arguments: str) -> list[dict]:
+    path = Path("figures.json")
+    main(["--quick", "--threads", "1", "--json", str(path), *arguments])
+    content = json.loads(path.read_text())
+    assert content["machine"]["cores"]
+    assert path.with_suffix(".md").read_text().count("\n| ") == len(content["rows"]) + 2  # a head and a rule
+    return content["rows"]
+
+
+@pytest.mark.parametrize("horizon", [0, 1])
+def test_reference_has_the_windows_and_targets_that_ours_has(table, horizon):
+    lookback = 7
+    ours = WindowDataset(table, lookback, horizon=horizon)
+    windows, target = reference_loop.materialise_windows(table.inputs, table.target, table.borders, lookback, horizon)
+    batch = ours.__getitems__(range(len(ours)))
+    assert torch.equal(windows, batch.inputs)
+    assert torch.equal(target, batch.target[:, -1])
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_reference_is_the_same_network_and_takes_the_same_weights(cell):
+    network = build_network({"name": cell, "hidden_sizes": [5, 4]}, features=3)
+    reference = reference_loop.ReferenceNetwork(3, [5, 4], cell)
+    with torch.no_grad():
+        for own, other in zip(reference.parameters(), network.parameters(), strict=True):
+            own.copy_(other)
+    inputs = torch.randn(6, 11, 3)
+    torch.testing.assert_close(reference(inputs)[:, 0], network(inputs)[0][:, -1])
+
+
+def test_reference_learns():
+    torch.manual_seed(0)
+    inputs = torch.randn(64, 10, 2)
+    loop = reference_loop.ReferenceLoop(inputs, inputs[:, -1, 0], [8], batch_size=32, lr=0.02)
+    losses = [loop.step() for _ in range(60)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_all_cases_of_time_to_rmse_are_scored_on_the_same_rows(table, monkeypatch):
+    """An estimator that says its first feature: windows of both horizons and streams must agree on whom they score."""
+    monkeypatch.setattr(time_to_rmse, "LOOKBACK", 6)
+    monkeypatch.setattr(time_to_rmse, "STRIDE", 4)
+    monkeypatch.setattr(time_to_rmse, "CHUNK", 9)
+    table.inputs[:, 0] = table.target + torch.arange(table.rows) * 1e-3
+    rows = [row for first, last in ((0, 40), (40, 65), (65, 98)) for row in range(first + 6, last, 4)]
+    expected = np.sqrt(np.mean(np.square(rows)))
+    windows = time_to_rmse.windows_rmse_mv(lambda x: x[:, -1, 0], table, table.inputs, horizon=0)
+    streams = time_to_rmse.streams_rmse_mv(lambda x, state: (x[..., 0], state), table)
+    assert windows == pytest.approx(expected, rel=1e-4)
+    assert streams == pytest.approx(expected, rel=1e-4)
+    starts, target = time_to_rmse.scored_windows(table, horizon=1)
+    assert (starts + 6).tolist() == rows
+    assert torch.equal(target, table.target[torch.tensor(rows)])
+
+
+def test_seconds_to_a_threshold_are_those_of_the_first_look_below_it():
+    looks = [{"seconds": s, "rmse_mv": r, "steps": 1} for s, r in ((1.0, 90.0), (2.0, 49.0), (3.0, 61.0), (4.0, 20.0))]
+    streams, slow = {"name": "streams", "looks": looks}, {"name": "slow", "looks": [{**looks[0], "seconds": 50.0}]}
+    assert [time_to_rmse.seconds_to(streams, mv) for mv in (60, 40, 10)] == [2.0, 4.0, None]
+    assert time_to_rmse.table_row(slow, streams)["x streams at 50 mV"] == "> 25.0"
+    assert time_to_rmse.table_row(streams, streams)["60 mV [s]"] == "2.0"
+
+
+def test_ratio_is_of_the_same_round():
+    slow, fast = [{"s": 2.0}, {"s": 40.0}, {"s": 2.0}], [{"s": 1.0}, {"s": 10.0}, {"s": 1.0}]
+    assert workers.ratio(slow, fast, "s") == 2.0
+    assert workers.median(slow, "s") == 2.0
+
+
+def test_slope_is_in_multiples_of_a_row():
+    rows = [1000, 2000, 4000]
+    assert memory.slope(rows, [1e6 + 1.5 * memory.RAW_BYTES * count for count in rows]) == pytest.approx(1.5)
+
+
+def test_scaling_writes_every_panel_and_a_plot():
+    rows = run_benchmark(scaling.main)
+    assert {row["grows"] for row in rows} == {"rows", "lookback", "hidden size", "lanes"}
+    assert all(row["us a sample"] > 0 for row in rows)
+    assert Path("figures.png").stat().st_size > 1000
+
+
+def test_training_step_compares_both_sides_in_both_stages():
+    cases = ["--cases", "reference, kept", "ours, flushed"]
+    rows = run_benchmark(training_step.main, "--configurations", "guide_baseline", *cases)
+    assert [row["stage"] for row in rows] == ["early", "after 20"]
+    assert all(math.isfinite(row["speed-up"]) and row["speed-up"] > 0 for row in rows)
+    assert all(row["both kept"] is None for row in rows)
+
+
+def test_overhead_compares_the_whole_with_a_bare_loop():
+    cases = ["--cases", "bare loop", "whole"]
+    rows = run_benchmark(overhead.main, "--samplings", "streams", "--no-profile", *cases)
+    assert [row["case"] for row in rows] == ["bare loop", "whole"]
+    assert rows[0]["over the bare loop"] == 1
+    assert math.isfinite(rows[1]["over the bare loop"])
+    assert all(row["end of an epoch [ms]"] > 0 for row in rows)

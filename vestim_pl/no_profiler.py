@@ -1,0 +1,34 @@
+"""A profiler that costs nothing, for steps of a few milliseconds."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+from lightning.pytorch.profilers import Profiler
+
+__all__ = ["NoProfiler"]
+
+_NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+class NoProfiler(Profiler):
+    """Profiles nothing, and is quicker at it than Lightning's default.
+
+    Lightning asks its profiler about a hundred times in a training step: around every hook of every callback. Its
+    ``PassThroughProfiler`` makes a new context each time, about 1 us; here it is always the same one. Of a 3 ms step
+    that saves some three per cent.
+
+    Example::
+
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(profiler=NoProfiler(), logger=False, accelerator="cpu")
+        >>> with trainer.profiler.profile("anything"):
+        ...     pass
+
+    """
+
+    def start(self, action_name: str) -> None: ...
+
+    def stop(self, action_name: str) -> None: ...
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+        """The context of an action, which does nothing."""
+        return _NOTHING
