@@ -85,8 +85,11 @@ class LookbackWarmup(Callback):
         self._owner = owner
         setattr(owner, HOOK, cut)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.lookback = self._at(trainer.current_epoch)  # a run resumed in mid-epoch has no start of the epoch
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        before, self.lookback = self.lookback, lookback_at(trainer.current_epoch, self.start, self.full, self.epochs)
+        before, self.lookback = self._at(trainer.current_epoch - 1), self._at(trainer.current_epoch)
         pl_module.log("lookback", float(self.lookback))
         if self.lookback != before:
             publish(
@@ -99,6 +102,9 @@ class LookbackWarmup(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._unwrap()
+
+    def _at(self, epoch: int) -> int:
+        return self.full if epoch < 0 else lookback_at(epoch, self.start, self.full, self.epochs)
 
     def _unwrap(self) -> None:
         if self._owner is not None:
