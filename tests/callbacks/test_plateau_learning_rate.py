@@ -192,3 +192,27 @@ def test_two_optimizers_fast_dev_run_and_a_validation_alone(foreign, fit):
 def test_refuses_what_makes_no_sense(options, message):
     with pytest.raises(ConfigurationError, match=message):
         PlateauLearningRate("val_loss", **options)
+
+
+class RankedScore(Callback):
+    """A metric that differs between the ranks, as one logged without ``sync_dist``; notes each rank's state."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_validation_epoch_end(self, trainer, pl_module):
+        pl_module.log("score", 1.0 if trainer.global_rank == 0 else 1.0 - 0.1 * trainer.current_epoch)
+
+    def on_train_end(self, trainer, pl_module):
+        plateau = next(c for c in trainer.callbacks if isinstance(c, PlateauLearningRate))
+        torch.save(plateau.state_dict(), self.folder / f"{trainer.global_rank}.pt")
+
+
+@pytest.mark.slow
+def test_all_ranks_cut_alike(foreign, fit, tmp_path):
+    callbacks = [RankedScore(tmp_path), PlateauLearningRate("score", patience=0, threshold=0.2, threshold_mode="abs")]
+    fit(foreign.Module(), callbacks, max_epochs=4, strategy="ddp_spawn", devices=2)
+    states = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert states[0] == states[1]
+    assert states[0]["best"] == pytest.approx(1.0)
+    assert states[0]["cuts"] == 3

@@ -125,3 +125,35 @@ def test_a_checkpoint_without_states_and_a_test_of_a_checkpoint_leave_the_genera
     trainer.callbacks.append(callback)
     trainer.test(module, foreign.loader(), ckpt_path=tmp_path / "with.ckpt", verbose=False, weights_only=True)
     assert callback._loaded is None
+
+
+class RankedDraws(Callback):
+    """Moves each rank's generator to another place, and notes what it draws in the second epoch."""
+
+    def __init__(self, folder):
+        self.folder, self.drawn = folder, []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        numbers = torch.rand(1 + trainer.global_rank)
+        if trainer.current_epoch == 1:
+            self.drawn.append(numbers[-1].item())
+
+    def on_train_end(self, trainer, pl_module):
+        torch.save(self.drawn, self.folder / f"{trainer.global_rank}.pt")
+
+
+@pytest.mark.slow
+def test_every_rank_gets_its_own_states_back(foreign, fit, tmp_path):
+    options = {"strategy": "ddp_spawn", "devices": 2}
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    whole.mkdir()
+    resumed.mkdir()
+    checkpoints = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
+    fit(foreign.Module(), [RandomStateCheckpoint(), RankedDraws(whole), checkpoints], **options)
+    fit(
+        foreign.Module(), [RandomStateCheckpoint(), RankedDraws(resumed)],
+        resume=tmp_path / "epoch=0.ckpt", seed=9, **options,
+    )  # fmt: skip
+    drawn = [[torch.load(folder / f"{rank}.pt") for rank in (0, 1)] for folder in (whole, resumed)]
+    assert drawn[0] == drawn[1]
+    assert drawn[0][0] != drawn[0][1]
