@@ -86,8 +86,10 @@ def test_the_gradient_is_followed_through_the_window_and_the_sweep_falls_and_blo
     assert 0 < test.update_ratio < 0.2
 
 
-def test_the_sweep_is_the_same_every_time_even_with_dropout():
-    assert run(dropout=0.5).range_test == run(dropout=0.5).range_test
+def test_dropout_is_off_in_the_sweep():
+    """Rates of a millionth move nothing, so the first losses are the same unless dropout draws."""
+    losses = run(dropout=0.5).range_test.losses
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 @pytest.mark.parametrize(("dropout", "scatters"), [(0.5, True), (0.0, False)])
