@@ -4,6 +4,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.plugins import MixedPrecision
 from torch.optim.lr_scheduler import LambdaLR
 
 from tests.callbacks.fault_injector import FaultInjector
@@ -133,7 +134,15 @@ class Explodes(ForeignRecurrent):
 
 def test_a_spike_that_stays_is_rolled_back_to_before_it():
     recovery = DivergenceRecovery(snapshot_every=1, spike_patience=3)
-    _, module, _, seen = run("input", at=999, module=Explodes(), recovery=recovery, max_epochs=3)
+
+    class Looks(Callback):
+        def on_event(self, trainer, event):
+            if event.kind == "rollback":
+                self.suspects = recovery.watch.suspects
+
+    looks = Looks()
+    _, module, _, seen = run("input", at=999, module=Explodes(), recovery=recovery, guards=[looks], max_epochs=3)
+    assert looks.suspects == 0  # what the loss did on the bad way is forgotten
     (event,) = seen.of("rollback")
     assert "the loss is at" in event.reason
     assert event.values["step"] == 21  # the third loss above the threshold
@@ -317,6 +326,38 @@ def test_resume_from_a_checkpoint_written_without_it_and_a_second_fit(tmp_path):
     fit(Scheduled(), [recovery])
     assert recovery.attempts == []
     assert recovery.rate.value == 1.0
+
+
+def test_carried_state_goes_back_through_the_modules_own_hooks():
+    class KeepsCarried(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            self.carried = [*getattr(self, "carried", []), pl_module.carried.clone()]
+
+    keeps = KeepsCarried()
+    _, _, recovery, _ = run("input", module=ForeignRecurrent(carry=True), guards=[keeps])
+    after = KeepsCarried()
+    fit(ForeignRecurrent(carry=True), [FaultInjector("input", NAN, 4), DivergenceRecovery(snapshot_every=2), after])
+    assert len(recovery.attempts) == 1  # a carried NaN would poison every batch after it
+    assert same(after.carried[4], after.carried[1])
+
+
+def test_the_scaler_goes_back_too():
+    plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=1))
+
+    class Scales(Callback):
+        seen: list[float] = []
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            self.seen.append(plugin.scaler.get_scale())
+
+    scales = Scales()
+    torch.manual_seed(0)
+    fit(
+        ForeignRecurrent(),
+        [FaultInjector("parameter", NAN, 4), DivergenceRecovery(snapshot_every=2), scales],
+        plugins=[plugin],
+    )
+    assert scales.seen[:6] == [128, 256, 512, 1024, 256, 512]
 
 
 def test_accumulation():
