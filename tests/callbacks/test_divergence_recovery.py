@@ -160,6 +160,18 @@ def test_a_single_outlier_is_not_a_spike():
     assert recovery.attempts == []
 
 
+def test_skipped_losses_are_the_guards_business():
+    class FourInARow(FaultInjector):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if self.seen + 1 < 8:
+                super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+
+    recovery, guard = DivergenceRecovery(spike_patience=2), StepGuard(max_consecutive_skips=4)
+    fit(ForeignRecurrent(), [FourInARow("input", NAN, 4, persistent=True), guard, recovery])
+    assert guard.skipped_steps == 4
+    assert recovery.attempts == []
+
+
 def test_poisoned_moments_with_finite_weights_are_never_snapshot():
     class PoisonsMoments(ForeignRecurrent):
         def on_train_batch_start(self, batch, batch_idx):

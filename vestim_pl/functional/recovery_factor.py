@@ -41,7 +41,8 @@ class RecoveryFactor:
                 " factor above 1"
             )
         self.cut, self.raise_after, self.raise_by = cut, raise_after, raise_by
-        self.load_state_dict({})
+        self.value = self.ceiling = 1.0
+        self._cuts = self._quiet = 0
 
     def diverged(self) -> float:
         """Cut the factor; returns the new one."""
@@ -69,7 +70,7 @@ class RecoveryFactor:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take numbers back; what is missing starts anew."""
-        self.value: float = state.get("value", 1.0)
-        self.ceiling: float = state.get("ceiling", 1.0)
-        self._cuts: int = state.get("cuts", 0)
-        self._quiet: int = state.get("quiet", 0)
+        self.value = state.get("value", 1.0)
+        self.ceiling = state.get("ceiling", 1.0)
+        self._cuts = state.get("cuts", 0)
+        self._quiet = state.get("quiet", 0)
