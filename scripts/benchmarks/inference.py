@@ -1,6 +1,7 @@
 """How fast a trained estimator answers: sample by sample for 1 and 1,000 cells, and offline over whole drive cycles.
 
     python scripts/benchmarks/inference.py
+    python scripts/benchmarks/inference.py --quick
     python scripts/benchmarks/inference.py --networks LSTM:32 GRU:64,32 --threads 1
 
 The ways that are compared:
@@ -55,7 +56,8 @@ def step_cases(estimator: VoltageEstimator, session: Any, cells: int) -> dict[st
             estimator(inputs, state)
 
     cases: dict[str, Callable[[], object]] = {OURS: lambda: stream.step(current, temperature, soc)}
-    if cells <= recurrent_layer._FEW_LANES:
+    recurrent = any(isinstance(module, torch.nn.RNNBase) for module in estimator.modules())
+    if recurrent and cells <= recurrent_layer._FEW_LANES:
         cases["fused kernel"] = without_single_steps(kernel)
     if session is not None:
         cases["ONNX Runtime"] = onnx_case(session, inputs, state)
@@ -113,7 +115,10 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", type=int, default=[1, 1000], help="cells stepped side by side")
     parser.add_argument("--steps", type=int, default=10_000, help="steps of a drive cycle, offline")
     parser.add_argument("--offline-cells", type=int, default=16, help="drive cycles run side by side, offline")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
     options = parser.parse_args()
+    if options.quick:
+        options.networks, options.cells, options.steps, options.rounds = ["LSTM_EMA:4"], [1, 20], 10, 1
     flush_denormals()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -128,7 +133,7 @@ def main() -> None:
         ]
         for job, cells, steps, cases in jobs:
             print(f"timing {spec}, {job}, {cells} cells ...", file=sys.stderr, flush=True)
-            timings = common.interleave(cases, options.rounds, warmup=3, least_seconds=0.05)
+            timings = common.interleave(cases, options.rounds, warmup=3, least_seconds=0.0 if options.quick else 0.05)
             rows += [
                 {
                     "network": spec,
@@ -142,7 +147,9 @@ def main() -> None:
                 }
                 for way, timing in timings.items()
             ]
-    common.report("Inference", rows, options.json, {"steps": options.steps, "rounds": options.rounds})
+    common.report(
+        "Inference", rows, options.json, {"steps": options.steps, "rounds": options.rounds, "quick": options.quick}
+    )
 
 
 if __name__ == "__main__":

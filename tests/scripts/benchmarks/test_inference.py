@@ -1,0 +1,32 @@
+"""The benchmark of inference runs and writes finite figures for every way there is."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[3] / "scripts" / "benchmarks" / "inference.py"
+
+
+def test_every_way_is_timed(tmp_path):
+    run = subprocess.run(
+        [sys.executable, str(SCRIPT), "--quick", "--threads", "1", "--json", str(tmp_path / "figures.json")],
+        capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    rows = json.loads((tmp_path / "figures.json").read_text())["rows"]
+    onnx = ["ONNX Runtime"] if find_spec("onnxruntime") else []
+    by_job: dict[tuple[str, int], list[str]] = {}
+    for row in rows:
+        by_job.setdefault((row["job"], row["cells"]), []).append(row["way"])
+    assert by_job == {
+        ("step", 1): ["StreamingEstimator", "fused kernel", *onnx],
+        ("step", 20): ["StreamingEstimator", *onnx],
+        ("offline", 1): ["StreamingEstimator", *onnx],
+        ("offline", 16): ["StreamingEstimator", *onnx],
+    }
+    assert all(math.isfinite(row["samples/s"]) and row["samples/s"] > 0 for row in rows)
+    assert all(row["over"] == 1 for row in rows if row["way"] == "StreamingEstimator")
