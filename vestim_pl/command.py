@@ -56,8 +56,12 @@ def run_command(task: Callable[[DictConfig], float | None], config_name: str) ->
     flush_denormals()  # before the first parallel operation starts the workers, see FlushDenormals
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands the error to us instead of printing it
+    mistakes: list[Exception] = []
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(_guarded(task))()
+        guarded = _guarded(task, mistakes)
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)()
+        if mistakes:
+            raise mistakes[0]
     except (VestimError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
@@ -66,8 +70,14 @@ def run_command(task: Callable[[DictConfig], float | None], config_name: str) ->
         sys.exit(1)
 
 
-def _guarded(task: Callable[[DictConfig], float | None]) -> Callable[[DictConfig], float | None]:
-    """The task, after the configuration was checked; its error is in the run's log before it is raised."""
+def _guarded(
+    task: Callable[[DictConfig], float | None], mistakes: list[Exception]
+) -> Callable[[DictConfig], float | None]:
+    """The task, after the configuration was checked.
+
+    A mistake in a single run is handed over in ``mistakes``, since Hydra would add a line of its own; in a multirun it
+    is logged and raised, so that Hydra counts the job as failed and goes on with the next.
+    """
 
     def guarded(config: DictConfig) -> float | None:
         try:
@@ -77,9 +87,9 @@ def _guarded(task: Callable[[DictConfig], float | None]) -> Callable[[DictConfig
         except (VestimError, OmegaConfBaseException) as error:
             if HydraConfig.get().mode is RunMode.MULTIRUN:
                 _log.error("error: %s", error)
-            else:
-                _log.debug("error: %s", error)
-            raise
+                raise
+            mistakes.append(error)
+            return None
 
     guarded.__module__ = task.__module__
     return guarded

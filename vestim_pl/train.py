@@ -22,6 +22,7 @@ from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
+from vestim_pl.functional.events import publish
 from vestim_pl.functional.precision import resolve_precision
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.reports.recording_errors import RecordingErrors, error_table
@@ -83,6 +84,9 @@ def train(config: DictConfig) -> TrainingRun:
     try:
         _fit(trainer, estimator, datamodule, config.ckpt_path)
         return _finish(config, trainer, estimator, datamodule)
+    except Exception as error:  # for the report: the command tells it to the terminal
+        publish(trainer, "stop", str(error), level=logging.DEBUG, error=type(error).__name__)
+        raise
     finally:  # a run that died has a story to tell, too
         _report(run_dir, wanted=not config.trainer.get("fast_dev_run"))
 
@@ -128,7 +132,12 @@ def test(
     trainer: pl.Trainer, estimator: VoltageEstimator, datamodule: VoltageDataModule, checkpoint: str, run_dir: Path
 ) -> pd.DataFrame:
     """Test a checkpoint on the test split; writes ``test_errors.csv`` and ``test_steps.parquet``, prints the table."""
-    collected = RecordingErrors(datamodule.table("test"), horizon=getattr(datamodule.sampling, "horizon", 0))
+    soc = datamodule.columns.soc
+    collected = RecordingErrors(
+        datamodule.table("test"),
+        horizon=datamodule.sampling.horizon,
+        soc=datamodule.features.index(soc) if soc in datamodule.features else None,
+    )
     trainer.callbacks.append(collected)  # type: ignore[attr-defined]
     try:
         trainer.test(estimator, datamodule=datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)

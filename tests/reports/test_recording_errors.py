@@ -29,9 +29,9 @@ def test_errors_by_recording_and_overall_equal_numpy():
 @pytest.mark.parametrize("horizon", [0, 1])
 def test_steps_name_recording_time_and_voltage_of_the_estimated_row(horizon):
     table = RecordingTable.of(
-        ["a", "b"], [torch.zeros(6, 1), torch.zeros(7, 1)], [torch.arange(6.0), 10 + torch.arange(7.0)]
+        ["a", "b"], [torch.arange(6.0)[:, None] / 10, torch.zeros(7, 1)], [torch.arange(6.0), 10 + torch.arange(7.0)]
     )
-    collected = RecordingErrors(table, horizon)
+    collected = RecordingErrors(table, horizon, soc=0)
     weight = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
     batch = SequenceBatch(
         torch.zeros(2, 3, 1), torch.zeros(2, 3), weight, torch.ones(2, dtype=torch.bool), torch.tensor([8, 1])
@@ -44,3 +44,4 @@ def test_steps_name_recording_time_and_voltage_of_the_estimated_row(horizon):
     assert steps["recording"].tolist() == ["a", "a", "b"]
     assert steps["time"].tolist() == [2 + horizon, 3 + horizon, 4 + horizon]
     assert set(steps["estimated"]) == {5.0}
+    assert steps["soc"].tolist() == pytest.approx([(2 + horizon) / 10, (3 + horizon) / 10, 0.0])

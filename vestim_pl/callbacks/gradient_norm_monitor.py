@@ -39,7 +39,7 @@ class GradientNormMonitor(Callback):
     steps observed: then the threshold is not a guard against spikes but limits the size of every step.
 
     ============================ ======== =========================================================================
-    Logged key                   When     Meaning
+    Logged key                   When     Meaning (step: of those that ``log_every_n_steps`` writes)
     ============================ ======== =========================================================================
     ``grad_norm/pre_clip``       step     global L2 norm before clipping
     ``grad_norm/post_clip``      step     global L2 norm of the gradients that the update used; absent without one
@@ -67,8 +67,8 @@ class GradientNormMonitor(Callback):
 
         >>> from lightning.pytorch import Trainer
         >>> from lightning.pytorch.demos.boring_classes import BoringModel
-        >>> trainer = Trainer(max_steps=5, callbacks=[GradientNormMonitor()], gradient_clip_val=0.1, logger=False,
-        ...                   enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        >>> trainer = Trainer(max_steps=5, callbacks=[GradientNormMonitor()], gradient_clip_val=0.1, log_every_n_steps=1,
+        ...                   enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, logger=False,
         ...                   accelerator="cpu")
         >>> trainer.fit(BoringModel())
         >>> round(trainer.callback_metrics["grad_norm/post_clip"].item(), 4)
@@ -93,6 +93,7 @@ class GradientNormMonitor(Callback):
         self.epoch_norms: dict[int, EpochNorms] = {}
         self._steps: dict[int, int] = {}
         self._pending: dict[int, dict[str, Tensor]] = {}  # by optimizer: norms on the device, not read yet
+        self._written = False  # whether Lightning writes what this step logs
         self._hooks: list[Any] = []
         self._bursting: set[int] = set()  # optimizers that clipped nearly every step of the last epoch
 
@@ -106,7 +107,8 @@ class GradientNormMonitor(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         index = next(i for i, other in enumerate(trainer.optimizers) if other is optimizer)
         step = self._steps[index] = self._steps.get(index, 0) + 1
-        if step > self.first_n_steps and step % self.every_n_steps and not is_logged_step(trainer):
+        self._written = is_logged_step(trainer)
+        if step > self.first_n_steps and step % self.every_n_steps and not self._written:
             return
         gradients = gradient_tensors(optimizer)
         if not gradients:
@@ -126,14 +128,15 @@ class GradientNormMonitor(Callback):
         norms: dict[int, dict[str, float]] = {}
         for (index, name, _), value in zip(named, values, strict=True):
             norms.setdefault(index, {})[name] = float(value)
-            pl_module.log(_key(name, index), value, on_step=True, on_epoch=False)
+            if self._written:  # a call of ``log`` costs more than all of the measuring
+                pl_module.log(_key(name, index), value, on_step=True, on_epoch=False, batch_size=1)
         for index, found in norms.items():
             self.epoch_norms.setdefault(index, EpochNorms()).observe(found["pre_clip"], found.get("post_clip"))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for index, norms in self.epoch_norms.items():
             for name, value in norms.summary().items():
-                pl_module.log(_key(name, index), value)
+                pl_module.log(_key(name, index), value, batch_size=1)
             if norms.compared >= _BURST_STEPS and norms.clip_fraction >= self.clip_burst_fraction:
                 self._tell_burst(trainer, norms, index)
             else:
@@ -174,7 +177,12 @@ class GradientNormMonitor(Callback):
         )
         level = logging.DEBUG if index in self._bursting else logging.WARNING  # the terminal hears of a series once
         self._bursting.add(index)
-        values = {"clip_fraction": norms.clip_fraction, "median": median, "p90": p90, "optimizer": index}
+        values: dict[str, Any] = {
+            "clip_fraction": norms.clip_fraction,
+            "median": median,
+            "p90": p90,
+            "optimizer": index,
+        }
         publish(trainer, "clip_burst", reason, level=level, **values)
 
     def _unhook(self) -> None:

@@ -11,14 +11,14 @@ def resume_state(carried: tuple[Tensor, ...] | None, fresh: Tensor) -> tuple[Ten
     The fresh lanes are cut off by selection, not by a product, so a NaN in a carried lane does not outlive a reset.
 
     Args:
-        carried: Tensors ``[B, ...]`` that the last batch left, or None before the first.
+        carried: Tensors ``[B, ...]`` that the last batch left, or None before the first: every lane is fresh then.
         fresh: ``[B]`` bool, true where a lane starts anew.
 
     Returns:
         Tensors ``[B, ...]``, or None for the zero state.
 
     Raises:
-        ValueError: If lanes go on without a carried state, or the number of lanes changed under them.
+        ValueError: If the number of lanes changed under lanes that go on.
 
     Example::
 
@@ -28,12 +28,14 @@ def resume_state(carried: tuple[Tensor, ...] | None, fresh: Tensor) -> tuple[Ten
         [[0.0], [2.0]]
 
     """
-    lanes = 0 if carried is None else carried[0].shape[0] if carried else fresh.shape[0]
-    if carried is None or lanes != fresh.shape[0]:
+    if carried is None:
+        return None
+    lanes = carried[0].shape[0] if carried else fresh.shape[0]
+    if lanes != fresh.shape[0]:
         if not bool(fresh.all()):
             raise ValueError(
                 f"a batch of {fresh.shape[0]} lanes goes on from a carried state of {lanes} lanes: keep the number of"
-                " lanes constant within a split, and mark the first batch as fresh"
+                " lanes constant within a split"
             )
         return None
     return tuple(tensor.masked_fill(fresh.view(-1, *(1,) * (tensor.ndim - 1)), 0.0) for tensor in carried)

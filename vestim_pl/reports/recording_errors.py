@@ -49,12 +49,14 @@ class RecordingErrors(Callback):
     Args:
         table: The rows of the test split.
         horizon: Samples from a sequence's input to the estimated one, as in the sampling.
+        soc: Which feature is the state of charge; None where it is none of them.
 
     """
 
-    def __init__(self, table: RecordingTable, horizon: int = 0) -> None:
+    def __init__(self, table: RecordingTable, horizon: int = 0, soc: int | None = None) -> None:
         self.table = table
         self.horizon = horizon
+        self.soc = soc
         self._rows: list[Tensor] = []
         self._estimated: list[Tensor] = []
 
@@ -78,15 +80,17 @@ class RecordingErrors(Callback):
         self._estimated.append(outputs[scored].cpu())
 
     def steps(self) -> pd.DataFrame:
-        """One row a scored step: ``recording``, ``time`` [s], ``measured`` [V], ``estimated`` [V]."""
+        """One row a scored step: ``recording``, ``time`` [s], ``measured`` [V], ``estimated`` [V], ``soc`` if known."""
         rows = torch.cat(self._rows)
         order = torch.argsort(rows)
         rows, estimated = rows[order], torch.cat(self._estimated)[order]
+        soc = {} if self.soc is None else {"soc": self.table.inputs[:, self.soc].cpu()[rows].numpy()}
         return pd.DataFrame(
             {
                 "recording": np.asarray(self.table.names)[self.table.recording_of(rows)],
                 "time": np.asarray(self.table.time)[rows],
                 "measured": self.table.target.cpu()[rows].numpy(),
                 "estimated": estimated.numpy(),
+                **soc,
             }
         )
