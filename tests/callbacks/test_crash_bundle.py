@@ -349,3 +349,13 @@ def test_number_of_bundles_survives_a_resume(tmp_path):
 
 def test_fast_dev_run():
     fit(ForeignRecurrent(), [CrashBundle()], fast_dev_run=True)
+
+
+def test_the_rank_with_the_bad_loss_writes_its_batch(tmp_path):
+    torch.manual_seed(0)
+    injector = FaultInjector("input", NAN, at=2, rank=1)
+    callbacks = [injector, CrashBundle(str(tmp_path / "bundles"), max_bundles=1), StepGuard()]
+    fit(ForeignRecurrent(), callbacks, strategy="ddp_spawn", devices=2, max_steps=4)
+    bundle = read_bundle(tmp_path / "bundles" / "epoch_0000-batch_000002-rank_1.pt")
+    assert bundle["summary"]["cause"] == "batch"
+    assert replay_bundle(bundle, trust=True).trace.origin.frame.range.index == (0, 0, 0)

@@ -8,7 +8,8 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from vestim_pl.callbacks import GradientNoise
+from tests.callbacks.foreign import ForeignRecurrent, RankReport, Recorder, fit, same
+from vestim_pl.callbacks import AdaptiveGradientClipping, GradientNoise
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.gradient_noise import noise_std
 
@@ -150,3 +151,10 @@ def test_bad_argument_is_refused(options):
 @pytest.mark.parametrize("options", [{"fast_dev_run": True}, {"accumulate_grad_batches": 2}])
 def test_runs_with(options):
     run(GradientNoise(), **options)
+
+
+def test_ranks_are_alike(tmp_path):
+    callbacks = [AdaptiveGradientClipping(warmup_steps=2), GradientNoise(eta=1e-4), Recorder(), RankReport(tmp_path)]
+    fit(ForeignRecurrent(), callbacks, strategy="ddp_spawn", devices=2, max_steps=6)
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
+    assert same(first["history"], second["history"])

@@ -1,10 +1,12 @@
 """Clip the gradient by a limit that follows its own norm."""
 
+import math
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.nn import Parameter
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
@@ -32,9 +34,10 @@ class AdaptiveGradientClipping(Callback):
     are followed (see :func:`~vestim_pl.functional.adaptive_clipping.update_statistics`); and the statistics are in the
     checkpoint, so a resumed run equals one never stopped.
 
-    Everything stays on the device: no host sync of its own. Under DDP the gradients, hence the limits, are the same on
-    every rank. Several optimizers, with manual optimization, each have their own statistics. Parameters without a
-    gradient are passed over, and nothing happens where there is none at all (a skipped update).
+    On a GPU everything stays there, without a host sync of its own; on CPU it is arithmetic of floats. Under DDP the
+    gradients, hence the limits, are the same on every rank. Several optimizers, with manual optimization, each have
+    their own statistics. Parameters without a gradient are passed over, and nothing happens where there is none at all
+    (a skipped update).
 
     ======================================= =========================================================================
     logged key                              meaning
@@ -68,7 +71,7 @@ class AdaptiveGradientClipping(Callback):
         >>> trainer = Trainer(max_steps=20, callbacks=[clipping], logger=False, enable_checkpointing=False,
         ...                   enable_progress_bar=False, enable_model_summary=False, accelerator="cpu")
         >>> trainer.fit(BoringModel())
-        >>> clipping.statistics[0].count.item()
+        >>> clipping.statistics[0].seen
         20.0
 
     """
@@ -98,7 +101,7 @@ class AdaptiveGradientClipping(Callback):
         self.reaction = ClippingReaction(reaction)
         self.max_norm = max_norm
         self.statistics: dict[int, NormStatistics] = {}
-        self._clipped: dict[int, tuple[Tensor, int]] = {}
+        self._clipped: dict[int, tuple[Any, int]] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and trainer.gradient_clip_val:
@@ -116,53 +119,69 @@ class AdaptiveGradientClipping(Callback):
         if not parameters:
             return
         index = _index(trainer, optimizer)
-        norm = get_total_norm([p.grad for p in parameters if p.grad is not None]).float()
-        statistics = self.statistics.get(index) or initial_statistics(norm.device)
-        statistics = NormStatistics(*(tensor.to(norm.device) for tensor in statistics))
+        measured = get_total_norm([p.grad for p in parameters if p.grad is not None]).float()
+        on_host = measured.device.type == "cpu"
+        norm = measured.item() if on_host else measured
+        statistics = self.statistics.get(index, initial_statistics()).on(measured.device)
         limit, z = clipping_limit(
             statistics, norm, z_threshold=self.z_threshold, warmup_steps=self.warmup_steps, reaction=self.reaction
         )
         if self.max_norm is not None:
-            limit = limit.clamp(max=self.max_norm)
-        finite = torch.isfinite(norm)
-        # a norm of 0 stands for one that is not finite: the factor is then 1, and the gradient stays as it is
-        clip_grads_with_norm_(parameters, limit, torch.where(finite, norm, 0.0))  # type: ignore[arg-type]
+            limit = min(limit, self.max_norm) if on_host else limit.clamp(max=self.max_norm)
+        clipped = _clip(parameters, norm, limit)
         self.statistics[index] = update_statistics(
             statistics, norm, alpha=self.alpha, z_threshold=self.z_threshold, warmup_steps=self.warmup_steps
         )
-        clipped, steps = self._clipped.get(index, (torch.zeros_like(norm), 0))
-        self._clipped[index] = (clipped.to(norm.device) + (finite & (norm > limit)), steps + 1)
+        count, steps = self._clipped.get(index, (0.0, 0))
+        self._clipped[index] = (count + clipped, steps + 1)
         if is_logged_step(trainer):
             self._log(pl_module, index, norm, self._shown_limit(statistics), z)
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "statistics": {index: list(statistics) for index, statistics in self.statistics.items()},
-            "clipped": {index: list(clipped) for index, clipped in self._clipped.items()},
+            "statistics": {index: [float(value) for value in values] for index, values in self.statistics.items()},
+            "clipped": {index: [float(count), steps] for index, (count, steps) in self._clipped.items()},
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         statistics = state_dict.get("statistics", {})
         self.statistics = {index: NormStatistics(*values) for index, values in statistics.items()}
-        self._clipped = {index: (clipped, steps) for index, (clipped, steps) in state_dict.get("clipped", {}).items()}
+        self._clipped = {index: (count, steps) for index, (count, steps) in state_dict.get("clipped", {}).items()}
 
-    def _shown_limit(self, statistics: NormStatistics) -> Tensor:
+    def _shown_limit(self, statistics: NormStatistics) -> Tensor | float:
         """Norm from which a step is clipped: the threshold, whatever the reaction to passing it."""
-        probe = torch.full_like(statistics.mean, torch.finfo(statistics.mean.dtype).max)
+        most = statistics.mean * 0.0 + torch.finfo(torch.float32).max
         limit, _ = clipping_limit(
             statistics,
-            probe,
+            most,
             z_threshold=self.z_threshold,
             warmup_steps=self.warmup_steps,
             reaction=ClippingReaction.THRESHOLD,
         )
-        return limit if self.max_norm is None else limit.clamp(max=self.max_norm)
+        bound = math.inf if self.max_norm is None else self.max_norm
+        return limit.clamp(max=bound) if isinstance(limit, Tensor) else min(limit, bound)
 
-    def _log(self, pl_module: LightningModule, index: int, norm: Tensor, limit: Tensor, z: Tensor) -> None:
+    def _log(self, pl_module: LightningModule, index: int, norm: Any, limit: Any, z: Any) -> None:
         clipped, steps = self._clipped.pop(index)
         suffix = f"/optimizer_{index}" if index else ""
         values = {"norm": norm, "limit": limit, "z_score": z, "clipped_fraction": clipped / steps}
         pl_module.log_dict({f"adaptive_clipping/{name}{suffix}": value for name, value in values.items()})
+
+
+def _clip(parameters: list[Parameter], norm: Any, limit: Any) -> Any:
+    """Scale the gradients down to the limit where their norm is above it; returns whether, 1 or 0.
+
+    A norm that is not finite changes nothing.
+    """
+    if not isinstance(norm, Tensor):
+        clipped = math.isfinite(norm) and norm > limit
+        if clipped:
+            clip_grads_with_norm_(parameters, limit, torch.tensor(norm))
+        return clipped
+    finite = torch.isfinite(norm)
+    # a norm of 0 stands for one that is not finite: the factor is then 1, and the gradient stays as it is
+    clip_grads_with_norm_(parameters, limit, torch.where(finite, norm, 0.0))
+    return (finite & (norm > limit)).float()
 
 
 def _index(trainer: Trainer, optimizer: Optimizer) -> int:

@@ -1,15 +1,21 @@
 """A clipping limit that follows the gradient norm: ZClip's running statistics, made robust."""
 
+import math
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 __all__ = ["ClippingReaction", "NormStatistics", "clipping_limit", "initial_statistics", "update_statistics"]
 
+Number = Any
+"""A float, or a scalar tensor on a device: the formulas below are the same, and each is fast where it belongs."""
+
 RELATIVE_STD_FLOOR = 0.01
 """A standard deviation under 1 % of the mean counts as 1 %: else equal norms would make any change an outlier."""
+
+TINY = torch.finfo(torch.float32).tiny
 
 
 class ClippingReaction(StrEnum):
@@ -28,40 +34,46 @@ class ClippingReaction(StrEnum):
 
 
 class NormStatistics(NamedTuple):
-    """Running statistics of a gradient norm, on its device, so that keeping them costs no host sync.
+    """Running statistics of a gradient norm: floats on CPU, scalar tensors on a device that must not be waited for.
 
     Attributes:
-        count: Finite norms seen so far, scalar.
-        mean: Running mean, scalar.
-        variance: Running variance, scalar.
+        seen: Number of finite norms so far.
+        mean: Running mean.
+        variance: Running variance.
 
     """
 
-    count: Tensor
-    mean: Tensor
-    variance: Tensor
+    seen: Number
+    mean: Number
+    variance: Number
+
+    def on(self, device: torch.device) -> "NormStatistics":
+        """The same numbers as floats for the CPU, as tensors for another device."""
+        if device.type == "cpu":
+            return NormStatistics(*(float(value) for value in self))
+        return NormStatistics(*(torch.as_tensor(value, device=device, dtype=torch.float32) for value in self))
 
 
-def initial_statistics(device: torch.device | str = "cpu") -> NormStatistics:
+def initial_statistics() -> NormStatistics:
     """Statistics of nothing."""
-    return NormStatistics(*torch.zeros(3, device=device).unbind())
+    return NormStatistics(0.0, 0.0, 0.0)
 
 
 def clipping_limit(
     statistics: NormStatistics,
-    norm: Tensor,
+    norm: Number,
     *,
     z_threshold: float,
     warmup_steps: int,
     reaction: ClippingReaction = ClippingReaction.RECIPROCAL,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Number, Number]:
     r"""Norm to which a gradient is to be clipped, from the statistics of the norms before it.
 
     .. math:: z = \frac{g - m}{s} \qquad g^* = m + \frac{z_{thres}^2}{z} s \quad\text{if}\quad z > z_{thres}
 
     Args:
         statistics: Statistics of the norms so far, without this one.
-        norm: Norm of the gradient, scalar.
+        norm: Norm of the gradient, float or scalar tensor like the statistics.
         z_threshold: Standard deviations above the mean from which a norm is an outlier.
         warmup_steps: Until so many norms are known there is no limit.
         reaction: What an outlier is clipped to.
@@ -72,26 +84,24 @@ def clipping_limit(
 
     Example::
 
-        >>> statistics = NormStatistics(torch.tensor(100.0), torch.tensor(1.0), torch.tensor(0.04))
-        >>> limit, z = clipping_limit(statistics, torch.tensor(2.0), z_threshold=2.5, warmup_steps=25)
-        >>> round(limit.item(), 3), round(z.item(), 3)  # 1 + 2.5^2 / 5 x 0.2
+        >>> statistics = NormStatistics(seen=100, mean=1.0, variance=0.04)
+        >>> limit, z = clipping_limit(statistics, 2.0, z_threshold=2.5, warmup_steps=25)
+        >>> round(limit, 3), round(z, 3)  # 1 + 2.5^2 / 5 x 0.2
         (1.25, 5.0)
 
     """
     std = _std(statistics)
     z = (norm - statistics.mean) / std
-    excess = {
-        ClippingReaction.RECIPROCAL: z_threshold**2 / z,
-        ClippingReaction.THRESHOLD: torch.full_like(z, z_threshold),
-        ClippingReaction.MEAN: torch.zeros_like(z),
-    }[ClippingReaction(reaction)]
-    known = statistics.count >= warmup_steps
-    limit = torch.where(known & (z > z_threshold) & torch.isfinite(norm), statistics.mean + excess * std, torch.inf)
-    return limit, torch.where(known, z, 0.0)
+    excess: Number = 0.0 if reaction is ClippingReaction.MEAN else z_threshold
+    if reaction is ClippingReaction.RECIPROCAL:
+        excess = z_threshold * z_threshold / _larger(z, z_threshold)
+    known = statistics.seen >= warmup_steps
+    limit = _where(known & (z > z_threshold) & _finite(norm), statistics.mean + excess * std, math.inf)
+    return limit, _where(known, z, 0.0)
 
 
 def update_statistics(
-    statistics: NormStatistics, norm: Tensor, *, alpha: float, z_threshold: float, warmup_steps: int
+    statistics: NormStatistics, norm: Number, *, alpha: float, z_threshold: float, warmup_steps: int
 ) -> NormStatistics:
     """Take a norm into the statistics; a non-finite one leaves them as they are.
 
@@ -103,25 +113,43 @@ def update_statistics(
 
     Args:
         statistics: Statistics so far.
-        norm: Norm of the gradient before clipping, scalar.
+        norm: Norm of the gradient before clipping, float or scalar tensor like the statistics.
         alpha: Smoothing of the moving averages, 0 to 1; ``1 / (1 - alpha)`` steps is their memory.
         z_threshold: Standard deviations above the mean from which a norm is an outlier.
         warmup_steps: Number of norms of the plain mean at the start.
 
     """
-    count, mean, variance = statistics
-    warm = count < warmup_steps
-    highest = torch.where(warm, torch.inf, mean + z_threshold * _std(statistics))
-    finite = torch.isfinite(norm)
-    deviation = torch.where(finite, torch.minimum(norm, highest) - mean, 0.0)
-    rate = torch.where(warm, 1.0 / (count + 1.0), 1.0 - alpha)
+    seen, mean, variance = statistics
+    warm = seen < warmup_steps
+    highest = _where(warm, math.inf, mean + z_threshold * _std(statistics))
+    finite = _finite(norm)
+    deviation = _where(finite, _smaller(norm, highest) - mean, 0.0)
+    rate = _where(warm, 1.0 / (seen + 1.0), 1.0 - alpha)
     keep = 1.0 - rate
-    spread = torch.where(warm, keep, keep * keep) * deviation.square()
-    updated = torch.where(finite, keep * variance + rate * spread, variance)
-    return NormStatistics(count + finite, mean + rate * deviation, updated)
+    spread = _where(warm, keep, keep * keep) * deviation * deviation
+    updated = _where(finite, keep * variance + rate * spread, variance)
+    return NormStatistics(seen + finite, mean + rate * deviation, updated)
 
 
-def _std(statistics: NormStatistics) -> Tensor:
+def _std(statistics: NormStatistics) -> Number:
     """Standard deviation, at least a hundredth of the mean, and never zero."""
-    floor = (RELATIVE_STD_FLOOR * statistics.mean).clamp(min=torch.finfo(statistics.mean.dtype).tiny)
-    return torch.maximum(statistics.variance.sqrt(), floor)
+    floor = _larger(RELATIVE_STD_FLOOR * statistics.mean, TINY)
+    return _larger(statistics.variance**0.5, floor)
+
+
+def _where(condition: Number, chosen: Number, other: Number) -> Number:
+    if isinstance(condition, Tensor):
+        return torch.where(condition, chosen, other)
+    return chosen if condition else other
+
+
+def _larger(value: Number, least: Number) -> Number:
+    return torch.clamp(value, min=least) if isinstance(value, Tensor) else max(value, least)
+
+
+def _smaller(value: Number, most: Number) -> Number:
+    return torch.clamp(value, max=most) if isinstance(value, Tensor) else min(value, most)
+
+
+def _finite(value: Number) -> Number:
+    return torch.isfinite(value) if isinstance(value, Tensor) else math.isfinite(value)

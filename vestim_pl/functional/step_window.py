@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vestim_pl.functional.module_extras import save_extras
+from vestim_pl.functional.module_extras import copy_tensors, save_extras
 from vestim_pl.functional.pre_step_copy import PreStepCopy
 from vestim_pl.functional.random_state import random_states, restore_random_states
 from vestim_pl.functional.step_finiteness import step_signals
@@ -33,7 +33,13 @@ class StepWindow:
     def __init__(self, module: LightningModule, optimizer: Optimizer) -> None:
         self._module = module
         self._names = {parameter: name for name, parameter in module.named_parameters()}
+        self._buffers = [
+            (f"{path}.{name}" if path else name, owner._buffers, name)
+            for path, owner in module.named_modules()
+            for name in owner._buffers
+        ]
         self._has_extras = is_overridden("on_save_checkpoint", module)
+        self.parameters = list(self._names)
         self.copy = PreStepCopy(module, optimizer)
         self.clear()
 
@@ -44,6 +50,7 @@ class StepWindow:
         self.losses: list[Tensor] = []
         self.gradients: dict[str, Tensor] = {}
         self.signals: Tensor | None = None
+        self.read: list[float] = []
         self.loss_scale: float | None = None
         self.rerun: dict[str, Any] = {}
         self.copied = False
@@ -52,8 +59,9 @@ class StepWindow:
     def start_batch(self, batch: Any, index: int) -> None:
         """Remember a batch before its forward pass."""
         if not self.batches:
-            self.buffers = {name: buffer.detach().clone() for name, buffer in self._module.named_buffers()}
-            self.extras = save_extras(self._module) if self._has_extras else {}
+            found = {path: buffers.get(name) for path, buffers, name in self._buffers}
+            self.buffers = {path: buffer.detach().clone() for path, buffer in found.items() if buffer is not None}
+            self.extras = _extras(self._module) if self._has_extras else {}
         self.batches.append(batch)
         self.indices.append(index)
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
@@ -83,3 +91,13 @@ class StepWindow:
             states.append(random_states() | {"cuda": cuda})
         restore_random_states(now)
         return states
+
+
+def _extras(module: LightningModule) -> dict[str, Any]:
+    """What the module's ``on_save_checkpoint`` adds, asked with an empty checkpoint: to fill one takes longer."""
+    checkpoint: dict[str, Any] = {"state_dict": {}}
+    try:
+        module.on_save_checkpoint(checkpoint)
+    except (KeyError, AttributeError):  # it looks for what a real checkpoint has
+        return save_extras(module)
+    return {key: copy_tensors(value) for key, value in checkpoint.items() if key != "state_dict"}
