@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
@@ -158,7 +159,7 @@ def fit(tmp_path: Path) -> Callable[..., Trainer]:
             "enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 1,
             "num_sanity_val_steps": 0, "default_root_dir": tmp_path,
         }  # fmt: skip
-        if any("Checkpoint" in base.__name__ for callback in callbacks for base in type(callback).__mro__[:-1]):
+        if any(isinstance(callback, Checkpoint) for callback in callbacks):
             defaults["enable_checkpointing"] = True
         trainer = Trainer(callbacks=list(callbacks), **(defaults | options))
         train = loader() if train is None else train

@@ -67,9 +67,9 @@ class GradientNormMonitor(Callback):
 
         >>> from lightning.pytorch import Trainer
         >>> from lightning.pytorch.demos.boring_classes import BoringModel
-        >>> trainer = Trainer(max_steps=5, callbacks=[GradientNormMonitor()], gradient_clip_val=0.1, log_every_n_steps=1,
-        ...                   enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, logger=False,
-        ...                   accelerator="cpu")
+        >>> trainer = Trainer(max_steps=5, callbacks=[GradientNormMonitor()], gradient_clip_val=0.1, logger=False,
+        ...                   log_every_n_steps=1, enable_checkpointing=False, enable_progress_bar=False,
+        ...                   enable_model_summary=False, accelerator="cpu")
         >>> trainer.fit(BoringModel())
         >>> round(trainer.callback_metrics["grad_norm/post_clip"].item(), 4)
         0.1

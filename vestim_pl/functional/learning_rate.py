@@ -162,4 +162,6 @@ def log_learning_rate(trainer: Trainer, pl_module: LightningModule) -> None:
     factors = LearningRateFactors.of(trainer)
     rates = [rate for optimizer in trainer.optimizers for rate in factors.used(optimizer)]
     for index, rate in enumerate(rates):
-        pl_module.log(f"learning_rate/{index}" if index else "learning_rate", rate, on_step=True, on_epoch=False)
+        pl_module.log(
+            f"learning_rate/{index}" if index else "learning_rate", rate, on_step=True, on_epoch=False, batch_size=1
+        )
