@@ -66,6 +66,7 @@ class Clock:
         self.seconds = 0.0
         self.next_look = 1.0
         self.steps = 0
+        self.over = False
         self._since = time.perf_counter()
 
     def tick(self) -> bool:
@@ -73,15 +74,14 @@ class Clock:
         now = time.perf_counter()
         self.seconds += now - self._since
         self._since = now
-        over = False
         if self.seconds >= min(self.next_look, self.limit):
             rmse_mv = self.score()
-            over = rmse_mv <= min(THRESHOLDS_MV) or self.seconds >= self.limit
-            self.channel.send(seconds=self.seconds, steps=self.steps, rmse_mv=rmse_mv, over=over)
+            self.over = rmse_mv <= min(THRESHOLDS_MV) or self.seconds >= self.limit
+            self.channel.send(seconds=self.seconds, steps=self.steps, rmse_mv=rmse_mv, over=self.over)
             self.next_look = self.seconds * 1.1 + 0.2
             self._since = time.perf_counter()
         self.steps += 1
-        return over
+        return self.over
 
 
 class Watch(pl.Callback):
@@ -190,7 +190,7 @@ def _serve_ours(channel: Channel, case: dict[str, Any]) -> None:
         clock = Clock(channel, case["limit"], score)
         run.trainer.callbacks.insert(0, Watch(clock))  # type: ignore[attr-defined]
         run.trainer.fit(run.estimator, datamodule=run.datamodule)
-        if clock.seconds < clock.limit:  # the schedule of the preset is at its end
+        if not clock.over:  # the schedule of the preset is at its end
             channel.send(seconds=clock.seconds, steps=clock.steps, rmse_mv=score(), over=True)
 
 
