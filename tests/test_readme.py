@@ -6,11 +6,13 @@ from pathlib import Path
 
 import hydra
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch import Trainer
 
 import vestim_pl.callbacks
 from vestim_pl.configuration import check, conf_folder
+from vestim_pl.estimator import VoltageEstimator
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 
@@ -20,7 +22,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_callbacks_example_runs_and_trains(monkeypatch):
-    [code] = blocks("python")
+    [code] = [block for block in blocks("python") if "Trainer" in block]
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 11
     original = Trainer.__init__
 
@@ -32,6 +34,18 @@ def test_the_callbacks_example_runs_and_trains(monkeypatch):
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)
     assert names["trainer"].global_step == 6
+
+
+def test_the_streaming_example_runs(monkeypatch):
+    estimator = VoltageEstimator(["SOC", "Current", "Temp"], {"name": "LSTM", "hidden_sizes": [4]})
+    estimator.scaler.fit(torch.randn(20, 3), torch.randn(20))
+    trainer = Trainer(logger=False, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False)
+    trainer.strategy.connect(estimator)
+    trainer.save_checkpoint("best.ckpt", weights_only=True)
+    [code] = [block for block in blocks("python") if "StreamingEstimator" in block]
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert isinstance(names["volts"], float)
 
 
 def test_every_callback_of_the_table_exists_and_the_other_way_round():
