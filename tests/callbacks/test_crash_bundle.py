@@ -65,6 +65,13 @@ class At(Callback):
             self.action(trainer, pl_module, batch)
 
 
+class Draws(Callback):
+    """Uses up random numbers after the forward pass."""
+
+    def on_after_backward(self, trainer, pl_module):
+        torch.rand(1), random.random(), np.random.rand()  # noqa: NPY002
+
+
 def run(*callbacks, module=None, folder="bundles", error=None, **options):
     torch.manual_seed(0)
     random.seed(0)
@@ -175,6 +182,17 @@ def test_update_that_overflows_is_found_and_replays_from_the_weights_before(guar
     assert list(replay.trace.findings) == [Phase.UPDATE]
 
 
+def test_optimizer_state_that_is_not_finite_is_named_live_and_in_the_replay():
+    def poison_moment(trainer, module, batch):
+        trainer.optimizers[0].state[module.first.bias_hh_l0]["momentum_buffer"][2] = NAN
+
+    recorder, paths, _ = run(At(3, poison_moment), module=Fused(), max_steps=4)
+    text = "optimizer's momentum_buffer of first.bias_hh_l0 is nan at [2] already before the step"
+    assert text in first_of(recorder).reason
+    frame = replay_bundle(read_bundle(paths[0]), trust=True).trace.origin.frame
+    assert (frame.name, frame.tensor) == ("first.bias_hh_l0", "optimizer's momentum_buffer")
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_replay_computes_the_very_gradients_of_the_run(accumulate):
     class Gradients(Callback):
@@ -222,18 +240,21 @@ def test_training_is_bitwise_the_same_with_and_without(options):
     assert not Path("bundles").exists()
 
 
-def test_looking_for_the_fault_does_not_touch_the_run():
+@pytest.mark.parametrize("build", [lambda: ForeignRecurrent(carry=True), Fused])
+def test_looking_for_the_fault_does_not_touch_the_run(build):
     def go(*callbacks):
         torch.manual_seed(0)
         random.seed(0)
         np.random.seed(0)  # noqa: NPY002
-        recorder, module = Recorder(), ForeignRecurrent(carry=True)
-        fit(module, [FaultInjector("activation", NAN, at=4), *callbacks, StepGuard(), recorder], max_steps=9)
-        return recorder, torch.get_rng_state(), random.getstate(), module.losses
+        recorder, module = Recorder(), build()
+        injector = FaultInjector("activation", NAN, at=4)
+        fit(module, [injector, Draws(), *callbacks, StepGuard(), recorder], max_steps=8)
+        return recorder, torch.get_rng_state(), random.getstate(), getattr(module, "losses", [])
 
     plain, watched = go(), go(CrashBundle(folder="bundles"))
     assert len(watched[0].of("bundle")) == 1
     assert same(plain[0].weights, watched[0].weights)
+    assert same(plain[0].moments, watched[0].moments)
     assert torch.equal(plain[1], watched[1])
     assert plain[2] == watched[2]
     assert plain[3][:4] == watched[3][:4]

@@ -221,6 +221,8 @@ class CrashBundle(Callback):
         """What is seen in the step as it was, and what a copy of the module shows when it runs the step again."""
         seen = StepTrace(self.ring)
         seen.see_all(Phase.PARAMETER, window.copy.parameters())
+        for name, key, moment in window.copy.moments():
+            seen.see(Phase.PARAMETER, name, moment, f"optimizer's {key}")
         for index, batch in zip(window.indices, window.batches, strict=True):
             seen.see_all(Phase.BATCH, batch, batch_name(index, window.indices))
         for index, loss in zip(window.indices, window.losses, strict=False):

@@ -64,12 +64,15 @@ class PreStepCopy:
         """Parameters by name, as copied."""
         return {key: copy for (name, key), copy in zip(self._places, self._copies, strict=True) if not name}
 
+    def moments(self) -> list[tuple[str, str, Tensor]]:
+        """Parameter, name and tensor of the optimizer's state, as copied."""
+        return [(name, key, copy) for (name, key), copy in zip(self._places, self._copies, strict=True) if name]
+
     def optimizer_state(self) -> dict[str, Any]:
         """Class, groups and state of the optimizer as copied, by parameter names and in plain types."""
         state: dict[str, dict[str, Any]] = {name: dict(numbers) for name, numbers in self._numbers.items()}
-        for (name, key), copy in zip(self._places, self._copies, strict=True):
-            if name:
-                state.setdefault(name, {})[key] = copy
+        for name, key, copy in self.moments():
+            state.setdefault(name, {})[key] = copy
         owned = [[self._names.get(p, "") for p in group["params"]] for group in self._optimizer.param_groups]
         groups = [to_plain(group | {"params": names}) for group, names in zip(self._groups, owned, strict=True)]
         return {"class": class_path(type(self._optimizer)), "groups": groups, "state": to_plain(state)}
