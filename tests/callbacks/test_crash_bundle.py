@@ -240,14 +240,15 @@ def test_training_is_bitwise_the_same_with_and_without(options):
     assert not Path("bundles").exists()
 
 
+@pytest.mark.parametrize("site", ["activation", "gradient"])
 @pytest.mark.parametrize("build", [lambda: ForeignRecurrent(carry=True), Fused])
-def test_looking_for_the_fault_does_not_touch_the_run(build):
+def test_looking_for_the_fault_does_not_touch_the_run(build, site):
     def go(*callbacks):
         torch.manual_seed(0)
         random.seed(0)
         np.random.seed(0)  # noqa: NPY002
         recorder, module = Recorder(), build()
-        injector = FaultInjector("activation", NAN, at=4)
+        injector = FaultInjector(site, NAN, at=4)
         fit(module, [injector, Draws(), *callbacks, StepGuard(), recorder], max_steps=8)
         return recorder, torch.get_rng_state(), random.getstate(), getattr(module, "losses", [])
 
