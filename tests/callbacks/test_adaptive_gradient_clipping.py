@@ -119,7 +119,7 @@ def test_non_finite_gradient_is_not_spread_and_not_remembered(bad):
     for left, right in zip(before.grads[10], after.grads[10], strict=True):
         assert torch.equal(left.nan_to_num(), right.nan_to_num())
     assert torch.isfinite(after.grads[10][1]).all()  # the bias
-    assert clipping.statistics[0].count == 10
+    assert clipping.statistics[0].seen == 10
     assert all(math.isfinite(value) for value in clipping.statistics[0])
 
 
@@ -131,7 +131,7 @@ def test_skipped_update_leaves_everything_alone():
 
     clipping = AdaptiveGradientClipping()
     run(Skip(), clipping, steps=6)
-    assert clipping.statistics[0].count == 5
+    assert clipping.statistics[0].seen == 5
 
 
 def test_constant_bound_acts_from_the_first_step():
@@ -161,7 +161,7 @@ def test_checkpoint_written_without_it_resumes(tmp_path):
     run(steps=5, checkpoint=tmp_path / "plain.ckpt")
     clipping = AdaptiveGradientClipping()
     run(clipping, steps=10, ckpt_path=tmp_path / "plain.ckpt")
-    assert clipping.statistics[0].count == 5
+    assert clipping.statistics[0].seen == 5
 
 
 def test_state_is_a_snapshot():
@@ -176,13 +176,13 @@ def test_state_is_a_snapshot():
 def test_accumulation_counts_updates():
     clipping = AdaptiveGradientClipping()
     run(clipping, steps=10, accumulate_grad_batches=2)
-    assert clipping.statistics[0].count == 10
+    assert clipping.statistics[0].seen == 10
 
 
 def test_several_optimizers_have_their_own_statistics():
     clipping = AdaptiveGradientClipping(warmup_steps=5)
     _, trainer = run(clipping, model=TwoOptimizers(), steps=20)
-    assert [clipping.statistics[index].count for index in (0, 1)] == [10, 10]
+    assert [clipping.statistics[index].seen for index in (0, 1)] == [10, 10]
     assert clipping.statistics[0].mean != clipping.statistics[1].mean
     assert "adaptive_clipping/norm/optimizer_1" in trainer.logged_metrics
 
@@ -194,7 +194,7 @@ def test_scaler_gradients_are_seen_unscaled():
     clipping = AdaptiveGradientClipping()
     run(clipping, scaled, steps=3, plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
     assert scaled.norms == pytest.approx(plain.norms, rel=0.05)
-    assert clipping.statistics[0].count == 3
+    assert clipping.statistics[0].seen == 3
 
 
 def test_fused_optimizer_under_a_scaler_is_refused():

@@ -45,7 +45,7 @@ def calm():
 def test_statistics_are_those_of_the_paper(calm, length):
     statistics, _ = feed(calm[:length])
     mean, variance = reference(calm[:length])
-    assert statistics.count == length
+    assert statistics.seen == length
     assert statistics.mean == pytest.approx(mean, rel=1e-5)
     assert statistics.variance == pytest.approx(variance, rel=1e-3)
 
@@ -64,7 +64,7 @@ def test_no_limit_below_the_threshold_nor_in_the_warm_up():
     known = NormStatistics(25.0, 1.0, 0.04)
     assert clipping_limit(known, 1.49, **OPTIONS)[0] == math.inf
     assert clipping_limit(known, 1.51, **OPTIONS)[0] < 1.51
-    unknown = known._replace(count=24.0)
+    unknown = known._replace(seen=24.0)
     assert clipping_limit(unknown, 9.0, **OPTIONS)[0] == math.inf
 
 

@@ -71,7 +71,7 @@ class AdaptiveGradientClipping(Callback):
         >>> trainer = Trainer(max_steps=20, callbacks=[clipping], logger=False, enable_checkpointing=False,
         ...                   enable_progress_bar=False, enable_model_summary=False, accelerator="cpu")
         >>> trainer.fit(BoringModel())
-        >>> clipping.statistics[0].count
+        >>> clipping.statistics[0].seen
         20.0
 
     """
