@@ -47,6 +47,8 @@ class GracefulInterrupt(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if trainer.is_last_batch:  # Lightning would skip this epoch's validation on resume; the next step is soon
+            return
         if trainer.strategy.reduce_boolean_decision(self.interrupted, all=False) and not trainer.should_stop:
             trainer.save_checkpoint(self.checkpoint)
             publish(
