@@ -24,6 +24,7 @@ from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.events import publish
 from vestim_pl.functional.precision import resolve_precision
+from vestim_pl.no_profiler import NoProfiler
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.reports.recording_errors import RecordingErrors, error_table
 from vestim_pl.reports.run_report import write_report
@@ -123,6 +124,8 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
     options.pop("_target_")
     setting = options.get("precision")
     options["precision"] = resolve_precision(setting, options.get("accelerator", "auto"))
+    if options.get("profiler") is None:
+        options["profiler"] = NoProfiler()
     if options["precision"] != setting:
         _log.info("trainer.precision: %s is %s on this machine", setting, options["precision"])
     return pl.Trainer(**options, callbacks=callbacks, logger=loggers or False, enable_progress_bar=sys.stdout.isatty())
