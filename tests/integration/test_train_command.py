@@ -225,6 +225,29 @@ def test_every_network_trains_in_both_samplings(compose, network, sampling):
     )
 
 
+CONF = Path(__file__).parents[2] / "conf"
+CHOICES = [
+    f"{group}={path.stem}"
+    for group in ("optimizer", "scheduler", "trainer", "logger", "data")
+    for path in sorted((CONF / group).glob("*.yaml"))
+]
+CALLBACKS = sorted(path.stem for path in (CONF / "callbacks").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_of_the_other_groups_runs_a_batch(compose, small, choice):
+    demo = ["data.root=demo"] if choice == "data=demo" else []
+    train(compose(*small, choice, "+trainer.fast_dev_run=true", *demo))
+
+
+@pytest.mark.parametrize("choice", CALLBACKS)
+def test_every_callback_choice_runs_a_batch(compose, small, choice):
+    names = ",".join(dict.fromkeys([choice, "default"]))
+    clip = ["trainer.gradient_clip_val=null"] if choice == "adaptive_clipping" else []
+    start = ["callbacks.lookback_warmup.start=5"] if choice == "lookback_warmup" else []
+    train(compose(*small, f"callbacks=[{names}]", "+trainer.fast_dev_run=true", *clip, *start))
+
+
 PRESETS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "preset").glob("*.yaml"))
 
 
