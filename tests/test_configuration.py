@@ -57,6 +57,18 @@ def test_safer_has_guard_skip_and_recovery_on():
     assert {"step_guard", "finite_parameters", "recovery"} <= {name for name, node in callbacks.items() if node}
 
 
+@pytest.mark.parametrize("sampling", choices("sampling"))
+def test_callbacks_stand_in_the_order_that_guards_and_recovery_need(sampling):
+    names = list(compose(f"sampling={sampling}").callbacks)
+    order = ["random_state", "gradient_norm", "step_guard", "finite_parameters", "recovery", "early_stopping"]
+    assert [name for name in names if name in order] == order
+
+
+def test_a_stream_is_not_rolled_back_for_a_hard_stretch():
+    assert compose("sampling=streams").callbacks.recovery.spike_ratio is None
+    assert compose("+preset=fast").callbacks.recovery.spike_ratio is None
+
+
 @pytest.mark.parametrize("network", choices("network"))
 def test_clipping_at_one_is_the_default_for_every_network(network):
     assert compose(f"network={network}").trainer.gradient_clip_val == 1.0

@@ -40,7 +40,8 @@ def check(config: DictConfig) -> None:
         ConfigurationError: With the full name of the key, what was found, and the nearest valid key or the type.
 
     """
-    for name, value in config.items():  # in the order of the defaults: a mistake is told where it was set
+    told_first = ("data", "sampling")  # others use their values: a mistake is told where it was set
+    for name, value in sorted(config.items(), key=lambda item: item[0] not in told_first):
         if name == "network":
             build_network(_plain(value), features=1)  # knows its own options and their ranges
         elif name == "optimizer":
