@@ -144,7 +144,7 @@ def test_unknown_keys_and_wrong_types_are_refused_with_the_way_out(override, mes
     ("override", "message"),
     [
         ("sampling.lokback=3", "sampling.lokback: no such key; did you mean sampling.lookback?"),
-        ("lookback=3", "lookback: no such key; did you mean sampling.lookback or network.lookback?"),
+        ("lookback=3", "lookback: no such key; did you mean network.lookback or sampling.lookback?"),
         ("+preset=safe", "preset=safe: no such choice; did you mean safer?"),
         ("network=lsmt", "network=lsmt: no such choice; did you mean lstm?"),
     ],

@@ -71,7 +71,7 @@ def explain(error: HydraException, valid_keys: Collection[str]) -> str:
     if isinstance(error, ConfigCompositionException) and cause is not None:
         key = getattr(cause, "full_key", None)
         if key and "not in struct" in str(cause):
-            namesakes = [valid for valid in valid_keys if valid.count(".") == 1 and valid.endswith(f".{key}")]
+            namesakes = sorted(valid for valid in valid_keys if valid.count(".") == 1 and valid.endswith(f".{key}"))
             way_out = f"did you mean {' or '.join(namesakes)}?" if namesakes else nearest(str(key), valid_keys)
             return f"{key}: no such key; {way_out}"
         return f"{first} {str(cause).splitlines()[0]}"
