@@ -111,7 +111,7 @@ def test_persistent_fault_ends_with_the_whole_story_and_the_good_weights():
     assert "\n" not in story
     assert "all 2 recoveries are used up" in story
     for piece in ("(1) epoch 0, batch 4", "(2) epoch 0, batch 5", "then epoch 0, batch 6", "went back to step 3",
-                  "cell.weight", "0.0146 -> 0.00146"):  # fmt: skip
+                  "cell.weight", "0.0131 -> 0.00131"):  # fmt: skip
         assert piece in story
     assert all(torch.isfinite(p).all() for p in module.parameters())
 
@@ -138,7 +138,7 @@ def test_a_spike_that_stays_is_rolled_back_to_before_it():
     class Looks(Callback):
         def on_event(self, trainer, event):
             if event.kind == "rollback":
-                self.suspects = recovery.watch.suspects
+                self.suspects = recovery.watch.spike.suspects
 
     looks = Looks()
     _, module, _, seen = run("input", at=999, module=Explodes(), recovery=recovery, guards=[looks], max_epochs=3)
@@ -187,7 +187,9 @@ def test_poisoned_moments_with_finite_weights_are_never_snapshot():
 def test_learning_rate_is_raised_again_but_not_into_the_same_wall():
     recovery = DivergenceRecovery(learning_rate_factor=0.25, raise_after=2, raise_by=2.0, snapshot_every=1)
     _, _, _, seen = run("parameter", recovery=recovery)
-    assert [event.values["factor"] for event in seen.of("recovery")] == [0.5, 1.0]
+    raised = [event.values["factor"] for event in seen.of("recovery")]
+    # The schedule went back by three steps to a higher rate, so the factor was cut by more than the quarter.
+    assert raised == pytest.approx([0.5 * 0.9**3, 0.9**3, 1.0])
     recovery = DivergenceRecovery(learning_rate_factor=0.25, raise_after=2, raise_by=2.0, snapshot_every=1)
 
     class Twice(FaultInjector):

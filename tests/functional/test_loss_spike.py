@@ -3,11 +3,11 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vestim_pl.functional.loss_spike import LossWatch, spike_threshold
+from vestim_pl.functional.loss_spike import LossSpike, spike_threshold
 
 
 def watch(**options):
-    return LossWatch(**({"ratio": 5.0, "deviations": 10.0, "window": 50, "patience": 3} | options))
+    return LossSpike(**({"ratio": 5.0, "deviations": 10.0, "window": 50, "patience": 3} | options))
 
 
 def test_threshold_ignores_outliers_in_its_history():

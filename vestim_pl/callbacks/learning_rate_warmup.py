@@ -29,6 +29,7 @@ class LearningRateWarmup(Callback):
     :func:`~vestim_pl.functional.warmup.warmup_factor`. With several optimizers the one with most updates counts.
 
     The count is in the checkpoint, so a resumed run continues bitwise; a checkpoint without it starts the warmup anew.
+    In a rollback it goes back with the weights.
     One event ``warmup`` tells that the full rate is reached.
 
     =================  ===================================================================
@@ -92,9 +93,6 @@ class LearningRateWarmup(Callback):
             hook = partial(self._after_update, factors=factors, index=index)
             self._hooks.append(optimizer.register_step_post_hook(hook))
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._set(LearningRateFactors.of(trainer))  # a rollback may have loaded an earlier count
-
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -120,6 +118,11 @@ class LearningRateWarmup(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._updates = dict(state_dict.get("updates", {}))
+
+    def go_back(self, trainer: Trainer, state: dict[str, Any]) -> None:
+        """Count the updates in the weights of an earlier state, now that those are back in place."""
+        self.load_state_dict(state)
+        self._set(LearningRateFactors.of(trainer))
 
     _just_finished = False
 

@@ -62,6 +62,10 @@ class LearningRateFactors:
         """Factor of that name; 1 if it was never set."""
         return self._factors.get(name, 1.0)
 
+    def product_without(self, name: str) -> float:
+        """Product of all factors but that one."""
+        return math.prod(self._factors[other] for other in sorted(self._factors) if other != name)
+
     def set(self, name: str, factor: float) -> None:
         """Set the factor of that name.
 
@@ -107,7 +111,7 @@ class LearningRateFactors:
         return [float(rate) for rate in rates]
 
     def used(self, optimizer: Optimizer) -> list[float]:
-        """Learning rate of each parameter group that the latest update used; before the first, what it will use."""
+        """Learning rate of each parameter group in the latest update; in the next one before any, and after a rollback."""
         if optimizer not in self._used:
             return self.effective(optimizer)
         return [float(rate) for rate in self._used[optimizer]]
@@ -140,6 +144,8 @@ class LearningRateFactors:
         if optimizer in self._scheduled:  # loaded in the midst of a step, by a rollback: the loaded rates count now
             self._scheduled[optimizer] = [group["lr"] for group in optimizer.param_groups]
             self._apply(optimizer)
+        else:  # the latest update is none of those in the loaded weights
+            self._used.pop(optimizer, None)
 
 
 def log_learning_rate(trainer: Trainer, pl_module: LightningModule) -> None:

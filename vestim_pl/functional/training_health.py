@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from vestim_pl.functional.loss_spike import LossWatch
+from vestim_pl.functional.loss_watch import LossWatch
 from vestim_pl.functional.step_finiteness import nonfinite_names, total_norm
 from vestim_pl.functional.training_snapshot import trained_parameters
 

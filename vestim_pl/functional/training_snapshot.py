@@ -65,6 +65,9 @@ def refuse_sharded_weights(trainer: Trainer, callback: str) -> None:
 def take_snapshot(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any] | None:
     """Copy of parameters, buffers, optimizers, schedulers, scaler, random state and the module's extra state.
 
+    The state of a callback is in it if the callback has a method ``go_back(trainer, state)``, as a warmup does, which
+    counts the updates in the weights.
+
     Take it between two optimizer steps, at the end of a batch.
 
     Returns:
@@ -80,6 +83,7 @@ def take_snapshot(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any
         "schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
         "precision": trainer.precision_plugin.state_dict(),
         "random": torch.get_rng_state(),
+        "callbacks": {callback.state_key: callback.state_dict() for callback in _going_back(trainer)},
     }
     if not all_finite([*trained_parameters(pl_module).values(), *tensors_in(snapshot["optimizers"])]):
         return None
@@ -122,16 +126,26 @@ def restore_snapshot(
     if snapshot["precision"]:
         trainer.precision_plugin.load_state_dict(snapshot["precision"])
     load_extras(pl_module, snapshot["extras"])
+    for callback in _going_back(trainer):
+        if state := snapshot.get("callbacks", {}).get(callback.state_key):
+            callback.go_back(trainer, state)
     if random_state:
         torch.set_rng_state(snapshot["random"].cpu())
 
 
+def _going_back(trainer: Trainer) -> list[Any]:
+    return [callback for callback in trainer.callbacks if hasattr(callback, "go_back")]  # type: ignore[attr-defined]
+
+
 class SnapshotStore:
-    """Two generations of snapshots that proved good, and one on probation.
+    """Two generations of snapshots that proved good, one on probation, and one of the time when the loss was best.
 
     Finite is not yet good: the update that made the weights huge leaves them finite, and only the next loss shows it.
     So a new snapshot counts once the loss computed with its weights was good, and the one before it is kept for the
     case that the newest leads astray again.
+
+    A slow divergence makes good losses step by step, and bad ones only beside those of long ago. For that case there is
+    one snapshot more, from which the best losses so far were reached.
 
     Example::
 
@@ -147,8 +161,7 @@ class SnapshotStore:
     """
 
     def __init__(self) -> None:
-        self.pending: dict[str, Any] | None = None
-        self.good: list[dict[str, Any]] = []
+        self.load_state_dict({})
 
     @property
     def newest(self) -> dict[str, Any] | None:
@@ -167,17 +180,25 @@ class SnapshotStore:
         self.pending = None
         return True
 
-    def step_back(self, to_older: bool) -> None:
-        """Drop the snapshot on probation, and where an older good one is left and wanted, the newest too."""
+    def mark_best(self, since: int) -> None:
+        """The losses since that step are the best so far: keep the newest good snapshot that is not younger."""
+        old = [snapshot for snapshot in self.good if snapshot["global_step"] <= since]
+        self.best = (old or self.good or [None])[-1 if old else 0]
+
+    def step_back(self, to_older: bool, to_best: bool = False) -> None:
+        """Drop the snapshot on probation; and all but the best one, or the newest if there is an older good one."""
         self.pending = None
-        if to_older and len(self.good) > 1:
+        if to_best and self.best is not None:
+            self.good = [self.best]
+        elif to_older and len(self.good) > 1:
             self.good.pop()
 
     def state_dict(self) -> dict[str, Any]:
         """The snapshots, as they are."""
-        return {"pending": self.pending, "good": list(self.good)}
+        return {"pending": self.pending, "good": list(self.good), "best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take snapshots back; what is missing starts anew."""
-        self.pending = state.get("pending")
-        self.good = list(state.get("good", []))
+        self.pending: dict[str, Any] | None = state.get("pending")
+        self.good: list[dict[str, Any]] = list(state.get("good", []))
+        self.best: dict[str, Any] | None = state.get("best")

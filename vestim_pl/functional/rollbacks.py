@@ -1,0 +1,136 @@
+"""The rollbacks of a training: what they go back to, what they cost in learning rate, how many there were."""
+
+import logging
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+
+from vestim_pl.functional.errors import ConfigurationError, DivergenceError
+from vestim_pl.functional.events import publish
+from vestim_pl.functional.finiteness import all_finite
+from vestim_pl.functional.learning_rate import LearningRateFactors
+from vestim_pl.functional.loss_watch import LossWatch
+from vestim_pl.functional.recovery_factor import RecoveryFactor
+from vestim_pl.functional.recovery_story import effective_rate, short_cause, tell_attempt, tell_story
+from vestim_pl.functional.training_snapshot import SnapshotStore, restore_snapshot, take_snapshot, tensors_in
+
+__all__ = ["Rollbacks"]
+
+
+class Rollbacks:
+    """Snapshots, the watch over the loss, and the factor on the learning rate, and how a rollback moves all three.
+
+    Args:
+        rate: Factor on the learning rate; this class sets it as ``recovery``
+            (:class:`~vestim_pl.functional.learning_rate.LearningRateFactors`).
+        watch: What follows the loss.
+        max_attempts: Rollbacks in one training.
+        snapshot_every: Optimizer steps between two snapshots.
+        random_state: Whether a rollback puts the random state of torch back too.
+
+    Raises:
+        ConfigurationError: If a number is out of range.
+
+    """
+
+    def __init__(
+        self, rate: RecoveryFactor, watch: LossWatch, max_attempts: int, snapshot_every: int, random_state: bool
+    ) -> None:
+        if max_attempts < 0 or snapshot_every < 1:
+            raise ConfigurationError(
+                f"max_attempts={max_attempts}, snapshot_every={snapshot_every}: need 0 attempts and 1 step, or more"
+            )
+        self.rate, self.watch, self.snapshots = rate, watch, SnapshotStore()
+        self.max_attempts, self.snapshot_every, self.random_state = max_attempts, snapshot_every, random_state
+        self.load_state_dict({})
+
+    def start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a training, or go on with one: there is a snapshot from the first step on, if its state is finite."""
+        LearningRateFactors.of(trainer).attach(trainer)
+        self.hold_rate(trainer)
+        if self.snapshots.newest is None and (snapshot := take_snapshot(trainer, pl_module)):
+            self.snapshots.good, self._snapshot_step = [snapshot], trainer.global_step
+
+    def hold_rate(self, trainer: Trainer) -> None:
+        """Set the factor for the next update, lower where the other factors would carry the rate above its limit."""
+        factors = LearningRateFactors.of(trainer)
+        rate = factors.scheduled(trainer.optimizers[0])[0] * factors.product_without("recovery")
+        factors.set("recovery", self.rate.hold(rate))
+
+    def observe(self, trainer: Trainer, good: bool) -> bool:
+        """Note how a batch went; returns whether the snapshot on probation counts from now on."""
+        if self.watch.trend.improved:
+            self.snapshots.mark_best(since=trainer.global_step - self.watch.trend.window // 4)
+        confirmed = good and self.snapshots.confirm()
+        self._progress |= confirmed
+        return confirmed
+
+    def quiet_step(self, trainer: Trainer) -> None:
+        """Raise the learning rate where that is due."""
+        if self.rate.quiet_step():
+            self.hold_rate(trainer)
+            text = f"step {trainer.global_step}: quiet again, learning rate now {effective_rate(trainer):.3g}"
+            publish(trainer, "recovery", text, level=logging.INFO, factor=self.rate.value)
+
+    def snapshot(self, trainer: Trainer, pl_module: LightningModule) -> tuple[bool, str]:
+        """Take a snapshot where one is due; returns whether it did, and what is wrong where it could not."""
+        if trainer.global_step - self._snapshot_step < self.snapshot_every:
+            return False, ""
+        snapshot = take_snapshot(trainer, pl_module)
+        if snapshot is None:
+            return False, "the state of the optimizer is not finite"
+        self._snapshot_step = trainer.global_step
+        self.snapshots.offer(snapshot | {"watch": self.watch.state_dict()})
+        return True, ""
+
+    def go_back(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
+        """Put the last good state back and cut the learning rate; tells a ``rollback``.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The module in training.
+            reason: What went wrong, where and when.
+
+        Returns:
+            False where there is no good state.
+
+        Raises:
+            DivergenceError: When no attempt is left, after the state was put back.
+
+        """
+        rate = LearningRateFactors.of(trainer).used(trainer.optimizers[0])[0]
+        self.snapshots.step_back(to_older=not self._progress, to_best=self.watch.trend.astray)
+        snapshot = self.snapshots.newest
+        if snapshot is None or not all_finite(tensors_in(snapshot["optimizers"])):
+            return False
+        restore_snapshot(trainer, pl_module, snapshot, self.random_state)
+        self.watch.go_back(snapshot.get("watch", {}))
+        if len(self.attempts) >= self.max_attempts:
+            raise DivergenceError(tell_story(self.attempts, short_cause(reason), rate))
+        self.rate.diverged(rate)
+        self.hold_rate(trainer)
+        attempt = {
+            "cause": short_cause(reason), "step": trainer.global_step, "back_to_step": snapshot["global_step"],
+            "learning_rate_before": rate, "learning_rate_after": effective_rate(trainer),
+        }  # fmt: skip
+        self.attempts.append(attempt)
+        self._progress, self._snapshot_step = False, trainer.global_step
+        text = f"{tell_attempt(attempt)} (recovery {len(self.attempts)} of {self.max_attempts})"
+        publish(trainer, "rollback", text, attempt=len(self.attempts), **attempt)
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers and texts, and the snapshots."""
+        return {
+            "rate": self.rate.state_dict(), "watch": self.watch.state_dict(), "attempts": list(self.attempts),
+            "snapshot_step": self._snapshot_step, "progress": self._progress, "snapshots": self.snapshots.state_dict(),
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state back; what is missing starts anew."""
+        self.rate.load_state_dict(state.get("rate", {}))
+        self.watch.load_state_dict(state.get("watch", {}))
+        self.snapshots.load_state_dict(state.get("snapshots", {}))
+        self.attempts: list[dict[str, Any]] = list(state.get("attempts", []))
+        self._snapshot_step: int = state.get("snapshot_step", 0)
+        self._progress: bool = state.get("progress", True)  # a snapshot was confirmed since the last attempt
