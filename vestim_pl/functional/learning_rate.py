@@ -111,7 +111,7 @@ class LearningRateFactors:
         return [float(rate) for rate in rates]
 
     def used(self, optimizer: Optimizer) -> list[float]:
-        """Learning rate of each parameter group in the latest update; in the next one before any, and after a rollback."""
+        """Learning rate of each parameter group in the latest update; in the next, before any and after a rollback."""
         if optimizer not in self._used:
             return self.effective(optimizer)
         return [float(rate) for rate in self._used[optimizer]]

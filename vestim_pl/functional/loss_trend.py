@@ -49,6 +49,16 @@ class LossTrend:
 
     """
 
+    best: float
+    improved: bool  # whether the latest step ended the best period so far
+    periods: int
+    _start: float
+    _best_period: int
+    _sum: float
+    _count: int
+    _whole: bool
+    _signed: bool
+
     def __init__(self, ratio: float | None, window: int, whole_epochs: bool = False) -> None:
         if (ratio is not None and ratio <= 1) or window < _START:
             raise ConfigurationError(
@@ -129,12 +139,12 @@ class LossTrend:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take numbers back; what is missing starts anew."""
-        self._start: float = state.get("start", math.inf)
-        self.best: float = state.get("best", math.inf)
-        self._best_period: int = state.get("best_period", 0)
-        self.periods: int = state.get("periods", 0)
-        self._sum: float = state.get("sum", 0.0)
-        self._count: int = state.get("count", 0)
-        self._whole: bool = state.get("whole", True)
-        self._signed: bool = state.get("signed", False)
-        self.improved = False  # whether the latest step ended the best period so far
+        self._start = state.get("start", math.inf)
+        self.best = state.get("best", math.inf)
+        self._best_period = state.get("best_period", 0)
+        self.periods = state.get("periods", 0)
+        self._sum = state.get("sum", 0.0)
+        self._count = state.get("count", 0)
+        self._whole = state.get("whole", True)
+        self._signed = state.get("signed", False)
+        self.improved = False

@@ -38,6 +38,13 @@ class RecoveryFactor:
 
     """
 
+    value: float
+    ceiling: float
+    limit: float
+    rate_ceiling: float
+    _cuts: int
+    _quiet: int
+
     def __init__(self, cut: float, raise_after: int | None, raise_by: float) -> None:
         if not 0 < cut < 1:
             raise ConfigurationError(f"learning_rate_factor: {cut} is not between 0 and 1; 0.1 is usual")
@@ -86,9 +93,9 @@ class RecoveryFactor:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take numbers back; what is missing starts anew."""
-        self.value: float = state.get("value", 1.0)
-        self.ceiling: float = state.get("ceiling", 1.0)
-        self.limit: float = state.get("limit", math.inf)
-        self.rate_ceiling: float = state.get("rate_ceiling", math.inf)
-        self._cuts: int = state.get("cuts", 0)
-        self._quiet: int = state.get("quiet", 0)
+        self.value = state.get("value", 1.0)
+        self.ceiling = state.get("ceiling", 1.0)
+        self.limit = state.get("limit", math.inf)
+        self.rate_ceiling = state.get("rate_ceiling", math.inf)
+        self._cuts = state.get("cuts", 0)
+        self._quiet = state.get("quiet", 0)

@@ -33,6 +33,10 @@ class Rollbacks:
 
     """
 
+    attempts: list[dict[str, Any]]
+    _snapshot_step: int
+    _progress: bool  # whether a snapshot was confirmed since the last attempt
+
     def __init__(
         self, rate: RecoveryFactor, watch: LossWatch, max_attempts: int, snapshot_every: int, random_state: bool
     ) -> None:
@@ -131,6 +135,6 @@ class Rollbacks:
         self.rate.load_state_dict(state.get("rate", {}))
         self.watch.load_state_dict(state.get("watch", {}))
         self.snapshots.load_state_dict(state.get("snapshots", {}))
-        self.attempts: list[dict[str, Any]] = list(state.get("attempts", []))
-        self._snapshot_step: int = state.get("snapshot_step", 0)
-        self._progress: bool = state.get("progress", True)  # a snapshot was confirmed since the last attempt
+        self.attempts = list(state.get("attempts", []))
+        self._snapshot_step = state.get("snapshot_step", 0)
+        self._progress = state.get("progress", True)

@@ -160,6 +160,10 @@ class SnapshotStore:
 
     """
 
+    pending: dict[str, Any] | None
+    good: list[dict[str, Any]]
+    best: dict[str, Any] | None
+
     def __init__(self) -> None:
         self.load_state_dict({})
 
@@ -199,6 +203,6 @@ class SnapshotStore:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take snapshots back; what is missing starts anew."""
-        self.pending: dict[str, Any] | None = state.get("pending")
-        self.good: list[dict[str, Any]] = list(state.get("good", []))
-        self.best: dict[str, Any] | None = state.get("best")
+        self.pending = state.get("pending")
+        self.good = list(state.get("good", []))
+        self.best = state.get("best")
