@@ -48,3 +48,28 @@ def test_nan_is_suspect_from_the_first_step_and_without_a_ratio():
 def test_falling_loss_and_noise_are_no_spike():
     follows = watch(patience=1)
     assert not any(follows.observe(math.exp(-step / 20) * (1 + 0.5 * (-1) ** step))[0] for step in range(200))
+
+
+def test_with_few_losses_the_threshold_is_higher_but_an_explosion_from_the_first_step_is_told():
+    easy_first_batch = watch(patience=1)
+    assert not any(easy_first_batch.observe(loss)[0] for loss in [0.1, *[1.0] * 20])
+    exploded = watch()
+    assert [exploded.observe(loss)[0] for loss in (1.3, 500.0, 800.0, 400.0)] == [False, True, True, True]
+
+
+def test_of_a_stream_the_highest_loss_of_two_epochs_is_the_measure():
+    follows = watch(patience=1, whole_epochs=True)
+    stretches = [0.1] * 20 + [2.0] * 10
+    for _ in range(3):
+        assert not any(follows.observe(loss)[0] for loss in stretches)
+        follows.end_epoch()
+    assert not follows.observe(9.9)[0]
+    follows.end_epoch()
+    assert (
+        follows.observe(50.0)[1]
+        == "the loss is at 50 for 1 steps, above 49.5, from a highest of 9.9 in this epoch and the last"
+    )
+    for _ in range(2):
+        follows.observe(0.1)
+        follows.end_epoch()
+    assert follows.observe(0.6)[0]

@@ -35,3 +35,22 @@ def test_state_round_trip():
     assert [float(snapshot["weights"]) for snapshot in other.good] == [1.0, 0.0]
     other.load_state_dict({})
     assert other.newest is None
+
+
+def test_the_best_one_is_old_enough_and_survives_the_others():
+    store = SnapshotStore()
+    for step in (0, 100, 200):
+        store.offer({"global_step": step})
+        store.confirm()
+    store.mark_best(since=150)
+    for step in (300, 400):
+        store.offer({"global_step": step})
+        store.confirm()
+    other = SnapshotStore()
+    other.load_state_dict(store.state_dict())
+    for each in (store, other):
+        each.step_back(to_older=False, to_best=True)
+        assert each.good == [{"global_step": 100}]
+    store.mark_best(since=0)
+    assert store.best == {"global_step": 100}  # none is as old: the oldest
+    SnapshotStore().mark_best(since=0)

@@ -140,6 +140,7 @@ class DivergenceRecovery(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._resumed:  # another training with the same callback, or a checkpoint written without it
             self.rollbacks.load_state_dict({})
+            self.watch.trend.untrained = trainer.global_step == 0
             self.file.since = 0
         self._ended = self._recovered = self._resumed = self._gave_up = False
         self._last_step = trainer.global_step

@@ -51,7 +51,7 @@ class LossSpike:
 
     With shuffled batches the limit is :func:`spike_threshold` of the recent losses. A stream's loss follows the stretch
     of the recordings that its lanes are in, and ten times the median is no divergence there: with ``whole_epochs`` the
-    limit is ``ratio`` times the highest loss of this epoch and the one before it.
+    limit is ``ratio`` times the highest loss of this epoch and the one before it, from the second epoch on.
 
     Args:
         ratio: Least multiple of the running median, or of the highest loss; None never calls a finite loss suspect.
@@ -112,7 +112,7 @@ class LossSpike:
             return math.inf
         if not self.whole_epochs:
             return spike_threshold(self.losses, self.ratio, self.deviations)
-        return self.ratio * max(self.peaks) * max(1.0, math.sqrt(_FULL_HISTORY / len(self.losses)))
+        return self.ratio * max(self.peaks) if self.peaks[0] else math.inf
 
     def _against(self, limit: float) -> str:
         if not math.isfinite(limit):

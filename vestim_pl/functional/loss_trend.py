@@ -20,7 +20,7 @@ class LossTrend:
     .. math:: \exp\Bigl(\tfrac{1}{N} \sum_{i=1}^{N} \ln x_i\Bigr) > r \cdot \min_j \mathrm{level}_j
 
     The geometric mean is robust: one loss a thousand times too large moves the mean of 200 by 3.5 %. Before the first
-    period, the level of the first ten losses stands in. A period is ``window`` steps or, with ``whole_epochs``, the
+    period, the level of the first ten losses of an untrained network stands in. A period is ``window`` steps or, with ``whole_epochs``, the
     least number of whole epochs that have as many: a stream's loss follows the stretch that its lanes are in, and only
     whole epochs hold the same stretches.
 
@@ -52,6 +52,7 @@ class LossTrend:
     best: float
     improved: bool  # whether the latest step ended the best period so far
     periods: int
+    untrained: bool  # whether the first losses are those of an untrained network, harder than any stretch
     _start: float
     _best_period: int
     _sum: float
@@ -88,7 +89,7 @@ class LossTrend:
             return ""
         self._sum += math.log(loss)
         self._count += 1
-        if math.isinf(self._start) and self._count == _START:
+        if self.untrained and math.isinf(self._start) and self._count == _START:
             self._start = self._level()
         return "" if self.whole_epochs or self._count < self.window else self._end()
 
@@ -133,12 +134,13 @@ class LossTrend:
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers."""
         return {
-            "start": self._start, "best": self.best, "best_period": self._best_period, "periods": self.periods,
+            "untrained": self.untrained, "start": self._start, "best": self.best, "best_period": self._best_period, "periods": self.periods,
             "sum": self._sum, "count": self._count, "whole": self._whole, "signed": self._signed,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take numbers back; what is missing starts anew."""
+        self.untrained = state.get("untrained", True)
         self._start = state.get("start", math.inf)
         self.best = state.get("best", math.inf)
         self._best_period = state.get("best_period", 0)

@@ -187,7 +187,7 @@ class SnapshotStore:
     def mark_best(self, since: int) -> None:
         """The losses since that step are the best so far: keep the newest good snapshot that is not younger."""
         old = [snapshot for snapshot in self.good if snapshot["global_step"] <= since]
-        self.best = (old or self.good or [None])[-1 if old else 0]
+        self.best = next(iter(old[-1:] or self.good), None)
 
     def step_back(self, to_older: bool, to_best: bool = False) -> None:
         """Drop the snapshot on probation; and all but the best one, or the newest if there is an older good one."""

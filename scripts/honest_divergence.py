@@ -1,0 +1,236 @@
+"""A training that diverges by its learning rate alone, with plain Lightning and with ``preset=resilient``.
+
+    python scripts/honest_divergence.py                     # 3 minutes; writes docs/images/honest_divergence.png
+    python scripts/honest_divergence.py --lr 10 --picture outputs/ten.png
+    python scripts/honest_divergence.py --quick
+
+No value is injected: network, data and seed are those of ``preset=safer`` (the debugging guide's Option 1) on the demo
+data, only the learning rate is far too high. The first run is the same LightningModule under a plain
+``lightning.Trainer``; the second has the callbacks and clipping of ``preset=resilient``. Both train on every eighth
+window, so that a run takes a minute.
+"""
+
+import argparse
+import json
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from lightning.pytorch.callbacks import Callback
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from vestim_pl.data import VoltageDataModule
+from vestim_pl.functional.errors import DivergenceError
+from vestim_pl.functional.events import Event
+from vestim_pl.functional.learning_rate import LearningRateFactors
+from vestim_pl.train import _build as build_node
+from vestim_pl.train import _quiet, _reset_global_state, build_estimator, build_trainer
+
+ROOT = Path(__file__).resolve().parents[1]
+PICTURE = ROOT / "docs" / "images" / "honest_divergence.png"
+SHORT = ["sampling.stride=8", "sampling.evaluation_stride=16"]
+SMALL = [
+    "sampling.lookback=20", "sampling.stride=60", "sampling.evaluation_stride=60", "sampling.batch_size=64",
+    "network.hidden_sizes=[8]",
+]  # fmt: skip
+QUICK = {"safer": SMALL, "resilient": [*SMALL, "callbacks.lookback_warmup.start=10"]}
+COLOURS = {"plain Lightning": "#c44e52", "preset=resilient": "#4c72b0"}
+
+
+@dataclass
+class Story:
+    """What a run did.
+
+    Attributes:
+        losses: Training loss of every batch.
+        rates: Learning rate of every update.
+        validations: Batches so far and validation RMSE in mV, after every epoch.
+        rollbacks: Batches so far and the reason.
+        ended: Message of the error that ended the run, if one did.
+
+    """
+
+    losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    validations: list[tuple[int, float]] = field(default_factory=list)
+    rollbacks: list[tuple[int, str]] = field(default_factory=list)
+    ended: str = ""
+
+    @property
+    def last_rmse(self) -> float:
+        """Validation RMSE in mV after the last epoch."""
+        return self.validations[-1][1] if self.validations else math.nan
+
+
+class Record(Callback):
+    """Writes the story; placed first, so that it sees a batch before a rollback does away with it."""
+
+    def __init__(self) -> None:
+        self.story = Story()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.story.losses.append(float(outputs["loss"]))
+        self.story.rates.append(LearningRateFactors.of(trainer).used(trainer.optimizers[0])[0])
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        rmse = float(trainer.callback_metrics["val/rmse_mv"])
+        self.story.validations.append((len(self.story.losses), rmse))
+
+    def on_event(self, trainer: pl.Trainer, event: Event) -> None:
+        if event.kind == "rollback":
+            self.story.rollbacks.append((len(self.story.losses), event.reason))
+
+
+def settings(preset: str, options: argparse.Namespace, run_dir: str) -> DictConfig:
+    """The configuration of a preset at the learning rate in question."""
+    overrides = [f"+preset={preset}", f"trainer.max_epochs={options.epochs}", "trainer.accelerator=cpu", *SHORT]
+    overrides += ["callbacks.early_stopping=null", f"seed={options.seed}", f"run_dir={run_dir}"]
+    if options.quick:
+        overrides += QUICK[preset]
+    with initialize_config_dir(version_base=None, config_dir=str(ROOT / "conf")):
+        config = compose("train", overrides=overrides)
+    momentum = {"momentum": 0.9} if options.optimizer == "SGD" else {}
+    weight_decay = config.optimizer.weight_decay
+    config.optimizer = {"name": options.optimizer, "lr": options.lr, "weight_decay": weight_decay, **momentum}
+    return config
+
+
+def run(preset: str, plain: bool, options: argparse.Namespace) -> tuple[Story, VoltageDataModule]:
+    """Train once; with ``plain`` under a trainer that has nothing of ours."""
+    record = Record()
+    with tempfile.TemporaryDirectory() as folder:
+        config = settings(preset, options, folder)
+        _reset_global_state(config)
+        data: VoltageDataModule = build_node(config.data, sampling=build_node(config.sampling))
+        data.setup("fit")
+        estimator = build_estimator(config, data)
+        if plain:
+            trainer = pl.Trainer(
+                max_epochs=options.epochs, callbacks=[record], logger=False, enable_checkpointing=False,
+                enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, accelerator="cpu",
+            )  # fmt: skip
+        else:
+            trainer = build_trainer(config)
+            trainer.callbacks.insert(0, record)  # type: ignore[attr-defined]
+        try:
+            trainer.fit(estimator, datamodule=data)
+        except DivergenceError as error:
+            record.story.ended = str(error)
+    return record.story, data
+
+
+def rmse_of_the_mean(data: VoltageDataModule) -> float:
+    """Validation RMSE in mV of an estimator that always says the mean voltage of the training split."""
+    mean = data.table("train").target.double().mean()
+    return float((data.table("val").target.double() - mean).square().mean().sqrt()) * 1000
+
+
+def draw(stories: dict[str, Story], constant: float, title: str, path: Path) -> None:
+    """Loss, validation RMSE and learning rate of all runs, one above the other."""
+    figure = Figure(figsize=(9, 7.5), layout="constrained")
+    loss, rmse, rate = figure.subplots(3, sharex=True, height_ratios=[3, 3, 2])
+    for name, story in stories.items():
+        colour, batches = COLOURS[name], np.arange(1, len(story.losses) + 1)
+        loss.plot(batches, story.losses, color=colour, alpha=0.25, linewidth=0.6)
+        loss.plot(batches, _smooth(story.losses), color=colour, linewidth=1.6, label=name)
+        rmse.plot(*zip(*story.validations, strict=True), "o-", color=colour, markersize=4, label=name)
+        rate.plot(batches, story.rates, color=colour, linewidth=1.6)
+        _mark_rollbacks(story, colour, loss, rmse, rate)
+    rmse.axhline(constant, color="0.4", linestyle="--", linewidth=1)
+    rmse.text(
+        1.0,
+        constant,
+        " the mean voltage",
+        color="0.3",
+        fontsize=9,
+        va="bottom",
+        transform=rmse.get_yaxis_transform(),
+        ha="right",
+    )
+    for axes, label in ((loss, "training loss"), (rmse, "validation RMSE, mV"), (rate, "learning rate")):
+        axes.set_yscale("log")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.25)
+    loss.legend(loc="upper right", frameon=False)
+    loss.set_title(title, fontsize=11)
+    rate.set_xlabel("batches")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+
+
+def _mark_rollbacks(story: Story, colour: str, *panels: Axes) -> None:
+    for number, (batch, _) in enumerate(story.rollbacks, start=1):
+        for axes in panels:
+            axes.axvline(batch, color=colour, linestyle=":", linewidth=1)
+        panels[0].annotate(
+            f"rollback {number}", (batch, 1.0), xycoords=("data", "axes fraction"), xytext=(3, -3),
+            textcoords="offset points", rotation=90, va="top", fontsize=8, color=colour,
+        )  # fmt: skip
+
+
+def _smooth(losses: Sequence[float], width: int = 15) -> np.ndarray:
+    """Running median."""
+    values = np.asarray(losses)
+    return np.array([np.median(values[max(0, end - width) : end]) for end in range(1, len(values) + 1)])
+
+
+def tell(stories: dict[str, Story], constant: float) -> None:
+    """A table of the runs, and the rollbacks in words."""
+    table = Table("run", "first loss", "highest loss", "last loss", "last validation RMSE, mV", "best, mV", "rollbacks")
+    for name, story in stories.items():
+        finite = [rmse for _, rmse in story.validations if math.isfinite(rmse)]
+        figures = (story.losses[0], max(story.losses), float(np.median(story.losses[-20:])), story.last_rmse)
+        best = f"{min(finite):.1f}" if finite else "none"
+        table.add_row(
+            name, *(f"{figure:.3g}" for figure in figures[:3]), f"{figures[3]:.1f}", best, str(len(story.rollbacks))
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"the mean voltage of the training recordings: {constant:.1f} mV")
+    for name, story in stories.items():
+        for _, reason in story.rollbacks:
+            console.print(f"{name}: {reason}", highlight=False)
+        if story.ended:
+            console.print(f"{name} ended: {story.ended}", highlight=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run both, tell, draw, and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lr", type=float, default=1.0, help="learning rate of both runs")
+    parser.add_argument("--optimizer", choices=["Adam", "SGD"], default="Adam", help="SGD has momentum 0.9")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--picture", type=Path, default=PICTURE)
+    parser.add_argument("--json", type=Path, help="file for every number of both runs")
+    parser.add_argument("--quick", action="store_true", help="short windows and a small network: seconds")
+    options = parser.parse_args(arguments)
+    _quiet()
+    plain, data = run("safer", True, options)
+    resilient, _ = run("resilient", False, options)
+    stories = {"plain Lightning": plain, "preset=resilient": resilient}
+    constant = rmse_of_the_mean(data)
+    tell(stories, constant)
+    title = f"{options.optimizer} at a learning rate of {options.lr:g}, LSTM of the guide's Option 1, demo data"
+    draw(stories, constant, title, options.picture)
+    if options.json:
+        figures = {name: asdict(story) for name, story in stories.items()}
+        options.json.write_text(json.dumps({"mean_voltage_rmse_mv": constant, "runs": figures}))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    main()
