@@ -7,7 +7,7 @@
 No value is injected: network, data and seed are those of ``preset=safer`` (the debugging guide's Option 1) on the demo
 data, only the learning rate is far too high. The first run is the same LightningModule under a plain
 ``lightning.Trainer``; the second has the callbacks and clipping of ``preset=resilient``. Both train on every eighth
-window, so that a run takes a minute.
+window in batches of 64, so that a run takes a minute.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from vestim_pl.train import _quiet, _reset_global_state, build_estimator, build_
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "images" / "honest_divergence.png"
-SHORT = ["sampling.stride=8", "sampling.evaluation_stride=16"]
+SHORT = ["sampling.stride=8", "sampling.batch_size=64", "sampling.evaluation_stride=16"]
 SMALL = [
     "sampling.lookback=20", "sampling.stride=60", "sampling.evaluation_stride=60", "sampling.batch_size=64",
     "network.hidden_sizes=[8]",
@@ -212,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lr", type=float, default=1.0, help="learning rate of both runs")
     parser.add_argument("--optimizer", choices=["Adam", "SGD"], default="Adam", help="SGD has momentum 0.9")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture", type=Path, default=PICTURE)
     parser.add_argument("--json", type=Path, help="file for every number of both runs")

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import vestim_pl.callbacks
+from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import RankReport, Recorder, ResumableLoader, fit, leaky_sequences, same
 from vestim_pl.callbacks import (
     AdaptiveGradientClipping,
@@ -260,6 +261,29 @@ def test_resumed_in_mid_epoch_equals_never_stopped(make, name, tmp_path):
     assert same(unbroken.optimizers[0].state_dict(), resumed.optimizers[0].state_dict())
     for a, b in zip(first, second, strict=True):
         assert same(a.state_dict(), b.state_dict()), type(a).__name__
+
+
+@pytest.mark.parametrize(("site", "kind"), [("parameter", "rollback"), ("input", "skip")])
+def test_stopped_after_a_rollback_or_a_skip_and_resumed_equals_never_stopped(tmp_path, site, kind):
+    def callbacks(folder):
+        made = [build(tmp_path / folder / name) for name, build in REGISTRY.items()]
+        return [FaultInjector(site, float("nan"), STOP_AT - 1), *made, Recorder(), saving(tmp_path / folder / "saved")]
+
+    whole, parts = fresh(dropout=0.3), fresh(dropout=0.3)
+    first, second = callbacks("whole"), callbacks("parts")
+    run(whole, first)
+    torch.manual_seed(999)
+    run(parts, second, ckpt_path=tmp_path / "whole" / "saved" / f"{STOP_AT}.ckpt")
+    assert same(weights(whole), weights(parts))
+    for a, b in zip(first[1:-2], second[1:-2], strict=True):
+        assert same(a.state_dict(), b.state_dict()), type(a).__name__
+    told, rest = ([(event.kind, event.step, event.reason) for event in each[-2].events] for each in (first, second))
+    at = [event[0] for event in told].index(kind)
+    assert told[at][1] == STOP_AT
+    rest = [event for event in rest if event[0] != "resume"]
+    assert rest
+    assert kind not in {event[0] for event in rest}
+    assert rest == told[len(told) - len(rest) :]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, RankReport, Recorder, fit, same
-from vestim_pl.callbacks import DivergenceRecovery, FiniteParameterGuard, StepGuard
+from vestim_pl.callbacks import DivergenceRecovery, FiniteParameterGuard, LearningRateWarmup, StepGuard
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.learning_rate import LearningRateFactors
 
@@ -393,6 +393,68 @@ def test_random_state_goes_on_unless_asked_for():
         "parameter", module=Draws(), recovery=DivergenceRecovery(snapshot_every=2, restore_random_state=True)
     )
     assert module.draws[5:8] == module.draws[2:5]
+
+
+class SettlesHigh(ForeignRecurrent):
+    """From step 60 on weights that are too large, but by little more a step: no spike at any time."""
+
+    def on_train_batch_start(self, batch, batch_idx):
+        if 60 <= self.trainer.global_step < 100:
+            with torch.no_grad():
+                self.head.weight.mul_(1.12)
+
+
+def test_a_loss_that_settles_far_above_its_best_goes_back_to_the_weights_of_the_best():
+    recovery = DivergenceRecovery(snapshot_every=5, spike_ratio=None, trend_window=20)
+    _, module, _, seen = run("input", at=999, module=SettlesHigh(), recovery=recovery, max_epochs=12)
+    event, *_ = seen.of("rollback")
+    assert "times the best such mean" in event.reason
+    assert 60 < event.values["step"] <= 100
+    assert event.values["back_to_step"] < 60, "the newest snapshots are of the bad stretch"
+    assert max(module.losses[-12:]) < 2 * max(module.losses[48:60])
+
+
+def test_whole_epochs_are_judged_at_their_end():
+    recovery = DivergenceRecovery(snapshot_every=5, spike_ratio=None, trend_window=20, whole_epochs=True)
+    _, _, _, seen = run("input", at=999, module=SettlesHigh(), recovery=recovery, max_epochs=12)
+    event, *_ = seen.of("rollback")
+    assert event.values["step"] % 12 == 0
+    assert event.values["back_to_step"] < 60
+
+
+@pytest.mark.parametrize("first", ["warmup", "recovery"])
+def test_warmup_goes_back_with_the_weights_and_never_undoes_the_cut(first):
+    class Rates(Callback):
+        rates: list[float] = []
+
+        def on_before_zero_grad(self, trainer, pl_module, optimizer):
+            self.rates.append(LearningRateFactors.of(trainer).used(optimizer)[0])
+
+    warmup, rates, recovery = LearningRateWarmup(20), Rates(), DivergenceRecovery(snapshot_every=2)
+    rates.rates = []
+    pair = [warmup, recovery] if first == "warmup" else [recovery, warmup]
+    fit(ForeignRecurrent(), [FaultInjector("parameter", NAN, 6), *pair, rates], max_epochs=4)
+    (attempt,) = recovery.attempts
+    assert attempt["learning_rate_before"] == pytest.approx(rates.rates[6])
+    after = rates.rates[7:]
+    assert max(after) == pytest.approx(0.1 * rates.rates[6])
+    assert after[-1] == pytest.approx(0.1 * rates.rates[6])
+    assert warmup.applied_updates == 48 - (7 - attempt["back_to_step"])
+
+
+def test_what_a_guard_has_told_is_not_told_again():
+    recovery = DivergenceRecovery(max_attempts=1, snapshot_every=1)
+    recorder = Recorder()
+    with pytest.raises(DivergenceError) as error:
+        fit(Scheduled(), [FaultInjector("parameter", NAN, 4, True), FiniteParameterGuard(), recovery, recorder])
+    told, rollback = recorder.of("non_finite")[0].reason, recorder.of("rollback")[0].reason
+    story = str(error.value)
+    for advice in ("To mend it", "first in"):
+        assert advice in told
+        assert advice not in rollback
+        assert advice not in story
+    assert story.count("model parameters became NaN/Inf") == 2  # of two divergences
+    assert len(story.splitlines()) == 1
 
 
 def test_absurd_learning_rate_diverges_without_and_learns_with_recovery():

@@ -20,9 +20,9 @@ class LossTrend:
     .. math:: \exp\Bigl(\tfrac{1}{N} \sum_{i=1}^{N} \ln x_i\Bigr) > r \cdot \min_j \mathrm{level}_j
 
     The geometric mean is robust: one loss a thousand times too large moves the mean of 200 by 3.5 %. Before the first
-    period, the level of the first ten losses of an untrained network stands in. A period is ``window`` steps or, with ``whole_epochs``, the
-    least number of whole epochs that have as many: a stream's loss follows the stretch that its lanes are in, and only
-    whole epochs hold the same stretches.
+    period, the level of the first ten losses of an untrained network stands in. A period is ``window`` steps or, with
+    ``whole_epochs``, the least number of whole epochs that have as many: a stream's loss follows the stretch that its
+    lanes are in, and only whole epochs hold the same stretches.
 
     Levels of healthy runs, highest over lowest so far, in periods of 200 steps: 1.1 in ``preset=fast`` on the demo
     data (249 epochs), 2.0 on LG HG2 (56 epochs; 1.7 in periods of whole epochs), 1.1 with small batches (8 windows,
@@ -134,8 +134,9 @@ class LossTrend:
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers."""
         return {
-            "untrained": self.untrained, "start": self._start, "best": self.best, "best_period": self._best_period, "periods": self.periods,
-            "sum": self._sum, "count": self._count, "whole": self._whole, "signed": self._signed,
+            "untrained": self.untrained, "start": self._start, "best": self.best, "best_period": self._best_period,
+            "periods": self.periods, "sum": self._sum, "count": self._count, "whole": self._whole,
+            "signed": self._signed,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
