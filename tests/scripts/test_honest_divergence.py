@@ -1,0 +1,28 @@
+"""The example of an honest divergence shows what it claims: lost without the toolkit, learning with it."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "honest_divergence.py"
+
+
+def test_lost_with_plain_lightning_and_learning_with_resilient(tmp_path):
+    picture, figures = tmp_path / "picture.png", tmp_path / "figures.json"
+    run = subprocess.run(
+        [sys.executable, str(SCRIPT), "--quick", "--picture", str(picture), "--json", str(figures)],
+        capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    told = json.loads(figures.read_text())
+    constant, plain, resilient = told["mean_voltage_rmse_mv"], *told["runs"].values()
+    assert not plain["validations"][-1][1] < constant
+    assert len(resilient["rollbacks"]) > 0
+    assert max(resilient["losses"]) > 3 * resilient["losses"][0]
+    assert min(rmse for _, rmse in resilient["validations"]) < 0.5 * constant
+    assert all(math.isfinite(rmse) for _, rmse in resilient["validations"])
+    assert resilient["rollbacks"][0][1] in " ".join(run.stdout.split())
+    assert picture.stat().st_size < 200_000
