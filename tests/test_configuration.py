@@ -127,6 +127,7 @@ def test_every_line_of_the_tree_that_sets_a_number_says_what_it_does():
         ("network.hidden_sizes=32", r"network\.hidden_sizes: 32 does not fit"),
         ("network.hidden_sizes=[a]", r"network\.hidden_sizes: \['a'\] does not fit"),
         ("network.dropout=1.5", r"network\.dropout: 1\.5 is not in \[0, 1\)"),
+        ("callbacks=[default,gradient_flow] +preset=fast", r"callbacks\.warmup: .* add warmup to callbacks="),
         ("network.layer_norm=3", r"network\.layer_norm: 3 does not fit"),
         ("network.name=LTSM", r"network\.name.*LTSM.*did you mean LSTM"),
         ("optimizer.name=Adan", r"optimizer\.name: 'Adan' is not in torch\.optim; did you mean Adam"),
@@ -137,7 +138,7 @@ def test_every_line_of_the_tree_that_sets_a_number_says_what_it_does():
 )
 def test_unknown_keys_and_wrong_types_are_refused_with_the_way_out(override, message):
     with pytest.raises(ConfigurationError, match=message):
-        check(compose(override))
+        check(compose(*override.split()))
 
 
 @pytest.mark.parametrize(

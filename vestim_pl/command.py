@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,7 +19,7 @@ from vestim_pl.configuration import check, conf_folder, explain, flat_keys
 from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.functional.errors import ConfigurationError, VestimError
 
-__all__ = ["run_command", "run_folder"]
+__all__ = ["is_multirun", "run_command", "run_folder"]
 
 _log = logging.getLogger("vestim_pl")
 
@@ -70,6 +71,11 @@ def run_command(task: Callable[[DictConfig], float | None], config_name: str) ->
         sys.exit(1)
 
 
+def is_multirun() -> bool:
+    """Whether this is a job of a command with ``-m``."""
+    return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
+
+
 def _guarded(
     task: Callable[[DictConfig], float | None], mistakes: list[Exception]
 ) -> Callable[[DictConfig], float | None]:
@@ -85,14 +91,26 @@ def _guarded(
             check(config)
             return task(config)
         except (VestimError, OmegaConfBaseException) as error:
-            if HydraConfig.get().mode is RunMode.MULTIRUN:
+            if is_multirun():
                 _log.error("error: %s", error)
                 raise
+            _tell_log_file(f"error: {error}")
             mistakes.append(error)
             return None
+        except Exception:
+            _tell_log_file("an error of the program, please report it:", sys.exc_info())
+            raise
 
     guarded.__module__ = task.__module__
     return guarded
+
+
+def _tell_log_file(text: str, traceback: Any = None) -> None:
+    """Tell the log file alone what the terminal is told on standard error: there the story ends with its reason too."""
+    record = _log.makeRecord(_log.name, logging.ERROR, __file__, 0, text, (), traceback)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
 
 
 def _refuse_missing(config: DictConfig) -> None:

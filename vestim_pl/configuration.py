@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
-from hydra.utils import get_object
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vestim_pl.functional.arguments import argument_types, check_arguments, nearest
@@ -15,7 +15,7 @@ from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.precision import resolve_precision
 from vestim_pl.networks import build_network
 
-__all__ = ["check", "conf_folder", "explain", "flat_keys"]
+__all__ = ["build", "check", "conf_folder", "explain", "flat_keys"]
 
 _INTERNAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 
@@ -25,6 +25,26 @@ def conf_folder() -> Path:
     package = Path(__file__).resolve().parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
+
+
+def build(node: DictConfig, **objects: Any) -> Any:
+    """Build what a node's ``_target_`` names.
+
+    The one place that calls Hydra's ``instantiate``: nodes come from the tree in ``conf/`` and the command line of
+    whoever runs the command, and what they may say is known from :func:`check`.
+
+    Args:
+        node: Node with a ``_target_``.
+        objects: Further arguments, passed on as they are (Hydra itself would turn a dataclass into a dictionary).
+
+    Example::
+
+        >>> node = OmegaConf.create({"_target_": "fractions.Fraction", "denominator": 3})
+        >>> build(node, numerator=1)
+        Fraction(1, 3)
+
+    """
+    return instantiate(node, _convert_="all", _partial_=True)(**objects)
 
 
 def check(config: DictConfig) -> None:
@@ -47,6 +67,8 @@ def check(config: DictConfig) -> None:
         elif name == "optimizer":
             _check_optimizer(_plain(value))
         elif name != "hydra" and isinstance(value, DictConfig):
+            if name == "callbacks":
+                _refuse_settings_of_nothing(value)
             for where, node in _nodes_with_target(str(name), value):
                 if name == "trainer":  # knows one precision more than Lightning's
                     node["precision"] = resolve_precision(node.get("precision"))
@@ -86,6 +108,17 @@ def flat_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
         value = None if OmegaConf.is_missing(config, key) else config._get_node(key)
         if isinstance(value, DictConfig) and not value._is_none() and not value._is_interpolation():
             yield from flat_keys(value, f"{name}.")
+
+
+def _refuse_settings_of_nothing(callbacks: DictConfig) -> None:
+    """A preset may set a callback that ``callbacks=[...]`` on the command line has taken out again."""
+    for name in map(str, callbacks):
+        node = callbacks[name]
+        if node is not None and "_target_" not in node:
+            raise ConfigurationError(
+                f"callbacks.{name}: has settings, but the callback is not there; add {name} to callbacks=[...], or take"
+                f" the settings out with callbacks.{name}=null"
+            )
 
 
 def _nodes_with_target(where: str, node: DictConfig) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -8,15 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 import lightning.pytorch as pl
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from vestim_pl.command import run_command
+from vestim_pl.command import is_multirun, run_command
+from vestim_pl.configuration import build
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.diagnosis import (
     Finding,
@@ -64,7 +62,7 @@ def diagnose(config: DictConfig) -> list[Finding]:
         findings = diagnose_run(RunFolder.read(path))
         _tell(findings, f"Run {path}", Path(str(config.json)) if config.json else path / RESULT)
         return findings
-    findings = _before_training(config)
+    findings = sorted(_before_training(config), key=lambda finding: -finding.severity.rank)
     _tell(findings, "Before training", Path(str(config.json)) if config.json else None)
     return findings
 
@@ -107,8 +105,8 @@ def _before_training(config: DictConfig) -> list[Finding]:
     torch.set_float32_matmul_precision("high")
     pl.seed_everything(config.seed, workers=True, verbose=False)
     precision = str(resolve_precision(config.trainer.get("precision"), config.trainer.get("accelerator", "auto")))
-    findings = diagnose_settings(settings, precision, _is_multirun())
-    datamodule: VoltageDataModule = _build(config.data, sampling=_build(config.sampling))
+    findings = diagnose_settings(settings, precision, is_multirun())
+    datamodule: VoltageDataModule = build(config.data, sampling=build(config.sampling))
     datamodule.setup("fit")
     findings += diagnose_data(datamodule)
     estimator = build_estimator(config, datamodule)
@@ -139,14 +137,6 @@ def _tell(findings: Sequence[Finding], title: str, path: Path | None) -> None:
     partial.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(partial, path)
     _log.info("written to %s", path)
-
-
-def _is_multirun() -> bool:
-    return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
-
-
-def _build(node: DictConfig, **objects: Any) -> Any:
-    return hydra.utils.instantiate(node, _convert_="all", _partial_=True)(**objects)
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 import lightning.pytorch as pl
 import pandas as pd
 import torch
@@ -17,13 +16,15 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressB
 from omegaconf import DictConfig, OmegaConf
 
 from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
-from vestim_pl.command import run_command
+from vestim_pl.command import is_multirun, run_command
+from vestim_pl.configuration import build
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.events import publish
 from vestim_pl.functional.precision import resolve_precision
+from vestim_pl.functional.process_count import process_count
 from vestim_pl.no_profiler import NoProfiler
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.reports.recording_errors import RecordingErrors, error_table
@@ -73,9 +74,10 @@ def train(config: DictConfig) -> TrainingRun:
 
     """
     run_dir = Path(config.run_dir)
+    _refuse_a_sweep_of_several_processes(config)
     _quiet()
     _reset_global_state(config)
-    datamodule: VoltageDataModule = _build(config.data, sampling=_build(config.sampling))
+    datamodule: VoltageDataModule = build(config.data, sampling=build(config.sampling))
     datamodule.setup("fit")
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
     estimator = build_estimator(config, datamodule)
@@ -85,7 +87,7 @@ def train(config: DictConfig) -> TrainingRun:
     try:
         _fit(trainer, estimator, datamodule, config.ckpt_path)
         return _finish(config, trainer, estimator, datamodule)
-    except Exception as error:  # for the report: the command tells it to the terminal
+    except Exception as error:  # for the report: the command tells it to the terminal and the log
         publish(trainer, "stop", str(error), level=logging.DEBUG, error=type(error).__name__)
         raise
     finally:  # a run that died has a story to tell, too
@@ -116,10 +118,10 @@ def build_estimator(config: DictConfig, datamodule: VoltageDataModule) -> Voltag
 
 def build_trainer(config: DictConfig) -> pl.Trainer:
     """Lightning's trainer with the callbacks and loggers of the configuration."""
-    callbacks: list[Callback] = [_build(node) for node in config.callbacks.values() if node is not None]
+    callbacks: list[Callback] = [build(node) for node in config.callbacks.values() if node is not None]
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
-    loggers = [_build(node) for node in config.logger.values() if node is not None]
+    loggers = [build(node) for node in config.logger.values() if node is not None]
     options = _plain(config.trainer)
     options.pop("_target_")
     setting = options.get("precision")
@@ -164,6 +166,17 @@ def main(config: DictConfig) -> float | None:
             f"validation RMSE is {run.best_val_rmse_mv} mV: training diverged; lower optimizer.lr or take +preset=safer"
         )
     return run.best_val_rmse_mv
+
+
+def _refuse_a_sweep_of_several_processes(config: DictConfig) -> None:
+    """Lightning starts the other ranks with this command line; with ``-m`` in it each would start the sweep again."""
+    trainer, devices = config.trainer, config.trainer.get("devices", "auto")
+    count = process_count(devices, str(trainer.get("accelerator", "auto")), int(trainer.get("num_nodes", 1)))
+    if count > 1 and is_multirun():
+        raise ConfigurationError(
+            f"trainer.devices: {devices} makes {count} processes a job, and in a multirun each would start the sweep"
+            " again; use trainer.devices=1, and one command a device for several at once"
+        )
 
 
 def _quiet() -> None:
@@ -228,11 +241,6 @@ def _set_aside_metrics(run_dir: Path) -> None:
     if metrics.is_file():
         earlier = len(list(run_dir.glob("metrics.*.csv")))
         metrics.rename(run_dir / f"metrics.{earlier + 1}.csv")
-
-
-def _build(node: DictConfig, **objects: Any) -> Any:
-    """Build a node; objects are passed on as they are (Hydra itself would turn a dataclass into a dictionary)."""
-    return hydra.utils.instantiate(node, _convert_="all", _partial_=True)(**objects)
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

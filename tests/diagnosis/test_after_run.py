@@ -90,7 +90,8 @@ def test_a_divergence_and_its_signs(tmp_path):
     run = write_run(tmp_path / "run", val, norms=norms, events=(burst, end), std=0.141)
     assert graver_than_ok(run) == {"end of the run": "error", "divergence": "error"}
     evidence = story(run)["divergence"].evidence
-    assert evidence.startswith("diverged at step 1950: model parameters became NaN/Inf")
+    assert evidence.startswith("diverged at step 1950; signs before: ")
+    assert "model parameters became NaN/Inf" in story(run)["end of the run"].evidence
     assert "1 x clip burst from step 1799 on" in evidence
     assert "grew from a median of 1 to 20 (step 1899)" in evidence
     assert story(run)["divergence"].override == "+preset=resilient optimizer.lr=0.0001"

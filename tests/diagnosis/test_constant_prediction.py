@@ -39,5 +39,20 @@ def test_without_a_test_the_validation_decides(rmse, severity):
     assert "67 mV" in finding.evidence
 
 
+@pytest.mark.parametrize(("rate", "other"), [(1e-9, 1e-3), (1e-4, 1e-3), (1e-3, 1e-2), (0.1, 0.01)])
+def test_the_rate_to_try_is_not_as_far_off(rate, other):
+    finding = check_constant_prediction(steps(np.full(2000, 3.7)), math.nan, math.nan, rate)
+    assert finding.override == f"optimizer.lr={other:g}"
+
+
+def test_a_run_cut_short_may_not_have_got_there_yet():
+    finding = check_constant_prediction(None, 66.0, 67.0, 1e-3, ended=False)
+    assert (finding.severity, finding.override) == ("note", "")
+
+
+def test_estimates_that_are_not_finite_are_no_good_news():
+    assert check_constant_prediction(steps(np.full(2000, np.nan)), math.nan, math.nan).severity == "error"
+
+
 def test_without_either_it_is_not_known():
     assert check_constant_prediction(None, 60.0, math.nan).severity == "note"

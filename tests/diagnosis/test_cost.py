@@ -11,7 +11,10 @@ def test_steps_and_time():
 
 def test_more_than_a_day_is_a_warning():
     finding = check_time(batches=10_000, accumulate=1, step_seconds=1.0, max_epochs=50)
-    assert (finding.severity, finding.override) == ("warning", "sampling=streams")
+    assert (finding.severity, finding.override) == ("warning", "trainer.max_epochs=7")
+    windows = check_time(batches=10_000, accumulate=1, step_seconds=1.0, max_epochs=50, stride=2)
+    assert (windows.severity, windows.override) == ("warning", "sampling.stride=14")
+    assert check_time(10_000, 1, 1.0, 7).severity == check_time(10_000 * 2 // 14, 1, 1.0, 50, 14).severity == "ok"
 
 
 @pytest.mark.parametrize("max_epochs", [None, -1])

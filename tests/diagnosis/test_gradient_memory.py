@@ -45,7 +45,9 @@ def test_a_network_without_recurrence_is_a_note():
     assert check_gradient_memory([], 400).severity == "note"
 
 
-@pytest.mark.parametrize("lookback", [15, 30])
-def test_never_suggests_a_longer_window(lookback):
-    override = check_gradient_memory([flow(0.2, lookback)], lookback).override
-    assert override == "sampling.lookback=10"
+@pytest.mark.parametrize("factor", [0.2, 0.5, 0.9, 0.965])
+def test_the_window_that_it_suggests_is_shorter_and_long_enough(factor):
+    finding = check_gradient_memory([flow(factor)], 400, chrono_is_open=False)
+    shorter = int(finding.override.removeprefix("sampling.lookback="))
+    assert shorter < 400
+    assert check_gradient_memory([flow(factor, shorter)], shorter).severity == "ok"

@@ -32,6 +32,12 @@ def test_the_rate_is_placed_on_the_sweep(rate, severity, override):
     assert "moves the weights by 2 % of their norm" in finding.evidence
 
 
+def test_what_falls_after_the_blow_up_is_not_the_steepest():
+    sweep = RangeTest(RATES, [1.0, 0.99, 0.9, 0.85, 1.7, 0.3])
+    assert sweep.unstable == 1e-2
+    assert sweep.steepest == 1e-4
+
+
 def test_how_far_below_is_told():
     assert "it is 50 times below a safe 5e-05" in check_learning_rate(SWEEP, 1e-6).evidence
 

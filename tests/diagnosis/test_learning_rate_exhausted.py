@@ -13,13 +13,21 @@ def metrics(rates: list[float]) -> pd.DataFrame:
     ("kind", "override"),
     [
         ("plateau", "callbacks.plateau.patience=15 callbacks.early_stopping.patience=40"),
-        ("rollback", "scheduler=plateau"),
+        ("rollback", "optimizer.lr=0.0001"),
+        ("none", "scheduler=plateau"),
     ],
 )
 def test_a_long_end_at_a_spent_rate_is_a_warning(kind, override):
     finding = check_learning_rate_exhausted(metrics([1e-3] * 5 + [1e-5] * 5), [{"kind": kind}] * 2)
     assert (finding.severity, finding.override) == ("warning", override)
-    assert "from 0.001 to 1e-05 by 2 cuts, and 50 % of the logged steps" in finding.evidence
+    cuts = 0 if kind == "none" else 2
+    assert f"from 0.001 to 1e-05 by {cuts} cuts, and 50 % of the logged steps" in finding.evidence
+
+
+def test_cuts_before_the_first_logged_rate_count():
+    finding = check_learning_rate_exhausted(metrics([1e-5] * 5), [{"kind": "plateau"}] * 2, rate=1e-3)
+    assert (finding.severity, finding.evidence[:42]) == ("warning", "the learning rate fell from 0.001 to 1e-05")
+    assert check_learning_rate_exhausted(metrics([1e-5] * 5), [], rate=1e-3).severity == "ok"  # a warmup, say
 
 
 def test_a_schedule_that_ends_low_is_none():

@@ -210,6 +210,19 @@ def test_a_failed_job_of_a_multirun_does_not_stop_the_others(tmp_path, on_record
     assert len(list(tmp_path.glob("multirun/*/*/1/checkpoints/best.ckpt"))) == 1
 
 
+def test_a_sweep_of_several_processes_a_job_is_refused_before_it_starts_itself_again(tmp_path, on_recordings):
+    """Lightning starts the other ranks with the same command line, which under -m is another sweep."""
+    done = run_train(tmp_path, "-m", "seed=0", "trainer.devices=2", *on_recordings, check=False)
+    assert done.returncode == 1
+    assert "error: trainer.devices: 2 makes 2 processes a job" in done.stderr
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_limit_of_steps_may_end_an_epoch_without_a_validation(compose, small):
+    run = train(compose(*small, "+trainer.max_steps=3"))
+    assert run.trainer.global_step == 3
+
+
 def test_mixed_precision_is_chosen_by_the_machine_and_said(compose, small, caplog):
     with caplog.at_level("INFO", logger="vestim_pl"):
         run = train(compose(*small, "trainer.precision=mixed", "trainer.max_epochs=1"))

@@ -30,13 +30,14 @@ def diagnose_run(run: RunFolder) -> list[Finding]:
 
         >>> findings = diagnose_run(RunFolder(Path("nowhere")))
         >>> [(finding.check, finding.severity.value) for finding in findings]
-        [('end of the run', 'warning'), ('divergence', 'ok')]
+        [('end of the run', 'warning'), ('divergence', 'note')]
 
     """
     status = run_status(run)
     rate, threshold = _number(run.setting("optimizer.lr")), _number(run.setting("trainer.gradient_clip_val"))
     best = best_validation(run.metrics)
     diverged = status.state is RunState.DIVERGED
+    ended = status.state in (RunState.FINISHED, RunState.EARLY_STOPPED)
     findings = [
         check_ending(status, run.path),
         check_divergence(run.metrics, run.events, diverged, status.reason, rate),
@@ -44,9 +45,9 @@ def diagnose_run(run: RunFolder) -> list[Finding]:
     if status.state is not RunState.TRIAL and not run.metrics.empty:
         val_rmse = math.nan if best is None else best[0]
         findings += [
-            check_constant_prediction(run.steps, val_rmse, target_std_mv(run.path), rate),
+            check_constant_prediction(run.steps, val_rmse, target_std_mv(run.path), rate, ended),
             check_over_clipping(run.metrics, threshold),
-            check_learning_rate_exhausted(run.metrics, run.events),
+            check_learning_rate_exhausted(run.metrics, run.events, rate),
         ]
     return findings
 

@@ -35,7 +35,13 @@ def diagnose_settings(settings: Mapping[str, Any], precision: str, multirun: boo
     trainer = settings["trainer"]
     return [
         check_fused_optimizer(settings["optimizer"], precision),
-        check_distributed(trainer.get("devices", "auto"), str(trainer.get("strategy", "auto")), multirun),
+        check_distributed(
+            trainer.get("devices", "auto"),
+            str(trainer.get("strategy", "auto")),
+            multirun,
+            str(trainer.get("accelerator", "auto")),
+            int(trainer.get("num_nodes", 1)),
+        ),
     ]
 
 
@@ -62,8 +68,10 @@ def diagnose_training(
         found: The measurements.
 
     """
-    network, optimizer, trainer = settings["network"], settings["optimizer"], settings["trainer"]
-    lookback, sizes = int(settings["sampling"]["lookback"]), list(network["hidden_sizes"])
+    network, optimizer, trainer, sampling = (settings[name] for name in ("network", "optimizer", "trainer", "sampling"))
+    lookback, sizes = int(sampling["lookback"]), list(network["hidden_sizes"])
+    size = "lanes" if "lanes" in sampling else "batch_size"
+    smaller = f"sampling.{size}={max(1, int(sampling[size]) // 2)}" if size in sampling else ""
     chrono_is_open = "forget_bias" in network and network["forget_bias"] != "chrono"
     data_bytes = sum(datamodule.table(split).nbytes for split in datamodule.splits)
     return [
@@ -75,9 +83,13 @@ def diagnose_training(
         check_dropout(float(network.get("dropout", 0.0)), sizes, found.dropout_scatter_mv),
         check_mixed_precision(precision, found.full_seconds, found.mixed_seconds),
         check_time(
-            found.batches, int(trainer.get("accumulate_grad_batches", 1)), found.step_seconds, trainer.get("max_epochs")
+            found.batches,
+            int(trainer.get("accumulate_grad_batches", 1)),
+            found.step_seconds,
+            trainer.get("max_epochs"),
+            sampling.get("stride"),
         ),
-        check_memory(found.peak_bytes, found.available_bytes, data_bytes, found.where),
+        check_memory(found.peak_bytes, found.available_bytes, data_bytes, found.where, smaller),
     ]
 
 

@@ -36,11 +36,13 @@ def check_clipping(norms: Sequence[float], threshold: float | None, adaptive: bo
     """
     finite = [norm for norm in norms if math.isfinite(norm)]
     if len(finite) < len(norms) or not finite:
+        total = f"in {len(norms) - len(finite)} of the first {len(norms)} steps"
+        bad = next((number for number, norm in enumerate(norms) if not math.isfinite(norm)), 0)
+        when = "before any update: look at data and initialisation" if bad == 0 else f"after {bad} updates"
         return Finding(
             CHECK,
             Severity.ERROR,
-            f"the gradient norm is not finite in {len(norms) - len(finite)} of the first {len(norms)} steps",
-            "+preset=resilient",
+            f"the gradient norm is not finite {total}, first {when}",
         )
     median, p90 = percentile(finite, 50), percentile(finite, 90)
     if not threshold:

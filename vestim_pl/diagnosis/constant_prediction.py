@@ -11,10 +11,15 @@ __all__ = ["check_constant_prediction"]
 CHECK = "constant prediction"
 FLAT = 0.1  # of the measured variation
 NEAR = 0.9  # of the standard deviation: what a constant would reach, but for a tenth
+USUAL = 1e-3  # Adam's usual learning rate: far below it little is learnt, far above it units saturate
 
 
 def check_constant_prediction(
-    steps: pd.DataFrame | None, val_rmse_mv: float, target_std_mv: float, rate: float | None = None
+    steps: pd.DataFrame | None,
+    val_rmse_mv: float,
+    target_std_mv: float,
+    rate: float | None = None,
+    ended: bool = True,
 ) -> Finding:
     """Hold the estimates against the best constant, whose RMSE is the standard deviation of the voltage.
 
@@ -26,6 +31,7 @@ def check_constant_prediction(
         val_rmse_mv: Best validation RMSE in mV; NaN where none was finite.
         target_std_mv: Standard deviation of the training voltage in mV, from the checkpoint; NaN where unknown.
         rate: ``optimizer.lr``, for the way out.
+        ended: Whether training ended by itself; a run cut short may only not have got there yet.
 
     Example::
 
@@ -35,16 +41,18 @@ def check_constant_prediction(
         it says nearly the same voltage always: estimates vary by 0 mV (standard deviation) where the measured voltage
         varies by 81.6 mV, and the RMSE is 81.6 mV, as that of the best constant
         >>> finding.override
-        'optimizer.lr=0.0001'
+        'optimizer.lr=0.001'
 
     """
-    override = f"optimizer.lr={10 * rate:g}" if rate else ""
+    override = "" if rate is None else f"optimizer.lr={_other_rate(rate):g}"
     if steps is not None and len(steps):
         measured, estimated = (steps[name].to_numpy("float64") * 1000.0 for name in ("measured", "estimated"))
         varies, deviation = float(estimated.std()), float(measured.std())
         rmse = math.sqrt(float(((estimated - measured) ** 2).mean()))
         numbers = f"estimates vary by {varies:.3g} mV (standard deviation) where the measured voltage varies by"
         numbers += f" {deviation:.3g} mV, and the RMSE is {rmse:.3g} mV"
+        if not math.isfinite(rmse):
+            return Finding(CHECK, Severity.ERROR, f"estimates of the test are not finite: {numbers}")
         if deviation and varies < FLAT * deviation:
             evidence = f"it says nearly the same voltage always: {numbers}, as that of the best constant"
             return Finding(CHECK, Severity.ERROR, evidence, override)
@@ -57,6 +65,15 @@ def check_constant_prediction(
         f"the best validation RMSE is {val_rmse_mv:.3g} mV, the standard deviation of the training voltage"
         f" {target_std_mv:.3g} mV"
     )
-    if val_rmse_mv >= NEAR * target_std_mv:
-        return Finding(CHECK, Severity.ERROR, f"it is no better than a constant: {numbers}", override)
-    return Finding(CHECK, Severity.OK, numbers)
+    if val_rmse_mv < NEAR * target_std_mv:
+        return Finding(CHECK, Severity.OK, numbers)
+    if not ended:
+        return Finding(CHECK, Severity.NOTE, f"as far as it got it is no better than a constant: {numbers}")
+    return Finding(CHECK, Severity.ERROR, f"it is no better than a constant: {numbers}", override)
+
+
+def _other_rate(rate: float) -> float:
+    """A rate to try instead: up to the usual one, ten times it, or back from where units saturate."""
+    if rate < USUAL:
+        return USUAL
+    return 10 * rate if rate < 10 * USUAL else rate / 10

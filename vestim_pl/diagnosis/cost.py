@@ -1,14 +1,19 @@
 """What a training will take: steps, time and memory."""
 
+from math import ceil
+
 from vestim_pl.diagnosis.finding import Finding, Severity
 
 __all__ = ["check_memory", "check_time", "duration", "milliseconds"]
 
 LONG_DAY = 86_400.0
+MARGIN = 1.2  # the time of a step is never twice the same
 FULL = 0.8
 
 
-def check_time(batches: int, accumulate: int, step_seconds: float, max_epochs: int | None) -> Finding:
+def check_time(
+    batches: int, accumulate: int, step_seconds: float, max_epochs: int | None, stride: int | None = None
+) -> Finding:
     """Steps an epoch and the time they take, from the median of the steps measured.
 
     Validation comes on top; early stopping may end sooner.
@@ -18,6 +23,7 @@ def check_time(batches: int, accumulate: int, step_seconds: float, max_epochs: i
         accumulate: ``trainer.accumulate_grad_batches``.
         step_seconds: Median seconds of a batch: gathered, forward, backward, update.
         max_epochs: ``trainer.max_epochs``; None or -1 without a bound.
+        stride: ``sampling.stride`` of windows, of which an epoch could have fewer; None for streams.
 
     Example::
 
@@ -34,12 +40,19 @@ def check_time(batches: int, accumulate: int, step_seconds: float, max_epochs: i
     if max_epochs is None or max_epochs < 1:
         return Finding("time", Severity.NOTE, f"{evidence}; trainer.max_epochs sets no end", "trainer.max_epochs=50")
     evidence += f", {duration(epoch * max_epochs)} for {max_epochs} epochs, validation apart"
-    if epoch * max_epochs > LONG_DAY:
-        return Finding("time", Severity.WARNING, evidence, "sampling=streams")
+    excess = epoch * max_epochs / LONG_DAY
+    if excess > 1:
+        fewer = max(1, int(max_epochs / (MARGIN * excess)))
+        override = (
+            f"trainer.max_epochs={fewer}" if stride is None else f"sampling.stride={ceil(MARGIN * excess * stride)}"
+        )
+        return Finding("time", Severity.WARNING, f"{evidence}: more than a day", override)
     return Finding("time", Severity.OK, evidence)
 
 
-def check_memory(peak_bytes: int, available_bytes: int | None, data_bytes: int, where: str) -> Finding:
+def check_memory(
+    peak_bytes: int, available_bytes: int | None, data_bytes: int, where: str, override: str = ""
+) -> Finding:
     """Peak memory of the steps measured, against what there is.
 
     Args:
@@ -47,6 +60,7 @@ def check_memory(peak_bytes: int, available_bytes: int | None, data_bytes: int, 
         available_bytes: Memory of the machine or the device; None where unknown.
         data_bytes: Bytes of all recordings.
         where: ``memory`` or the device's name.
+        override: What would make a step smaller.
 
     Example::
 
@@ -57,7 +71,7 @@ def check_memory(peak_bytes: int, available_bytes: int | None, data_bytes: int, 
     total = "" if available_bytes is None else f" of {available_bytes / 1e6:,.0f} MB"
     evidence = f"the first steps took {peak_bytes / 1e6:,.0f} MB{total} {where}, recordings {data_bytes / 1e6:,.1f} MB"
     if available_bytes is not None and peak_bytes > FULL * available_bytes:
-        return Finding("memory", Severity.WARNING, evidence, "sampling.batch_size=64")
+        return Finding("memory", Severity.WARNING, evidence, override)
     return Finding("memory", Severity.OK, evidence)
 
 

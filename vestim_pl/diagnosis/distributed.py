@@ -3,21 +3,27 @@
 from collections.abc import Sequence
 
 from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.functional.process_count import process_count
 
 __all__ = ["check_distributed"]
 
 CHECK = "devices"
 
 
-def check_distributed(devices: int | str | Sequence[int], strategy: str, multirun: bool) -> Finding:
-    """Refuse distributed training under ``-m``: every further process would start the whole sweep anew.
+def check_distributed(
+    devices: int | str | Sequence[int], strategy: str, multirun: bool, accelerator: str = "auto", nodes: int = 1
+) -> Finding:
+    """Warn of distributed training under ``-m``: every further process would start the whole sweep anew.
 
-    Lightning starts the other ranks with the command line of the first; with ``-m`` in it that is another sweep.
+    Lightning starts the other ranks with the command line of the first; with ``-m`` in it that is another sweep. The
+    train command refuses such a sweep.
 
     Args:
         devices: ``trainer.devices``.
         strategy: ``trainer.strategy``.
         multirun: Whether the command runs with ``-m``.
+        accelerator: ``trainer.accelerator``.
+        nodes: ``trainer.num_nodes``.
 
     Example::
 
@@ -27,13 +33,11 @@ def check_distributed(devices: int | str | Sequence[int], strategy: str, multiru
         'ok'
 
     """
-    count = devices if isinstance(devices, int) else len(devices) if not isinstance(devices, str) else 0
-    several = count > 1 or count == -1 or (isinstance(devices, str) and devices not in ("1", "auto"))
-    distributed = several or any(name in strategy for name in ("ddp", "fsdp", "deepspeed"))
-    said = f"trainer.devices is {devices}, strategy {strategy}"
-    if not distributed:
-        return Finding(CHECK, Severity.OK, f"{said}: one process")
+    count = process_count(devices, accelerator, nodes)
+    said = f"trainer.devices is {devices}, strategy {strategy}: {count} process{'es' if count > 1 else ''}"
+    if count == 1:
+        return Finding(CHECK, Severity.OK, said)
     if multirun:
-        evidence = f"{said}: each further process of a job would start the whole sweep again"
+        evidence = f"{said}, and each further one of a job would start the whole sweep again"
         return Finding(CHECK, Severity.ERROR, evidence, "trainer.devices=1")
-    return Finding(CHECK, Severity.NOTE, f"{said}: works for a single run, not for a sweep with -m")
+    return Finding(CHECK, Severity.NOTE, f"{said}; works for a single run, not for a sweep with -m")

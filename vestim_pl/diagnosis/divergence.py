@@ -1,5 +1,6 @@
 """Where a run diverged, and after which signs."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from vestim_pl.diagnosis.finding import Finding, Severity
 __all__ = ["check_divergence"]
 
 CHECK = "divergence"
+BAD = ("skip", "non_finite", "rollback")
 SIGNS = ("skip", "clip_burst", "non_finite", "rollback", "recovery")
 GREW = 3.0  # times the median of before
 
@@ -19,13 +21,15 @@ GREW = 3.0  # times the median of before
 def check_divergence(
     metrics: pd.DataFrame, events: Sequence[Mapping[str, Any]], diverged: bool, reason: str, rate: float | None = None
 ) -> Finding:
-    """Find the step and the signs before it: events, and norms of the gradient or losses that grew.
+    """Find the step, the first number that was not finite, and the signs before: norms or losses that grew.
+
+    How the run ended is another finding's (:func:`vestim_pl.diagnosis.ending.check_ending`) and not told again.
 
     Args:
         metrics: Rows ``key``, ``epoch``, ``step``, ``value`` of the run.
         events: Its events in order.
         diverged: Whether the run ended in it.
-        reason: How the run ended, in a sentence.
+        reason: How the run ended, in a sentence, which the first event may be as well.
         rate: ``optimizer.lr``, for the way out.
 
     Example::
@@ -35,35 +39,67 @@ def check_divergence(
         >>> event = {"kind": "non_finite", "step": 5, "reason": "model parameters became NaN/Inf"}
         >>> finding = check_divergence(metrics, [event], True, "model parameters became NaN/Inf", 1e-2)
         >>> print(finding.evidence)
-        diverged at step 5: model parameters became NaN/Inf; signs before: the gradient norm grew from a median of
-        1.05 to 40 (step 4)
+        diverged at step 5; signs before: the gradient norm grew from a median of 1.05 to 40 (step 4)
         >>> finding.override
         '+preset=resilient optimizer.lr=0.001'
 
     """
-    seen = [event for event in events if event.get("kind") in ("skip", "non_finite", "rollback")]
-    bad = metrics[~np.isfinite(metrics["value"].to_numpy("float64"))]
-    steps = [int(event["step"]) for event in seen if isinstance(event.get("step"), int | float)]
-    steps += [int(bad["step"].min())] if len(bad) else []
-    if not diverged and not steps:
+    seen = [event for event in events if event.get("kind") in BAD]
+    first, what = _first(seen, metrics)
+    if first is None and not diverged:
+        if metrics.empty:
+            return Finding(CHECK, Severity.NOTE, "not known: the run left no numbers")
         return Finding(CHECK, Severity.OK, "every loss, gradient and parameter that was looked at was finite")
-    at = _last_step(events, steps) if diverged else (min(steps) if steps else None)
-    signs = [*_event_signs(events, at), *_growth(metrics, at)]
+    at = _last_step(events, first) if diverged else first
+    signs = [*_event_signs(events, at), *_growth(metrics, first)]
     before = f"; signs before: {', '.join(signs)}" if signs else "; no sign before it in events and metrics"
-    override = "+preset=resilient" + (f" optimizer.lr={rate / 10:g}" if rate else "")
-    if not diverged:
-        came_back = f"first not finite at step {at}, and the run went on"
-        counted = ", ".join(f"{number} {kind}" for kind, number in Counter(str(e["kind"]) for e in seen).items())
-        told = f"{came_back} ({counted}){before}" if counted else f"{came_back}{before}"
-        return Finding(CHECK, Severity.WARNING, told, override)
-    where = f" at step {at}" if at is not None else ""
-    return Finding(CHECK, Severity.ERROR, f"diverged{where}: {reason}{before}", override)
+    if diverged:
+        where = f" at step {at}" if at is not None else ""
+        told = "" if what in reason else f": {what}"
+        began = told if first == at else f", first not finite at step {first}{told}"
+        return Finding(CHECK, Severity.ERROR, f"diverged{where}{began}{before}", _way_out(events, rate))
+    counted = ", ".join(f"{number} {kind}" for kind, number in Counter(str(e["kind"]) for e in seen).items())
+    told = f"first not finite at step {first}: {what}; the run went on{f' ({counted})' if counted else ''}{before}"
+    if seen and all(_is_data(event) for event in seen):
+        return Finding(
+            CHECK, Severity.WARNING, f"{told}; the data are at fault: open the recordings that events.jsonl names"
+        )
+    return Finding(CHECK, Severity.WARNING, told, _way_out(events, rate))
 
 
-def _last_step(events: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> int | None:
-    """Step of the event that ended the run, else the first that was not finite."""
-    ends = [e["step"] for e in events if e.get("kind") in ("non_finite", "stop") and isinstance(e.get("step"), int)]
-    return int(ends[-1]) if ends else min(steps, default=None)
+def _first(seen: Sequence[Mapping[str, Any]], metrics: pd.DataFrame) -> tuple[int | None, str]:
+    """Step of the first number that was not finite, and what it was: by an event, else by a metric."""
+    bad = metrics[~np.isfinite(metrics["value"].to_numpy("float64"))].sort_values("step", kind="stable")
+    at_metric = int(bad["step"].iloc[0]) if len(bad) and not math.isnan(bad["step"].iloc[0]) else None
+    event = next((event for event in seen if isinstance(event.get("step"), int)), None)
+    if event is not None and (at_metric is None or event["step"] <= at_metric + 1):  # an event comes after its step
+        return int(event["step"]), str(event.get("reason", event["kind"]))
+    return at_metric, "" if at_metric is None else f"{bad['key'].iloc[0]} is {bad['value'].iloc[0]}"
+
+
+def _is_data(event: Mapping[str, Any]) -> bool:
+    """A skip for a batch that held the bad number itself; the learning rate is not to blame."""
+    values = event.get("values")
+    return event.get("kind") == "skip" and isinstance(values, Mapping) and values.get("cause") == "batch"
+
+
+def _way_out(events: Sequence[Mapping[str, Any]], rate: float | None) -> str:
+    """Everything that keeps a run alive, at a tenth of the smallest rate that was tried."""
+    tried = [event["values"].get("learning_rate_after") for event in events if isinstance(event.get("values"), Mapping)]
+    rates = [float(each) for each in (rate, *tried) if isinstance(each, int | float) and each > 0]
+    return "+preset=resilient" + (f" optimizer.lr={min(rates) / 10:g}" if rates else "")
+
+
+def _last_step(events: Sequence[Mapping[str, Any]], first: int | None) -> int | None:
+    """Step of the error that ended the run, else that of the first number that was not finite."""
+    ends = [event["step"] for event in events if _ends(event) and isinstance(event.get("step"), int)]
+    return int(ends[-1]) if ends else first
+
+
+def _ends(event: Mapping[str, Any]) -> bool:
+    values = event.get("values")
+    broke = event.get("kind") == "stop" and isinstance(values, Mapping) and bool(values.get("error"))
+    return broke or (event.get("kind") == "non_finite" and not (isinstance(values, Mapping) and "monitor" in values))
 
 
 def _event_signs(events: Sequence[Mapping[str, Any]], at: int | None) -> list[str]:

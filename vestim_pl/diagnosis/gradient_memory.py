@@ -13,6 +13,10 @@ CHECK = "gradient memory"
 def check_gradient_memory(flows: Sequence[GradientFlow], lookback: int, chrono_is_open: bool = False) -> Finding:
     """Hold the effective memory (last steps with 99 % of the gradient) against the lookback.
 
+    It is that of the initialisation. It may grow in training: where the network learns that the past matters it opens
+    its forget gates, and :class:`vestim_pl.callbacks.GradientFlowProbe` shows it. So a short one is slow to learn from,
+    not a proof that a shorter window would do.
+
     Args:
         flows: One a recurrent layer, as :func:`vestim_pl.functional.gradient_flow.measure_gradient_flow` gives them;
             empty for a network without.
@@ -27,7 +31,7 @@ def check_gradient_memory(flows: Sequence[GradientFlow], lookback: int, chrono_i
         >>> finding = check_gradient_memory([flow], 400, chrono_is_open=True)
         >>> print(finding.evidence)
         99 % of the gradient lies within the last 7 of 400 steps (2 %) and it vanishes (x 0.5 a step): at the start
-        nothing is learnt from farther back, and 98 % of the window is paid for nothing; a lookback of 20 would do
+        next to nothing is learnt from the 98 % farther back; callbacks=[default,gradient_flow] shows whether that grows
         >>> finding.override
         'network.forget_bias=chrono'
 
@@ -52,14 +56,14 @@ def check_gradient_memory(flows: Sequence[GradientFlow], lookback: int, chrono_i
         )
     memory, share = longest.effective_memory, longest.effective_memory / lookback
     reach = f"99 % of the gradient lies within the last {memory} of {lookback} steps ({100 * share:.0f} %)"
-    if share > 0.5 or longest.verdict is not FlowVerdict.VANISHES:
+    enough = _round_to_tens(2 * memory)
+    if enough >= lookback or longest.verdict is not FlowVerdict.VANISHES:
         return Finding(CHECK, Severity.OK, reach)
-    enough = min(lookback, _round_to_tens(2 * memory))
     return Finding(
         CHECK,
         Severity.WARNING if share <= 0.25 else Severity.NOTE,
-        f"{reach} and it vanishes (x {longest.factor_per_step:.3g} a step): at the start nothing is learnt from farther"
-        f" back, and {100 * (1 - share):.0f} % of the window is paid for nothing; a lookback of {enough} would do",
+        f"{reach} and it vanishes (x {longest.factor_per_step:.3g} a step): at the start next to nothing is learnt from"
+        f" the {100 * (1 - share):.0f} % farther back; callbacks=[default,gradient_flow] shows whether that grows",
         "network.forget_bias=chrono" if chrono_is_open else f"sampling.lookback={enough}",
     )
 

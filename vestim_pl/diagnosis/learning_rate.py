@@ -31,7 +31,7 @@ class RangeTest:
 
     @property
     def steepest(self) -> float:
-        """Rate at which the loss fell most in a step of the sweep; NaN where it never fell.
+        """Rate at which the loss fell most in a step of the sweep, before it blew up; NaN where it never fell.
 
         Example::
 
@@ -42,7 +42,7 @@ class RangeTest:
         falls = [
             (before - after, rate)
             for rate, before, after in zip(self.rates, self.losses, self.losses[1:], strict=False)
-            if math.isfinite(before - after)
+            if math.isfinite(before - after) and rate < self.unstable  # beyond, it only comes back from there
         ]
         fall, rate = max(falls, default=(0.0, math.nan))
         return rate if fall > 0 else math.nan
