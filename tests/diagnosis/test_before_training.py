@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from vestim_pl.data import VoltageDataModule, WindowSampling
@@ -39,6 +41,38 @@ def test_settings_alone():
     both = {**SETTINGS, "optimizer": {"name": "Adam", "fused": True}, "trainer": {"devices": 2}}
     assert [each.severity for each in diagnose_settings(both, "16-mixed", multirun=True)] == ["error", "error"]
     assert [each.severity for each in diagnose_settings(SETTINGS, "32-true", multirun=True)] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "override"),
+    [
+        ({"optimizer": {"name": "Adam", "fused": True}}, ("optimizer", "fused", False)),
+        ({"trainer": {"devices": 2}}, ("trainer", "devices", 1)),
+        ({"trainer": {"devices": [0, 1], "strategy": "ddp"}}, ("trainer", "devices", 1)),
+    ],
+)
+def test_the_override_of_a_contradiction_mends_it(settings, override):
+    group, key, value = override
+    settings = {**SETTINGS, **settings}
+    wrong = [each for each in diagnose_settings(settings, "16-mixed", multirun=True) if each.severity == "error"]
+    assert [each.override for each in wrong] == [f"{group}.{key}={value}".replace("False", "false")]
+    mended = {**settings, group: {**settings[group], key: value}}
+    assert {each.severity for each in diagnose_settings(mended, "16-mixed", multirun=True)} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("sampling", "override"),
+    [
+        ({"lookback": 4, "batch_size": 256}, "sampling.batch_size=128"),
+        ({"lookback": 4, "lanes": 16}, "sampling.lanes=8"),
+    ],
+)
+def test_less_memory_is_half_of_what_a_step_holds(demo, sampling, override):
+    full = dataclasses.replace(FOUND, available_bytes=10**9)
+    found = {
+        each.check: each for each in diagnose_training({**SETTINGS, "sampling": sampling}, demo, 9, "32-true", full)
+    }
+    assert (found["memory"].severity, found["memory"].override) == ("warning", override)
 
 
 def test_the_demo_data_have_no_problem(demo):

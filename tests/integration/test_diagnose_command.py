@@ -58,6 +58,60 @@ def test_what_failed_is_told_with_overrides_that_mend_it(compose_diagnose, tmp_p
 
 
 @pytest.mark.parametrize(
+    ("check_name", "cause"),
+    [
+        ("gradient clipping", "trainer.gradient_clip_val=0.01"),
+        ("gradient clipping", "trainer.gradient_clip_val=null"),
+        ("learning rate", "optimizer.lr=10"),
+        ("learning rate", "optimizer.lr=1e-7"),
+        ("gradient memory", "sampling.lookback=100"),
+        ("gradient memory", "sampling.lookback=100 network=gru"),
+        ("capacity", "sampling.lookback=150 network.hidden_sizes=[2]"),
+        ("capacity", "sampling.lookback=150 network.hidden_sizes=[4]"),
+        ("weight decay", ""),
+        ("weight decay", "optimizer.name=Rprop ~optimizer.weight_decay"),
+        ("weight decay", "optimizer.name=SGD ~optimizer.weight_decay"),
+        ("dropout", "network.dropout=0.3"),
+        ("mixed precision", "trainer.precision=bf16-mixed"),
+        ("time", "trainer.max_epochs=20000000"),
+        ("time", "trainer.max_epochs=-1"),
+    ],
+)
+def test_the_override_of_a_finding_mends_it(compose_diagnose, check_name, cause):
+    found = by_check(diagnose(compose_diagnose(*cause.split())))[check_name]
+    if check_name == "mixed precision" and found.severity == "ok":
+        pytest.skip("this machine gains from mixed precision")
+    assert found.severity in ("note", "warning", "error")
+    mended = compose_diagnose(*cause.split(), *found.override.split())
+    check(mended)
+    after = by_check(diagnose(mended))[check_name]
+    assert after.severity.rank < found.severity.rank, f"{found} became {after}"
+
+
+PRESETS = sorted(path.stem for path in (conf_folder() / "preset").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_override_fits_the_preset_that_it_is_for(recordings, preset):
+    """A way out that is refused, as sampling=streams is with a preset for windows, would be none."""
+    small = ["sampling.lanes=4"] if preset == "fast" else ["sampling.batch_size=16"]
+    given = ["data=folder", f"data.root={recordings}", "run_dir=.", f"+preset={preset}", "sampling.lookback=60"]
+    given += [*small, "network.hidden_sizes=[3]", "trainer.accelerator=cpu", "trainer.max_epochs=100000000"]
+
+    def composed(*overrides: str) -> DictConfig:
+        GlobalHydra.instance().clear()
+        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            return hydra.compose("diagnose", [*given, *overrides])
+
+    findings = diagnose(composed())
+    assert [each.severity.rank for each in findings] == sorted((each.severity.rank for each in findings), reverse=True)
+    overrides = [finding.override for finding in findings if finding.override]
+    assert len(overrides) >= 2
+    for override in overrides:
+        check(composed(*override.split()))
+
+
+@pytest.mark.parametrize(
     "overrides",
     [["network=gru"], ["network=fnn"], ["optimizer.name=SGD"], ["+trainer.gradient_clip_algorithm=value"]],
 )

@@ -1,4 +1,4 @@
-"""What diagnose says of runs that the train command really made: each story as it happened, and a way out that mends."""
+"""What diagnose says of runs that the train command really made: each as it happened, with a way out that mends."""
 
 import os
 import subprocess

@@ -1,28 +1,25 @@
 """Settings of training on streams."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from vestim_pl.functional.checks import check_choice, check_integers
+from vestim_pl.data.evaluation_sampling import EvaluationSampling
+from vestim_pl.functional.checks import check_integers
 
 __all__ = ["StreamSampling"]
 
 
 @dataclass(frozen=True)
-class StreamSampling:
+class StreamSampling(EvaluationSampling):
     """Truncated backpropagation through time: recordings run in lanes, chunk after chunk, with carried state.
+
+    How validation and test run is in :class:`~vestim_pl.data.evaluation_sampling.EvaluationSampling`.
 
     Attributes:
         lookback: Steps of a chunk, through which gradients flow back.
         lanes: Recordings that run side by side, on each rank: the batch size.
         burn_in: Rows after a reset to the zero state that do not count in the loss, and at the start of a recording not
             in a streamed evaluation either.
-        evaluation: How validation and test run: ``streams`` over whole recordings with carried state, or ``windows`` of
-            ``lookback`` rows from the zero state.
-        evaluation_stride: Rows from the start of an evaluated window to the start of the next.
-        evaluation_batch_size: Windows in a batch of an evaluation on windows.
-        evaluation_lanes: Most recordings that a streamed evaluation runs side by side.
-        evaluation_chunk: Rows of each recording in a batch of a streamed evaluation; results do not depend on it.
 
     Raises:
         ConfigurationError: If a number is out of its range or ``evaluation`` unknown.
@@ -37,25 +34,11 @@ class StreamSampling:
     lookback: int = 100
     lanes: int = 16
     burn_in: int = 50
-    evaluation: Literal["windows", "streams"] = "streams"
-    evaluation_stride: int = 1
-    evaluation_batch_size: int = 256
-    evaluation_lanes: int = 16
-    evaluation_chunk: int = 500
+    evaluation: Literal["windows", "streams"] = field(default="streams", kw_only=True)
 
     def __post_init__(self) -> None:
-        check_integers(
-            self,
-            "sampling",
-            lookback=1,
-            lanes=1,
-            burn_in=0,
-            evaluation_stride=1,
-            evaluation_batch_size=1,
-            evaluation_lanes=1,
-            evaluation_chunk=1,
-        )
-        check_choice("sampling.evaluation", self.evaluation, ("windows", "streams"))
+        super().__post_init__()
+        check_integers(self, "sampling", lookback=1, lanes=1, burn_in=0)
 
     @property
     def horizon(self) -> int:

@@ -1,16 +1,19 @@
 """Settings of training on windows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from vestim_pl.functional.checks import check_choice, check_integers
+from vestim_pl.data.evaluation_sampling import EvaluationSampling
+from vestim_pl.functional.checks import check_integers
 
 __all__ = ["WindowSampling"]
 
 
 @dataclass(frozen=True)
-class WindowSampling:
+class WindowSampling(EvaluationSampling):
     """Sequence to one: every window of ``lookback`` rows estimates one voltage, starting from the zero state.
+
+    How validation and test run is in :class:`~vestim_pl.data.evaluation_sampling.EvaluationSampling`.
 
     Attributes:
         lookback: Rows in a window.
@@ -18,12 +21,6 @@ class WindowSampling:
         horizon: Rows from the last row of a window to the row whose voltage is estimated: 0 for the same row, 1 for
             VEstim's next-step variant.
         batch_size: Windows in a batch, on each rank.
-        evaluation: How validation and test run: ``windows`` like training, or ``streams`` over whole recordings with
-            carried state, as a battery management system runs a network.
-        evaluation_stride: Rows from the start of an evaluated window to the start of the next.
-        evaluation_batch_size: Windows in a batch of the evaluation.
-        evaluation_lanes: Most recordings that a streamed evaluation runs side by side.
-        evaluation_chunk: Rows of each recording in a batch of a streamed evaluation.
         burn_in: Rows at the start of each recording that a streamed evaluation does not score; None leaves out those
             that no window ends at, so that both evaluations score the same rows.
 
@@ -41,29 +38,14 @@ class WindowSampling:
     stride: int = 1
     horizon: int = 0
     batch_size: int = 256
-    evaluation: Literal["windows", "streams"] = "windows"
-    evaluation_stride: int = 1
-    evaluation_batch_size: int = 256
-    evaluation_lanes: int = 16
-    evaluation_chunk: int = 500
+    evaluation: Literal["windows", "streams"] = field(default="windows", kw_only=True)
     burn_in: int | None = None
 
     def __post_init__(self) -> None:
-        check_integers(
-            self,
-            "sampling",
-            lookback=1,
-            stride=1,
-            horizon=0,
-            batch_size=1,
-            evaluation_stride=1,
-            evaluation_batch_size=1,
-            evaluation_lanes=1,
-            evaluation_chunk=1,
-        )
+        super().__post_init__()
+        check_integers(self, "sampling", lookback=1, stride=1, horizon=0, batch_size=1)
         if self.burn_in is not None:
             check_integers(self, "sampling", burn_in=0)
-        check_choice("sampling.evaluation", self.evaluation, ("windows", "streams"))
 
     @property
     def scored_from(self) -> int:

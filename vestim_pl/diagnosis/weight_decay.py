@@ -36,7 +36,7 @@ def check_weight_decay(optimizer: Mapping[str, Any], parameters: int, rows: int)
         return Finding(CHECK, Severity.OK, f"optimizer.weight_decay is {decay:g}")
     name = str(optimizer.get("name"))
     if "weight_decay" not in inspect.signature(getattr(torch.optim, name)).parameters:
-        return Finding(CHECK, Severity.NOTE, f"optimizer.name {name} knows no weight decay", "optimizer=adamw")
+        return Finding(CHECK, Severity.NOTE, f"optimizer.name {name} knows no weight decay", "optimizer.name=AdamW")
     return Finding(
         CHECK,
         Severity.WARNING,
