@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             " finite. What is recorded came in from outside of it: a hook, another callback, or the machine."
         )
         return NOT_REPRODUCED
-    print(f"replayed: {tell_step(findings)}")
+    told = tell_step(findings)
+    print(f"replayed: {'the same' if told == summary['finding'] else told}")
     for phase in Phase:
         if phase in findings and (phase is not Phase.RECURRENT or findings[phase] != findings[Phase.FORWARD]):
             print(f"          {phase.value + ':':<10} {tell_finding(findings[phase])}")

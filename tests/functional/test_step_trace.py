@@ -123,6 +123,17 @@ def test_only_the_first_of_a_phase_is_kept_and_the_earliest_phase_is_the_origin(
     assert trace.origin.frame.name == "x"
 
 
+def test_a_state_that_a_layer_is_given_is_told_from_its_input():
+    lstm = nn.LSTM(2, 3, batch_first=True)
+    cell = torch.zeros(1, 1, 3)
+    cell[0, 0, 1] = math.nan
+    trace = StepTrace()
+    with traced(lstm, trace):
+        lstm(torch.randn(1, 4, 2), (torch.zeros(1, 1, 3), cell))
+    frame = trace.findings[Phase.FORWARD].frame
+    assert (frame.tensor, frame.range.index) == ("input 2", (0, 0, 1))
+
+
 def test_names_within_containers():
     from vestim_pl.functional.sequence_batch import SequenceBatch
 

@@ -65,7 +65,6 @@ def test_what_failed_is_told_with_overrides_that_mend_it(compose_diagnose, tmp_p
         ("learning rate", "optimizer.lr=10"),
         ("learning rate", "optimizer.lr=1e-7"),
         ("gradient memory", "sampling.lookback=100"),
-        ("gradient memory", "sampling.lookback=100 network=gru"),
         ("capacity", "sampling.lookback=150 network.hidden_sizes=[2]"),
         ("capacity", "sampling.lookback=150 network.hidden_sizes=[4]"),
         ("weight decay", ""),

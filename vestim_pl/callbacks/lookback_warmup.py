@@ -61,7 +61,9 @@ class LookbackWarmup(Callback):
         if start < 1:
             raise ConfigurationError(f"{name}.start: {start} must be at least 1 step")
         if full < start:
-            raise ConfigurationError(f"{name}.full: {full} is shorter than start={start}; the window grows")
+            raise ConfigurationError(
+                f"{name}.start: {start} is longer than the full window of {full}; lower it, or leave the callback out"
+            )
         if epochs < 1:
             raise ConfigurationError(f"{name}.epochs: {epochs} must be at least 1; leave the callback out for none")
         self.start = start

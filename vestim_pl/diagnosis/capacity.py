@@ -1,5 +1,6 @@
 """Parameters per step of the lookback."""
 
+import math
 from collections.abc import Sequence
 
 from vestim_pl.diagnosis.finding import Finding, Severity
@@ -33,6 +34,7 @@ def check_capacity(parameters: int, lookback: int, hidden_sizes: Sequence[int]) 
     evidence = f"{parameters:,} parameters for a lookback of {lookback}: {ratio:,.1f} a step, with {units} hidden units"
     if ratio >= TIGHT:
         return Finding(CHECK, Severity.OK, evidence)
-    tripled = ",".join(str(3 * size) for size in hidden_sizes)
+    factor = max(3, math.ceil(math.sqrt(TIGHT / ratio)))  # weights grow with the square
+    wider = ",".join(str(factor * size) for size in hidden_sizes)
     severity = Severity.WARNING if ratio < STARVED else Severity.NOTE
-    return Finding(CHECK, severity, evidence, f"network.hidden_sizes=[{tripled}]")
+    return Finding(CHECK, severity, evidence, f"network.hidden_sizes=[{wider}]")

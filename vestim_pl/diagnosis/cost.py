@@ -42,10 +42,11 @@ def check_time(
     evidence += f", {duration(epoch * max_epochs)} for {max_epochs} epochs, validation apart"
     excess = epoch * max_epochs / LONG_DAY
     if excess > 1:
-        fewer = max(1, int(max_epochs / (MARGIN * excess)))
-        override = (
-            f"trainer.max_epochs={fewer}" if stride is None else f"sampling.stride={ceil(MARGIN * excess * stride)}"
-        )
+        factor = ceil(MARGIN * excess)
+        if stride is not None and factor < batches:
+            override = f"sampling.stride={factor * stride}"
+        else:
+            override = f"trainer.max_epochs={max(1, int(max_epochs / (MARGIN * excess)))}"
         return Finding("time", Severity.WARNING, f"{evidence}: more than a day", override)
     return Finding("time", Severity.OK, evidence)
 

@@ -163,8 +163,8 @@ class _Watcher:
         self.model, self.trace = model, trace
 
     def see_inputs(self, name: str, args: Any) -> None:
-        for _, value in named_tensors(args):
-            self.trace.see(Phase.FORWARD, name, value, "input")
+        for number, (_, value) in enumerate(named_tensors(args)):  # further ones: a state, say
+            self.trace.see(Phase.FORWARD, name, value, f"input {number}" if number else "input")
 
     def see_outputs(self, name: str, output: Any) -> None:
         for _, value in named_tensors(output):
