@@ -11,7 +11,7 @@ from vestim_pl.diagnosis.weight_decay import check_weight_decay
         ({"name": "AdamW", "weight_decay": 0}, "warning", "optimizer.weight_decay=1e-4"),
         ({"name": "AdamW"}, "ok", ""),
         ({"name": "Adam", "weight_decay": 1e-4}, "ok", ""),
-        ({"name": "LBFGS"}, "note", "optimizer=adamw"),
+        ({"name": "LBFGS"}, "note", "optimizer.name=AdamW"),
     ],
 )
 def test_weight_decay(optimizer, severity, override):

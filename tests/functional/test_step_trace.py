@@ -123,15 +123,17 @@ def test_only_the_first_of_a_phase_is_kept_and_the_earliest_phase_is_the_origin(
     assert trace.origin.frame.name == "x"
 
 
-def test_a_state_that_a_layer_is_given_is_told_from_its_input():
-    lstm = nn.LSTM(2, 3, batch_first=True)
-    cell = torch.zeros(1, 1, 3)
-    cell[0, 0, 1] = math.nan
+def test_a_state_that_a_module_is_given_is_told_from_its_input():
+    class Stateful(nn.Module):
+        def forward(self, x, state):
+            return x + state[0]
+
     trace = StepTrace()
-    with traced(lstm, trace):
-        lstm(torch.randn(1, 4, 2), (torch.zeros(1, 1, 3), cell))
+    module = Stateful()
+    with traced(module, trace):
+        module(torch.ones(2), (torch.tensor([1.0, math.nan]),))
     frame = trace.findings[Phase.FORWARD].frame
-    assert (frame.tensor, frame.range.index) == ("input 2", (0, 0, 1))
+    assert (frame.tensor, frame.range.index) == ("input 1", (1,))
 
 
 def test_names_within_containers():

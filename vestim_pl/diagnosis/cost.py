@@ -7,6 +7,7 @@ from vestim_pl.diagnosis.finding import Finding, Severity
 __all__ = ["check_memory", "check_time", "duration", "milliseconds"]
 
 LONG_DAY = 86_400.0
+FEW = 10  # batches that an epoch should keep
 MARGIN = 1.2  # the time of a step is never twice the same
 FULL = 0.8
 
@@ -43,7 +44,7 @@ def check_time(
     excess = epoch * max_epochs / LONG_DAY
     if excess > 1:
         factor = ceil(MARGIN * excess)
-        if stride is not None and factor < batches:
+        if stride is not None and FEW * factor <= batches:
             override = f"sampling.stride={factor * stride}"
         else:
             override = f"trainer.max_epochs={max(1, int(max_epochs / (MARGIN * excess)))}"

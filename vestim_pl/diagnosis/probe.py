@@ -32,7 +32,7 @@ LEAST_SWEEP = 15
 SWEEP_LANES = 64
 FLOW_LANES = 16
 TIMED = 4
-BUDGET = 8.0
+BUDGET = 5.0
 """Seconds that the first steps, and again the comparison of precisions, may take."""
 MILLIVOLTS = 1000.0
 
@@ -156,7 +156,10 @@ def _range_test(estimator: VoltageEstimator, batch: SequenceBatch) -> RangeTest:
     optimizer = new_optimizer(estimator)
     rates: list[float] = []
     losses: list[float] = []
-    points = min(SWEEP, max(LEAST_SWEEP, int(BUDGET / seconds_of(lambda: backward(estimator, few)))))
+    seconds = seconds_of(lambda: backward(estimator, few))
+    if LEAST_SWEEP * seconds > BUDGET:
+        few = narrow(few, FLOW_LANES)
+    points = min(SWEEP, max(LEAST_SWEEP, int(BUDGET / seconds)))
     for index in range(points):
         rate = 1e-6 * 10 ** (7 * index / (points - 1))
         losses.append(backward(estimator, few))
