@@ -170,9 +170,8 @@ def main(config: DictConfig) -> float | None:
 
 def _refuse_a_sweep_of_several_processes(config: DictConfig) -> None:
     """Lightning starts the other ranks with this command line; with ``-m`` in it each would start the sweep again."""
-    trainer, devices = config.trainer, config.trainer.get("devices", "auto")
-    count = process_count(devices, str(trainer.get("accelerator", "auto")), int(trainer.get("num_nodes", 1)))
-    if count > 1 and is_multirun():
+    devices, nodes = config.trainer.get("devices", "auto"), config.trainer.get("num_nodes", 1)
+    if is_multirun() and (count := process_count(devices, config.trainer.get("accelerator", "auto"), nodes)) > 1:
         raise ConfigurationError(
             f"trainer.devices: {devices} makes {count} processes a job, and in a multirun each would start the sweep"
             " again; use trainer.devices=1, and one command a device for several at once"
