@@ -163,6 +163,26 @@ def test_nothing_poisoned_is_left_behind(name, every, order, foreign, fit, tmp_p
     assert torch.load(last, weights_only=True)["global_step"] in (2, 3)
 
 
+@pytest.mark.parametrize("weights_only", [False, True])
+@pytest.mark.parametrize("answer", [True, False])
+def test_what_a_checkpoint_shows_between_two_checks_is_recovered_too(answer, weights_only, foreign, fit, tmp_path):
+    events, recovery = Events(), Recover(answer)
+    checkpoint = ModelCheckpoint(
+        tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1, save_weights_only=weights_only
+    )
+    callbacks = [Poison(at=2), FiniteParameterGuard(every_n_steps=4), recovery, events, checkpoint]
+    if answer:
+        trainer = fit(foreign.Module(), callbacks)
+        assert trainer.global_step == 10
+        assert all(is_finite(path) for path in checkpoints_of(tmp_path))
+        assert len(checkpoints_of(tmp_path)) == 10
+    else:
+        with pytest.raises(DivergenceError, match="Batch 2: "):
+            fit(foreign.Module(), callbacks)
+    assert len(recovery.asked) == 1
+    assert [event.kind for event in events.events] == ["non_finite"]
+
+
 def test_an_exception_of_another_kind_over_poisoned_parameters_saves_nothing(foreign, fit, tmp_path):
     def crash(module, loss, batch_idx):
         if module.trainer.global_step == 3:

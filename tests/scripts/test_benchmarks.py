@@ -13,6 +13,7 @@ import torch
 BENCHMARKS = Path(__file__).parents[2] / "scripts" / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import callback_overhead  # noqa: E402
 import memory  # noqa: E402
 import overhead  # noqa: E402
 import reference_loop  # noqa: E402
@@ -138,3 +139,32 @@ def test_overhead_compares_the_whole_with_a_bare_loop():
     assert rows[0]["over the bare loop"] == 1
     assert math.isfinite(rows[1]["over the bare loop"])
     assert all(row["end of an epoch [ms]"] > 0 for row in rows)
+
+
+def test_callback_overhead_tells_each_callback_apart():
+    cases = ["--cases", "CrashBundle", "safer", "tensor by tensor"]
+    rows = {row["callbacks"]: row for row in run_benchmark(callback_overhead.main, "--samplings", "streams", *cases)}
+    assert list(rows) == ["none", "CrashBundle", "safer", "tensor by tensor"]
+    assert rows["none"]["us in the hooks"] == rows["none"]["us in the loop"] == 0
+    assert all(math.isfinite(row["us in the loop"]) for row in rows.values())
+    assert all(row["us in the hooks"] > 0 for name, row in rows.items() if name != "none")
+    parts = rows["safer"]["us by callback"]
+    assert {"StepGuard", "FiniteParameterGuard", "DivergenceRecovery", "GradientNormMonitor"} <= set(parts)
+    assert rows["safer"]["us in the hooks"] == pytest.approx(sum(parts.values()))
+    assert rows["safer"]["hooks, % of 20 ms"] == pytest.approx(rows["safer"]["us in the hooks"] / 200)
+
+
+def test_callback_overhead_times_only_the_hooks_of_a_step():
+    class Slow(callback_overhead.pl.Callback):
+        def on_train_batch_end(self, *args):
+            return "answer"
+
+        def on_train_epoch_end(self, *args):
+            return "not of a step"
+
+    slow = Slow()
+    stopwatch = callback_overhead.Stopwatch([slow, callback_overhead.pl.Callback()])
+    slow.on_train_epoch_end()
+    assert stopwatch.seconds == {"Slow": 0.0}
+    assert slow.on_train_batch_end() == "answer"
+    assert stopwatch.seconds["Slow"] > 0

@@ -24,7 +24,7 @@ from vestim_pl.functional.bundle_replay import load_state
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.events import Event, publish
 from vestim_pl.functional.gradient_access import require_plain_gradients
-from vestim_pl.functional.step_finiteness import StepVerdict, judge_step
+from vestim_pl.functional.step_finiteness import StepVerdict, judge_step, total_norm
 from vestim_pl.functional.step_rerun import batch_name, copy_aside, rerun_step
 from vestim_pl.functional.step_story import tell_step
 from vestim_pl.functional.step_trace import Finding, Phase, StepTrace
@@ -165,12 +165,14 @@ class CrashBundle(Callback):
             return
         values = [] if window.read else [window.signals]
         if updated:
-            values.append(largest_magnitude(window.parameters).reshape(1))
-        read = torch.cat([value.to(window.signals) for value in values]).tolist()
+            values.append(total_norm(window.parameters).to(window.signals).reshape(1))
+        read = (values[0] if len(values) == 1 else torch.cat(values)).tolist()
         window.read = window.read or read[:2]
         (loss, norm), weight = window.read, read[-1] if updated else 0.0
         if math.isfinite(loss + norm + weight):
             return
+        if math.isfinite(loss + norm) and math.isfinite(largest_magnitude(window.parameters).item()):
+            return  # only the sum of the squared weights overflowed
         window.loss_scale = loss_scale(trainer, lowered=updated)
         verdict, reason = judge_step(loss, norm, window.loss_scale)
         if verdict is StepVerdict.APPLY:

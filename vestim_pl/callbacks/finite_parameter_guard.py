@@ -9,6 +9,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from torch import Tensor
 from torch.nn import Parameter
 
+from vestim_pl.functional.checkpoint_finiteness import refresh_checkpoint
 from vestim_pl.functional.checkpoint_gate import CheckpointGate
 from vestim_pl.functional.checks import check_integers
 from vestim_pl.functional.divergence_message import divergence_message, find_setting
@@ -36,7 +37,8 @@ class FiniteParameterGuard(Callback):
     While fitting, a gate stands before the trainer's checkpoint files: a checkpoint with non-finite parameters is not
     written, whoever saves it (top-k, ``last.ckpt``, weights only, on exception), and the good one it would have
     replaced stays. The event is ``checkpoint_removed``. With sharded strategies, which write in their own way, there is
-    no gate.
+    no gate. What is about to be saved in a running fit (with ``every_n_steps`` above 1 it may not have been checked) is
+    recovered first, as after a check, and so is the checkpoint; under several processes it stops the training.
 
     Args:
         every_n_steps: Check after every so many optimizer steps; always before a validation and at an epoch's end.
@@ -69,6 +71,7 @@ class FiniteParameterGuard(Callback):
         self._checked_step = 0
         self._batch = 0
         self._exempt: frozenset[str] = frozenset()
+        self._buffer_dicts: list[tuple[str, dict[str, Tensor | None]]] = []
         self._silenced: list[ModelCheckpoint] = []
         self._gate: CheckpointGate | None = None
 
@@ -85,7 +88,8 @@ class FiniteParameterGuard(Callback):
         self._checked_step = trainer.global_step
         bad = find_nonfinite(pl_module.named_buffers()) if self.check_buffers else ()
         self._exempt = frozenset(tensor.name for tensor in bad)
-        if not self._finite(trainer, pl_module):
+        self._find_buffers(pl_module)
+        if not self.finite(trainer, pl_module):
             places = ", ".join(map(str, find_nonfinite(self._watched(trainer, pl_module), _NAMED)))
             way_out = f"resume from an earlier checkpoint than {trainer.ckpt_path}"
             raise DivergenceError(
@@ -93,24 +97,27 @@ class FiniteParameterGuard(Callback):
                 f"{way_out if trainer.ckpt_path else 'look at their initialization'}"
             )
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._find_buffers(pl_module)  # a submodule may have been added
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._batch = batch_idx
         if trainer.global_step - self._checked_step >= self.every_n_steps:
-            self._check(trainer, pl_module)
+            self.check(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.global_step != self._checked_step:
-            self._check(trainer, pl_module)
+            self.check(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step != self._checked_step:
-            self._check(trainer, pl_module)
+            self.check(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         # ModelCheckpoint removes or relinks its last file around a save, so it must not even try.
-        if not self._finite(trainer, pl_module):
+        if not self.finite(trainer, pl_module):
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint) and getattr(callback, "save_on_exception", False):
                     callback.save_on_exception = False
@@ -120,14 +127,15 @@ class FiniteParameterGuard(Callback):
         if stage == "fit":
             self._open_gate(trainer)
 
-    def _check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check now, and have recovered or raise what is not finite."""
         self._checked_step = trainer.global_step
-        finite = self._finite(trainer, pl_module)
+        finite = self.finite(trainer, pl_module)
         if trainer.strategy.reduce_boolean_decision(finite, all=True):
             return
         message = self.explain(trainer, pl_module)
         publish(trainer, "non_finite", message, batch=self._batch, learning_rate=self._learning_rate(trainer))
-        if ask_for_recovery(trainer, pl_module, message) and self._finite(trainer, pl_module):
+        if ask_for_recovery(trainer, pl_module, message) and self.finite(trainer, pl_module):
             return
         raise DivergenceError(message)
 
@@ -149,8 +157,21 @@ class FiniteParameterGuard(Callback):
         state = checkpoint.get("state_dict", {})
         return not all_finite(state[name] for name, _ in self._watched(trainer, pl_module) if name in state)
 
-    def _finite(self, trainer: Trainer, pl_module: LightningModule) -> bool:
-        return all_finite([*_trained(trainer), *(buffer for _, buffer in self._buffers(pl_module))])
+    def finite(self, trainer: Trainer, pl_module: LightningModule) -> bool:
+        """Whether all that is watched is finite on this rank."""
+        return all_finite([*_trained(trainer), *self._live_buffers()])
+
+    def _find_buffers(self, pl_module: LightningModule) -> None:
+        """Remember where the module's buffers are kept; to walk through all submodules takes longer than the check."""
+        places = pl_module.named_modules() if self.check_buffers else ()
+        self._buffer_dicts = [(f"{path}." if path else "", module._buffers) for path, module in places]
+
+    def _live_buffers(self) -> Iterator[Tensor]:
+        """The buffers as they are now, also those that were replaced or registered since."""
+        for prefix, buffers in self._buffer_dicts:
+            for name, buffer in buffers.items():
+                if buffer is not None and (not self._exempt or prefix + name not in self._exempt):
+                    yield buffer
 
     def _watched(self, trainer: Trainer, pl_module: LightningModule) -> Iterator[tuple[str, Tensor]]:
         """What an optimizer changes, by name, and the buffers."""
@@ -180,16 +201,34 @@ def _trained(trainer: Trainer) -> Iterator[Parameter]:
 
 
 class _Admission:
-    """Decides for the gate: a poisoned checkpoint ends a running fit, and is left out while one is being abandoned."""
+    """Decides for the gate: a poisoned checkpoint is recovered or ends a running fit; one abandoned leaves it out."""
 
     def __init__(self, guard: FiniteParameterGuard, trainer: Trainer, pl_module: LightningModule) -> None:
         self.guard, self.trainer, self.pl_module = guard, trainer, pl_module
+        self._asked = False  # a recovery may save by itself, and come here again
 
     def __call__(self, checkpoint: dict[str, Any], path: Any) -> bool:
         if not self.guard.poisoned(self.trainer, self.pl_module, checkpoint):
             return True
         if not self.trainer.interrupted:
-            raise DivergenceError(self.guard.explain(self.trainer, self.pl_module))
+            self._rescue(checkpoint)
+            return True
         reason = f"did not write {path}: its parameters are NaN/Inf; what was there before still is"
         publish(self.trainer, "checkpoint_removed", reason, path=str(path))
         return False
+
+    def _rescue(self, checkpoint: dict[str, Any]) -> None:
+        """Have the training recovered, and the checkpoint with it; with ``every_n_steps`` this may be the first to see.
+
+        Several ranks cannot: only rank zero comes to the gate, and a recovery is for all of them.
+        """
+        parts = self.trainer, self.pl_module
+        if self.trainer.world_size == 1 and not self._asked and not self.guard.finite(*parts):
+            self._asked = True
+            try:
+                self.guard.check(*parts)  # raises where nobody recovers
+            finally:
+                self._asked = False
+            refresh_checkpoint(self.trainer, checkpoint)
+        if self.guard.poisoned(*parts, checkpoint):
+            raise DivergenceError(self.guard.explain(*parts))

@@ -92,8 +92,7 @@ class GradientNoise(Callback):
         for stream, (device, group) in enumerate(by_device.items()):
             noise = gaussian_noise(sum(grad.numel() for grad in group), self.seed, step, stream, device)
             parts = noise.mul_(sigma).split([grad.numel() for grad in group])
-            for grad, part in zip(group, parts, strict=True):
-                grad.add_(part.view_as(grad))
+            torch._foreach_add_(group, [part.view_as(grad) for grad, part in zip(group, parts, strict=True)])
 
     def _report(self, pl_module: LightningModule, grads: list[Tensor], sigma: float) -> None:
         norm = float(get_total_norm(grads))

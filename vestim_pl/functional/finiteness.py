@@ -52,7 +52,7 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
         (True, False)
 
     """
-    floating = [tensor.detach() for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
+    floating = [tensor for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
     if not floating or math.isfinite(total_norm(floating).item()):
         return True
     checks = [torch.isfinite(tensor).all() for tensor in floating]

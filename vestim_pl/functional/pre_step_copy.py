@@ -39,8 +39,7 @@ class PreStepCopy:
     @torch.no_grad()
     def save(self) -> None:
         """Copy everything as it is now."""
-        places = [("", name) for name in self._names.values()]
-        live = [parameter.data for parameter in self._names]
+        places, live = [("", name) for name in self._names.values()], list[Tensor](self._names)
         self._numbers = {}
         for parameter, state in self._optimizer.state.items():
             name = self._names.get(parameter)
@@ -52,10 +51,10 @@ class PreStepCopy:
                     live.append(value)
                 else:
                     self._numbers.setdefault(name, {})[key] = value
-        if places == self._places and all(c.shape == t.shape for c, t in zip(self._copies, live, strict=True)):
+        if places == self._places and [t.shape for t in self._copies] == [t.shape for t in live]:
             torch._foreach_copy_(self._copies, live)
         else:
-            self._places, self._copies = places, [tensor.clone() for tensor in live]
+            self._places, self._copies = places, [tensor.detach().clone() for tensor in live]
         self._groups = [
             {key: value for key, value in group.items() if key != "params"} for group in self._optimizer.param_groups
         ]

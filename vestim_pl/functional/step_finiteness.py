@@ -46,6 +46,7 @@ def gradient_tensors(optimizer: Optimizer) -> list[Tensor]:
     ]
 
 
+@torch.no_grad()
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
     """Euclidean norm over all tensors as one number on the device, without reading it.
 
@@ -67,12 +68,21 @@ def total_norm(tensors: Sequence[Tensor]) -> Tensor:
     """
     if not tensors:
         return torch.zeros(())
-    device = tensors[0].device
+    kinds = {(tensor.dtype, tensor.device) for tensor in tensors}
+    if (
+        len(kinds) == 1
+    ):  # nearly always; a call to bring each norm to one device and type would cost as much as the norms
+        return torch.linalg.vector_norm(torch.stack(_norms(list(tensors))).to(torch.float32))
     norms: list[Tensor] = []
-    for dtype in {tensor.dtype for tensor in tensors}:
-        same = [tensor for tensor in tensors if tensor.dtype == dtype]
-        norms += torch._foreach_norm(same, 2, dtype=torch.float32 if dtype in _HALF else None)
-    return torch.linalg.vector_norm(torch.stack([norm.to(device, torch.float32) for norm in norms]))
+    for dtype in {dtype for dtype, _ in kinds}:
+        norms += _norms([tensor for tensor in tensors if tensor.dtype == dtype])
+    return torch.linalg.vector_norm(torch.stack([norm.to(tensors[0].device, torch.float32) for norm in norms]))
+
+
+def _norms(tensors: list[Tensor]) -> list[Tensor]:
+    """Norm of each tensor, all of one dtype, half precision in float32."""
+    dtype = torch.float32 if tensors[0].dtype in _HALF else None
+    return list(torch._foreach_norm(tensors, 2, dtype=dtype))
 
 
 def step_signals(losses: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
@@ -92,9 +102,9 @@ def step_signals(losses: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tenso
 
     """
     norm = total_norm(gradients)
-    loss = torch.zeros((), device=norm.device)
-    for term in losses:
-        loss = loss + term.to(norm.device, torch.float32).abs().sum()
+    terms = [term.detach().to(norm.device, torch.float32).abs() for term in losses]
+    terms = [term.sum() if term.ndim else term for term in terms]
+    loss = sum(terms[1:], start=terms[0]) if terms else torch.zeros_like(norm)
     return torch.stack([loss, norm])
 
 

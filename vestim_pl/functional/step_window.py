@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vestim_pl.functional.module_extras import copy_tensors, save_extras
+from vestim_pl.functional.numpy_state import NumpyState
 from vestim_pl.functional.pre_step_copy import PreStepCopy
 from vestim_pl.functional.random_state import random_states, restore_random_states
 from vestim_pl.functional.step_finiteness import step_signals
@@ -39,6 +40,7 @@ class StepWindow:
             for name in owner._buffers
         ]
         self._has_extras = is_overridden("on_save_checkpoint", module)
+        self._numpy = NumpyState()
         self.parameters = list(self._names)
         self.copy = PreStepCopy(module, optimizer)
         self.clear()
@@ -66,7 +68,7 @@ class StepWindow:
         self.indices.append(index)
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         # the generators' own types: to make plain ones of them takes longer than all the rest
-        self._random.append((random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda))  # noqa: NPY002
+        self._random.append((random.getstate(), self._numpy.read(), torch.get_rng_state(), cuda))
 
     def before_update(self) -> None:
         """Copy weights and moments, keep the gradients, and measure on the device, without reading it."""
