@@ -31,11 +31,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from vestim_pl.configuration import build
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.functional.errors import DivergenceError
 from vestim_pl.functional.events import Event
 from vestim_pl.functional.learning_rate import LearningRateFactors
-from vestim_pl.train import _build as build_node
 from vestim_pl.train import _quiet, _reset_global_state, build_estimator, build_trainer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,7 +115,7 @@ def run(preset: str, plain: bool, options: argparse.Namespace) -> tuple[Story, V
     with tempfile.TemporaryDirectory() as folder:
         config = settings(preset, options, folder)
         _reset_global_state(config)
-        data: VoltageDataModule = build_node(config.data, sampling=build_node(config.sampling))
+        data: VoltageDataModule = build(config.data, sampling=build(config.sampling))
         data.setup("fit")
         estimator = build_estimator(config, data)
         if plain:

@@ -64,9 +64,12 @@ def test_callbacks_stand_in_the_order_that_guards_and_recovery_need(sampling):
     assert [name for name in names if name in order] == order
 
 
-def test_a_stream_is_not_rolled_back_for_a_hard_stretch():
-    assert compose("sampling=streams").callbacks.recovery.spike_ratio is None
-    assert compose("+preset=fast").callbacks.recovery.spike_ratio is None
+def test_the_loss_of_streams_is_judged_by_whole_epochs():
+    for override in ("sampling=streams", "+preset=fast"):
+        recovery = compose(override).callbacks.recovery
+        assert recovery.whole_epochs
+        assert "spike_ratio" not in recovery
+    assert "whole_epochs" not in compose("sampling=windows").callbacks.recovery
 
 
 @pytest.mark.parametrize("network", choices("network"))
