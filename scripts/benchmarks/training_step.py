@@ -27,6 +27,7 @@ from reference_loop import ReferenceLoop, materialise_windows, standardise
 from train_command import build_run, data_overrides, disabled, load_weights
 from workers import Channel, median, ratio, run_worker, start_workers, take_turns
 
+from vestim_pl.callbacks import AdaptiveLookback
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.functional.denormals import flush_denormals
 
@@ -42,6 +43,7 @@ CASES = {
     "ours, flushed": {"kind": "ours", "flush": True},
     "reference, flushed": {"kind": "reference", "flush": True},
     "ours, kept": {"kind": "ours", "flush": False},
+    "ours, adaptive": {"kind": "ours", "flush": True, "callbacks": "[default,adaptive_lookback]"},
 }
 WARMUP_STEPS = 2
 REFERENCE_WINDOWS = 5000  # enough for an honest loader, and no 400 MB of windows
@@ -94,6 +96,9 @@ class Pace(pl.Callback):
                 torch.save([parameter.detach() for parameter in network.parameters()], command["save"])
             if "load" in command:
                 load_weights(network, torch.load(command["load"], weights_only=True))
+                for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                    if isinstance(callback, AdaptiveLookback):
+                        callback.forget()  # what it measured was another network
             self.left = self.steps = command["steps"]
             self.start = time.perf_counter()
         self.left -= 1
@@ -109,6 +114,7 @@ def _serve_ours(channel: Channel, case: dict[str, Any]) -> None:
         "scheduler=none",
         "trainer.max_epochs=1000000",
         "+trainer.limit_val_batches=0",
+        *([f"callbacks={case['callbacks']}"] if "callbacks" in case else []),
         *disabled("early_stopping", "checkpoint", *([] if case["flush"] else ["flush_denormals"])),
         *case["overrides"],
     ]
@@ -161,6 +167,7 @@ def _figures(answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, fl
         "speed-up": over("reference, kept", "ours, flushed"),
         "both flushed": over("reference, flushed", "ours, flushed"),
         "both kept": over("reference, kept", "ours, kept"),
+        "adaptive": over("reference, kept", "ours, adaptive"),
     }
 
 
