@@ -18,11 +18,11 @@ from vestim_pl.functional.lookback_reach import (
 )
 
 
-def test_sizes_are_multiples_up_to_half_of_the_window():
+def test_sizes_are_multiples_and_leave_out_what_saves_little():
     sizes = lookback_sizes(400, 8)
     assert all(size % 8 == 0 for size in sizes)
     assert sizes[0] == 8
-    assert 200 >= sizes[-1] > 170
+    assert 240 >= sizes[-1] > 200
     assert all(b - a >= a / 8 for a, b in pairwise(sizes))
     assert lookback_sizes(10, 8) == []
 
@@ -46,6 +46,8 @@ def test_lookback_is_the_longest_measurement_with_growth_and_margin():
     sizes = [8, 16, 24, 32, 40, 48]
     assert lookback_for([32, 16, 16], sizes, 100) == 40
     assert lookback_for([8, 16], sizes, 100) == 32
+    assert lookback_for([8, 40], sizes, 100) == 48, "growth alone does not make it whole"
+    assert lookback_for([8, 48], sizes, 100) == 100
     assert lookback_for([100, 8], sizes, 100) == 100
 
 

@@ -44,13 +44,13 @@ class AdaptiveLookback(Callback):
     ``tolerance`` is searched. That comparison covers all there is to lose: the gradient that would have flowed further
     back, and the state that the left-out steps would have handed on. Training takes more: the longest of the last four
     measurements, what it grew since the one before, and the next longer length as a margin. A network whose loss needs
-    more than half of the window, or a loss that reads every step of it, gets the whole.
+    more than 0.6 of the window, or a loss that reads every step of it, gets the whole.
 
     Measured at the start and then ``every_n_steps``; the interval doubles, up to ``at_most_every_n_steps``, with each
-    measurement that asks for no more than the one before, and halves when the window has to grow. Measuring
-    touches neither weights, gradients and metrics nor random numbers, and dropout is off in it. With dropout in
-    training the masks drawn for a cut window are others than for a whole one: equal in distribution, not number by
-    number.
+    measurement that asks for no more than the one before, and halves when the window has to grow; while the window is
+    whole it is ten times ``every_n_steps`` or more. Measuring touches neither weights, gradients and metrics nor random
+    numbers, and dropout is off in it. With dropout in training the masks drawn for a cut window are others than for a
+    whole one: equal in distribution, not number by number.
 
     Validation, test and prediction keep the whole window. Windows of different ranks are of one length. With
     :class:`~vestim_pl.callbacks.LookbackWarmup` the shorter of the two windows counts. Sequences that carry a state
@@ -186,7 +186,7 @@ class AdaptiveLookback(Callback):
 
         whole = run(self.full)
         if self._largest(trainer, relative_difference(whole, whole)) > 0:
-            self._next_step = trainer.global_step + 1  # nothing to learn from this batch
+            self._next_step = trainer.global_step + self.every_n_steps  # this batch tells nothing
             return
         errors: dict[int, float] = {}
 
@@ -203,7 +203,9 @@ class AdaptiveLookback(Callback):
         before = self.lookback
         self._needed = [*self._needed, needed][-MEASUREMENTS:]
         self.lookback = lookback_for(self._needed, self.sizes, self.full)
-        if self.lookback > before:
+        if self.lookback == self.full:  # nothing can be wrong with it; looking costs time and may find nothing
+            self._interval = min(max(2 * self._interval, 10 * self.every_n_steps), self.at_most_every_n_steps)
+        elif self.lookback > before:
             self._interval = max(self.every_n_steps, self._interval // 2)
         elif len(self._needed) > 1 and needed <= self._needed[-2]:
             self._interval = min(2 * self._interval, self.at_most_every_n_steps)

@@ -36,7 +36,7 @@ class StepGradient(NamedTuple):
     gradient: Tensor
 
 
-def lookback_sizes(full: int, multiple: int, largest_share: float = 0.5) -> list[int]:
+def lookback_sizes(full: int, multiple: int, largest_share: float = 0.6) -> list[int]:
     """Lengths to which a window may be cut, ascending: multiples of ``multiple``, an eighth apart or more.
 
     Few lengths keep what a kernel prepares for a shape in its cache.
@@ -50,7 +50,7 @@ def lookback_sizes(full: int, multiple: int, largest_share: float = 0.5) -> list
     Example::
 
         >>> lookback_sizes(200, 16)
-        [16, 32, 48, 64, 80, 96]
+        [16, 32, 48, 64, 80, 96, 112]
 
     """
     sizes, size = [], multiple
@@ -104,12 +104,15 @@ def lookback_for(needed: Sequence[int], sizes: Sequence[int], full: int) -> int:
     Example::
 
         >>> sizes = [8, 16, 24, 32, 40, 48]
-        >>> [lookback_for(needed, sizes, full=100) for needed in ([16], [16, 24], [24, 16], [24, 48])]
-        [24, 40, 32, 100]
+        >>> [lookback_for(needed, sizes, full=100) for needed in ([16], [16, 24], [24, 16], [16, 40], [24, 48])]
+        [24, 40, 32, 48, 100]
 
     """
     growth = max(0, needed[-1] - needed[-2]) if len(needed) > 1 else 0
-    return next((size for size in sizes if size > max(needed) + growth), full)
+    longer = [size for size in sizes if size > max(needed)]
+    if not longer:
+        return full
+    return next((size for size in longer if size > max(needed) + growth), longer[-1])
 
 
 def gradient_of_step(module: LightningModule, batch: Any, batch_idx: int) -> StepGradient | None:
