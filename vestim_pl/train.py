@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
 from vestim_pl.command import is_multirun, run_command
+from vestim_pl.compilation import compile_network
 from vestim_pl.configuration import build
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
@@ -81,6 +82,7 @@ def train(config: DictConfig) -> TrainingRun:
     datamodule.setup("fit")
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
     estimator = build_estimator(config, datamodule)
+    compile_network(estimator, wanted=config.compile)
     trainer = build_trainer(config)
     write_provenance(run_dir, trainer)
     _set_aside_metrics(run_dir)
@@ -98,11 +100,10 @@ def _finish(
     config: DictConfig, trainer: pl.Trainer, estimator: VoltageEstimator, datamodule: VoltageDataModule
 ) -> TrainingRun:
     """Test the best checkpoint of a training that ran through."""
-    best = _best_checkpoint(trainer)
+    best, run_dir = _best_checkpoint(trainer), Path(config.run_dir)
     if bool(config.trainer.get("fast_dev_run")) or best is None or best.best_model_score is None:
         return TrainingRun(estimator, datamodule, trainer, math.nan, "", None)
     _log.info("best validation RMSE %.2f mV, checkpoint %s", best.best_model_score, best.best_model_path)
-    run_dir = Path(config.run_dir)
     errors = test(trainer, estimator, datamodule, best.best_model_path, run_dir) if config.test else None
     return TrainingRun(estimator, datamodule, trainer, float(best.best_model_score), best.best_model_path, errors)
 
@@ -122,8 +123,7 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
     loggers = [build(node) for node in config.logger.values() if node is not None]
-    options = _plain(config.trainer)
-    options.pop("_target_")
+    options = {key: value for key, value in _plain(config.trainer).items() if key != "_target_"}
     setting = options.get("precision")
     options["precision"] = resolve_precision(setting, options.get("accelerator", "auto"))
     if options.get("profiler") is None:

@@ -5,11 +5,12 @@
     python scripts/benchmarks/training_step.py --quick
 
 Ours is the loop of the train command: its loader, Lightning's trainer, all default callbacks but those that look at
-validations. Networks are of the same size on both sides, without dropout and layer norm, which VEstim's have not. Two
-stages: the first steps from each side's own initialisation, and from the weights that ours has after 200 steps, on both
-sides. Both with subnormal numbers flushed and with them kept; what a user of VEstim gains is the first ratio, the
-reference that keeps them against ours that flushes. How much that is depends on the processor, so what a subnormal
-multiplication costs on it is measured and printed first.
+validations. Networks are of the same size and learn at the same rate on both sides, the guide's, without dropout and
+layer norm, which VEstim's have not. Two stages: the first steps from each side's own initialisation, and from the
+weights that ours has after 200 steps, on both sides. Both with subnormal numbers flushed and with them kept; what a
+user of VEstim gains is the first ratio, the reference that keeps them against ours that flushes, and, with
+``callbacks=[default,adaptive_lookback]``, the one named ``adaptive``. How much flushing gains depends on the processor,
+so what a subnormal multiplication costs on it is measured and printed first.
 """
 
 import argparse
@@ -27,21 +28,23 @@ from reference_loop import ReferenceLoop, materialise_windows, standardise
 from train_command import build_run, data_overrides, disabled, load_weights
 from workers import Channel, median, ratio, run_worker, start_workers, take_turns
 
+from vestim_pl.callbacks import AdaptiveLookback
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.functional.denormals import flush_denormals
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
-    "safer": {"cell": "LSTM", "hidden_sizes": [32], "lookback": 200, "batch_size": 256},
-    "more_capacity": {"cell": "LSTM", "hidden_sizes": [64, 32], "lookback": 300, "batch_size": 256},
-    "long_lookback": {"cell": "LSTM", "hidden_sizes": [128, 64], "lookback": 400, "batch_size": 128},
-    "guide_baseline": {"cell": "LSTM", "hidden_sizes": [10], "lookback": 400, "batch_size": 200},
-    "gru": {"cell": "GRU", "hidden_sizes": [32], "lookback": 200, "batch_size": 256},
+    "safer": {"cell": "LSTM", "hidden_sizes": [32], "lookback": 200, "batch_size": 256, "lr": 1e-4},
+    "more_capacity": {"cell": "LSTM", "hidden_sizes": [64, 32], "lookback": 300, "batch_size": 256, "lr": 5e-5},
+    "long_lookback": {"cell": "LSTM", "hidden_sizes": [128, 64], "lookback": 400, "batch_size": 128, "lr": 3e-5},
+    "guide_baseline": {"cell": "LSTM", "hidden_sizes": [10], "lookback": 400, "batch_size": 200, "lr": 1e-4},
+    "gru": {"cell": "GRU", "hidden_sizes": [32], "lookback": 200, "batch_size": 256, "lr": 1e-4},
 }
 CASES = {
     "reference, kept": {"kind": "reference", "flush": False},
     "ours, flushed": {"kind": "ours", "flush": True},
     "reference, flushed": {"kind": "reference", "flush": True},
     "ours, kept": {"kind": "ours", "flush": False},
+    "ours, adaptive": {"kind": "ours", "flush": True, "callbacks": "[default,adaptive_lookback]"},
 }
 WARMUP_STEPS = 2
 REFERENCE_WINDOWS = 5000  # enough for an honest loader, and no 400 MB of windows
@@ -60,7 +63,7 @@ def _serve_reference(channel: Channel, case: dict[str, Any]) -> None:
     stride = max(1, table.rows // REFERENCE_WINDOWS)
     inputs, target = standardise(table.inputs)[0], standardise(table.target)[0]
     windows, targets = materialise_windows(inputs, target, table.borders, lookback, horizon=1, stride=stride)
-    loop = ReferenceLoop(windows, targets, case["hidden_sizes"], case["cell"], case["batch_size"])
+    loop = ReferenceLoop(windows, targets, case["hidden_sizes"], case["cell"], case["batch_size"], lr=case["lr"])
     channel.send(ready=True)
     while True:
         command = channel.receive()
@@ -94,6 +97,9 @@ class Pace(pl.Callback):
                 torch.save([parameter.detach() for parameter in network.parameters()], command["save"])
             if "load" in command:
                 load_weights(network, torch.load(command["load"], weights_only=True))
+                for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                    if isinstance(callback, AdaptiveLookback):
+                        callback.forget()  # what it measured was another network
             self.left = self.steps = command["steps"]
             self.start = time.perf_counter()
         self.left -= 1
@@ -106,9 +112,11 @@ def _serve_ours(channel: Channel, case: dict[str, Any]) -> None:
         f"network.hidden_sizes={case['hidden_sizes']}",
         f"sampling.lookback={case['lookback']}",
         f"sampling.batch_size={case['batch_size']}",
+        f"optimizer.lr={case['lr']}",
         "scheduler=none",
         "trainer.max_epochs=1000000",
         "+trainer.limit_val_batches=0",
+        *([f"callbacks={case['callbacks']}"] if "callbacks" in case else []),
         *disabled("early_stopping", "checkpoint", *([] if case["flush"] else ["flush_denormals"])),
         *case["overrides"],
     ]
@@ -161,6 +169,7 @@ def _figures(answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, fl
         "speed-up": over("reference, kept", "ours, flushed"),
         "both flushed": over("reference, flushed", "ours, flushed"),
         "both kept": over("reference, kept", "ours, kept"),
+        "adaptive": over("reference, kept", "ours, adaptive"),
     }
 
 

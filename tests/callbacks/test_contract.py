@@ -17,6 +17,7 @@ from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import RankReport, Recorder, ResumableLoader, fit, leaky_sequences, same
 from vestim_pl.callbacks import (
     AdaptiveGradientClipping,
+    AdaptiveLookback,
     CrashBundle,
     DivergenceRecovery,
     EpochSummary,
@@ -54,6 +55,7 @@ REGISTRY: dict[str, Callable[[Path], Callback]] = {
     "FlushDenormals": lambda folder: FlushDenormals(),
     "EventLog": lambda folder: EventLog(str(folder / "events.jsonl")),
     "GracefulInterrupt": lambda folder: GracefulInterrupt(str(folder / "interrupted.ckpt")),
+    "AdaptiveLookback": lambda folder: AdaptiveLookback(6, 0.9, 2, 4, 4, 1, crop=last_steps),
     "LookbackWarmup": lambda folder: LookbackWarmup(2, 6, epochs=2, crop=last_steps),
     "GradientFlowProbe": lambda folder: GradientFlowProbe([1, 7], folder=str(folder / "flow")),
     "CrashBundle": lambda folder: CrashBundle(str(folder / "bundles")),
@@ -68,7 +70,11 @@ REGISTRY: dict[str, Callable[[Path], Callback]] = {
     "EpochSummary": lambda folder: EpochSummary("train_loss", "val_loss", unit=""),
 }
 NAMES = sorted(REGISTRY)
-AUTOMATIC_ONLY = {"CrashBundle", "GradientFlowProbe"}  # they run a training_step aside, which must not step by itself
+AUTOMATIC_ONLY = {
+    "AdaptiveLookback",
+    "CrashBundle",
+    "GradientFlowProbe",
+}  # they run a training_step aside, which must not step by itself
 DRAWS = {"RandomStateCheckpoint", "DivergenceRecovery"}  # the second keeps random states, which the first restores
 
 

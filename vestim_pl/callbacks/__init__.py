@@ -1,6 +1,7 @@
 """Callbacks for any Lightning project; they import nothing of vestim_pl but its pure functions."""
 
 from vestim_pl.callbacks.adaptive_gradient_clipping import AdaptiveGradientClipping
+from vestim_pl.callbacks.adaptive_lookback import AdaptiveLookback
 from vestim_pl.callbacks.crash_bundle import CrashBundle
 from vestim_pl.callbacks.divergence_recovery import DivergenceRecovery
 from vestim_pl.callbacks.epoch_summary import EpochSummary
@@ -19,6 +20,7 @@ from vestim_pl.callbacks.step_guard import StepGuard
 
 __all__ = [
     "AdaptiveGradientClipping",
+    "AdaptiveLookback",
     "CrashBundle",
     "DivergenceRecovery",
     "EpochSummary",

@@ -16,6 +16,7 @@ from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.events import publish
 from vestim_pl.functional.gradient_flow import GradientFlow, describe_flow, measure_gradient_flow
 from vestim_pl.functional.gradient_flow_plot import plot_gradient_flow
+from vestim_pl.functional.lookback import whole_batch
 from vestim_pl.functional.step_rerun import copy_aside, loss_of_step
 
 __all__ = ["GradientFlowProbe"]
@@ -32,7 +33,9 @@ class GradientFlowProbe(Callback):
     Of each recurrent layer it tells the *effective memory* (how many of the last steps hold 99 % of the gradient) and
     whether the gradient vanishes or explodes on the way. Where a loss reads every step of the sequence, the gradient
     that comes in at the last one is followed (see :func:`~vestim_pl.functional.gradient_flow.measure_gradient_flow`).
-    At the start of training the answer tells of the initialisation, later of what was learned: ask more than once.
+    Where :class:`~vestim_pl.callbacks.AdaptiveLookback` leaves steps out of the training windows, the whole ones are
+    looked at. At the start of training the answer tells of the initialisation, later of what was learned: ask more than
+    once.
 
     Writes ``step_<n>.png``, ``step_<n>.json`` and ``step_<n>.csv`` (``layer, lag, hidden_norm, cell_norm``), and one
     ``gradient_flow`` event with the sentence to read.
@@ -101,8 +104,8 @@ class GradientFlowProbe(Callback):
             return
         self._last_step = step
         with isolate_rng():
-            aside = copy_aside(trainer, pl_module)
-            self.flows = measure_gradient_flow(aside, lambda: _loss(aside, batch, batch_idx), self.mass)
+            aside, windows = copy_aside(trainer, pl_module), whole_batch(trainer, batch)
+            self.flows = measure_gradient_flow(aside, lambda: _loss(aside, windows, batch_idx), self.mass)
         self._tell(trainer, batch_idx)
 
     def state_dict(self) -> dict[str, Any]:

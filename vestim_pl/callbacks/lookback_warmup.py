@@ -1,20 +1,18 @@
 """Train on short windows first, on the full ones later."""
 
-import functools
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.events import publish
 from vestim_pl.functional.lookback import crop_sequences, lookback_at
+from vestim_pl.functional.training_batches import change_training_batches
 
 __all__ = ["LookbackWarmup"]
-
-HOOK = "on_before_batch_transfer"
 
 
 class LookbackWarmup(Callback):
@@ -24,11 +22,10 @@ class LookbackWarmup(Callback):
     fraction of the time, and then what lies farther back. Sequence-length warmup is known from language models (Li et
     al. 2022, arXiv 2108.06084), where it lets training start at a higher learning rate without diverging.
 
-    Every training batch is cut to its last steps; validation, test and prediction keep the full window. A callback
-    cannot replace a batch in ``on_train_batch_start``, so for the time of the fit this one wraps
-    ``on_before_batch_transfer`` of whoever owns it (the data module if it overrides it, else the module): after the
-    owner's own hook and before the transfer, so a shorter batch is moved. The length depends on nothing but the epoch,
-    hence a resumed run is exact without anything in the checkpoint.
+    Every training batch is cut to its last steps before it is moved to the device, by a wrapper around
+    ``on_before_batch_transfer`` for the time of the fit; validation, test and prediction keep the full window. The
+    length depends on nothing but the epoch, hence a resumed run is exact without anything in the checkpoint. With
+    :class:`~vestim_pl.callbacks.AdaptiveLookback` the shorter of the two windows counts.
 
     ======================= =========================================================================================
     logged key              meaning
@@ -69,23 +66,12 @@ class LookbackWarmup(Callback):
         self.start = start
         self.full = full
         self.epochs = epochs
-        self.crop = crop or crop_sequences
+        self.crop = crop or partial(crop_sequences, callback=name)
         self.lookback = full
-        self._owner: LightningModule | LightningDataModule | None = None
+        self._undo: Callable[[], None] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        datamodule: LightningDataModule | None = getattr(trainer, "datamodule", None)
-        overridden = datamodule is not None and is_overridden(HOOK, datamodule)
-        owner = datamodule if datamodule is not None and overridden else pl_module
-        original = getattr(owner, HOOK)
-
-        @functools.wraps(original)
-        def cut(batch: Any, dataloader_idx: int) -> Any:
-            batch = original(batch, dataloader_idx)
-            return self.crop(batch, self.lookback) if trainer.training else batch
-
-        self._owner = owner
-        setattr(owner, HOOK, cut)
+        self._undo = change_training_batches(trainer, pl_module, lambda batch: self.crop(batch, self.lookback))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.lookback = self._at(trainer.current_epoch)  # a run resumed in mid-epoch has no start of the epoch
@@ -109,6 +95,6 @@ class LookbackWarmup(Callback):
         return self.full if epoch < 0 else lookback_at(epoch, self.start, self.full, self.epochs)
 
     def _unwrap(self) -> None:
-        if self._owner is not None:
-            delattr(self._owner, HOOK)
-            self._owner = None
+        if self._undo is not None:
+            self._undo()
+            self._undo = None

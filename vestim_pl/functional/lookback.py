@@ -3,11 +3,12 @@
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 
 from vestim_pl.functional.errors import ConfigurationError
 
-__all__ = ["crop_sequences", "lookback_at"]
+__all__ = ["crop_sequences", "lookback_at", "whole_batch"]
 
 
 def lookback_at(epoch: int, start: int, full: int, epochs: int) -> int:
@@ -30,13 +31,14 @@ def lookback_at(epoch: int, start: int, full: int, epochs: int) -> int:
     return start + (full - start) * epoch // epochs
 
 
-def crop_sequences(batch: Any, length: int) -> Any:
+def crop_sequences(batch: Any, length: int, callback: str = "LookbackWarmup") -> Any:
     """Batch cut to its last ``length`` steps.
 
     Args:
         batch: Named tuple with ``inputs [B, L, F]``, ``target [B, L]``, ``weight [B, L]`` and ``fresh [B]``, and
             optionally ``first_row [B]``, which moves along; :class:`~vestim_pl.functional.SequenceBatch` is one.
         length: Steps to keep.
+        callback: Who asks, for the messages.
 
     Returns:
         The cut batch (views of the same memory); the batch itself if it is not longer.
@@ -57,12 +59,12 @@ def crop_sequences(batch: Any, length: int) -> Any:
         hasattr(batch, "_replace") and all(hasattr(batch, name) for name in ("inputs", "target", "weight", "fresh"))
     ):
         raise ConfigurationError(
-            f"LookbackWarmup: cannot cut a batch of type {type(batch).__name__}; pass crop=, a function of the batch"
+            f"{callback}: cannot cut a batch of type {type(batch).__name__}; pass crop=, a function of the batch"
             " and the number of last steps to keep"
         )
     if not bool(batch.fresh.all()):
         raise ConfigurationError(
-            "LookbackWarmup: sequences of this batch go on from the batch before (fresh is false), so none of their"
+            f"{callback}: sequences of this batch go on from the batch before (fresh is false), so none of their"
             " steps may be left out; use it with sampling=windows, or leave it out with sampling=streams"
         )
     steps = batch.inputs.shape[1]
@@ -73,3 +75,18 @@ def crop_sequences(batch: Any, length: int) -> Any:
         first_row = batch.first_row
         fields["first_row"] = torch.where(first_row < 0, first_row, first_row + (steps - length))
     return batch._replace(**fields)
+
+
+def whole_batch(trainer: Trainer, batch: Any) -> Any:
+    """Batch in training with all the steps of its windows, where a callback cuts them for speed alone.
+
+    Args:
+        trainer: Trainer; a callback of it with ``whole_batch(trainer)`` knows.
+        batch: The batch as the training step gets it; returned where no callback knows of another.
+
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        whole = getattr(callback, "whole_batch", None)
+        if callable(whole):
+            return whole(trainer)
+    return batch
