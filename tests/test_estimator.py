@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
+from vestim_pl.callbacks import StepGuard
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.sequence_batch import SequenceBatch
@@ -152,6 +153,20 @@ def test_a_nan_shows_in_the_reported_error(tmp_path):
     trainer = make_trainer(tmp_path)
     trainer.validate(estimator, loader(batch), verbose=False)
     assert math.isnan(trainer.callback_metrics["val/rmse_mv"])
+
+
+def test_a_batch_that_was_skipped_does_not_hide_the_training_error(tmp_path):
+    good, bad = make_batch(seed=1), make_batch(seed=2)
+    bad.inputs[0, 3, 1] = math.nan
+    reported = []
+    for batches in ([good], [good, bad]):
+        trainer = make_trainer(tmp_path, callbacks=[StepGuard()])
+        trainer.fit(make_estimator(optimizer={"name": "SGD", "lr": 0.0}), loader(*batches))
+        reported.append({k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("train/")})
+    alone, both = reported
+    assert (alone.pop("train/left_out"), both.pop("train/left_out")) == (0, 1)
+    assert math.isfinite(alone["train/rmse_mv"])
+    assert both == alone
 
 
 @pytest.mark.parametrize(("name", "decay"), [("Adam", 0.1), ("AdamW", 0.2)])

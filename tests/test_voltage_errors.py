@@ -42,3 +42,35 @@ def test_non_finite_errors_are_not_hidden(bad):
 
 def test_nothing_scored_is_nan():
     assert all(torch.isnan(value) for value in VoltageErrors().compute().values())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_left_out_batches_are_counted_and_the_others_are_as_without_them(bad):
+    batches = [torch.randn(4, 6, generator=torch.Generator().manual_seed(seed)) * 30 for seed in range(3)]
+    errors, without = VoltageErrors(leave_out=True), VoltageErrors()
+    for error in batches:
+        errors.update(error, torch.ones(4, 6))
+        without.update(error, torch.ones(4, 6))
+        spoiled = error.clone()
+        spoiled[1, 2] = bad
+        errors.update(spoiled, torch.ones(4, 6))
+    result = errors.compute()
+    assert float(result.pop("left_out")) == 3
+    assert result == without.compute()
+
+
+def test_all_left_out_is_nan():
+    errors = VoltageErrors(leave_out=True)
+    errors.update(torch.tensor([float("nan")]), torch.ones(1))
+    assert torch.isnan(errors.compute()["rmse_mv"])
+    assert float(errors.compute()["left_out"]) == 1
+
+
+def test_what_was_left_out_is_in_the_state_and_resets():
+    errors, other = VoltageErrors(leave_out=True), VoltageErrors(leave_out=True)
+    errors.persistent(True)
+    errors.update(torch.tensor([float("nan")]), torch.ones(1))
+    other.load_state_dict(errors.state_dict())
+    assert float(other.compute()["left_out"]) == 1
+    other.reset()
+    assert float(other.compute()["left_out"]) == 0

@@ -37,6 +37,7 @@ class VoltageEstimator(LightningModule):
     ===================== ==========================================================================================
     ``train/loss``        weighted mean squared error in scaled units, every ``log_every_n_steps`` steps
     ``train/rmse_mv``     RMSE of the epoch in mV, with dropout on, likewise ``train/mae_mv``, ``train/max_error_mv``
+    ``train/left_out``    batches of the epoch left out of these three, because their error was not finite
     ``val/rmse_mv``       RMSE of the validation split in mV, likewise ``val/mae_mv``, ``val/max_error_mv``
     ``test/rmse_mv``      RMSE of the test split in mV, likewise ``test/mae_mv``, ``test/max_error_mv``
     ===================== ==========================================================================================
@@ -80,7 +81,11 @@ class VoltageEstimator(LightningModule):
         )
         self.network = build_network(self.hparams["network"], features=len(features))
         self.scaler = StandardScaler(self.hparams["features"])
-        self.train_errors, self.val_errors, self.test_errors = VoltageErrors(), VoltageErrors(), VoltageErrors()
+        self.train_errors, self.val_errors, self.test_errors = (
+            VoltageErrors(leave_out=True),
+            VoltageErrors(),
+            VoltageErrors(),
+        )
         self.train_errors.persistent(True)  # a run that goes on in mid-epoch reports the whole epoch
         self._carried: dict[str, State | None] = {}
 

@@ -11,9 +11,13 @@ class VoltageErrors(Metric):
     r"""RMSE, MAE and largest absolute error of the terminal voltage in millivolts, over the steps that count.
 
     One metric instead of three, because in training a step lasts a few milliseconds and every update costs.
-    A non-finite error is not filtered: it shows as a non-finite result.
+    A non-finite error is not filtered: it shows as a non-finite result. In training, where one batch that a guard skips
+    would hide the error of all the others, ``leave_out`` passes over such batches and counts them.
 
     .. math:: \text{RMSE} = \sqrt{\frac{\sum_i w_i (\hat{u}_i - u_i)^2}{\sum_i w_i}}
+
+    Args:
+        leave_out: Leave batches with an error that is not finite out, and count them as ``left_out``.
 
     Example::
 
@@ -34,10 +38,12 @@ class VoltageErrors(Metric):
     sum_absolute: Tensor
     largest: Tensor
     steps: Tensor
+    left_out: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, leave_out: bool = False) -> None:
         super().__init__()
-        for name in ("sum_squared", "sum_absolute", "steps"):
+        self.leave_out = leave_out
+        for name in ("sum_squared", "sum_absolute", "steps", "left_out"):
             self.add_state(name, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("largest", default=torch.zeros(()), dist_reduce_fx="max")
 
@@ -51,14 +57,21 @@ class VoltageErrors(Metric):
         """
         weighted = error_mv.detach().float() * weight
         absolute = weighted.abs()
-        self.sum_squared += weighted.square().sum()
-        self.sum_absolute += absolute.sum()
-        self.largest = torch.maximum(self.largest, absolute.amax())
-        self.steps += weight.sum()
+        sums = torch.stack([weighted.square().sum(), absolute.sum(), weight.sum(), absolute.amax()])
+        if self.leave_out:  # decided where the numbers are: to read them would wait for the device
+            finite = torch.isfinite(sums[1])
+            sums = torch.where(finite, sums, 0.0)
+            self.left_out += ~finite
+        squared, total, steps, largest = sums.unbind()
+        self.sum_squared += squared
+        self.sum_absolute += total
+        self.steps += steps
+        self.largest = torch.maximum(self.largest, largest)
 
     def compute(self) -> dict[str, Tensor]:
-        """The errors so far: ``rmse_mv``, ``mae_mv``, ``max_error_mv``; NaN where no step counted."""
-        return {
+        """The errors so far: ``rmse_mv``, ``mae_mv``, ``max_error_mv``, maybe ``left_out``; NaN if no step counted."""
+        left_out = {"left_out": self.left_out.float()} if self.leave_out else {}
+        return left_out | {
             "rmse_mv": (self.sum_squared / self.steps).sqrt().float(),
             "mae_mv": (self.sum_absolute / self.steps).float(),
             "max_error_mv": torch.where(self.steps > 0, self.largest, torch.nan),

@@ -346,7 +346,25 @@ def test_guard_before_it_is_believed():
     recorder = Recorder()
     fit(ForeignRecurrent(), [FaultInjector("gradient", NAN, at=2), StepGuard(), CrashBundle("bundles"), recorder])
     assert len(recorder.of("bundle")) == 1
-    assert "cell.weight" in first_of(recorder).reason
+    assert "cell.weight" in read_bundle(first_of(recorder).values["path"])["summary"]["reason"]
+
+
+@pytest.mark.parametrize("site", ["input", "loss", "gradient"])
+def test_after_a_guards_skip_its_line_says_only_where_the_bundle_is(site):
+    recorder, paths, _ = run(FaultInjector(site, NAN, at=4), StepGuard(), max_steps=6)
+    assert [event.kind for event in recorder.events] == ["skip", "bundle"]
+    assert recorder.events[1].reason == f"epoch 0, batch 4: to replay the step: python -m vestim_pl.replay {paths[0]}"
+
+
+def test_alone_its_line_says_what_went_wrong():
+    recorder, _, _ = run(FaultInjector("input", NAN, at=4), max_steps=6)
+    assert "batch 4: the loss is nan: field 0 of the batch holds nan at [0, 0, 0]; " in first_of(recorder).reason
+
+
+def test_a_bundle_of_the_step_that_ends_the_run_is_told():
+    recorder, paths, _ = run(FaultInjector("input", NAN, at=4), StepGuard(0, 0), max_steps=6, error=DivergenceError)
+    assert [event.kind for event in recorder.events] == ["skip", "bundle"]
+    assert len(paths) == 1
 
 
 def test_manual_optimization_is_refused():

@@ -154,3 +154,33 @@ def test_two_optimizers_a_dev_run_and_a_test_alone(foreign, fit, lines):
     count = len(lines())
     trainer.validate(foreign.Module(), foreign.loader(), verbose=False)
     assert len(lines()) == count == 2
+
+
+def test_a_norm_that_this_epoch_did_not_log_is_not_shown(foreign, fit, lines):
+    class Norm(foreign.Module):
+        def on_train_epoch_end(self):
+            if self.current_epoch != 1:
+                self.log("grad_norm/median", 0.5)
+
+    fit(Norm(), [EpochSummary()], max_epochs=3)
+    assert ["gradient norm 0.5" in line for line in lines()[:3]] == [True, False, True]
+
+
+def test_a_norm_that_is_nan_is_shown_as_nan(foreign, fit, lines):
+    def poison(module, loss, batch_idx):
+        return loss * (NAN if module.current_epoch == 1 else 1.0)
+
+    fit(foreign.Module(loss_hook=poison), [GradientNormMonitor(), EpochSummary()])
+    assert "gradient norm nan" not in lines()[0]
+    assert "gradient norm nan" in lines()[1]
+
+
+@pytest.mark.parametrize(("count", "told"), [(0, ""), (1, " (1 batch not finite, left out)"), (3, " (3 batches not ")])
+def test_batches_that_the_training_error_leaves_out_are_told(count, told, foreign, fit, lines):
+    class Left(foreign.Module):
+        def on_train_epoch_end(self):
+            self.log_dict({"train/rmse_mv": 45.0, "train/left_out": float(count)})
+
+    fit(Left(), [EpochSummary()], max_epochs=1)
+    assert lines()[0].startswith(f"epoch 0: train 45 mV{told}")
+    assert ("left out" in lines()[0]) is bool(count)

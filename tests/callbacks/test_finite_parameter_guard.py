@@ -1,3 +1,4 @@
+import logging
 import os
 import re
 
@@ -113,7 +114,21 @@ def test_a_recovery_takes_over(foreign, fit):
     trainer = fit(foreign.Module(), [Poison(), FiniteParameterGuard(), events, recovery])
     assert trainer.global_step == 10
     assert len(recovery.asked) == 1
-    assert recovery.asked[0] == events.events[0].reason
+    assert "To mend it, lower the learning rate" in events.events[0].reason
+    assert recovery.asked == ["epoch 0, batch 3: the parameters are not finite"]
+
+
+@pytest.mark.parametrize("recovery", [None, True, False])
+def test_the_terminal_hears_of_it_once(recovery, foreign, fit, caplog):
+    caplog.set_level(logging.INFO, "vestim_pl")
+    callbacks, error = [Poison(), FiniteParameterGuard(), *([] if recovery is None else [Recover(recovery)])], ""
+    try:
+        fit(foreign.Module(), callbacks)
+    except DivergenceError as raised:
+        error = str(raised)
+    shown = [record.getMessage() for record in caplog.records if record.name == "vestim_pl"] + [error]
+    assert sum("To mend it, lower the learning rate" in text for text in shown) == 1
+    assert bool(error) is (recovery is not True)
 
 
 @pytest.mark.parametrize(("answer", "mend"), [(False, True), (True, False)])
@@ -177,7 +192,7 @@ def test_what_a_checkpoint_shows_between_two_checks_is_recovered_too(answer, wei
         assert all(is_finite(path) for path in checkpoints_of(tmp_path))
         assert len(checkpoints_of(tmp_path)) == 10
     else:
-        with pytest.raises(DivergenceError, match="Batch 2: "):
+        with pytest.raises(DivergenceError, match="batch 2: the parameters are not finite"):
             fit(foreign.Module(), callbacks)
     assert len(recovery.asked) == 1
     assert [event.kind for event in events.events] == ["non_finite"]

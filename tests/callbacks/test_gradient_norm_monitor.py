@@ -168,11 +168,38 @@ def test_a_threshold_that_limits_every_step_is_an_event(foreign, fit, caplog):
     caplog.set_level(logging.INFO, logger="vestim_pl")
     reference = Reference()
     fit(foreign.Module(), [GradientNormMonitor(), reference], gradient_clip_val=1e-3, train=foreign.loader(12))
-    assert [(event.kind, event.epoch) for event in reference.events] == [("clip_burst", 0), ("clip_burst", 1)]
+    assert [(event.kind, event.epoch) for event in reference.events] == [("clip_burst", 0)], "once for a series"
     assert reference.events[0].values["clip_fraction"] == 1.0
     assert "clipping engaged in 100% of 12 observed steps" in reference.events[0].reason
     told = [record.message for record in caplog.records if "clipping engaged" in record.message]
-    assert told == [reference.events[0].reason], "the terminal hears of a series once"
+    assert told == [reference.events[0].reason]
+
+
+def test_a_series_of_clipped_epochs_is_told_when_it_begins_changes_by_much_and_ends(foreign, fit):
+    class Change(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            trainer.gradient_clip_val = 1e6 if trainer.current_epoch == 4 else 1e-3
+
+    def louder(module, loss, batch_idx):
+        return loss * (100.0 if module.current_epoch in (2, 3) else 1.0)
+
+    reference = Reference()
+    fit(
+        foreign.Module(loss_hook=louder), [Change(), GradientNormMonitor(), reference],
+        gradient_clip_val=1e-3, train=foreign.loader(12), max_epochs=6,
+    )  # fmt: skip
+    told = [(event.kind, event.epoch) for event in reference.events]
+    assert told == [("clip_burst", 0), ("clip_burst", 2), ("clip_burst_end", 4), ("clip_burst", 5)]
+    assert reference.events[2].reason == (
+        "epoch 4: clipping engaged in 0% of 12 observed steps; in nearly all from epoch 0 till now"
+    )
+
+
+def test_an_epoch_without_a_finite_norm_does_not_show_that_of_an_earlier_one(foreign, fit):
+    reference = Reference()
+    fit(foreign.Module(), [Poison(NAN, *range(5, 10)), GradientNormMonitor(), reference], max_epochs=2)
+    assert math.isfinite(reference.epochs[0]["grad_norm/median"])
+    assert all(math.isnan(reference.epochs[1][f"grad_norm/{key}"]) for key in ("median", "p90", "p99"))
     quiet = Reference()
     fit(foreign.Module(), [GradientNormMonitor(), quiet], gradient_clip_val=100.0, train=foreign.loader(12))
     assert quiet.events == []

@@ -89,7 +89,13 @@ def test_a_metric_that_is_not_finite_is_an_event_and_nothing_else(bad, mode, for
     assert epochs.rates == [0.05] * 5
     assert plateau.progress.best == 1.0
     assert plateau.progress.bad_evaluations == 1
-    assert [(event.kind, event.epoch) for event in epochs.events] == [("non_finite", epoch) for epoch in (1, 2, 3)]
+    assert [(event.kind, event.epoch) for event in epochs.events] == [("non_finite", 1)], "once for a row"
+
+
+def test_a_second_row_of_values_that_are_not_finite_is_told_too(foreign, fit):
+    epochs = Epochs()
+    fit(scored(foreign, [NAN, NAN, 1.0, NAN, NAN]), [PlateauLearningRate("score"), epochs], max_epochs=5)
+    assert [event.epoch for event in epochs.events] == [0, 3]
 
 
 def test_the_sanity_check_does_not_count(foreign, fit):

@@ -128,7 +128,7 @@ def test_nan_loss_under_a_scaler_is_a_skip_and_the_scaler_lives_on():
 
 
 def test_overflow_that_no_scale_mends_ends_in_a_stop():
-    with pytest.raises(DivergenceError, match="gradient norm is nan"):
+    with pytest.raises(DivergenceError, match="3 skips in a row, 2 allowed"):
         run("gradient", NAN, guard=StepGuard(max_consecutive_skips=2), plugins=[scaled_precision()], persistent=True,
             max_epochs=3)  # fmt: skip
 
@@ -140,13 +140,13 @@ def test_bf16():
 
 
 def test_budget_in_a_row_stops_with_the_count():
-    with pytest.raises(DivergenceError, match=r"batch 6: the loss is nan.*3 of 2 in a row") as error:
+    with pytest.raises(DivergenceError, match=r"^epoch 0, batch 6: 3 skips in a row, 2 allowed\. ") as error:
         run("input", guard=StepGuard(max_consecutive_skips=2), persistent=True)
     assert "\n" not in str(error.value)
 
 
 def test_budget_per_epoch():
-    with pytest.raises(DivergenceError, match="2 of 1 skips allowed this epoch"):
+    with pytest.raises(DivergenceError, match="2 skips in this epoch, 1 allowed"):
         run("input", guard=StepGuard(max_skips_per_epoch=1), persistent=True)
     _, _, guard, _ = run("input", guard=StepGuard(1, 1), at=4, max_epochs=2)
     assert guard.skipped_steps == 1
@@ -163,12 +163,25 @@ def test_recovery_is_asked_before_stopping():
     recovery = Recovery()
     fit(ForeignRecurrent(), [FaultInjector("input", NAN, 2, persistent=True), StepGuard(99, 2), recovery])
     assert len(recovery.reasons) == 3  # batches 4, 7 and 10
-    assert "3 of 2 in a row" in recovery.reasons[0]
+    assert recovery.reasons[0] == "epoch 0, batch 4: 3 skips in a row, 2 allowed"
+
+
+def test_the_skip_that_is_one_too_many_and_the_stop_tell_different_things():
+    recorder, told = Recorder(), "skipped the update, the loss is nan although batch and parameters are finite"
+    with pytest.raises(DivergenceError) as error:
+        fit(ForeignRecurrent(), [FaultInjector("loss", NAN, 2, persistent=True), StepGuard(99, 1), recorder])
+    assert [event.reason for event in recorder.of("skip")] == [
+        f"epoch 0, batch 2: {told} (1 of 99 skips allowed this epoch, 1 of 1 in a row)", f"epoch 0, batch 3: {told}",
+    ]  # fmt: skip
+    assert "the loss is nan" not in str(error.value)
 
 
 def test_poisoned_parameters_are_named_and_not_skipped_over():
-    with pytest.raises(DivergenceError, match=r"batch 4: .*parameters cell.weight are not finite, and skipping cannot"):
-        run("parameter")
+    recorder = Recorder()
+    with pytest.raises(DivergenceError, match="batch 4: no skip mends parameters that are not finite"):
+        fit(Scheduled(), [FaultInjector("parameter", NAN, 4), StepGuard(), recorder])
+    (skip,) = recorder.of("skip")
+    assert "parameters cell.weight are not finite" in skip.reason
 
 
 def test_buffers_and_carried_state_do_not_keep_the_fault():

@@ -37,3 +37,12 @@ def test_rounding_is_not_clipping():
     norms = EpochNorms()
     norms.observe(1.0, 1.0 - 1e-7)
     assert norms.clipped == 0
+
+
+def test_no_finite_norm_at_all_is_nan_and_not_seen_is_nothing():
+    norms = EpochNorms()
+    assert norms.summary() == {"non_finite": 0.0}
+    norms.observe(NAN, None)
+    summary = norms.summary()
+    assert summary["non_finite"] == 1.0
+    assert all(math.isnan(summary[name]) for name in ("median", "p90", "p99"))

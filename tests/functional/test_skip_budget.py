@@ -19,3 +19,10 @@ def test_state_round_trip():
     budget.skipped(4)
     other.load_state_dict(budget.state_dict())
     assert other.skipped(4) == budget.skipped(4)
+
+
+def test_what_is_over_a_limit_is_not_told_as_a_part_of_it():
+    row, epoch = SkipBudget(9, 1), SkipBudget(1, 9)
+    row.skipped(0), epoch.skipped(0)
+    assert row.skipped(0) == (False, "2 skips in a row, 1 allowed")
+    assert epoch.skipped(0) == (False, "2 skips in this epoch, 1 allowed")

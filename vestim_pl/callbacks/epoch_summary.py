@@ -21,9 +21,9 @@ class EpochSummary(Callback):
     """Logs one plain line an epoch on the logger ``vestim_pl``: what a person watches, readable in any log file.
 
     A line reads ``epoch 12: train 21.43 mV, validation 18.9 mV (best), 12.3 s, learning rate 0.0001, gradient norm
-    0.53, patience 12 of 15``. A metric that is not logged is left out, so it works with any module. The learning rate
-    is the effective one, that of the epoch's last update. The line is written when the next epoch begins, after
-    EarlyStopping and schedulers have decided.
+    0.53, patience 12 of 15``. A metric that was not logged in this epoch is left out, so it works with any module. The
+    learning rate is the effective one, that of the epoch's last update. The line is written when the next epoch begins,
+    after EarlyStopping and schedulers have decided.
 
     At the end an event ``stop`` tells why the training stopped (EarlyStopping's own reason, a limit that was reached,
     or the ``stop`` event of another callback) and which epoch was best. The best value so far is in the checkpoint.
@@ -34,6 +34,7 @@ class EpochSummary(Callback):
         gradient_norm: Metric to show as the gradient norm.
         unit: Unit of the first two metrics, written behind them; may be empty.
         mode: ``min`` if a lower validation metric is better, ``max`` if a higher is.
+        left_out: Metric with the number of batches that ``train_metric`` leaves out; told where it is not 0.
 
     Raises:
         ConfigurationError: If ``mode`` is unknown.
@@ -53,25 +54,27 @@ class EpochSummary(Callback):
         gradient_norm: str = "grad_norm/median",
         unit: str = "mV",
         mode: Literal["min", "max"] = "min",
+        left_out: str = "train/left_out",
     ) -> None:
         check_choice(f"{type(self).__name__}.mode", mode, ["min", "max"])
         self.train_metric, self.val_metric, self.gradient_norm = train_metric, val_metric, gradient_norm
-        self.unit, self.mode = unit, mode
+        self.unit, self.mode, self.left_out = unit, mode, left_out
         self.best: float | None = None
         self.best_epoch: int | None = None
         self._since = time.perf_counter()
         self._finished: tuple[int, float] | None = None  # epoch and seconds of the line that is due
         self._validated = False
+        self._before: dict[str, Any] = {}  # metrics as the epoch found them
         self._reason = ""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since = time.perf_counter()
-        self._finished, self._validated, self._reason = None, False, ""
+        self._finished, self._validated, self._before, self._reason = None, False, {}, ""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(trainer)
         self._since = time.perf_counter()
-        self._validated = False
+        self._validated, self._before = False, dict(trainer.callback_metrics)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         value = trainer.callback_metrics.get(self.val_metric)
@@ -122,10 +125,13 @@ class EpochSummary(Callback):
         if self._finished is None:
             return
         (epoch, seconds), self._finished = self._finished, None
-        metrics = trainer.callback_metrics
+        # Lightning keeps the values of earlier epochs; the very same tensor was not logged in this one
+        metrics = {k: v for k, v in trainer.callback_metrics.items() if v is not self._before.get(k)}
         parts = []
         if self.train_metric in metrics:
-            parts.append(f"train {self._figure(float(metrics[self.train_metric]))}")
+            count = int(metrics.get(self.left_out, 0))
+            left_out = f" ({count} {'batch' if count == 1 else 'batches'} not finite, left out)" if count else ""
+            parts.append(f"train {self._figure(float(metrics[self.train_metric]))}{left_out}")
         if self._validated:
             best = " (best)" if self.best_epoch == epoch else ""
             parts.append(f"validation {self._figure(float(metrics[self.val_metric]))}{best}")

@@ -1,5 +1,6 @@
 """Stop, or have recovered, a training whose parameters are no longer finite, in the very step."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from vestim_pl.functional.errors import DivergenceError
 from vestim_pl.functional.events import publish
 from vestim_pl.functional.finiteness import all_finite, find_nonfinite
 from vestim_pl.functional.learning_rate import LearningRateFactors
-from vestim_pl.functional.recovery_request import ask_for_recovery
+from vestim_pl.functional.recovery_request import ask_for_recovery, somebody_recovers
 
 __all__ = ["FiniteParameterGuard"]
 
@@ -134,10 +135,15 @@ class FiniteParameterGuard(Callback):
         if trainer.strategy.reduce_boolean_decision(finite, all=True):
             return
         message = self.explain(trainer, pl_module)
-        publish(trainer, "non_finite", message, batch=self._batch, learning_rate=self._learning_rate(trainer))
-        if ask_for_recovery(trainer, pl_module, message) and self.finite(trainer, pl_module):
-            return
-        raise DivergenceError(message)
+        recovers = somebody_recovers(trainer)
+        level = logging.WARNING if recovers else logging.DEBUG  # the terminal has it from the error
+        rate = self._learning_rate(trainer)
+        publish(trainer, "non_finite", message, batch=self._batch, level=level, learning_rate=rate)
+        if not recovers:
+            raise DivergenceError(message)
+        told = f"epoch {trainer.current_epoch}, batch {self._batch}: the parameters are not finite"
+        if not ask_for_recovery(trainer, pl_module, told) or not self.finite(trainer, pl_module):
+            raise DivergenceError(f"{told}, and no callback could bring them back")
 
     def explain(self, trainer: Trainer, pl_module: LightningModule) -> str:
         """The message for parameters that are not finite now."""

@@ -21,6 +21,7 @@ from vestim_pl.functional.step_finiteness import gradient_tensors, total_norm
 __all__ = ["GradientNormMonitor"]
 
 _BURST_STEPS = 10  # fewer observed steps are no burst
+_MUCH = 10.0  # factor of the median norm from which a burst is told anew
 
 
 class GradientNormMonitor(Callback):
@@ -35,8 +36,10 @@ class GradientNormMonitor(Callback):
     update (all gradients None) is not observed. Place the callback before those that change gradients. With manual
     optimization and clipping by hand the gradients are clipped before Lightning's hook, so both norms are the same.
 
-    Event: ``clip_burst`` at the end of an epoch in which clipping engaged in at least ``clip_burst_fraction`` of the
-    steps observed: then the threshold is not a guard against spikes but limits the size of every step.
+    Events: ``clip_burst`` at the end of the first epoch in which clipping engaged in ``clip_burst_fraction`` or more of
+    the steps observed: then the threshold is not a guard against spikes but limits the size of every step; again where
+    the median norm has since changed tenfold; ``clip_burst_end`` after the first epoch in which it engaged in fewer.
+    An epoch with fewer than 10 observed steps is no evidence of either.
 
     ============================ ======== =========================================================================
     Logged key                   When     Meaning (step: of those that ``log_every_n_steps`` writes)
@@ -45,7 +48,7 @@ class GradientNormMonitor(Callback):
     ``grad_norm/post_clip``      step     global L2 norm of the gradients that the update used; absent without one
     ``grad_norm/layer/<name>``   step     L2 norm before clipping of one module's own parameters (``per_layer``)
     ``grad_norm/clip_fraction``  epoch    part of the observed updates in which clipping reduced the norm, 0..1
-    ``grad_norm/median``         epoch    median of the finite norms before clipping
+    ``grad_norm/median``         epoch    median of the finite norms before clipping; NaN if none was
     ``grad_norm/p90``            epoch    their 90th percentile
     ``grad_norm/p99``            epoch    their 99th percentile
     ``grad_norm/non_finite``     epoch    observed steps whose norm before clipping was NaN or infinite
@@ -95,7 +98,7 @@ class GradientNormMonitor(Callback):
         self._pending: dict[int, dict[str, Tensor]] = {}  # by optimizer: norms on the device, not read yet
         self._written = False  # whether Lightning writes what this step logs
         self._hooks: list[Any] = []
-        self._bursting: set[int] = set()  # optimizers that clipped nearly every step of the last epoch
+        self._bursts: dict[int, tuple[int, float]] = {}  # by optimizer: since which epoch, and the median last told
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, type(self).__name__)
@@ -137,10 +140,8 @@ class GradientNormMonitor(Callback):
         for index, norms in self.epoch_norms.items():
             for name, value in norms.summary().items():
                 pl_module.log(_key(name, index), value, batch_size=1)
-            if norms.compared >= _BURST_STEPS and norms.clip_fraction >= self.clip_burst_fraction:
+            if norms.compared >= _BURST_STEPS:
                 self._tell_burst(trainer, norms, index)
-            else:
-                self._bursting.discard(index)
         self.epoch_norms.clear()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -153,13 +154,13 @@ class GradientNormMonitor(Callback):
     def state_dict(self) -> dict[str, Any]:
         return {
             "steps": dict(self._steps),
-            "bursting": sorted(self._bursting),
+            "bursts": dict(self._bursts),
             "epoch_norms": {index: asdict(norms) for index, norms in self.epoch_norms.items()},
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._steps = dict(state_dict.get("steps", {}))
-        self._bursting = set(state_dict.get("bursting", []))
+        self._bursts = dict(state_dict.get("bursts", {}))
         norms = state_dict.get("epoch_norms", {})
         self.epoch_norms = {index: EpochNorms(**values) for index, values in norms.items()}
 
@@ -168,22 +169,33 @@ class GradientNormMonitor(Callback):
             self._pending[index]["post_clip"] = total_norm(gradients)
 
     def _tell_burst(self, trainer: Trainer, norms: EpochNorms, index: int) -> None:
+        """Tell when clipping of nearly every step begins, has changed by much, and ends; not in every epoch between."""
+        engaged = f"engaged in {norms.clip_fraction:.0%} of {norms.compared} observed steps"
+        told = self._bursts.get(index)
+        if norms.clip_fraction < self.clip_burst_fraction:
+            if told is not None:
+                reason = (
+                    f"epoch {trainer.current_epoch}: clipping {engaged}; in nearly all from epoch {told[0]} till now"
+                )
+                publish(trainer, "clip_burst_end", reason, level=logging.INFO, optimizer=index)
+                del self._bursts[index]
+            return
         median, p90 = percentile(norms.before, 50), percentile(norms.before, 90)
+        if told is not None and told[1] / _MUCH < median < told[1] * _MUCH:
+            return
+        self._bursts[index] = (trainer.current_epoch if told is None else told[0], median)
         after = percentile(norms.after, 50)
         reason = (
-            f"epoch {trainer.current_epoch}: clipping engaged in {norms.clip_fraction:.0%} of {norms.compared} observed"
-            f" steps and cut the gradient norm from a median of {median:.3g} to {after:.3g}, so it limits the size of"
-            f" nearly every step; a threshold of {p90:.2g} would clip one step in ten"
+            f"epoch {trainer.current_epoch}: clipping {engaged} and cut the gradient norm from a median of {median:.3g}"
+            f" to {after:.3g}, so it limits nearly every step; a threshold of {p90:.2g} would clip one step in ten"
         )
-        level = logging.DEBUG if index in self._bursting else logging.WARNING  # the terminal hears of a series once
-        self._bursting.add(index)
         values: dict[str, Any] = {
             "clip_fraction": norms.clip_fraction,
             "median": median,
             "p90": p90,
             "optimizer": index,
         }
-        publish(trainer, "clip_burst", reason, level=level, **values)
+        publish(trainer, "clip_burst", reason, **values)
 
     def _unhook(self) -> None:
         for hook in self._hooks:

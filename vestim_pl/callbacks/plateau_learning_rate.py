@@ -24,8 +24,8 @@ class PlateauLearningRate(Callback):
     counts as an epoch without improvement. This callback owns the factor ``plateau`` of
     :class:`~vestim_pl.functional.learning_rate.LearningRateFactors` instead. It decides at the end of the validation,
     before checkpoint callbacks save (Lightning runs them last), and all it knows is in the checkpoint. A metric that
-    is not finite is an event ``non_finite`` and otherwise ignored. The sanity check is ignored too. Under DDP the mean
-    of the metric over the ranks decides, so all ranks cut alike.
+    is not finite is ignored but for an event ``non_finite``, one for a row of them. The sanity check is ignored too.
+    Under DDP the mean of the metric over the ranks decides, so all ranks cut alike.
 
     Event: ``plateau`` for every cut, with the new rate; once, when the floor is reached.
 
@@ -88,6 +88,7 @@ class PlateauLearningRate(Callback):
         self.scale = 1.0
         self.cuts = 0
         self._exhausted = False
+        self._unknown = False  # the last value was not finite
         self._trained = False
 
     @property
@@ -130,6 +131,7 @@ class PlateauLearningRate(Callback):
             "scale": self.scale,
             "cuts": self.cuts,
             "exhausted": self._exhausted,
+            "unknown": self._unknown,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -138,6 +140,7 @@ class PlateauLearningRate(Callback):
         self.scale = state_dict.get("scale", 1.0)
         self.cuts = state_dict.get("cuts", 0)
         self._exhausted = state_dict.get("exhausted", False)
+        self._unknown = state_dict.get("unknown", False)
 
     def _at_train_epoch_end(self, trainer: Trainer) -> bool:
         if self.check_on_train_epoch_end is None:
@@ -155,11 +158,12 @@ class PlateauLearningRate(Callback):
             )
         mean = trainer.strategy.reduce(metrics[self.monitor].detach().float().squeeze(), reduce_op="mean")
         value = float(mean)
-        if not math.isfinite(value):
-            reason = (
-                f"epoch {trainer.current_epoch}: {self.monitor} is {value}; it counts neither as a plateau nor as best"
-            )
-            publish(trainer, "non_finite", reason, monitor=self.monitor, value=value)
+        told, self._unknown = self._unknown, not math.isfinite(value)
+        if self._unknown:
+            if not told:
+                counts = "until it is finite again, it counts neither as a plateau nor as best"
+                reason = f"epoch {trainer.current_epoch}: {self.monitor} is {value}; {counts}"
+                publish(trainer, "non_finite", reason, monitor=self.monitor, value=value)
             return
         best = self.progress.best
         self.progress, cut = observe_metric(self.progress, value, self.rule)

@@ -201,13 +201,13 @@ class StepGuard(Callback):
         left, count = self.budget.skipped(trainer.current_epoch)
         batches = [index for index, _ in self._batches]
         where = f"epoch {trainer.current_epoch}, batch {', '.join(map(str, batches)) or '-'}"
-        text = f"{where}: skipped the update, {detail} ({count})"
+        text = f"{where}: skipped the update, {detail}{f' ({count})' if left else ''}"
         publish(
             trainer, "skip", text, batch=_last(batches), cause=cause, batches=batches, recordings=places,
             mended=mended, skipped_steps=self.skipped_steps, applied_steps=self.applied_steps,
         )  # fmt: skip
-        if not left or cause == "parameter":
-            self._exhausted = f"{where}: {detail}, and {'skipping cannot mend it' if left else count}"
+        if not left or cause == "parameter":  # the event has told the rest
+            self._exhausted = f"{where}: {count if not left else 'no skip mends parameters that are not finite'}"
 
     def _find_cause(
         self, trainer: Trainer, pl_module: LightningModule, reason: str

@@ -55,7 +55,7 @@ class EpochNorms:
         return self.clipped / self.compared if self.compared else float("nan")
 
     def summary(self) -> dict[str, float]:
-        """Figures of the epoch by name; only those that are known."""
+        """Figures of the epoch by name; only those that are known. NaN where norms were seen and none was finite."""
         figures: dict[str, float] = {"non_finite": float(self.non_finite)}
         if self.compared:
             figures["clip_fraction"] = self.clip_fraction
@@ -65,6 +65,8 @@ class EpochNorms:
                 "p90": percentile(self.before, 90),
                 "p99": percentile(self.before, 99),
             }
+        elif self.non_finite:
+            figures |= dict.fromkeys(("median", "p90", "p99"), float("nan"))
         return figures
 
 

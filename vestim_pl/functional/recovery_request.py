@@ -2,7 +2,7 @@
 
 from lightning.pytorch import LightningModule, Trainer
 
-__all__ = ["ask_for_recovery"]
+__all__ = ["ask_for_recovery", "somebody_recovers"]
 
 
 def ask_for_recovery(trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
@@ -14,7 +14,8 @@ def ask_for_recovery(trainer: Trainer, pl_module: LightningModule, reason: str) 
     Args:
         trainer: The trainer.
         pl_module: The module in training.
-        reason: What went wrong, where and when, as one sentence without a full stop.
+        reason: What went wrong, where and when, in few words and without a full stop: the rollback repeats them. What
+            else there is to say belongs into the event of the one who asks.
 
     Returns:
         Whether one of them recovered.
@@ -35,3 +36,15 @@ def ask_for_recovery(trainer: Trainer, pl_module: LightningModule, reason: str) 
         if callable(recover) and recover(trainer, pl_module, reason):
             return True
     return False
+
+
+def somebody_recovers(trainer: Trainer) -> bool:
+    """Whether there is a callback to ask; else the error that ends the training has to tell everything.
+
+    Example::
+
+        >>> somebody_recovers(Trainer(logger=False, enable_checkpointing=False))
+        False
+
+    """
+    return any(callable(getattr(callback, "recover_from", None)) for callback in trainer.callbacks)  # type: ignore[attr-defined]

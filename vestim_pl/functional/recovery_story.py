@@ -7,25 +7,12 @@ from lightning.pytorch import Trainer
 
 from vestim_pl.functional.learning_rate import LearningRateFactors
 
-__all__ = ["effective_rate", "short_cause", "tell_attempt", "tell_story"]
+__all__ = ["effective_rate", "tell_attempt", "tell_story"]
 
 
 def effective_rate(trainer: Trainer) -> float:
     """Learning rate of the first parameter group at its next update."""
     return float(LearningRateFactors.of(trainer).effective(trainer.optimizers[0])[0])
-
-
-def short_cause(reason: str) -> str:
-    """What went wrong, without the places and the advice that a guard has told already in an event of its own.
-
-    Example::
-
-        >>> short_cause("Epoch 3, Batch 7: model parameters became NaN/Inf after optimizer step 12 (learning rate 0.1);"
-        ...     " first in lstm.weight (8 NaN of 8). To mend it, lower the learning rate to 0.01 (/ 10)")
-        'Epoch 3, Batch 7: model parameters became NaN/Inf after optimizer step 12 (learning rate 0.1)'
-
-    """
-    return reason.split(". ")[0].split("; ")[0]
 
 
 def tell_attempt(attempt: Mapping[str, Any]) -> str:

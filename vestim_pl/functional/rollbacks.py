@@ -11,7 +11,7 @@ from vestim_pl.functional.finiteness import all_finite
 from vestim_pl.functional.learning_rate import LearningRateFactors
 from vestim_pl.functional.loss_watch import LossWatch
 from vestim_pl.functional.recovery_factor import RecoveryFactor
-from vestim_pl.functional.recovery_story import effective_rate, short_cause, tell_attempt, tell_story
+from vestim_pl.functional.recovery_story import effective_rate, tell_attempt, tell_story
 from vestim_pl.functional.training_snapshot import SnapshotStore, restore_snapshot, take_snapshot, tensors_in
 
 __all__ = ["Rollbacks"]
@@ -93,7 +93,7 @@ class Rollbacks:
         Args:
             trainer: The trainer.
             pl_module: The module in training.
-            reason: What went wrong, where and when.
+            reason: What went wrong, where and when, in few words.
 
         Returns:
             False where there is no good state.
@@ -110,11 +110,11 @@ class Rollbacks:
         restore_snapshot(trainer, pl_module, snapshot, self.random_state)
         self.watch.go_back(snapshot.get("watch", {}))
         if len(self.attempts) >= self.max_attempts:
-            raise DivergenceError(tell_story(self.attempts, short_cause(reason), rate))
+            raise DivergenceError(tell_story(self.attempts, reason, rate))
         self.rate.diverged(rate)
         self.hold_rate(trainer)
         attempt = {
-            "cause": short_cause(reason), "step": trainer.global_step, "back_to_step": snapshot["global_step"],
+            "cause": reason, "step": trainer.global_step, "back_to_step": snapshot["global_step"],
             "learning_rate_before": rate, "learning_rate_after": effective_rate(trainer),
         }  # fmt: skip
         self.attempts.append(attempt)

@@ -22,8 +22,8 @@ class SkipBudget:
         >>> budget = SkipBudget(per_epoch=10, consecutive=1)
         >>> budget.skipped(epoch=0)
         (True, '1 of 10 skips allowed this epoch, 1 of 1 in a row')
-        >>> budget.skipped(epoch=0)[0]
-        False
+        >>> budget.skipped(epoch=0)
+        (False, '2 skips in a row, 1 allowed')
 
     """
 
@@ -42,16 +42,17 @@ class SkipBudget:
         self._in_a_row = 0
 
     def skipped(self, epoch: int) -> tuple[bool, str]:
-        """Note a skip; returns whether it was within the budget, and the count in words."""
+        """Note a skip; returns whether it was within the budget, and in words the count or the limit passed."""
         if epoch != self._epoch:
             self._epoch, self._this_epoch = epoch, 0
         self._this_epoch += 1
         self._in_a_row += 1
-        text = (
-            f"{self._this_epoch} of {self.per_epoch} skips allowed this epoch,"
-            f" {self._in_a_row} of {self.consecutive} in a row"
-        )
-        return self._this_epoch <= self.per_epoch and self._in_a_row <= self.consecutive, text
+        if self._in_a_row > self.consecutive:
+            return False, f"{self._in_a_row} skips in a row, {self.consecutive} allowed"
+        if self._this_epoch > self.per_epoch:
+            return False, f"{self._this_epoch} skips in this epoch, {self.per_epoch} allowed"
+        row = f"{self._in_a_row} of {self.consecutive} in a row"
+        return True, f"{self._this_epoch} of {self.per_epoch} skips allowed this epoch, {row}"
 
     def reset(self) -> None:
         """Begin anew, after a recovery."""

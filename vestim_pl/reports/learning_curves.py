@@ -52,6 +52,7 @@ _EVENT_STYLES = {
     "learning_rate": (PURPLE, "o"),
     "warmup": (PURPLE, "^"),
     "clip_burst": (SKY, "d"),
+    "clip_burst_end": (SKY, "d"),
 }
 _GUIDED = ("rollback", "recovery", "non_finite", "plateau", "learning_rate", "resume")
 
