@@ -346,7 +346,7 @@ def test_guard_before_it_is_believed():
     recorder = Recorder()
     fit(ForeignRecurrent(), [FaultInjector("gradient", NAN, at=2), StepGuard(), CrashBundle("bundles"), recorder])
     assert len(recorder.of("bundle")) == 1
-    assert "cell.weight" in read_bundle(first_of(recorder).values["path"])["summary"]["reason"]
+    assert "cell.weight" in read_bundle(Path(first_of(recorder).values["path"]))["summary"]["reason"]
 
 
 @pytest.mark.parametrize("site", ["input", "loss", "gradient"])
