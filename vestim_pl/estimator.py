@@ -30,7 +30,7 @@ class VoltageEstimator(LightningModule):
     ``fresh`` start from the zero state. With windows every lane is fresh; with streams this is truncated
     backpropagation through time (Williams & Peng 1990), under automatic optimization.
 
-    Shape legend: B batch (or lanes), L steps, F features.
+    Shape legend: B batch (or lanes), L steps, F features, T last steps that are estimated.
 
     ===================== ==========================================================================================
     logged key            meaning
@@ -128,7 +128,7 @@ class VoltageEstimator(LightningModule):
         self._carried["test"] = None
 
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
-        """Score a batch; returns the estimated voltage ``[B, L]`` in volts, for tables and plots."""
+        """Score a batch; returns the estimated voltage ``[B, T]`` in volts, for tables and plots."""
         return self._evaluate(batch, "test")
 
     def on_test_epoch_end(self) -> None:
@@ -157,9 +157,9 @@ class VoltageEstimator(LightningModule):
         self._carried["train"] = None if carried is None else tuple(tensor.to(self.device) for tensor in carried)
 
     def _scaled_error(self, batch: SequenceBatch, split: str) -> Tensor:
-        """Estimated minus measured voltage ``[B, L]`` in scaled units; carries the state of the split on."""
+        """Estimated minus measured voltage ``[B, T]`` in scaled units; carries the state of the split on."""
         state = resume_state(self._carried.get(split), batch.fresh)
-        scaled, state = self.network(self.scaler.scale_inputs(batch.inputs), state)
+        scaled, state = self.network(self.scaler.scale_inputs(batch.inputs), state, batch.target.shape[1])
         self._carried[split] = tuple(tensor.detach() for tensor in state)
         return scaled.float() - self.scaler.scale_target(batch.target)
 

@@ -231,7 +231,9 @@ def test_past_voltage_is_a_feature_of_the_next_step(folder):
     sampling = WindowSampling(lookback=8, horizon=1)
     data = VoltageDataModule(folder, sampling, features=["Voltage", "Current"])
     batch = next(iter(data.train_dataloader()))
-    assert torch.equal(batch.inputs[:, 1:, 0], batch.target[:, :-1])
+    voltage = data.table("train").target
+    assert torch.equal(batch.inputs[:, -1, 0], voltage[batch.first_row + 7])
+    assert torch.equal(batch.target[:, 0], voltage[batch.first_row + 8])
 
 
 def test_bad_files_stop_or_are_left_out_with_a_warning(folder, caplog):

@@ -33,13 +33,13 @@ def test_a_batch_holds_the_rows_of_its_windows_and_of_no_other_recording(lengths
     batch = windows.__getitems__(range(len(windows)))
     rows = batch.first_row[:, None] + torch.arange(lookback)
     assert torch.equal(batch.inputs, torch.stack([rows, 2 * rows, -rows], dim=2).float())
-    assert torch.equal(batch.target, (rows + horizon).float())
+    assert torch.equal(batch.target, (rows[:, -1:] + horizon).float())
     assert batch.inputs.is_contiguous()
     last = (rows[:, -1] + horizon).numpy()
     assert (table.recording_of(rows[:, 0].numpy()) == table.recording_of(last)).all()
     assert len(set(batch.first_row.tolist())) == len(windows)
     assert windows.estimated_rows(batch).tolist() == last.tolist()
-    assert torch.equal(batch.weight, torch.eye(lookback)[-1].expand(len(windows), lookback))
+    assert torch.equal(batch.weight, torch.ones(len(windows), 1))
     assert batch.fresh.all()
 
 

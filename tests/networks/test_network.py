@@ -61,6 +61,23 @@ def test_chunks_equal_one_pass(network, chunk):
     torch.testing.assert_close(in_chunks(network, inputs, chunk), network(inputs), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("last", [1, 5, 20])
+def test_estimating_the_last_steps_alone_changes_neither_them_nor_state_nor_gradient(network, last):
+    network.eval()
+    inputs = torch.randn(3, 20, 3, dtype=torch.float64)
+    with torch.no_grad():
+        state = network(torch.randn(3, 4, 3, dtype=torch.float64))[1]
+    voltage, after = network(inputs, state)
+    parameters = list(network.parameters())
+    expected = torch.autograd.grad(voltage[:, -last:].square().sum(), parameters, allow_unused=True)
+    few, same_after = network(inputs, state, last)
+    found = torch.autograd.grad(few.square().sum(), parameters, allow_unused=True)
+    assert few.shape == (3, last)
+    torch.testing.assert_close(few, voltage[:, -last:], rtol=0, atol=1e-12)
+    torch.testing.assert_close(same_after, after, rtol=0, atol=0)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
 @settings(max_examples=10, deadline=None)
 @given(sizes=st.lists(st.integers(1, 300), min_size=1, max_size=5))
 @pytest.mark.parametrize("name", sorted(NETWORKS))

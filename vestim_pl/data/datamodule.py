@@ -186,7 +186,7 @@ class VoltageDataModule(LightningDataModule):
 
         """
         table = self.table(split or self._stage_split)
-        return [table.span(start, batch.target.shape[1]) for start in batch.first_row.tolist()]
+        return [table.span(start, batch.inputs.shape[1]) for start in batch.first_row.tolist()]
 
     def describe(self) -> str:
         """Files, rows and hours of each split, as a small table for the terminal."""

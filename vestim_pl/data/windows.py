@@ -23,8 +23,8 @@ class WindowDataset(Dataset[SequenceBatch]):
     With torch's own ``DataLoader`` pass ``collate_fn=WindowDataset.keep``: a batch comes as a whole.
 
     Shape:
-        A batch of B windows has inputs ``[B, L, F]``, target ``[B, L]`` (the voltage ``horizon`` rows after each row of
-        the window), weight ``[B, L]`` (1 on the last step only), fresh ``[B]`` (all true), first_row ``[B]``.
+        A batch of B windows has inputs ``[B, L, F]``, target ``[B, 1]`` (the voltage ``horizon`` rows after the last
+        row of the window), weight ``[B, 1]`` (all 1), fresh ``[B]`` (all true), first_row ``[B]``.
 
     Args:
         table: Rows of a split.
@@ -40,7 +40,7 @@ class WindowDataset(Dataset[SequenceBatch]):
         >>> table = RecordingTable.of(["udds"], [torch.arange(12.).view(6, 2)], [torch.arange(6.)])
         >>> windows = WindowDataset(table, lookback=3, horizon=1)
         >>> len(windows), windows.__getitems__([0, 2]).target.tolist()
-        (3, [[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]])
+        (3, [[3.0], [5.0]])
 
     """
 
@@ -58,9 +58,8 @@ class WindowDataset(Dataset[SequenceBatch]):
             )
         # Overlapping views: row r is the window that starts at row r of the table. They take no memory.
         rows, features = table.inputs.shape
-        shifted = table.target[horizon:]
         self._inputs = table.inputs.as_strided((rows - lookback + 1, lookback * features), (features, 1))
-        self._target = shifted.as_strided((len(shifted) - lookback + 1, lookback), (1, 1))
+        self._target = table.target[lookback - 1 + horizon :].unsqueeze(1)
 
     def __len__(self) -> int:
         return int(self._firsts[-1])
@@ -82,12 +81,10 @@ class WindowDataset(Dataset[SequenceBatch]):
         starts = torch.from_numpy(window_starts(windows, self.table.borders, self._firsts, self.stride))
         starts = starts.to(self.table.device, non_blocking=True)
         lanes, device = len(windows), starts.device
-        weight = torch.zeros(lanes, self.lookback, device=device)
-        weight[:, -1] = 1.0
         return SequenceBatch(
             self._inputs.index_select(0, starts).view(lanes, self.lookback, self.table.features),
             self._target.index_select(0, starts),
-            weight,
+            torch.ones(lanes, 1, device=device),
             torch.ones(lanes, dtype=torch.bool, device=device),
             starts,
         )

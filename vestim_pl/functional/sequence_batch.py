@@ -14,12 +14,13 @@ class SequenceBatch(NamedTuple):
     One type for both lets one ``training_step`` serve both: ``weight`` says which steps count in the loss, ``fresh``
     which lanes start from the zero state instead of the carried one.
 
-    Shape legend: B batch (or lanes), L steps, F features.
+    Shape legend: B batch (or lanes), L steps, F features, T last steps that are estimated (1 in a window, L in a
+    stream).
 
     Attributes:
         inputs: ``[B, L, F]`` features in physical units (amperes, degC, SOC 0..1, ...).
-        target: ``[B, L]`` measured terminal voltage in volts.
-        weight: ``[B, L]`` 1 where a step counts in loss and metrics, 0 in burn-in and padding.
+        target: ``[B, T]`` measured terminal voltage in volts of the last T steps.
+        weight: ``[B, T]`` 1 where a step counts in loss and metrics, 0 in burn-in and padding.
         fresh: ``[B]`` bool, true where the lane starts from the zero state.
         first_row: ``[B]`` int64 row of the split's table at which the sequence starts, -1 for an empty lane. With it
             an error message can name the recording and the time.

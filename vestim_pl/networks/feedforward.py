@@ -66,14 +66,15 @@ class FeedForwardNetwork(nn.Module):
             if isinstance(module, nn.Linear):
                 initialize_linear(module)
 
-    def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
         """Estimate the scaled voltage of every step; see :class:`~vestim_pl.networks.network.Network`."""
         if state is None:
             state = self.zero_state(inputs.shape[0], inputs.device, inputs.dtype)
         past, started = state
         past = torch.where(started.view(-1, 1, 1) > 0, past, inputs[:, :1])
         samples = torch.cat([past, inputs], dim=1)
-        hidden = self.layers(samples.unfold(1, self.history, 1).flatten(2))
+        read = samples if last is None else samples[:, -(self.history - 1 + last) :]
+        hidden = self.layers(read.unfold(1, self.history, 1).flatten(2))
         with full_precision(inputs):
             voltage = self.head(hidden.to(inputs.dtype)).squeeze(-1)
         # A copy, so that a carried state does not hold on to the whole chunk.

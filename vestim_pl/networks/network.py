@@ -33,15 +33,17 @@ class Network(Protocol):
 
     """
 
-    def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
         """Estimate the scaled voltage of every step.
 
         Args:
             inputs: ``[B, L, F]`` scaled features, L at least 1.
             state: State after the step before the first one; None is the zero state.
+            last: Number of last steps to estimate, where the others are only lived through: a window asks for one.
+                None is all.
 
         Returns:
-            ``[B, L]`` scaled voltage, and the state after the last step.
+            ``[B, L]`` scaled voltage, or ``[B, last]``, and the state after the last step.
 
         """
         ...
@@ -52,6 +54,6 @@ class Network(Protocol):
         """State of ``batch_size`` fresh lanes."""
         ...
 
-    def __call__(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def __call__(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
         """As :meth:`forward`, with module hooks."""
         ...

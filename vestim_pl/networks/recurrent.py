@@ -32,7 +32,7 @@ class RecurrentNetwork(nn.Module):
 
     Shape:
         inputs ``[B, L, F]``; state: the layers' hidden (and cell) states ``[B, H]``, first to last, then the filter's;
-        output ``[B, L]``.
+        output ``[B, L]``, or ``[B, last]``.
 
     Head and filter work in full precision under autocast too: bfloat16 has steps of several millivolts.
 
@@ -72,20 +72,22 @@ class RecurrentNetwork(nn.Module):
         initialize_linear(self.head)
         self.output_filter = output_filter
 
-    def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
         """Estimate the scaled voltage of every step; see :class:`~vestim_pl.networks.network.Network`."""
         if state is None:
             state = self.zero_state(inputs.shape[0], inputs.device, inputs.dtype)
         hidden, carried, parts = inputs, [], iter(state)
         for layer in self.layers:
-            hidden, layer_state = layer(hidden, tuple(islice(parts, self._tensors_a_layer)))
+            # Nobody reads the last layer's other steps, unless a filter does: no norm, dropout and head for them.
+            wanted = last if layer is self.layers[-1] and self.output_filter is None else None
+            hidden, layer_state = layer(hidden, tuple(islice(parts, self._tensors_a_layer)), wanted)
             carried += [tensor.to(inputs.dtype) for tensor in layer_state]
         with full_precision(inputs):
             voltage = self.head(hidden.to(inputs.dtype)).squeeze(-1)
             if self.output_filter is not None:
                 voltage, filter_state = self.output_filter(voltage, tuple(parts))
                 carried += filter_state
-        return voltage, tuple(carried)
+        return voltage if last is None else voltage[:, -last:], tuple(carried)
 
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None

@@ -66,8 +66,8 @@ class RecurrentLayer(nn.Module):
         self.state_tensors = 2 if cell == "LSTM" else 1
         initialize_recurrent(self.kernel, forget_bias, lookback)
 
-    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run a chunk and hand on the kernel's state."""
+    def forward(self, inputs: Tensor, state: State, last: int | None = None) -> tuple[Tensor, State]:
+        """Run a chunk and hand on the kernel's state; outputs of the ``last`` steps only, or of all."""
         if inputs.shape[1] == 1 and not torch.is_grad_enabled() and inputs.shape[0] <= _FEW_LANES:
             carried = self._single_step(inputs[:, 0], state)
             output = carried[0].unsqueeze(1)
@@ -77,6 +77,8 @@ class RecurrentLayer(nn.Module):
         else:
             output, hidden = self.kernel(inputs, state[0].unsqueeze(0))
             carried = (hidden.squeeze(0),)
+        if last is not None:
+            output = output[:, -last:]
         return self.dropout(self.norm(output)), carried
 
     def _single_step(self, inputs: Tensor, state: State) -> State:

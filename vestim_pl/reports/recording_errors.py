@@ -73,7 +73,8 @@ class RecordingErrors(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        steps = torch.arange(batch.target.shape[1], device=batch.target.device) + self.horizon
+        skipped = batch.inputs.shape[1] - batch.target.shape[1]  # steps that are lived through and not estimated
+        steps = torch.arange(batch.target.shape[1], device=batch.target.device) + skipped + self.horizon
         rows = batch.first_row[:, None] + steps
         scored = batch.weight > 0
         self._rows.append(rows[scored].cpu())
