@@ -36,7 +36,7 @@ from vestim_pl.data import VoltageDataModule
 from vestim_pl.functional.errors import DivergenceError
 from vestim_pl.functional.events import Event
 from vestim_pl.functional.learning_rate import LearningRateFactors
-from vestim_pl.train import _quiet, _reset_global_state, build_estimator, build_trainer
+from vestim_pl.train import build_estimator, build_trainer, quiet_lightning, reset_global_state
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "images" / "honest_divergence.png"
@@ -114,7 +114,7 @@ def run(preset: str, plain: bool, options: argparse.Namespace) -> tuple[Story, V
     record = Record()
     with tempfile.TemporaryDirectory() as folder:
         config = settings(preset, options, folder)
-        _reset_global_state(config)
+        reset_global_state(config)
         data: VoltageDataModule = build(config.data, sampling=build(config.sampling))
         data.setup("fit")
         estimator = build_estimator(config, data)
@@ -215,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="file for every number of both runs")
     parser.add_argument("--quick", action="store_true", help="short windows and a small network: seconds")
     options = parser.parse_args(arguments)
-    _quiet()
+    quiet_lightning()
     plain, data = run("safer", True, options)
     resilient, _ = run("resilient", False, options)
     stories = {"plain Lightning": plain, "preset=resilient": resilient}

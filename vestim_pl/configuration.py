@@ -15,7 +15,7 @@ from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.precision import resolve_precision
 from vestim_pl.networks import build_network
 
-__all__ = ["build", "check", "conf_folder", "explain", "flat_keys"]
+__all__ = ["build", "check", "conf_folder", "explain", "flat_keys", "plain"]
 
 _INTERNAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 
@@ -63,9 +63,9 @@ def check(config: DictConfig) -> None:
     told_first = ("data", "sampling")  # others use their values: a mistake is told where it was set
     for name, value in sorted(config.items(), key=lambda item: item[0] not in told_first):
         if name == "network":
-            build_network(_plain(value), features=1)  # knows its own options and their ranges
+            build_network(plain(value), features=1)  # knows its own options and their ranges
         elif name == "optimizer":
-            _check_optimizer(_plain(value))
+            _check_optimizer(plain(value))
         elif name != "hydra" and isinstance(value, DictConfig):
             if name == "callbacks":
                 _refuse_settings_of_nothing(value)
@@ -124,7 +124,7 @@ def _refuse_settings_of_nothing(callbacks: DictConfig) -> None:
 def _nodes_with_target(where: str, node: DictConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every node below ``node`` that says ``_target_``, resolved, with its dotted name."""
     if "_target_" in node:
-        yield where, _plain(node)
+        yield where, plain(node)
     for key in map(str, node):
         child = node[key]
         if isinstance(child, DictConfig):
@@ -140,7 +140,8 @@ def _check_optimizer(spec: dict[str, Any]) -> None:
     check_arguments("optimizer", spec, types)
 
 
-def _plain(node: DictConfig) -> dict[str, Any]:
+def plain(node: DictConfig) -> dict[str, Any]:
+    """A node as a dictionary, lists and numbers, its references to other nodes resolved."""
     return cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
 
 

@@ -11,10 +11,10 @@ from typing import Any, cast
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from vestim_pl.command import is_multirun, run_command
-from vestim_pl.configuration import build
+from vestim_pl.configuration import build, plain
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.diagnosis import (
     Finding,
@@ -99,7 +99,7 @@ def command() -> None:
 
 
 def _before_training(config: DictConfig) -> list[Finding]:
-    settings = _plain(config)
+    settings = {name: plain(config[name]) for name in ("network", "optimizer", "sampling", "trainer", "callbacks")}
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     flush_denormals(config.callbacks.get("flush_denormals") is not None)
     torch.set_float32_matmul_precision("high")
@@ -137,12 +137,6 @@ def _tell(findings: Sequence[Finding], title: str, path: Path | None) -> None:
     partial.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(partial, path)
     _log.info("written to %s", path)
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    """Groups of the configuration that checks read, resolved."""
-    groups = ("network", "optimizer", "sampling", "trainer", "callbacks")
-    return {name: cast("dict[str, Any]", OmegaConf.to_container(config[name], resolve=True)) for name in groups}
 
 
 if __name__ == "__main__":

@@ -6,19 +6,18 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import lightning.pytorch as pl
 import pandas as pd
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
 from vestim_pl.command import is_multirun, run_command
 from vestim_pl.compilation import compile_network
-from vestim_pl.configuration import build
+from vestim_pl.configuration import build, plain
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.denormals import flush_denormals
@@ -32,7 +31,7 @@ from vestim_pl.reports.recording_errors import RecordingErrors, error_table
 from vestim_pl.reports.run_report import write_report
 from vestim_pl.reports.terminal import print_errors
 
-__all__ = ["TrainingRun", "main", "train"]
+__all__ = ["TrainingRun", "build_estimator", "build_trainer", "main", "quiet_lightning", "reset_global_state", "train"]
 
 _log = logging.getLogger("vestim_pl")
 
@@ -76,8 +75,8 @@ def train(config: DictConfig) -> TrainingRun:
     """
     run_dir = Path(config.run_dir)
     _refuse_a_sweep_of_several_processes(config)
-    _quiet()
-    _reset_global_state(config)
+    quiet_lightning()
+    reset_global_state(config)
     datamodule: VoltageDataModule = build(config.data, sampling=build(config.sampling))
     datamodule.setup("fit")
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
@@ -110,8 +109,8 @@ def _finish(
 
 def build_estimator(config: DictConfig, datamodule: VoltageDataModule) -> VoltageEstimator:
     """Estimator of the configuration, its scaler fitted on the training recordings alone."""
-    plain = {key: _plain(config[key]) for key in ("network", "optimizer", "scheduler")}
-    estimator = VoltageEstimator(features=datamodule.features, **plain)
+    specs = {key: plain(config[key]) for key in ("network", "optimizer", "scheduler")}
+    estimator = VoltageEstimator(features=datamodule.features, **specs)
     table = datamodule.table("train")
     estimator.scaler.fit(table.inputs, table.target)
     return estimator
@@ -123,7 +122,7 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
     loggers = [build(node) for node in config.logger.values() if node is not None]
-    options = {key: value for key, value in _plain(config.trainer).items() if key != "_target_"}
+    options = {key: value for key, value in plain(config.trainer).items() if key != "_target_"}
     setting = options.get("precision")
     options["precision"] = resolve_precision(setting, options.get("accelerator", "auto"))
     if options.get("profiler") is None:
@@ -178,7 +177,7 @@ def _refuse_a_sweep_of_several_processes(config: DictConfig) -> None:
         )
 
 
-def _quiet() -> None:
+def quiet_lightning() -> None:
     """Leave to the terminal what a user of this command can act on."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
@@ -190,7 +189,8 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def _reset_global_state(config: DictConfig) -> None:
+def reset_global_state(config: DictConfig) -> None:
+    """Set anew what belongs to the process and not to a run: seeds and switches of torch."""
     flush_denormals(config.callbacks.get("flush_denormals") is not None)
     torch.use_deterministic_algorithms(False)
     torch.set_float32_matmul_precision("high")
@@ -240,10 +240,6 @@ def _set_aside_metrics(run_dir: Path) -> None:
     if metrics.is_file():
         earlier = len(list(run_dir.glob("metrics.*.csv")))
         metrics.rename(run_dir / f"metrics.{earlier + 1}.csv")
-
-
-def _plain(node: DictConfig) -> dict[str, Any]:
-    return cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
 
 
 if __name__ == "__main__":
