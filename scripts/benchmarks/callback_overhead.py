@@ -1,7 +1,7 @@
 """What the callbacks cost a training step, each alone and all of a preset together.
 
-    python scripts/benchmarks/callback_overhead.py --samplings windows     # 2 minutes
-    python scripts/benchmarks/callback_overhead.py --samplings streams     # 1 minute
+    python scripts/benchmarks/callback_overhead.py
+    python scripts/benchmarks/callback_overhead.py --samplings streams --cases safer resilient "tensor by tensor"
     python scripts/benchmarks/callback_overhead.py --quick
 
 Each case is the train command's loop with ``preset=safer`` and some callbacks; ``none`` has none. Two figures:
