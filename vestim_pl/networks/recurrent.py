@@ -87,7 +87,7 @@ class RecurrentNetwork(nn.Module):
             if self.output_filter is not None:
                 voltage, filter_state = self.output_filter(voltage, tuple(parts))
                 carried += filter_state
-        return voltage if last is None else voltage[:, -last:], tuple(carried)
+        return voltage if last is None or last >= voltage.shape[1] else voltage[:, -last:], tuple(carried)
 
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None

@@ -77,7 +77,7 @@ class RecurrentLayer(nn.Module):
         else:
             output, hidden = self.kernel(inputs, state[0].unsqueeze(0))
             carried = (hidden.squeeze(0),)
-        if last is not None:
+        if last is not None and last < inputs.shape[1]:
             output = output[:, -last:]
         return self.dropout(self.norm(output)), carried
 
