@@ -35,7 +35,7 @@ def crop_sequences(batch: Any, length: int, callback: str = "LookbackWarmup") ->
     """Batch cut to its last ``length`` steps.
 
     Args:
-        batch: Named tuple with ``inputs [B, L, F]``, ``target [B, L]``, ``weight [B, L]`` and ``fresh [B]``, and
+        batch: Named tuple with ``inputs [B, L, F]``, ``target [B, T]``, ``weight [B, T]`` and ``fresh [B]``, and
             optionally ``first_row [B]``, which moves along; :class:`~vestim_pl.functional.SequenceBatch` is one.
         length: Steps to keep.
         callback: Who asks, for the messages.
