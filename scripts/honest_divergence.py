@@ -1,13 +1,13 @@
 """A training that diverges by its learning rate alone, with plain Lightning and with ``preset=resilient``.
 
-    python scripts/honest_divergence.py                     # a minute or two; writes docs/images/honest_divergence.png
+    python scripts/honest_divergence.py                     # some minutes; writes docs/images/honest_divergence.png
     python scripts/honest_divergence.py --lr 1 --picture one.png
     python scripts/honest_divergence.py --quick
 
 No value is injected: network, data and seed are those of ``preset=safer`` (the debugging guide's Option 1) on the demo
 data, only the learning rate is far too high. The first run is the same LightningModule under a plain
 ``lightning.Trainer``; the second has the callbacks and clipping of ``preset=resilient``. Both train on every eighth
-window in batches of 64, so that a run takes a minute.
+window in batches of 64, for as many epochs as the preset has, so that a run takes a few minutes.
 """
 
 import argparse
@@ -209,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lr", type=float, default=10.0, help="learning rate of both runs")
     parser.add_argument("--optimizer", choices=["Adam", "SGD"], default="Adam", help="SGD has momentum 0.9")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture", type=Path, default=PICTURE)
     parser.add_argument("--json", type=Path, help="file for every number of both runs")

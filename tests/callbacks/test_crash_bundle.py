@@ -54,6 +54,14 @@ class Fused(LightningModule):
         return ResumableLoader(leaky_sequences(32, 12, seed=1), batch_size=4)
 
 
+class Masked(Fused):
+    """With a frozen parameter that is infinite by design."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.mask = nn.Parameter(torch.tensor(-INF), requires_grad=False)
+
+
 class At(Callback):
     """Does something before one step."""
 
@@ -334,6 +342,23 @@ def test_recovery_after_the_bundle():
     assert len(paths) == 1
     assert recorder.of("rollback")
     assert all(torch.isfinite(weight).all() for weight in recorder.weights[-1])
+
+
+def test_a_frozen_infinite_mask_is_no_fault_and_no_finding():
+    recorder, paths, _ = run(At(3, poison(0, 0, 0)), module=Masked(), max_steps=4)
+    assert len(paths) == len(recorder.of("bundle")) == 1
+    assert first_of(recorder).values["cause"] == "batch"
+    assert replay_bundle(read_bundle(paths[0]), trust=True).trace.origin.frame.phase is Phase.BATCH
+
+
+def test_weights_that_go_bad_within_a_window_make_a_bundle_before_the_guard_ends_the_run():
+    recorder, paths, _ = run(
+        FaultInjector("parameter", INF, at=4), FiniteParameterGuard(), max_steps=6, accumulate_grad_batches=2,
+        error=DivergenceError,
+    )  # fmt: skip
+    assert len(paths) == 1
+    assert first_of(recorder).values["cause"] == "parameter"
+    assert replay_bundle(read_bundle(paths[0]), trust=True).trace.origin.frame.name == "cell.weight"
 
 
 def test_recovery_before_it_is_refused():

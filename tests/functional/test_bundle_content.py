@@ -8,23 +8,12 @@ from tests.callbacks.foreign import ForeignRecurrent, fit
 from vestim_pl.callbacks import CrashBundle
 from vestim_pl.functional.bundle_content import (
     bundle_content,
-    largest_magnitude,
     loss_scale,
     recordings_of,
     step_inputs,
 )
 from vestim_pl.functional.plain_data import is_complete
 from vestim_pl.functional.step_window import StepWindow
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-@pytest.mark.parametrize("at", [0, 1])
-def test_largest_magnitude_tells_bad_from_large(bad, at):
-    tensors = [torch.tensor([1e38, -3e38]), torch.tensor([2.0])]
-    assert largest_magnitude(tensors).item() == pytest.approx(3e38)
-    tensors[at][0] = bad
-    assert not torch.isfinite(largest_magnitude(tensors))
-    assert largest_magnitude([]) == 0
 
 
 def window_in_a_run(**options):

@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "honest_divergence.py"
 def test_lost_with_plain_lightning_and_learning_with_resilient(tmp_path):
     picture, figures = tmp_path / "picture.png", tmp_path / "figures.json"
     run = subprocess.run(
-        [sys.executable, str(SCRIPT), "--quick", "--picture", str(picture), "--json", str(figures)],
+        [sys.executable, str(SCRIPT), "--quick", "--epochs", "8", "--picture", str(picture), "--json", str(figures)],
         capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

@@ -7,28 +7,26 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.optim import Optimizer
 
 from vestim_pl.functional.bundle_content import (
     bundle_content,
     bundle_summary,
-    largest_magnitude,
     loss_scale,
     recordings_of,
-    step_inputs,
 )
 from vestim_pl.functional.bundle_file import tensor_megabytes, write_bundle
-from vestim_pl.functional.bundle_replay import load_state
+from vestim_pl.functional.bundle_finding import find_in_step, rerun_aside
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.events import Event, publish
+from vestim_pl.functional.finiteness import all_finite
 from vestim_pl.functional.gradient_access import require_plain_gradients
 from vestim_pl.functional.step_finiteness import StepVerdict, judge_step, total_norm
-from vestim_pl.functional.step_rerun import batch_name, copy_aside, rerun_step
 from vestim_pl.functional.step_story import tell_step
-from vestim_pl.functional.step_trace import Finding, Phase, StepTrace
+from vestim_pl.functional.step_trace import Phase
 from vestim_pl.functional.step_window import StepWindow
+from vestim_pl.functional.training_snapshot import trained_parameters
 
 __all__ = ["CrashBundle"]
 
@@ -97,9 +95,10 @@ class CrashBundle(Callback):
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         for other in callbacks[: callbacks.index(self)]:
             if stage == "fit" and hasattr(other, "recover_from"):
+                name = type(other).__name__
                 raise ConfigurationError(
-                    f"CrashBundle: {type(other).__name__} stands before it and would restore the weights before they"
-                    f" are looked at; put CrashBundle before {type(other).__name__} in callbacks"
+                    f"CrashBundle: {name} stands before it and would restore the weights before they are looked at; put"
+                    f" CrashBundle before {name} in callbacks"
                 )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -117,7 +116,7 @@ class CrashBundle(Callback):
         if self._window is not None:
             self._window.losses.append(loss.detach())
             if loss.device.type == "cpu" and not math.isfinite(loss.item()) and not self._window.rerun:
-                self._rerun(trainer, pl_module, self._window)  # while what caused it is still at work
+                rerun_aside(trainer, pl_module, self._window, self.ring)  # while what caused it is still at work
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         window = self._window
@@ -145,10 +144,19 @@ class CrashBundle(Callback):
         window.loss_scale = loss_scale(trainer)
         self._write(trainer, trainer.lightning_module, window, event.reason)
 
+    def before_rollback(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the weights before they are restored: in the midst of an accumulation window nothing else does."""
+        window = self._window
+        if window is not None and window.batches and not all_finite(trained_parameters(pl_module).values()):
+            window.copy_state()
+            if trainer.is_global_zero:
+                self._write(trainer, pl_module, window, "the parameters are not finite")
+        self._tell(trainer)
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._window is not None and self._window.signals is not None:
             self._judge(trainer, pl_module, self._window, updated=True)
-        self._tell(trainer)
+        self.before_rollback(trainer, pl_module)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._window = None
@@ -171,8 +179,8 @@ class CrashBundle(Callback):
         (loss, norm), weight = window.read, read[-1] if updated else 0.0
         if math.isfinite(loss + norm + weight):
             return
-        if math.isfinite(loss + norm) and math.isfinite(largest_magnitude(window.parameters).item()):
-            return  # only the sum of the squared weights overflowed
+        if math.isfinite(loss + norm) and all_finite(trained_parameters(pl_module).values()):
+            return  # only the sum of the squared weights overflowed, or a frozen one is infinite, as masks are
         window.loss_scale = loss_scale(trainer, lowered=updated)
         verdict, reason = judge_step(loss, norm, window.loss_scale)
         if verdict is StepVerdict.APPLY:
@@ -184,7 +192,7 @@ class CrashBundle(Callback):
         if self._done or self.written >= self.max_bundles:
             return
         self._done = True
-        findings = self._find(trainer, pl_module, window)
+        findings = find_in_step(trainer, pl_module, window, self.ring)
         content = bundle_content(trainer, pl_module, window)
         size, path = tensor_megabytes(content), self._path(trainer, window.indices[-1])
         told: dict[str, Any] = {
@@ -219,32 +227,3 @@ class CrashBundle(Callback):
         folder = Path(self.folder or Path(trainer.log_dir or trainer.default_root_dir) / "bundles")
         rank = f"-rank_{trainer.global_rank}" if trainer.world_size > 1 else ""
         return folder / f"epoch_{trainer.current_epoch:04d}-batch_{batch_idx:06d}{rank}.pt"
-
-    def _find(self, trainer: Trainer, pl_module: LightningModule, window: StepWindow) -> dict[Phase, Finding]:
-        """What is seen in the step as it was, and what a copy of the module shows when it runs the step again."""
-        seen = StepTrace(self.ring)
-        seen.see_all(Phase.PARAMETER, window.copy.parameters())
-        for name, key, moment in window.copy.moments():
-            seen.see(Phase.PARAMETER, name, moment, f"optimizer's {key}")
-        for index, batch in zip(window.indices, window.batches, strict=True):
-            seen.see_all(Phase.BATCH, batch, batch_name(index, window.indices))
-        for index, loss in zip(window.indices, window.losses, strict=False):
-            seen.see(Phase.LOSS, f"of batch {index}", loss)
-        seen.see_all(Phase.GRADIENT, window.gradients)
-        seen.see_all(Phase.UPDATE, dict(pl_module.named_parameters()))
-        if not window.rerun:
-            self._rerun(trainer, pl_module, window)
-        return seen.findings | window.rerun.get("findings", {})
-
-    def _rerun(self, trainer: Trainer, pl_module: LightningModule, window: StepWindow) -> None:
-        """Run the step again with a copy of the module, of which hooks that somebody registered are a part."""
-        window.copy_state()
-        trace, error = StepTrace(self.ring), ""
-        try:
-            with isolate_rng():
-                aside = copy_aside(trainer, pl_module)
-                load_state(aside, window.copy.parameters(), window.buffers, window.extras)
-                rerun_step(aside, step_inputs(trainer, window), trace, None)
-        except Exception as failure:  # the bundle matters more than the finding
-            error = f"{type(failure).__name__}: {failure}"
-        window.rerun = {"findings": trace.findings, "error": error}

@@ -1,12 +1,8 @@
 """What goes into a crash bundle."""
 
-import math
-from collections.abc import Iterable
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
 
 from vestim_pl.functional.batch_location import locate_batch, nonfinite_fields
 from vestim_pl.functional.bundle_file import package_versions
@@ -14,7 +10,7 @@ from vestim_pl.functional.plain_data import class_path, to_plain
 from vestim_pl.functional.step_rerun import StepInputs
 from vestim_pl.functional.step_window import StepWindow
 
-__all__ = ["bundle_content", "bundle_summary", "largest_magnitude", "loss_scale", "recordings_of", "step_inputs"]
+__all__ = ["bundle_content", "bundle_summary", "loss_scale", "recordings_of", "step_inputs"]
 
 
 def step_inputs(trainer: Trainer, window: StepWindow) -> StepInputs:
@@ -87,19 +83,3 @@ def loss_scale(trainer: Trainer, lowered: bool = False) -> float | None:
     if scaler is None:
         return None
     return float(scaler.get_scale() / (scaler.get_backoff_factor() if lowered else 1.0))
-
-
-def largest_magnitude(tensors: Iterable[Tensor]) -> Tensor:
-    """Largest magnitude over all tensors, on the device: NaN if one is in them, infinite if and only if one is.
-
-    Example::
-
-        >>> largest_magnitude([torch.tensor([1e30, -3e30]), torch.tensor([2.0])]).item() > 2.9e30
-        True
-
-    """
-    detached = [tensor.detach() for tensor in tensors]
-    if not detached:
-        return torch.zeros(())
-    norms = torch._foreach_norm(detached, math.inf)
-    return torch.stack([norm.to(norms[0].device, torch.float32) for norm in norms]).amax()

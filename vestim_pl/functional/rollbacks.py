@@ -114,6 +114,9 @@ class Rollbacks:
             DivergenceError: When no attempt is left, after the state was put back.
 
         """
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if hasattr(callback, "before_rollback"):  # wants to look at what is left
+                callback.before_rollback(trainer, pl_module)
         rate = LearningRateFactors.of(trainer).used(trainer.optimizers[0])[0]
         best = self.snapshots.best if self.watch.trend.astray else None
         best = self.snapshots.validated if self.watch.validation.astray else best

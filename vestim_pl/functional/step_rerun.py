@@ -56,7 +56,7 @@ def rerun_step(module: LightningModule, inputs: StepInputs, trace: StepTrace, op
         optimizer: Optimizer of the module with the moments before the step; None leaves the update out.
 
     """
-    parameters = dict(module.named_parameters())
+    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}  # a frozen one may be infinite
     trace.see_all(Phase.PARAMETER, parameters)
     if optimizer is not None:
         _see_moments(trace, Phase.PARAMETER, parameters, optimizer)
