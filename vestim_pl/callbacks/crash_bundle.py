@@ -156,7 +156,7 @@ class CrashBundle(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._window is not None and self._window.signals is not None:
             self._judge(trainer, pl_module, self._window, updated=True)
-        self.before_rollback(trainer, pl_module)
+        self._tell(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._window = None
