@@ -28,6 +28,7 @@ from vestim_pl.callbacks import (
     GradientFlowProbe,
     GradientNoise,
     GradientNormMonitor,
+    KeepFreedMemory,
     LearningRateWarmup,
     LookbackWarmup,
     PlateauLearningRate,
@@ -53,6 +54,7 @@ def last_steps(batch, steps):
 REGISTRY: dict[str, Callable[[Path], Callback]] = {
     "RandomStateCheckpoint": lambda folder: RandomStateCheckpoint(),
     "FlushDenormals": lambda folder: FlushDenormals(),
+    "KeepFreedMemory": lambda folder: KeepFreedMemory(),
     "EventLog": lambda folder: EventLog(str(folder / "events.jsonl")),
     "GracefulInterrupt": lambda folder: GracefulInterrupt(str(folder / "interrupted.ckpt")),
     "AdaptiveLookback": lambda folder: AdaptiveLookback(6, 0.9, 2, 4, 4, 1, crop=last_steps),
