@@ -288,7 +288,7 @@ def test_stopped_after_a_rollback_or_a_skip_and_resumed_equals_never_stopped(tmp
     told, rest = ([(event.kind, event.step, event.reason) for event in each[-2].events] for each in (first, second))
     at = [event[0] for event in told].index(kind)
     assert told[at][1] <= STOP_AT
-    rest = [event for event in rest if event[0] != "resume"]
+    rest = [event for event in rest if event[0] not in ("resume", "flush_denormals")]  # told at every start
     assert rest
     assert kind not in {event[0] for event in rest}
     assert rest == told[len(told) - len(rest) :]
