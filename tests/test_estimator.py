@@ -203,6 +203,12 @@ def test_cosine_runs_from_the_base_rate_to_its_share_over_the_training(tmp_path)
     assert math.isclose(trainer.optimizers[0].param_groups[0]["lr"], 0.01, rel_tol=1e-6)
 
 
+def test_a_plateau_has_one_way_and_it_is_told():
+    estimator = make_estimator(scheduler={"name": "plateau"})
+    with pytest.raises(ConfigurationError, match=r"the callback PlateauLearningRate.*scheduler=plateau"):
+        estimator.configure_optimizers()
+
+
 def test_training_lowers_the_error(tmp_path):
     estimator = make_estimator(optimizer={"name": "Adam", "lr": 0.01})
     batch = make_batch(lanes=16)

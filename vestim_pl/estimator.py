@@ -49,7 +49,7 @@ class VoltageEstimator(LightningModule):
         features: Names of the input columns, in the order of the last axis of ``inputs``.
         network: ``name`` and options of a network, see :func:`vestim_pl.networks.build_network`.
         optimizer: ``name`` of a class in ``torch.optim`` and its options; Adam at 1e-3 by default.
-        scheduler: ``name`` (``none``, ``plateau`` or ``cosine``) and options, see
+        scheduler: ``name`` (``none`` or ``cosine``) and options, see
             :func:`vestim_pl.functional.schedule.build_scheduler`; none by default.
 
     Raises:

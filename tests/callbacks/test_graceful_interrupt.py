@@ -6,9 +6,11 @@ import signal
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from vestim_pl.callbacks import GracefulInterrupt
+from tests.callbacks.foreign import ForeignRecurrent, Recorder, fit, same
+from vestim_pl.callbacks import GracefulInterrupt, RandomStateCheckpoint
 
 
 class PressCtrlC(Callback):
@@ -74,3 +76,27 @@ def test_without_ctrl_c_nothing_is_written_and_the_handler_is_given_back(tmp_pat
     assert not interrupt.interrupted
     assert not interrupt.checkpoint.exists()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("limit", [5, 17])  # in the first epoch, before any checkpoint, and in the second
+def test_a_limit_of_steps_within_an_epoch_leaves_a_checkpoint_that_resumes_exactly(tmp_path, limit):
+    def run(folder, **options):
+        torch.manual_seed(0)
+        options |= {"limit_val_batches": 1, "enable_checkpointing": True}
+        keeper = ModelCheckpoint(
+            tmp_path / folder, "best", monitor="val_rmse", save_last=True, enable_version_counter=False
+        )
+        interrupt, recorder = GracefulInterrupt(str(tmp_path / folder / "last.ckpt")), Recorder()
+        callbacks = [RandomStateCheckpoint(), interrupt, recorder, keeper]
+        fit(ForeignRecurrent(carry=True), callbacks, **options)
+        return recorder
+
+    whole = run("whole", max_epochs=3)
+    run("parts", max_epochs=3, max_steps=limit)
+    last = tmp_path / "parts" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == limit
+    resumed = run("parts", max_epochs=3, ckpt_path=last)
+    assert len(resumed.weights) == 36 - limit
+    assert same(whole.weights[-1], resumed.weights[-1])
+    assert same(whole.moments[-1], resumed.moments[-1])
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["best.ckpt", "last.ckpt"]

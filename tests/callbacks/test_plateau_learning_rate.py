@@ -2,9 +2,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.optim import lr_scheduler
 
 from vestim_pl.callbacks import LearningRateWarmup, PlateauLearningRate
 from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.events import publish
 from vestim_pl.functional.learning_rate import LearningRateFactors
 
 NAN = float("nan")
@@ -71,6 +73,28 @@ def test_tells_every_cut_with_the_new_rate(foreign, fit):
     assert epochs.events[0].reason == (
         "epoch 2: score is 2 and has not got better than 2 in 1 evaluations: the learning rate is cut to 0.025"
     )
+
+
+def test_a_rollback_begins_patience_anew_as_a_cut_does(foreign, fit):
+    class RollsBack(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 3:
+                publish(trainer, "rollback", "back to the best")
+
+    epochs = Epochs()
+    plateau = PlateauLearningRate("score", factor=0.5, patience=2)
+    fit(scored(foreign, [1.0, 2.0, 2.0, 2.0, 2.0, 2.0]), [RollsBack(), plateau, epochs], max_epochs=6)
+    assert [event.epoch for event in epochs.events if event.kind == "plateau"] == [5]
+    assert plateau.progress.best == 1.0
+
+
+def test_a_second_owner_of_the_same_plateau_is_refused(foreign, fit):
+    def plateau_of(monitor):
+        return lambda o: {"scheduler": lr_scheduler.ReduceLROnPlateau(o), "monitor": monitor}
+
+    with pytest.raises(ConfigurationError, match="both would cut for the same plateau"):
+        fit(foreign.Module(scheduler=plateau_of("val_loss")), [PlateauLearningRate("val_loss")])
+    fit(scored(foreign, scheduler=plateau_of("val_loss")), [PlateauLearningRate("score")])
 
 
 def test_the_floor_is_told_once(foreign, fit):

@@ -30,3 +30,9 @@ def test_memory_that_runs_out_is_a_warning():
     assert "7,000 MB of 8,000 MB memory, recordings 2.0 MB" in finding.evidence
     assert check_memory(6_000_000_000, 8_000_000_000, 0, "memory").severity == "ok"
     assert check_memory(6_000_000_000, None, 0, "memory").severity == "ok"
+
+
+def test_memory_of_a_system_that_does_not_tell_is_no_finding():
+    finding = check_memory(None, None, 2_000_000, "memory")
+    assert finding.severity == "ok"
+    assert finding.evidence == "this system does not tell the peak of a process; recordings 2.0 MB"

@@ -1,11 +1,13 @@
 import copy
+import os
+import sys
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
 
 from vestim_pl.data import RecordingTable, StreamSampling, VoltageDataModule, WindowSampling
-from vestim_pl.diagnosis.probe import STEPS, Measurements, measure
+from vestim_pl.diagnosis.probe import STEPS, Measurements, _memory, measure
 from vestim_pl.diagnosis.step import backward, copy_aside, new_optimizer
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.errors import ConfigurationError
@@ -133,3 +135,9 @@ def test_settings_of_the_optimizer_are_used():
     optimizer = new_optimizer(estimator(module))
     assert type(optimizer) is torch.optim.Adam
     assert optimizer.param_groups[0]["lr"] == 1e-2
+
+
+def test_windows_has_neither_resource_nor_sysconf(monkeypatch):
+    monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.delattr(os, "sysconf")
+    assert dict(_memory(torch.device("cpu"))) == {"peak_bytes": None, "available_bytes": None, "where": "memory"}

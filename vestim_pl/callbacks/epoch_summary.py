@@ -25,8 +25,9 @@ class EpochSummary(Callback):
     learning rate is the effective one, that of the epoch's last update. The line is written when the next epoch begins,
     after EarlyStopping and schedulers have decided.
 
-    At the end an event ``stop`` tells why the training stopped (EarlyStopping's own reason, a limit that was reached,
-    or the ``stop`` event of another callback) and which epoch was best. The best value so far is in the checkpoint.
+    At the end an event ``stop`` tells why the training stopped (EarlyStopping's own reason, a limit that was reached)
+    and which epoch was best. Where another callback has published a ``stop``, its reason has been told: then a line
+    names the last and the best epoch alone. The best value so far is in the checkpoint.
 
     Args:
         train_metric: Metric of the training epoch.
@@ -65,11 +66,11 @@ class EpochSummary(Callback):
         self._finished: tuple[int, float] | None = None  # epoch and seconds of the line that is due
         self._validated = False
         self._before: dict[str, Any] = {}  # metrics as the epoch found them
-        self._reason = ""
+        self._told = False  # another callback has published why the training stops
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since = time.perf_counter()
-        self._finished, self._validated, self._before, self._reason = None, False, {}, ""
+        self._finished, self._validated, self._before, self._told = None, False, {}, False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(trainer)
@@ -90,24 +91,22 @@ class EpochSummary(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch - 1 if self._finished is None else self._finished[0]
         self._write(trainer)
-        told = self._reason
-        reason = told or _why_stopped(trainer)
+        ended = f"stopped after epoch {epoch}"
         best = (
             f"; best validation {self._figure(self.best)} in epoch {self.best_epoch}" if self.best is not None else ""
         )
-        text = f"stopped after epoch {epoch}: {reason}{best}"
-        if told:  # another callback has published it
-            _info(trainer, text)
+        if self._told:
+            _info(trainer, f"{ended}{best}")
         else:
+            text = f"{ended}: {_why_stopped(trainer)}{best}"
             publish(trainer, "stop", text, level=logging.INFO, best=self.best, best_epoch=self.best_epoch)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._write(trainer)
 
     def on_event(self, trainer: Trainer, event: Event) -> None:
-        """Remember why another callback stops the training."""
-        if event.kind == "stop":
-            self._reason = event.reason
+        """Note that another callback has told why the training stops."""
+        self._told |= event.kind == "stop"
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_epoch": self.best_epoch}

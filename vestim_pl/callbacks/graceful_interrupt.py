@@ -1,6 +1,7 @@
-"""Ctrl-C without loss: finish the step, save, stop."""
+"""Ctrl-C and a limit of steps without loss: finish the step, save, stop."""
 
 import logging
+import os
 import signal
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,9 @@ class GracefulInterrupt(Callback):
     first Ctrl-C asks for a stop at the end of the step; a second one is passed on and interrupts at once. After
     ``fit``, ``interrupted`` tells whether it happened and ``checkpoint`` where to go on from.
 
+    A training that ``max_steps`` ends in the midst of an epoch leaves such a checkpoint too. Lightning leaves none of
+    its last steps, or one that has counted the epoch as done, from which a run begins the next one instead.
+
     Event: ``interrupt``.
 
     Args:
@@ -35,10 +39,11 @@ class GracefulInterrupt(Callback):
     def __init__(self, path: str) -> None:
         self.checkpoint = Path(path)
         self.interrupted = False
+        self._at_limit: Path | None = None
         self._previous: Any = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.interrupted = False
+        self.interrupted, self._at_limit = False, None
         try:
             self._previous = signal.signal(signal.SIGINT, self._ask_to_stop)
         except ValueError:  # not in the main thread: signals are somebody else's
@@ -49,6 +54,9 @@ class GracefulInterrupt(Callback):
     ) -> None:
         if trainer.is_last_batch:  # Lightning would skip this epoch's validation on resume; the next step is soon
             return
+        if 0 <= trainer.max_steps <= trainer.global_step and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._at_limit = self.checkpoint.with_suffix(".at_limit")
+            trainer.save_checkpoint(self._at_limit)
         if trainer.strategy.reduce_boolean_decision(self.interrupted, all=False) and not trainer.should_stop:
             trainer.save_checkpoint(self.checkpoint)
             publish(
@@ -62,6 +70,8 @@ class GracefulInterrupt(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._give_back()
+        if self._at_limit is not None and trainer.is_global_zero:  # in place of the one ModelCheckpoint wrote since
+            os.replace(self._at_limit, self.checkpoint)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._give_back()

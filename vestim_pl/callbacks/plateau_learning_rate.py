@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vestim_pl.functional.checks import check_choice, check_integers
 from vestim_pl.functional.errors import ConfigurationError
-from vestim_pl.functional.events import publish
+from vestim_pl.functional.events import Event, publish
 from vestim_pl.functional.learning_rate import LearningRateFactors, log_learning_rate
 from vestim_pl.functional.plateau import PlateauProgress, PlateauRule, observe_metric
 
@@ -25,7 +26,8 @@ class PlateauLearningRate(Callback):
     :class:`~vestim_pl.functional.learning_rate.LearningRateFactors` instead. It decides at the end of the validation,
     before checkpoint callbacks save (Lightning runs them last), and all it knows is in the checkpoint. A metric that
     is not finite is ignored but for an event ``non_finite``, one for a row of them. The sanity check is ignored too.
-    Under DDP the mean of the metric over the ranks decides, so all ranks cut alike.
+    Under DDP the mean of the metric over the ranks decides, so all ranks cut alike. After a rollback, which cuts the
+    rate too, patience and cooldown begin anew, as after a cut; the best value stays.
 
     Event: ``plateau`` for every cut, with the new rate; once, when the floor is reached.
 
@@ -50,7 +52,8 @@ class PlateauLearningRate(Callback):
             too: one of the validation's end comes before the decision.
 
     Raises:
-        ConfigurationError: If an argument is out of range, or the metric is not logged.
+        ConfigurationError: If an argument is out of range, the metric is not logged, or the module has a
+            ReduceLROnPlateau with the same monitor.
 
     Example::
 
@@ -96,6 +99,12 @@ class PlateauLearningRate(Callback):
         return self._generate_state_key(monitor=self.monitor, mode=self.rule.mode)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for config in trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, ReduceLROnPlateau) and config.monitor == self.monitor:
+                raise ConfigurationError(
+                    f"{type(self).__name__}: the module has a ReduceLROnPlateau with monitor {self.monitor!r} too, and"
+                    " both would cut for the same plateau; leave one of them out"
+                )
         factors = LearningRateFactors.of(trainer)
         factors.attach(trainer)
         factors.set("plateau", self.scale)
@@ -118,6 +127,10 @@ class PlateauLearningRate(Callback):
         # A run that resumes at the end of an epoch comes by here without having trained: it has no metrics yet.
         if self._at_train_epoch_end(trainer) and self._trained:
             self._evaluate(trainer)
+
+    def on_event(self, trainer: Trainer, event: Event) -> None:
+        if event.kind == "rollback":
+            self.progress = PlateauProgress(self.progress.best, cooldown_left=self.rule.cooldown)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         LearningRateFactors.of(trainer).restore(trainer.optimizers)

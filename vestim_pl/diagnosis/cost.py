@@ -53,12 +53,12 @@ def check_time(
 
 
 def check_memory(
-    peak_bytes: int, available_bytes: int | None, data_bytes: int, where: str, override: str = ""
+    peak_bytes: int | None, available_bytes: int | None, data_bytes: int, where: str, override: str = ""
 ) -> Finding:
     """Peak memory of the steps measured, against what there is.
 
     Args:
-        peak_bytes: Peak of the process (or of the device) so far, data included.
+        peak_bytes: Peak of the process (or of the device) so far, data included; None where unknown.
         available_bytes: Memory of the machine or the device; None where unknown.
         data_bytes: Bytes of all recordings.
         where: ``memory`` or the device's name.
@@ -70,6 +70,9 @@ def check_memory(
         'the first steps took 600 MB of 8,000 MB memory, recordings 2.4 MB'
 
     """
+    if peak_bytes is None:
+        evidence = f"this system does not tell the peak of a process; recordings {data_bytes / 1e6:,.1f} MB"
+        return Finding("memory", Severity.OK, evidence)
     total = "" if available_bytes is None else f" of {available_bytes / 1e6:,.0f} MB"
     evidence = f"the first steps took {peak_bytes / 1e6:,.0f} MB{total} {where}, recordings {data_bytes / 1e6:,.1f} MB"
     if available_bytes is not None and peak_bytes > FULL * available_bytes:

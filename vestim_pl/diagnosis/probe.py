@@ -1,7 +1,7 @@
 """A few steps on a copy of the estimator: the measurements that checks before a training judge."""
 
+import contextlib
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,7 +50,7 @@ class Measurements:
         dropout_scatter_mv: Scatter of the estimate in mV with dropout on, over repeated passes.
         full_seconds: Median seconds of forward and backward in 32 bits; None unless precision is mixed.
         mixed_seconds: The same in the precision asked for.
-        peak_bytes: Peak memory of the process, or of the device.
+        peak_bytes: Peak memory of the process, or of the device; None on Windows, where Python does not tell it.
         available_bytes: Memory of the machine, or of the device; None where unknown.
         where: Name of that memory.
 
@@ -64,7 +64,7 @@ class Measurements:
     dropout_scatter_mv: float
     full_seconds: float | None
     mixed_seconds: float | None
-    peak_bytes: int
+    peak_bytes: int | None
     available_bytes: int | None
     where: str
 
@@ -213,13 +213,19 @@ def _memory(device: torch.device) -> Mapping[str, Any]:
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         return {"peak_bytes": torch.cuda.max_memory_allocated(device), "available_bytes": total, "where": str(device)}
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return {"peak_bytes": peak, "available_bytes": _machine_memory(), "where": "memory"}
+    return {"peak_bytes": _peak_memory(), "available_bytes": _machine_memory(), "where": "memory"}
+
+
+def _peak_memory() -> int | None:
+    """Peak resident bytes of this process; None where the standard library does not know, as on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _machine_memory() -> int | None:
-    try:
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # there is no sysconf on Windows
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return None
+    return None

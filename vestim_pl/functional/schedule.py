@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from vestim_pl.functional.errors import ConfigurationError
 
@@ -19,12 +19,12 @@ def build_scheduler(
 
     ``none`` leaves the rate constant (warmup, plateau and recovery are factors of callbacks and compose with any of
     these). ``cosine`` anneals every step from the base rate to ``min_factor`` times it over the whole training
-    (Loshchilov & Hutter 2017, without restarts). ``plateau`` is torch's ``ReduceLROnPlateau`` once a validation, for
-    projects without our callback; :class:`vestim_pl.callbacks.PlateauLearningRate` also survives a non-finite metric.
+    (Loshchilov & Hutter 2017, without restarts). A cut on a plateau is not among them: torch's needs the optimizer's
+    rate for itself, :class:`vestim_pl.callbacks.PlateauLearningRate` does it as a factor.
 
     Args:
         optimizer: The optimizer.
-        spec: ``name`` and options: ``min_factor`` for cosine; ``monitor``, ``factor``, ``patience`` for plateau.
+        spec: ``name`` and options: ``min_factor`` for cosine.
         training_steps: Gives the number of optimizer steps of the whole training; asked by ``cosine`` only.
 
     Raises:
@@ -40,9 +40,12 @@ def build_scheduler(
     """
     options = dict(spec)
     name = options.pop("name", "none")
-    builders: dict[str, Callable[..., dict[str, Any]]] = {"none": _none, "cosine": _cosine, "plateau": _plateau}
+    builders: dict[str, Callable[..., dict[str, Any]]] = {"none": _none, "cosine": _cosine}
     if name not in builders:
-        raise ConfigurationError(f"scheduler.name: {name!r} is unknown; choose one of {', '.join(builders)}")
+        raise ConfigurationError(
+            f"scheduler.name: {name!r} is unknown; choose one of {', '.join(builders)}; a cut on a plateau is the"
+            " callback PlateauLearningRate, on the command line scheduler=plateau"
+        )
     try:
         scheduler = builders[name](optimizer, training_steps, **options)
     except TypeError as error:
@@ -62,14 +65,3 @@ def _cosine(optimizer: Optimizer, training_steps: Callable[[], float], *, min_fa
         )
     lowest = min_factor * max(group["lr"] for group in optimizer.param_groups)
     return {"scheduler": CosineAnnealingLR(optimizer, T_max=int(steps), eta_min=lowest), "interval": "step"}
-
-
-def _plateau(
-    optimizer: Optimizer,
-    training_steps: Callable[[], float],
-    *,
-    monitor: str = "val/rmse_mv",
-    factor: float = 0.5,
-    patience: int = 5,
-) -> dict[str, Any]:
-    return {"scheduler": ReduceLROnPlateau(optimizer, factor=factor, patience=patience), "monitor": monitor}
