@@ -130,7 +130,7 @@ def growth(panel: Sequence[tuple[int, float]]) -> list[float | None]:
 def plot(results: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> None:
     """One panel for each thing that grows, with the slope that its arithmetic has."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter, NullFormatter
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(11, 7), layout="constrained")
     for axes, (name, panel) in zip(figure.subplots(2, 2).flat, results.items(), strict=True):
@@ -142,9 +142,12 @@ def plot(results: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> None
         axes.set_xlabel(name)
         axes.set_ylabel("us a window" if name in ("rows", "lookback") else "us a step of a lane")
         axes.set_xticks(sizes, labels=[f"{size:,}" for size, _ in panel])
+        axes.set_ylim(
+            10 ** np.floor(np.log10(costs.min())), 10 ** np.ceil(np.log10(costs.max()))
+        )  # decades have labels
         axes.xaxis.set_minor_formatter(NullFormatter())
-        for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            axis(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.grid(True, which="both", alpha=0.2)
         axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
