@@ -15,9 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vestim_pl.configuration import check, conf_folder, explain, flat_keys
+from vestim_pl.configuration import check, conf_folder, flat_keys
 from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.functional.errors import ConfigurationError, VestimError
+from vestim_pl.override_mistakes import explain
 
 __all__ = ["is_multirun", "run_command", "run_folder"]
 

@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import pandas as pd
 import torch
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
 from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
@@ -23,13 +23,12 @@ from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.events import publish
-from vestim_pl.functional.precision import resolve_precision
 from vestim_pl.functional.process_count import process_count
-from vestim_pl.no_profiler import NoProfiler
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.reports.recording_errors import RecordingErrors, error_table
 from vestim_pl.reports.run_report import write_report
 from vestim_pl.reports.terminal import print_errors
+from vestim_pl.trainer import build_trainer
 
 __all__ = ["TrainingRun", "build_estimator", "build_trainer", "main", "quiet_lightning", "reset_global_state", "train"]
 
@@ -75,6 +74,7 @@ def train(config: DictConfig) -> TrainingRun:
     """
     run_dir = Path(config.run_dir)
     _refuse_a_sweep_of_several_processes(config)
+    _refuse_a_missing_checkpoint(config.ckpt_path)
     quiet_lightning()
     reset_global_state(config)
     datamodule: VoltageDataModule = build(config.data, sampling=build(config.sampling))
@@ -114,22 +114,6 @@ def build_estimator(config: DictConfig, datamodule: VoltageDataModule) -> Voltag
     table = datamodule.table("train")
     estimator.scaler.fit(table.inputs, table.target)
     return estimator
-
-
-def build_trainer(config: DictConfig) -> pl.Trainer:
-    """Lightning's trainer with the callbacks and loggers of the configuration."""
-    callbacks: list[Callback] = [build(node) for node in config.callbacks.values() if node is not None]
-    if sys.stdout.isatty():
-        callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
-    loggers = [build(node) for node in config.logger.values() if node is not None]
-    options = {key: value for key, value in plain(config.trainer).items() if key != "_target_"}
-    setting = options.get("precision")
-    options["precision"] = resolve_precision(setting, options.get("accelerator", "auto"))
-    if options.get("profiler") is None:
-        options["profiler"] = NoProfiler()
-    if options["precision"] != setting:
-        _log.info("trainer.precision: %s is %s on this machine", setting, options["precision"])
-    return pl.Trainer(**options, callbacks=callbacks, logger=loggers or False, enable_progress_bar=sys.stdout.isatty())
 
 
 def test(
@@ -177,6 +161,11 @@ def _refuse_a_sweep_of_several_processes(config: DictConfig) -> None:
         )
 
 
+def _refuse_a_missing_checkpoint(ckpt_path: str | None) -> None:
+    if ckpt_path not in (None, "last") and not Path(str(ckpt_path)).is_file():
+        raise ConfigurationError(f"ckpt_path: {ckpt_path} is not a file; give a checkpoint of an earlier run")
+
+
 def quiet_lightning() -> None:
     """Leave to the terminal what a user of this command can act on."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -201,8 +190,6 @@ def reset_global_state(config: DictConfig) -> None:
 def _fit(
     trainer: pl.Trainer, estimator: VoltageEstimator, datamodule: VoltageDataModule, ckpt_path: str | None
 ) -> None:
-    if ckpt_path not in (None, "last") and not Path(str(ckpt_path)).is_file():
-        raise ConfigurationError(f"ckpt_path: {ckpt_path} is not a file; give a checkpoint of an earlier run")
     interrupt = next((c for c in trainer.callbacks if isinstance(c, GracefulInterrupt)), None)  # type: ignore[attr-defined]
     try:
         trainer.fit(estimator, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
