@@ -27,8 +27,8 @@ def run(site, value=NAN, at=4, recovery=None, module=None, guards=(), **options)
     torch.manual_seed(0)
     recovery, recorder = recovery or DivergenceRecovery(snapshot_every=2), Recorder()
     module = module or Scheduled()
-    persistent = options.pop("persistent", False)
-    trainer = fit(module, [FaultInjector(site, value, at, persistent), *guards, recovery, recorder], **options)
+    persistent, after = options.pop("persistent", False), options.pop("after", [])
+    trainer = fit(module, [FaultInjector(site, value, at, persistent), *guards, recovery, recorder, *after], **options)
     return trainer, module, recovery, recorder
 
 
@@ -420,6 +420,47 @@ def test_whole_epochs_are_judged_at_their_end():
     event, *_ = seen.of("rollback")
     assert event.values["step"] % 12 == 0
     assert event.values["back_to_step"] < 60
+
+
+class Misleads(Callback):
+    """From epoch 5 on, until somebody goes back, weights that are too large for a validation near its best."""
+
+    gone_back = False
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.current_epoch >= 5 and not self.gone_back:
+            with torch.no_grad():
+                pl_module.head.weight.fill_(2.0)
+
+    def on_event(self, trainer, event):
+        self.gone_back |= event.kind == "rollback"
+
+
+def loses_its_way(**options):
+    recovery = DivergenceRecovery(snapshot_every=1000, spike_ratio=None, trend_ratio=None, **options)
+    stopper, module = EarlyStopping("val_rmse", patience=3), ForeignRecurrent()
+    _, _, _, seen = run(
+        "input", at=999, module=module, recovery=recovery, guards=[Misleads()], after=[stopper], max_epochs=12,
+        limit_val_batches=1,
+    )  # fmt: skip
+    return recovery, stopper, module, seen
+
+
+def test_a_validation_that_comes_no_more_near_its_best_goes_back_to_the_weights_of_the_best():
+    recovery, stopper, module, seen = loses_its_way()
+    (event,) = seen.of("rollback")
+    assert "epoch 7: the validation metric val_rmse is" in event.reason
+    assert "for the 3rd time since" in event.reason
+    assert event.values["back_to_step"] == 60, "the end of epoch 4, the last before it lost its way"
+    assert max(module.losses[-12:]) < 2 * max(module.losses[48:60])
+    assert recovery.rate.value == pytest.approx(0.1)
+    assert stopper.stopped_epoch == 0, "what was borne on the way that was left does not count against its patience"
+
+
+def test_without_the_ratio_nothing_goes_back():
+    _, stopper, _, seen = loses_its_way(validation_ratio=None)
+    assert not seen.of("rollback")
+    assert stopper.stopped_epoch > 0
 
 
 @pytest.mark.parametrize("first", ["warmup", "recovery"])

@@ -1,10 +1,12 @@
 from vestim_pl.functional.loss_spike import LossSpike
 from vestim_pl.functional.loss_trend import LossTrend
 from vestim_pl.functional.loss_watch import LossWatch
+from vestim_pl.functional.validation_trend import ValidationTrend
 
 
 def watch(whole_epochs=False):
-    return LossWatch(LossSpike(5.0, 10.0, 50, 3, whole_epochs), LossTrend(3.0, 20, whole_epochs))
+    spike, trend = LossSpike(5.0, 10.0, 50, 3, whole_epochs), LossTrend(3.0, 20, whole_epochs)
+    return LossWatch(spike, trend, ValidationTrend(2.0, 2))
 
 
 def test_a_spike_and_a_bad_level_are_told():
@@ -33,6 +35,16 @@ def test_going_back_forgets_both():
     follows.go_back(saved)
     assert (follows.spike.suspects, follows.trend.astray) == (0, False)
     assert follows.observe(1.0) == (False, "")
+
+
+def test_the_losses_between_two_validations_are_compared():
+    follows = watch()
+    reasons = []
+    for loss, value in [(1.0, 40.0), (0.9, 100.0), (0.9, 100.0), (1.1, 100.0), (1.1, 100.0)]:
+        for _ in range(5):
+            follows.observe(loss)
+        reasons.append(follows.validation.observe("val_rmse", value))
+    assert [bool(reason) for reason in reasons] == [False, False, False, False, True]
 
 
 def test_state_round_trip():

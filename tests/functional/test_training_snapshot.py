@@ -47,9 +47,11 @@ def test_the_best_one_is_old_enough_and_survives_the_others():
         store.offer({"global_step": step})
         store.confirm()
     other = SnapshotStore()
+    store.validated = {"global_step": 250}
     other.load_state_dict(store.state_dict())
+    assert other.validated == {"global_step": 250}
     for each in (store, other):
-        each.step_back(to_older=False, to_best=True)
+        each.step_back(to_older=False, to=each.best)
         assert each.good == [{"global_step": 100}]
     store.mark_best(since=0)
     assert store.best == {"global_step": 100}  # none is as old: the oldest

@@ -19,6 +19,7 @@ from vestim_pl.functional.recovery_factor import RecoveryFactor
 from vestim_pl.functional.rollbacks import Rollbacks
 from vestim_pl.functional.training_health import judge_batch
 from vestim_pl.functional.training_snapshot import refuse_sharded_weights, trained_parameters
+from vestim_pl.functional.validation_trend import ValidationTrend
 from vestim_pl.functional.validation_verdict import (
     EarlyStoppingShield,
     nonfinite_metrics,
@@ -31,26 +32,25 @@ __all__ = ["DivergenceRecovery"]
 class DivergenceRecovery(Callback):
     """Restores the last good state when training diverges, cuts the learning rate, and goes on.
 
-    Reasons: parameters or optimizer state that are not finite; a loss that jumps and stays
-    (:class:`~vestim_pl.functional.loss_spike.LossSpike`) or has settled far above its best
-    (:class:`~vestim_pl.functional.loss_trend.LossTrend`); a non-finite validation metric that EarlyStopping or
-    ModelCheckpoint monitors; and whatever a guard asks for through :meth:`recover_from`.
+    Reasons: parameters or optimizer state that are not finite; a loss that jumps and stays (``LossSpike``) or settles
+    far above its best (``LossTrend``); a validation metric that EarlyStopping or ModelCheckpoint monitors, if it is not
+    finite or comes no more near its best (``ValidationTrend``); and whatever a guard asks for by :meth:`recover_from`.
 
     A snapshot holds parameters, buffers, optimizer moments, schedulers, gradient scaler, random state, and what the
     module itself adds to a checkpoint, such as a carried recurrent state. It is taken from finite state only, and
     counts once the next loss with its weights was good. If the newest leads astray again, the one before it is used;
-    if the loss has been far above its best for a while, the one from which that best was reached.
+    if loss or validation have been far above their best for a while, the one from which that best was reached.
 
     Schedules and warmup go back with the weights, so that they count the updates which are in them, but never carry the
-    rate above the cut one (:class:`~vestim_pl.functional.recovery_factor.RecoveryFactor`). ``global_step``, epochs, the
-    position in the data and the random state go on: the same batches in the same order would lead to the same place.
+    rate above the cut one (:class:`~vestim_pl.functional.recovery_factor.RecoveryFactor`). EarlyStopping's patience
+    begins anew. ``global_step``, epochs, best scores, the position in the data and the random state go on: the same
+    batches in the same order would lead to the same place.
 
     No checkpoint keeps what diverged: one about to be written with non-finite numbers triggers a recovery and gets
     the good state; after a recovery ``last.ckpt`` is written anew, and files with a non-finite score are removed, from
     ModelCheckpoint's books too.
 
     Place it after guards and other callbacks, so that what it saves has seen them; EarlyStopping must come after it.
-
     Events: ``rollback``, ``recovery`` (the rate is raised again), ``checkpoint_removed``.
 
     ============================== =================================================================================
@@ -64,25 +64,24 @@ class DivergenceRecovery(Callback):
         learning_rate_factor: What each recovery multiplies the learning rate by, and the most of the rate at which
             training diverged that is used from then on.
         max_attempts: Recoveries in one training; the next divergence stops it.
-        snapshot_every: Optimizer steps between two snapshots; each costs a copy of the state, up to four are kept.
-        raise_after: Quiet steps after which the learning rate is raised again, by ``raise_by``, up to its old value;
-            up to half of that at which it diverged again, if it did. None leaves it cut.
+        snapshot_every: Optimizer steps between two snapshots; each costs a copy of the state; up to five are kept.
+        raise_after: Quiet steps to a raise of the rate, at most to half of that of a second divergence; None: no raise.
         raise_by: Factor of each raise.
         spike_ratio: Least multiple of the running median that is a spike; None looks for no spikes.
-        spike_deviations: Least number of standard deviations (from the median absolute deviation) for a spike.
+        spike_deviations: Least number of standard deviations for a spike.
         spike_window: Number of recent losses that a spike is judged by.
         spike_patience: Steps in a row that a spike has to stay.
         trend_ratio: Multiple of the loss's best level at which a period has diverged; None compares no periods.
         trend_window: Least number of batches in a period.
         whole_epochs: For batches that are not shuffled, such as streams: periods are whole epochs, and a spike is
             judged by the highest loss of this epoch and the last.
+        validation_ratio: Multiple of the best validation metric from which one is bad; None compares none.
+        validation_patience: Bad validations since the best one that are a divergence.
         checkpoint_every: Snapshots between two writings of ``last_good.ckpt``; None writes none.
-        dirpath: Folder of ``last_good.ckpt``; that of the first ModelCheckpoint, or ``checkpoints`` under the trainer's
-            root, by default.
+        dirpath: Folder of ``last_good.ckpt``; by default that of the first ModelCheckpoint, or ``checkpoints``.
         monitor: Validation metric to watch; those of EarlyStopping and ModelCheckpoint by default.
         restore_random_state: Put torch's random state back too.
-        save_snapshots: Keep the snapshots in checkpoints, so that a resumed run recovers just as an unbroken one. They
-            make a checkpoint up to five times as large.
+        save_snapshots: Keep them in checkpoints, up to six times as large then, so that a resumed run recovers alike.
 
     Raises:
         ConfigurationError: If an argument is out of range, or an EarlyStopping stands before this callback.
@@ -111,6 +110,8 @@ class DivergenceRecovery(Callback):
         trend_ratio: float | None = 3.0,
         trend_window: int = 200,
         whole_epochs: bool = False,
+        validation_ratio: float | None = 2.0,
+        validation_patience: int = 3,
         checkpoint_every: int | None = None,
         dirpath: str | None = None,
         monitor: str | None = None,
@@ -119,13 +120,12 @@ class DivergenceRecovery(Callback):
     ) -> None:
         self.rate = RecoveryFactor(learning_rate_factor, raise_after, raise_by)
         spike = LossSpike(spike_ratio, spike_deviations, spike_window, spike_patience, whole_epochs)
-        self.watch = LossWatch(spike, LossTrend(trend_ratio, trend_window, whole_epochs))
+        validation = ValidationTrend(validation_ratio, validation_patience)
+        self.watch = LossWatch(spike, LossTrend(trend_ratio, trend_window, whole_epochs), validation)
         self.rollbacks = Rollbacks(self.rate, self.watch, max_attempts, snapshot_every, restore_random_state)
         self.snapshots = self.rollbacks.snapshots
-        self.file = LastGoodFile(checkpoint_every, dirpath)
-        self.monitor, self.save_snapshots = monitor, save_snapshots
-        self._shield = EarlyStoppingShield()
-        self._last_step = 0
+        self.file, self.monitor, self.save_snapshots = LastGoodFile(checkpoint_every, dirpath), monitor, save_snapshots
+        self._shield, self._last_step = EarlyStoppingShield(), 0
         self._ended = self._recovered = self._resumed = self._gave_up = False
 
     @property
@@ -170,11 +170,12 @@ class DivergenceRecovery(Callback):
         self._ended = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
-        if not fitting or not (bad := nonfinite_metrics(trainer, self.monitor)):
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
+        bad = nonfinite_metrics(trainer, self.monitor)
         told = ", ".join(f"{name} is {value}" for name, value in bad.items())
-        if self._recover(trainer, pl_module, f"epoch {trainer.current_epoch}: the validation metric {told}"):
+        told = told or self.rollbacks.observe_validation(trainer, pl_module, self.monitor)
+        if told and self._recover(trainer, pl_module, f"epoch {trainer.current_epoch}: the validation metric {told}"):
             self._mend_checkpoints(trainer)
             self._shield.raise_over(trainer.early_stopping_callbacks, list(bad))
 
@@ -207,7 +208,7 @@ class DivergenceRecovery(Callback):
             reason: What went wrong, where and when, without a full stop.
 
         Returns:
-            True after a recovery; False where there is no snapshot yet.
+            Whether it recovered; it cannot while there is no snapshot.
 
         """
         recovered = self._recover(trainer, pl_module, reason)
@@ -230,8 +231,7 @@ class DivergenceRecovery(Callback):
         self._gave_up, self._recovered = False, self._recovered or recovered
         return recovered
 
-    def _mend_checkpoints(self, trainer: Trainer) -> None:
-        """Leave no checkpoint of the way that was just left."""
+    def _mend_checkpoints(self, trainer: Trainer) -> None:  # leaves none of the way that was just left
         self._recovered = False
         forget_nonfinite_scores(trainer)
         rewrite_latest(trainer)
@@ -242,7 +242,7 @@ class DivergenceRecovery(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         state = self.rollbacks.state_dict() | {"since_file": self.file.since}
-        return state if self.save_snapshots else {key: value for key, value in state.items() if key != "snapshots"}
+        return {key: value for key, value in state.items() if self.save_snapshots or key != "snapshots"}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rollbacks.load_state_dict(state_dict)

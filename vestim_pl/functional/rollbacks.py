@@ -1,6 +1,7 @@
 """The rollbacks of a training: what they go back to, what they cost in learning rate, how many there were."""
 
 import logging
+import math
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -13,6 +14,7 @@ from vestim_pl.functional.loss_watch import LossWatch
 from vestim_pl.functional.recovery_factor import RecoveryFactor
 from vestim_pl.functional.recovery_story import effective_rate, tell_attempt, tell_story
 from vestim_pl.functional.training_snapshot import SnapshotStore, restore_snapshot, take_snapshot, tensors_in
+from vestim_pl.functional.validation_verdict import smallest_wanted
 
 __all__ = ["Rollbacks"]
 
@@ -69,6 +71,16 @@ class Rollbacks:
         self._progress |= confirmed
         return confirmed
 
+    def observe_validation(self, trainer: Trainer, pl_module: LightningModule, monitor: str | None) -> str:
+        """Note how a validation went, and keep its weights where it was the best; returns why it says astray, if so."""
+        name, value = smallest_wanted(trainer, monitor)
+        if not math.isfinite(value):
+            return ""
+        reason = self.watch.validation.observe(name, value)
+        if self.watch.validation.improved and (snapshot := take_snapshot(trainer, pl_module)):
+            self.snapshots.validated = snapshot | {"watch": self.watch.state_dict()}
+        return reason
+
     def quiet_step(self, trainer: Trainer) -> None:
         """Raise the learning rate where that is due."""
         if self.rate.quiet_step():
@@ -103,7 +115,9 @@ class Rollbacks:
 
         """
         rate = LearningRateFactors.of(trainer).used(trainer.optimizers[0])[0]
-        self.snapshots.step_back(to_older=not self._progress, to_best=self.watch.trend.astray)
+        best = self.snapshots.best if self.watch.trend.astray else None
+        best = self.snapshots.validated if self.watch.validation.astray else best
+        self.snapshots.step_back(to_older=not self._progress, to=best)
         snapshot = self.snapshots.newest
         if snapshot is None or not all_finite(tensors_in(snapshot["optimizers"])):
             return False
@@ -118,6 +132,8 @@ class Rollbacks:
             "learning_rate_before": rate, "learning_rate_after": effective_rate(trainer),
         }  # fmt: skip
         self.attempts.append(attempt)
+        for stopper in trainer.early_stopping_callbacks:  # its patience was for the way that is left now
+            stopper.wait_count = 0
         self._progress, self._snapshot_step = False, trainer.global_step
         text = f"{tell_attempt(attempt)} (recovery {len(self.attempts)} of {self.max_attempts})"
         publish(trainer, "rollback", text, attempt=len(self.attempts), **attempt)

@@ -138,14 +138,14 @@ def _going_back(trainer: Trainer) -> list[Any]:
 
 
 class SnapshotStore:
-    """Two generations of snapshots that proved good, one on probation, and one of the time when the loss was best.
+    """Two generations of snapshots that proved good, one on probation, and those of the best loss and validation.
 
     Finite is not yet good: the update that made the weights huge leaves them finite, and only the next loss shows it.
     So a new snapshot counts once the loss computed with its weights was good, and the one before it is kept for the
     case that the newest leads astray again.
 
-    A slow divergence makes good losses step by step, and bad ones only beside those of long ago. For that case there is
-    one snapshot more, from which the best losses so far were reached.
+    A slow divergence makes good losses step by step, and bad ones only beside those of long ago. For that case there
+    are two snapshots more: one from which the best losses so far were reached, and the one validated best.
 
     Example::
 
@@ -163,6 +163,7 @@ class SnapshotStore:
     pending: dict[str, Any] | None
     good: list[dict[str, Any]]
     best: dict[str, Any] | None
+    validated: dict[str, Any] | None
 
     def __init__(self) -> None:
         self.load_state_dict({})
@@ -189,20 +190,21 @@ class SnapshotStore:
         old = [snapshot for snapshot in self.good if snapshot["global_step"] <= since]
         self.best = next(iter(old[-1:] or self.good), None)
 
-    def step_back(self, to_older: bool, to_best: bool = False) -> None:
-        """Drop the snapshot on probation; and all but the best one, or the newest if there is an older good one."""
+    def step_back(self, to_older: bool, to: dict[str, Any] | None = None) -> None:
+        """Drop the snapshot on probation; and all but the one given, or the newest if there is an older good one."""
         self.pending = None
-        if to_best and self.best is not None:
-            self.good = [self.best]
+        if to is not None:
+            self.good = [to]
         elif to_older and len(self.good) > 1:
             self.good.pop()
 
     def state_dict(self) -> dict[str, Any]:
         """The snapshots, as they are."""
-        return {"pending": self.pending, "good": list(self.good), "best": self.best}
+        return {"pending": self.pending, "good": list(self.good), "best": self.best, "validated": self.validated}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take snapshots back; what is missing starts anew."""
         self.pending = state.get("pending")
         self.good = list(state.get("good", []))
         self.best = state.get("best")
+        self.validated = state.get("validated")

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from vestim_pl.functional.errors import ConfigurationError
 
-__all__ = ["EarlyStoppingShield", "nonfinite_metrics", "require_before_early_stopping"]
+__all__ = ["EarlyStoppingShield", "nonfinite_metrics", "require_before_early_stopping", "smallest_wanted"]
 
 
 def nonfinite_metrics(trainer: Trainer, monitor: str | None) -> dict[str, float]:
@@ -23,6 +23,27 @@ def nonfinite_metrics(trainer: Trainer, monitor: str | None) -> dict[str, float]
     names = {monitor} if monitor else {getattr(callback, "monitor", None) for callback in deciding}
     found = {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
     return {str(name): found[name] for name in sorted(found, key=str) if not math.isfinite(found[name])}
+
+
+def smallest_wanted(trainer: Trainer, monitor: str | None) -> tuple[str, float]:
+    """The validation metric that training is judged by, where a small one is wanted: its name and mean over the ranks.
+
+    Args:
+        trainer: Trainer at the end of a validation.
+        monitor: Name of the metric; if None, the first that an EarlyStopping or a ModelCheckpoint wants small.
+
+    Returns:
+        An empty name and NaN where there is none.
+
+    """
+    deciding: list[Any] = [*trainer.early_stopping_callbacks, *trainer.checkpoint_callbacks]
+    unwanted = {callback.monitor for callback in deciding if getattr(callback, "mode", "min") == "max"}
+    names = [monitor] if monitor else [getattr(callback, "monitor", None) for callback in deciding]
+    found = [name for name in names if name in trainer.callback_metrics and name not in unwanted]
+    if not found:
+        return "", math.nan
+    value = trainer.callback_metrics[found[0]].detach().float().squeeze()
+    return found[0], float(trainer.strategy.reduce(value, reduce_op="mean") if trainer.world_size > 1 else value)
 
 
 def require_before_early_stopping(trainer: Trainer, callback: Callback) -> None:
