@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -69,6 +70,18 @@ def run_command(task: Callable[[DictConfig], float | None], config_name: str) ->
             raise
         message = explain(error, _valid_keys(config_name)) if isinstance(error, HydraException) else str(error)
         print(f"error: {message}", file=sys.stderr)
+        sys.exit(1)
+    except ValueError as error:
+        group = re.match(
+            "Config group override must be a string or a list", str(error)
+        )  # Hydra's, of no class of its own
+        if wants_traceback or not group:
+            raise
+        print(
+            "error: a group of settings cannot be null; choose one of its files, or set its parts to null, such as"
+            " logger.csv=null",
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 

@@ -125,6 +125,8 @@ def _refuse_settings_of_nothing(callbacks: DictConfig) -> None:
     """A preset may set a callback that ``callbacks=[...]`` on the command line has taken out again."""
     for name in map(str, callbacks):
         node = callbacks[name]
+        if node is not None and not isinstance(node, DictConfig):
+            raise ConfigurationError(f"callbacks.{name}: {node!r} is no callback; null takes it out")
         if node is not None and "_target_" not in node:
             raise ConfigurationError(
                 f"callbacks.{name}: has settings, but the callback is not there; add {name} to callbacks=[...], or take"
@@ -143,7 +145,9 @@ def _nodes_with_target(where: str, node: DictConfig) -> Iterator[tuple[str, dict
 
 
 def _check_optimizer(spec: dict[str, Any]) -> None:
-    optimizers = {name: kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)}
+    optimizers: dict[str, Callable[..., Any]] = {
+        name: kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)
+    }
     name = str(spec.pop("name", None))
     if name not in optimizers:
         raise ConfigurationError(f"optimizer.name: {name!r} is not in torch.optim; {nearest(name, optimizers)}")
