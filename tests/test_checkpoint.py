@@ -46,7 +46,8 @@ def test_a_copy_is_for_deployment_and_the_original_goes_on_training():
     assert all(parameter.requires_grad for parameter in estimator.parameters())
     assert not any(parameter.requires_grad for parameter in copied.parameters())
     inputs = torch.randn(2, 5, 1)
-    assert torch.equal(copied(inputs)[0], estimator.eval()(inputs)[0])
+    # Frozen weights take another kernel than those that could be trained, and on some processors it rounds otherwise.
+    torch.testing.assert_close(copied(inputs)[0], estimator.eval()(inputs)[0])
     with torch.no_grad():
         estimator.network.head.bias += 1.0
     assert not torch.equal(copied(inputs)[0], estimator(inputs)[0])

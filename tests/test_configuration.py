@@ -8,8 +8,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from vestim_pl.configuration import check, conf_folder, explain, flat_keys
+from vestim_pl.configuration import check, conf_folder, flat_keys
 from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.override_mistakes import explain
 
 
 def compose(*overrides: str) -> DictConfig:
@@ -127,7 +128,7 @@ def test_every_line_of_the_tree_that_sets_a_number_says_what_it_does():
         ("sampling.lookback=long", r"sampling\.lookback: 'long' does not fit: .*integer"),
         ("sampling.lookback='400'", r"sampling\.lookback: '400' does not fit"),
         ("sampling.lookback=1.5", r"sampling\.lookback: 1\.5 does not fit"),
-        ("network.hidden_sizes=32", r"network\.hidden_sizes: 32 does not fit"),
+        ("network.hidden_sizes=32", r"network\.hidden_sizes: 32 does not fit: write a list, \[32\]"),
         ("network.hidden_sizes=[a]", r"network\.hidden_sizes: \['a'\] does not fit"),
         ("network.dropout=1.5", r"network\.dropout: 1\.5 is not in \[0, 1\)"),
         ("callbacks=[default,gradient_flow] +preset=fast", r"callbacks\.warmup: .* add warmup to callbacks="),
@@ -136,6 +137,14 @@ def test_every_line_of_the_tree_that_sets_a_number_says_what_it_does():
         ("optimizer.name=Adan", r"optimizer\.name: 'Adan' is not in torch\.optim; did you mean Adam"),
         ("optimizer.lr=fast", r"optimizer\.lr: 'fast' does not fit"),
         ("trainer.max_epochs=many", r"trainer\.max_epochs: 'many' does not fit"),
+        ("+presets=safer", r"presets: no such key; did you mean \+preset\?"),
+        ("+lookback=100", r"^lookback: no such key; did you mean network\.lookback or sampling\.lookback\?"),
+        ("callbacks.early_stopping=false", r"callbacks\.early_stopping: False is no callback; null takes it out"),
+        ("test=maybe", r"test: 'maybe' does not fit: .*boolean"),
+        ("seed=x", r"^seed: 'x' does not fit: .*integer"),
+        ("optimizer.lr=-1", r"optimizer\.lr: -1 is not positive; choose"),
+        ("optimizer.lr=nan", r"optimizer\.lr: nan is not positive; choose"),
+        ("optimizer.weight_decay=-1", r"optimizer: Invalid weight_decay value: -1; see .* torch\.optim\.Adam"),
         ("data.on_bad_file=ignore", r"data\.on_bad_file: 'ignore' does not fit: .*raise.*skip"),
     ],
 )
@@ -151,6 +160,19 @@ def test_unknown_keys_and_wrong_types_are_refused_with_the_way_out(override, mes
         ("lookback=3", "lookback: no such key; did you mean network.lookback or sampling.lookback?"),
         ("+preset=safe", "preset=safe: no such choice; did you mean safer?"),
         ("network=lsmt", "network=lsmt: no such choice; did you mean lstm?"),
+        ("callbacks=[default,warmpu]", "callbacks=warmpu: no such choice; did you mean warmup?"),
+        ("preset=safer", "preset: none is chosen that another could replace; write +preset=... to add one"),
+        ("safer", "safer: is no key=value; did you mean +preset=safer?"),
+        (
+            "32]",
+            "32]: is no key=value; write for example trainer.max_epochs=2, and quote what has spaces or brackets:"
+            " 'network.hidden_sizes=[64, 32]'",
+        ),
+        (
+            "+preset=safer,fast",
+            "+preset=safer,fast: several values; give one, -m for a run of each,"
+            " or \"+preset='safer,fast'\" for a text",
+        ),
     ],
 )
 def test_mistakes_that_hydra_finds_become_one_line(override, message):

@@ -178,6 +178,23 @@ def test_optimizer_by_name_with_its_options(tmp_path, name, decay):
     assert optimizer.param_groups[0]["weight_decay"] == decay
 
 
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_a_fused_optimizer_is_clipped_in_bf16_where_lightning_alone_refuses(tmp_path, algorithm):
+    changes = {}
+    for fused, limit in ((True, 1e-3), (False, 1e-3), (True, None)):
+        estimator = make_estimator(optimizer={"name": "SGD", "lr": 1.0, "fused": fused})
+        before = torch.nn.utils.parameters_to_vector(estimator.parameters()).detach().clone()
+        trainer = make_trainer(
+            tmp_path, precision="bf16-mixed", gradient_clip_val=limit, gradient_clip_algorithm=algorithm
+        )
+        trainer.fit(estimator, loader(make_batch()))
+        changes[fused, limit] = torch.nn.utils.parameters_to_vector(estimator.parameters()).detach() - before
+    assert torch.allclose(changes[True, 1e-3], changes[False, 1e-3], rtol=1e-3, atol=1e-6)
+    size = changes[True, 1e-3].norm() if algorithm == "norm" else changes[True, 1e-3].abs().max()
+    assert math.isclose(size, 1e-3, rel_tol=1e-2)
+    assert changes[True, None].norm() > 10 * changes[True, 1e-3].norm()
+
+
 def test_cosine_runs_from_the_base_rate_to_its_share_over_the_training(tmp_path):
     estimator = make_estimator(optimizer={"name": "SGD", "lr": 0.1}, scheduler={"name": "cosine", "min_factor": 0.1})
     trainer = make_trainer(tmp_path, max_epochs=2)

@@ -161,6 +161,14 @@ def test_run_and_step_go_on_from_one_another_and_keep_the_kind():
     torch.testing.assert_close(volts, offline(estimator, inputs)[0], rtol=0, atol=2 * MICROVOLT)
 
 
+@pytest.mark.filterwarnings("error")
+def test_run_takes_an_array_that_may_not_be_written_to_as_pandas_hands_it_out():
+    inputs = make_inputs()[0].numpy()
+    expected = StreamingEstimator(make_estimator()).run(inputs)
+    inputs.setflags(write=False)
+    assert np.array_equal(StreamingEstimator(make_estimator()).run(inputs), expected)
+
+
 @pytest.mark.parametrize("shape", [(60, 2), (2, 60, 3), (3,)])
 def test_run_refuses_another_shape(shape):
     with pytest.raises(DataError, match=r"^inputs: shape \[.*\] is not \[1, L, 3\].*SOC, Current, Temp"):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -15,9 +16,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vestim_pl.configuration import check, conf_folder, explain, flat_keys
+from vestim_pl.configuration import check, conf_folder, flat_keys
 from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.functional.errors import ConfigurationError, VestimError
+from vestim_pl.override_mistakes import explain
 
 __all__ = ["is_multirun", "run_command", "run_folder"]
 
@@ -68,6 +70,18 @@ def run_command(task: Callable[[DictConfig], float | None], config_name: str) ->
             raise
         message = explain(error, _valid_keys(config_name)) if isinstance(error, HydraException) else str(error)
         print(f"error: {message}", file=sys.stderr)
+        sys.exit(1)
+    except ValueError as error:
+        group = re.match(
+            "Config group override must be a string or a list", str(error)
+        )  # Hydra's, of no class of its own
+        if wants_traceback or not group:
+            raise
+        print(
+            "error: a group of settings cannot be null; choose one of its files, or set its parts to null, such as"
+            " logger.csv=null",
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 

@@ -1,22 +1,29 @@
-"""The configuration: where it lies, what it may say, and how a mistake in it is told."""
+"""The configuration: where it lies, and what it may say."""
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from vestim_pl.functional.arguments import argument_types, check_arguments, nearest
+from vestim_pl.functional.arguments import argument_types, check_arguments, check_type, nearest
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.precision import resolve_precision
 from vestim_pl.networks import build_network
 
-__all__ = ["build", "check", "conf_folder", "explain", "flat_keys", "plain"]
+__all__ = ["build", "check", "choices", "conf_folder", "flat_keys", "plain", "way_out"]
 
+_GROUPS = (
+    "callbacks", "columns", "data", "hydra", "logger", "network", "optimizer", "sampling", "scheduler", "trainer",
+)  # fmt: skip
+_SETTINGS = {
+    "seed": int, "compile": bool, "test": bool, "run_dir": str, "ckpt_path": str | None,
+    "run": str | None, "fail_on": str, "json": str | None, "path": str | None,
+}  # fmt: skip
 _INTERNAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 
 
@@ -60,6 +67,7 @@ def check(config: DictConfig) -> None:
         ConfigurationError: With the full name of the key, what was found, and the nearest valid key or the type.
 
     """
+    _check_root(config)
     told_first = ("data", "sampling")  # others use their values: a mistake is told where it was set
     for name, value in sorted(config.items(), key=lambda item: item[0] not in told_first):
         if name == "network":
@@ -75,29 +83,9 @@ def check(config: DictConfig) -> None:
                 _check_node(where, get_object(node["_target_"]), node)
 
 
-def explain(error: HydraException, valid_keys: Collection[str]) -> str:
-    """One line for a mistake that Hydra found in the command line.
-
-    Args:
-        error: What Hydra raised.
-        valid_keys: Every key of the configuration without overrides.
-
-    """
-    text = str(error).strip()
-    first = text.splitlines()[0] if text else type(error).__name__
-    if isinstance(error, MissingConfigException) and error.options:
-        wanted = (error.missing_cfg_file or "").removesuffix(".yaml")
-        group, _, option = wanted.rpartition("/")
-        return f"{group}={option}: no such choice; {nearest(option, error.options)}"
-    cause = error.__cause__
-    if isinstance(error, ConfigCompositionException) and cause is not None:
-        key = getattr(cause, "full_key", None)
-        if key and "not in struct" in str(cause):
-            namesakes = sorted(valid for valid in valid_keys if valid.count(".") == 1 and valid.endswith(f".{key}"))
-            way_out = f"did you mean {' or '.join(namesakes)}?" if namesakes else nearest(str(key), valid_keys)
-            return f"{key}: no such key; {way_out}"
-        return f"{first} {str(cause).splitlines()[0]}"
-    return first
+def choices(group: str) -> list[str]:
+    """Names of the files in a group of the tree: what ``group=...`` may say."""
+    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
 
 
 def flat_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
@@ -110,10 +98,35 @@ def flat_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from flat_keys(value, f"{name}.")
 
 
+def _check_root(config: DictConfig) -> None:
+    """Refuse what ``+name=...`` added at the top, where nothing reads it, and wrong types of what is read there."""
+    for name in map(str, config):
+        if name not in _SETTINGS and name not in _GROUPS:
+            known = [key for key in flat_keys(config) if key.partition(".")[0] in (*_SETTINGS, *_GROUPS)]
+            raise ConfigurationError(f"{name}: no such key; {way_out(name, ['+preset', *known])}")
+        if name in _SETTINGS and not OmegaConf.is_missing(config, name):
+            check_type(name, config[name], _SETTINGS[name])
+
+
+def way_out(key: str, valid_keys: Collection[str]) -> str:
+    """The keys one level down that have this name, else the nearest key.
+
+    Example::
+
+        >>> way_out("lookback", ["sampling.lookback", "sampling.stride"])
+        'did you mean sampling.lookback?'
+
+    """
+    namesakes = sorted(valid for valid in valid_keys if valid.count(".") == 1 and valid.endswith(f".{key}"))
+    return f"did you mean {' or '.join(namesakes)}?" if namesakes else nearest(key, valid_keys)
+
+
 def _refuse_settings_of_nothing(callbacks: DictConfig) -> None:
     """A preset may set a callback that ``callbacks=[...]`` on the command line has taken out again."""
     for name in map(str, callbacks):
         node = callbacks[name]
+        if node is not None and not isinstance(node, DictConfig):
+            raise ConfigurationError(f"callbacks.{name}: {node!r} is no callback; null takes it out")
         if node is not None and "_target_" not in node:
             raise ConfigurationError(
                 f"callbacks.{name}: has settings, but the callback is not there; add {name} to callbacks=[...], or take"
@@ -132,12 +145,22 @@ def _nodes_with_target(where: str, node: DictConfig) -> Iterator[tuple[str, dict
 
 
 def _check_optimizer(spec: dict[str, Any]) -> None:
-    optimizers = {name: kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)}
+    optimizers: dict[str, Callable[..., Any]] = {
+        name: kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)
+    }
     name = str(spec.pop("name", None))
     if name not in optimizers:
         raise ConfigurationError(f"optimizer.name: {name!r} is not in torch.optim; {nearest(name, optimizers)}")
     types = {key: hint for key, hint in argument_types(optimizers[name]).items() if key != "params"}
     check_arguments("optimizer", spec, types)
+    rate = spec.get("lr", 1e-3)
+    if not 0 < rate < math.inf:
+        raise ConfigurationError(f"optimizer.lr: {rate} is not positive; choose for example 1e-3")
+    try:
+        optimizers[name]([torch.nn.Parameter(torch.zeros(1, 1))], **spec)
+    except (TypeError, ValueError, RuntimeError) as error:
+        told = str(error).splitlines()[0]
+        raise ConfigurationError(f"optimizer: {told}; see the arguments of torch.optim.{name}") from error
 
 
 def plain(node: DictConfig) -> dict[str, Any]:

@@ -5,8 +5,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.plugins import MixedPrecision, Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
 
 from vestim_pl.functional.carried_state import resume_state
 from vestim_pl.functional.schedule import build_scheduler
@@ -148,13 +151,27 @@ class VoltageEstimator(LightningModule):
         optimizer = getattr(torch.optim, options.pop("name"))(self.parameters(), **options)
         return build_scheduler(optimizer, self.hparams["scheduler"], lambda: self.trainer.estimated_stepping_batches)
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        plugin = self.trainer.precision_plugin
+        if isinstance(plugin, MixedPrecision) and plugin.scaler is None and gradient_clip_val:
+            # bf16 scales nothing, but Lightning refuses to clip for a fused optimizer under any mixed precision.
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
+            return
+        super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         carried = self._carried.get("train")
         checkpoint["carried_state"] = None if carried is None else [tensor.clone() for tensor in carried]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         carried = checkpoint.get("carried_state")
-        self._carried["train"] = None if carried is None else tuple(tensor.to(self.device) for tensor in carried)
+        self._carried["train"] = None if carried is None else tuple(carried)
 
     def _scaled_error(self, batch: SequenceBatch, split: str) -> Tensor:
         """Estimated minus measured voltage ``[B, T]`` in scaled units; carries the state of the split on."""

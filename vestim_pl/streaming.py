@@ -150,7 +150,10 @@ class StreamingEstimator:
         """
         if not 1 <= chunk <= _MOST_STEPS:
             raise ConfigurationError(f"chunk: {chunk} is not within 1 and {_MOST_STEPS:,}; the default will do")
-        rows = torch.as_tensor(inputs, dtype=torch.float32)
+        if isinstance(inputs, Tensor):
+            rows = inputs.to(torch.float32)
+        else:  # a copy where it cannot be written to, as what pandas hands out cannot: torch would warn
+            rows = torch.from_numpy(np.require(inputs, np.float32, ["C", "W"]))
         alone = rows.ndim == 2 and self.cells == 1
         rows = rows.unsqueeze(0) if alone else rows
         if rows.ndim != 3 or (rows.shape[0], rows.shape[2]) != (self.cells, len(self.features)):

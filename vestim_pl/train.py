@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import sys
 import warnings
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ import lightning.pytorch as pl
 import pandas as pd
 import torch
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
@@ -20,16 +22,17 @@ from vestim_pl.compilation import compile_network
 from vestim_pl.configuration import build, plain
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
+from vestim_pl.functional.command_line import command_line
 from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.events import publish
-from vestim_pl.functional.precision import resolve_precision
 from vestim_pl.functional.process_count import process_count
-from vestim_pl.no_profiler import NoProfiler
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.reports.recording_errors import RecordingErrors, error_table
 from vestim_pl.reports.run_report import write_report
 from vestim_pl.reports.terminal import print_errors
+from vestim_pl.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
+from vestim_pl.trainer import build_trainer
 
 __all__ = ["TrainingRun", "build_estimator", "build_trainer", "main", "quiet_lightning", "reset_global_state", "train"]
 
@@ -75,12 +78,14 @@ def train(config: DictConfig) -> TrainingRun:
     """
     run_dir = Path(config.run_dir)
     _refuse_a_sweep_of_several_processes(config)
+    refuse_missing_checkpoint(config.ckpt_path)
     quiet_lightning()
     reset_global_state(config)
     datamodule: VoltageDataModule = build(config.data, sampling=build(config.sampling))
     datamodule.setup("fit")
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
     estimator = build_estimator(config, datamodule)
+    refuse_unfit_checkpoint(config.ckpt_path, estimator)
     compile_network(estimator, wanted=config.compile)
     trainer = build_trainer(config)
     write_provenance(run_dir, trainer)
@@ -101,6 +106,8 @@ def _finish(
     """Test the best checkpoint of a training that ran through."""
     best, run_dir = _best_checkpoint(trainer), Path(config.run_dir)
     if bool(config.trainer.get("fast_dev_run")) or best is None or best.best_model_score is None:
+        if not config.trainer.get("fast_dev_run"):
+            _log.warning("no best checkpoint, so nothing was tested: %s", _why_no_best(config))
         return TrainingRun(estimator, datamodule, trainer, math.nan, "", None)
     _log.info("best validation RMSE %.2f mV, checkpoint %s", best.best_model_score, best.best_model_path)
     errors = test(trainer, estimator, datamodule, best.best_model_path, run_dir) if config.test else None
@@ -114,22 +121,6 @@ def build_estimator(config: DictConfig, datamodule: VoltageDataModule) -> Voltag
     table = datamodule.table("train")
     estimator.scaler.fit(table.inputs, table.target)
     return estimator
-
-
-def build_trainer(config: DictConfig) -> pl.Trainer:
-    """Lightning's trainer with the callbacks and loggers of the configuration."""
-    callbacks: list[Callback] = [build(node) for node in config.callbacks.values() if node is not None]
-    if sys.stdout.isatty():
-        callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
-    loggers = [build(node) for node in config.logger.values() if node is not None]
-    options = {key: value for key, value in plain(config.trainer).items() if key != "_target_"}
-    setting = options.get("precision")
-    options["precision"] = resolve_precision(setting, options.get("accelerator", "auto"))
-    if options.get("profiler") is None:
-        options["profiler"] = NoProfiler()
-    if options["precision"] != setting:
-        _log.info("trainer.precision: %s is %s on this machine", setting, options["precision"])
-    return pl.Trainer(**options, callbacks=callbacks, logger=loggers or False, enable_progress_bar=sys.stdout.isatty())
 
 
 def test(
@@ -201,11 +192,15 @@ def reset_global_state(config: DictConfig) -> None:
 def _fit(
     trainer: pl.Trainer, estimator: VoltageEstimator, datamodule: VoltageDataModule, ckpt_path: str | None
 ) -> None:
-    if ckpt_path not in (None, "last") and not Path(str(ckpt_path)).is_file():
-        raise ConfigurationError(f"ckpt_path: {ckpt_path} is not a file; give a checkpoint of an earlier run")
     interrupt = next((c for c in trainer.callbacks if isinstance(c, GracefulInterrupt)), None)  # type: ignore[attr-defined]
     try:
         trainer.fit(estimator, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
+    except (MisconfigurationException, RuntimeError) as error:  # Lightning's words for a metric that nobody logs
+        if not re.search(r"metric `|monitored key", str(error)):
+            raise
+        raise ConfigurationError(
+            f"callbacks: {str(error).splitlines()[0].partition('. HINT')[0]}; correct its monitor"
+        ) from error
     except SystemExit:  # Lightning's answer to Ctrl-C
         if interrupt is not None and interrupt.checkpoint.is_file():
             _log.info("to go on: %s", resume_command(interrupt.checkpoint))
@@ -219,19 +214,26 @@ def _report(run_dir: Path, wanted: bool) -> None:
         _log.info("report: %s", write_report(run_dir))
     except Exception:  # nothing computed is lost for want of a picture
         _log.exception(
-            "the report could not be written; python -m vestim_pl.reports.run_report %s tries again", run_dir
+            "the report could not be written; %s tries again",
+            command_line("vestim_pl.reports.run_report", str(run_dir)),
         )
 
 
 def resume_command(checkpoint: Path) -> str:
     """The command line that goes on from a checkpoint with the settings of this run."""
     overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("ckpt_path=")]
-    return " ".join(["python -m vestim_pl.train", *overrides, f"ckpt_path={checkpoint}"])
+    return command_line("vestim_pl.train", *overrides, f"ckpt_path={checkpoint}")
 
 
 def _best_checkpoint(trainer: pl.Trainer) -> ModelCheckpoint | None:
     kept = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.best_model_path]
     return kept[0] if kept else None
+
+
+def _why_no_best(config: DictConfig) -> str:
+    if config.callbacks.get("checkpoint") is None:
+        return "callbacks has no checkpoint; write callbacks=[default,...] to add to the default ones"
+    return "no validation ended; mind trainer.check_val_every_n_epoch and trainer.limit_val_batches"
 
 
 def _set_aside_metrics(run_dir: Path) -> None:

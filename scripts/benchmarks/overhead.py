@@ -35,11 +35,12 @@ from train_command import Run, build_run, data_overrides
 from workers import Channel, Worker, median, ratio, run_worker, start_workers, take_turns
 
 from vestim_pl.functional.denormals import flush_denormals
+from vestim_pl.functional.freed_memory import keep_freed_memory
 from vestim_pl.functional.sequence_batch import SequenceBatch
 
-# Every sixth window: an epoch of a second; the cost of a step does not depend on how many windows there are.
+# Every twelfth window: an epoch of a second; the cost of a step does not depend on how many windows there are.
 SAMPLINGS = {
-    "windows": ["sampling=windows", "sampling.lookback=200", "sampling.stride=6", "sampling.evaluation_stride=6"],
+    "windows": ["sampling=windows", "sampling.lookback=200", "sampling.stride=12", "sampling.evaluation_stride=12"],
     "streams": ["sampling=streams", "sampling.lanes=16", "sampling.lookback=100"],
 }
 QUICK = {
@@ -96,7 +97,8 @@ class EpochClock:
 
 def serve(channel: Channel, case: dict[str, Any]) -> None:
     """Worker: one case."""
-    flush_denormals(True)  # before the first parallel operation, as the train command does it
+    flush_denormals(True)  # before the first parallel operation, as the train command does it; likewise in all cases:
+    keep_freed_memory()
     if case["cpu_time"]:
         EpochClock.now = staticmethod(time.process_time)
     overrides = [*SAMPLINGS[case["sampling"]], *data_overrides(case["data"]), "scheduler=none", *case["overrides"]]

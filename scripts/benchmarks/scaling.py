@@ -1,18 +1,19 @@
 """Cost of a sample as rows, lookback, hidden size and lanes grow, and where it stops being linear.
 
-    python scripts/benchmarks/scaling.py                      # 2 minutes
+    python scripts/benchmarks/scaling.py                      # 1 minute
     python scripts/benchmarks/scaling.py --quick
 
 A sample is a window in the panels of rows and of lookback, and a step of a lane in those of hidden size and lanes.
 Rows: order of an epoch and gathering of batches, the data's part alone. The rest: a training step, forward, backward
-and Adam, subnormal numbers flushed. ``growth`` is the exponent between a point and the one before, of the cost of a
-sample against what grows: 0 where a sample costs the same, 1 where its cost grows in proportion.
+and Adam, subnormal numbers flushed and freed memory kept, as the train command does. ``growth`` is the exponent between
+a point and the one before, of the cost of a sample against what grows: 0 where a sample costs the same, 1 where its
+cost grows in proportion.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice, pairwise
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from torch import Tensor
 from vestim_pl.data import RecordingTable, WindowDataset
 from vestim_pl.data.window_batch_sampler import WindowBatchSampler
 from vestim_pl.functional.denormals import flush_denormals
+from vestim_pl.functional.freed_memory import keep_freed_memory
 from vestim_pl.networks import build_network
 
 FEATURES = 3
-GATHERED = 40  # batches of an epoch
+GATHERED = 40  # batches a call
+KNOWN = 2000  # batches in turn, so that their rows are not in the cache from the call before
 POINTS: dict[str, list[int]] = {
     "rows": [10_000, 100_000, 1_000_000, 10_000_000],
     "lookback": [25, 50, 100, 200, 400, 800],
@@ -53,8 +56,8 @@ def _step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, inputs: Te
     optimizer.step()
 
 
-def data_steps(rows: int, lookback: int, batch_size: int) -> tuple[dict[str, Callable[[], object]], float]:
-    """Order of an epoch, alone and with some batches gathered; and the part of the epoch that they are."""
+def data_steps(rows: int, lookback: int, batch_size: int) -> tuple[dict[str, Callable[[], object]], dict[str, int]]:
+    """Making the order of an epoch, and gathering some of its batches; and the windows that each is about."""
     generator = torch.Generator().manual_seed(0)
     table = RecordingTable(
         torch.rand(rows, FEATURES, generator=generator),
@@ -65,24 +68,26 @@ def data_steps(rows: int, lookback: int, batch_size: int) -> tuple[dict[str, Cal
     )
     windows = WindowDataset(table, lookback)
     sampler = WindowBatchSampler(len(windows), batch_size)
-    taken = min(GATHERED, len(sampler))
+    batches = list(islice(iter(sampler), KNOWN))
+    coming = cycle(batches)
 
     def gather() -> None:
-        for index in islice(iter(sampler), taken):
+        for index in islice(coming, GATHERED):
             windows.__getitems__(index)
 
-    return {"order": lambda: next(iter(sampler)), "order and batches": gather}, taken / len(sampler)
+    return {"order": lambda: next(iter(sampler)), "batches": gather}, {
+        "order": len(windows),
+        "batches": GATHERED * sum(map(len, batches)) // len(batches),
+    }
 
 
 def cost_of_rows(points: Sequence[int], rounds: int, quick: bool) -> Iterator[tuple[int, float]]:
-    """Seconds of a window of a whole epoch: its share of the order, and its gathering."""
+    """Seconds of a window: its share of the order, and its gathering."""
     lookback, batch_size = (10, 32) if quick else (200, 256)
     for rows in points:
-        cases, part = data_steps(rows, lookback, batch_size)
-        seconds = common.interleave(cases, rounds, least_seconds=0.0 if quick else 0.05)
-        windows = rows - 10 * (lookback - 1)
-        order = seconds["order"].median
-        yield rows, (order + (seconds["order and batches"].median - order) / part) / windows
+        cases, windows = data_steps(rows, lookback, batch_size)
+        seconds = common.interleave(cases, rounds, least_seconds=0.0 if quick else 0.1)
+        yield rows, sum(seconds[case].median / windows[case] for case in cases)
 
 
 def cost_of_steps(
@@ -125,6 +130,7 @@ def growth(panel: Sequence[tuple[int, float]]) -> list[float | None]:
 def plot(results: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> None:
     """One panel for each thing that grows, with the slope that its arithmetic has."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(11, 7), layout="constrained")
     for axes, (name, panel) in zip(figure.subplots(2, 2).flat, results.items(), strict=True):
@@ -135,6 +141,13 @@ def plot(results: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> None
         axes.loglog(sizes, expected, ":", color="gray", label=f"exponent {EXPECTED[name]}")
         axes.set_xlabel(name)
         axes.set_ylabel("us a window" if name in ("rows", "lookback") else "us a step of a lane")
+        axes.set_xticks(sizes, labels=[f"{size:,}" for size, _ in panel])
+        axes.set_ylim(
+            10 ** np.floor(np.log10(costs.min())), 10 ** np.ceil(np.log10(costs.max()))
+        )  # decades have labels
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.grid(True, which="both", alpha=0.2)
         axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,6 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
     options = parser.parse_args(arguments)
     flush_denormals(True)  # before the first parallel operation
+    keep_freed_memory()
     torch.set_num_threads(options.threads)
     if options.quick:
         options.rounds = 2

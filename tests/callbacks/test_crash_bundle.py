@@ -16,6 +16,7 @@ from tests.callbacks.foreign import ForeignRecurrent, Recorder, ResumableLoader,
 from vestim_pl.callbacks import CrashBundle, DivergenceRecovery, FiniteParameterGuard, StepGuard
 from vestim_pl.functional.bundle_file import read_bundle
 from vestim_pl.functional.bundle_replay import replay_bundle
+from vestim_pl.functional.command_line import command_line
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.step_trace import Phase
 
@@ -377,7 +378,8 @@ def test_guard_before_it_is_believed():
 def test_after_a_guards_skip_its_line_says_only_where_the_bundle_is(site):
     recorder, paths, _ = run(FaultInjector(site, NAN, at=4), StepGuard(), max_steps=6)
     assert [event.kind for event in recorder.events] == ["skip", "bundle"]
-    assert recorder.events[1].reason == f"epoch 0, batch 4: to replay the step: python -m vestim_pl.replay {paths[0]}"
+    reason = recorder.events[1].reason
+    assert reason == f"epoch 0, batch 4: to replay the step: {command_line('vestim_pl.replay', str(paths[0]))}"
 
 
 def test_alone_its_line_says_what_went_wrong():

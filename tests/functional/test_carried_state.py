@@ -41,3 +41,10 @@ def test_another_number_of_fresh_lanes_starts_anew():
 
 def test_a_network_without_memory_carries_nothing():
     assert resume_state((), torch.tensor([False, True])) == ()
+
+
+def test_a_state_from_a_checkpoint_follows_the_batch_to_its_device():
+    """Lightning loads a checkpoint before it moves the module, so the state is still on the CPU."""
+    device = torch.device("meta")
+    state = resume_state((torch.ones(2, 3),), torch.tensor([False, True], device=device))
+    assert state[0].device == device

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -121,7 +122,7 @@ def test_resumed_run_equals_one_never_stopped(compose, small, tmp_path):
 
 def test_ctrl_c_leaves_a_checkpoint_that_resumes_and_says_how(tmp_path, on_recordings):
     command = [sys.executable, "-m", "vestim_pl.train", *on_recordings, "trainer.max_epochs=10000",
-               "callbacks.early_stopping=null"]  # fmt: skip
+               "callbacks.early_stopping=null", "network.hidden_sizes=[6, 4]"]  # fmt: skip
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -137,7 +138,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes_and_says_how(tmp_path, on_recor
     assert "Traceback" not in output
     [run] = run_folders(tmp_path)
     told = next(line for line in output.splitlines() if "to go on:" in line).split("to go on: ")[1]
-    overrides = told.removeprefix("python -m vestim_pl.train ").split()
+    overrides = shlex.split(told)[3:]
     step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     epoch = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
     overrides = [o for o in overrides if not o.startswith("trainer.max_epochs")]
@@ -268,6 +269,24 @@ PRESETS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "pr
 def test_every_preset_runs_a_batch(compose, preset):
     shorter = [] if preset in ("fast",) else ["sampling.lookback=100"]
     train(compose(f"+preset={preset}", "+trainer.fast_dev_run=true", "trainer.accelerator=cpu", *shorter))
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("callbacks=[warmup]", "callbacks has no checkpoint"),
+        ("scheduler=none +trainer.limit_val_batches=0", "no validation ended"),
+    ],
+)
+def test_a_run_without_a_best_checkpoint_says_that_nothing_was_tested(compose, small, caplog, override, reason):
+    caplog.set_level("WARNING", logger="vestim_pl")
+    train(compose(*small, *override.split(), "+trainer.limit_train_batches=1", "trainer.max_epochs=1"))
+    assert f"nothing was tested: {reason}" in caplog.text
+
+
+def test_a_misspelt_monitor_is_a_mistake_with_the_metrics_there_are(compose, small):
+    with pytest.raises(ConfigurationError, match=r"callbacks: .*val/rmse` which is not available.*val/rmse_mv"):
+        train(compose(*small, "callbacks.early_stopping.monitor=val/rmse", "+trainer.limit_train_batches=1"))
 
 
 def test_cosine_without_an_end_is_refused(compose, small):

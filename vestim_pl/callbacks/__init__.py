@@ -12,6 +12,7 @@ from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
 from vestim_pl.callbacks.gradient_flow_probe import GradientFlowProbe
 from vestim_pl.callbacks.gradient_noise import GradientNoise
 from vestim_pl.callbacks.gradient_norm_monitor import GradientNormMonitor
+from vestim_pl.callbacks.keep_freed_memory import KeepFreedMemory
 from vestim_pl.callbacks.learning_rate_warmup import LearningRateWarmup
 from vestim_pl.callbacks.lookback_warmup import LookbackWarmup
 from vestim_pl.callbacks.plateau_learning_rate import PlateauLearningRate
@@ -31,6 +32,7 @@ __all__ = [
     "GradientFlowProbe",
     "GradientNoise",
     "GradientNormMonitor",
+    "KeepFreedMemory",
     "LearningRateWarmup",
     "LookbackWarmup",
     "PlateauLearningRate",

@@ -18,6 +18,7 @@ from vestim_pl.functional.bundle_content import (
 )
 from vestim_pl.functional.bundle_file import tensor_megabytes, write_bundle
 from vestim_pl.functional.bundle_finding import find_in_step, rerun_aside
+from vestim_pl.functional.command_line import command_line
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.events import Event, publish
 from vestim_pl.functional.finiteness import all_finite
@@ -67,8 +68,7 @@ class CrashBundle(Callback):
 
     Example::
 
-        >>> bundle = CrashBundle(folder="bundles", max_bundles=3)
-        >>> bundle.written
+        >>> CrashBundle(folder="bundles", max_bundles=3).written
         0
 
     """
@@ -200,7 +200,7 @@ class CrashBundle(Callback):
             "finding": tell_step(findings),
             "recordings": recordings_of(trainer, window),
             "megabytes": round(size, 3),
-            "replay": f"python -m vestim_pl.replay {path}",
+            "replay": command_line("vestim_pl.replay", str(path)),
             "path": str(path),
         }
         what = f"to replay the step: {told['replay']}"

@@ -4,7 +4,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning_utilities.core.apply_func import apply_to_collection
 
+from vestim_pl.functional.module_extras import load_extras, save_extras
 from vestim_pl.functional.random_state import random_states, restore_random_states
 
 __all__ = ["RandomStateCheckpoint"]
@@ -34,7 +36,11 @@ class RandomStateCheckpoint(Callback):
 
     Not exact is a checkpoint written after the last batch of an epoch and before its validation (such as one of
     ``every_n_train_steps``): Lightning leaves that validation out when it resumes. A ``torch.Generator`` of somebody's
-    own is not saved. Under DDP every rank's states are saved. Put it first among the callbacks if others draw numbers.
+    own is not saved. Put it first among the callbacks if others draw numbers.
+
+    Under DDP every rank's states are saved, and with them what the module adds to a checkpoint by its own
+    ``on_save_checkpoint``, such as a carried recurrent state: it is of each rank's own lanes, and Lightning writes that
+    of rank 0 alone. The module's ``on_load_checkpoint`` is called once more, with the rank's own.
 
     The states are in the checkpoint under ``random_state``, as tensors and numbers.
 
@@ -56,6 +62,8 @@ class RandomStateCheckpoint(Callback):
         self._loaded = (
             saved[trainer.global_rank] if trainer.state.fn == "fit" and trainer.global_rank < len(saved) else None
         )
+        if self._loaded is not None and self._loaded.get("module"):
+            load_extras(pl_module, self._loaded["module"])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         position = _EPOCH_END
@@ -99,6 +107,7 @@ class RandomStateCheckpoint(Callback):
         state = {"now": random_states(), "epoch_start": self._epoch_start, "position": self._position}
         states: list[Any] = [state]
         if trainer.world_size > 1:
+            state["module"] = apply_to_collection(save_extras(pl_module), torch.Tensor, torch.Tensor.cpu)
             states = [None] * trainer.world_size
             torch.distributed.all_gather_object(states, state)
         checkpoint["random_state"] = states

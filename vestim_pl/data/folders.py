@@ -159,7 +159,7 @@ class SplitReader:
             self.problems.setdefault(split, []).append(problem)
 
     def _raise_problems(self, splits: Sequence[str]) -> None:
-        problems = [problem for split in splits for problem in self.problems.get(split, [])]
+        problems = list(dict.fromkeys(problem for split in splits for problem in self.problems.get(split, [])))
         if not problems:
             return
         first, *others = problems

@@ -91,5 +91,7 @@ def check_type(where: str, value: Any, hint: Any) -> None:
     try:
         adapter.validate_python(value, strict=True)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]["msg"]
+        first = error.errors(include_url=False)[0]
+        wants_list = first["type"] in ("is_instance_of", "list_type", "tuple_type") and "equence" in first["msg"]
+        problem = f"write a list, [{value}]" if wants_list else first["msg"]
         raise ConfigurationError(f"{where}: {value!r} does not fit: {problem[0].lower()}{problem[1:]}") from None

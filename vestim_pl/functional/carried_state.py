@@ -9,13 +9,14 @@ def resume_state(carried: tuple[Tensor, ...] | None, fresh: Tensor) -> tuple[Ten
     """State with which the lanes of a batch go on: the carried one, zero where a lane is fresh.
 
     The fresh lanes are cut off by selection, not by a product, so a NaN in a carried lane does not outlive a reset.
+    A state that comes out of a checkpoint lies on the CPU: Lightning loads it before it moves the module.
 
     Args:
         carried: Tensors ``[B, ...]`` that the last batch left, or None before the first: every lane is fresh then.
         fresh: ``[B]`` bool, true where a lane starts anew.
 
     Returns:
-        Tensors ``[B, ...]``, or None for the zero state.
+        Tensors ``[B, ...]`` on the device of ``fresh``, or None for the zero state.
 
     Raises:
         ValueError: If the number of lanes changed under lanes that go on.
@@ -38,4 +39,6 @@ def resume_state(carried: tuple[Tensor, ...] | None, fresh: Tensor) -> tuple[Ten
                 " lanes constant within a split"
             )
         return None
-    return tuple(tensor.masked_fill(fresh.view(-1, *(1,) * (tensor.ndim - 1)), 0.0) for tensor in carried)
+    return tuple(
+        tensor.to(fresh.device).masked_fill(fresh.view(-1, *(1,) * (tensor.ndim - 1)), 0.0) for tensor in carried
+    )

@@ -34,5 +34,5 @@ def require_plain_gradients(trainer: Trainer, callback: str) -> None:
         if getattr(optimizer, "_step_supports_amp_scaling", False):
             raise ConfigurationError(
                 f"{callback}: {type(optimizer).__name__}(fused=True) with precision {trainer.precision} unscales the"
-                " gradients inside its own step, so the callback would see them scaled; use fused=False or bf16-mixed"
+                " gradients inside its own step, so the callback would see them scaled; use fused=False"
             )

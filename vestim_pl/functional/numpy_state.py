@@ -21,6 +21,8 @@ class NumpyState:
 
     Example::
 
+        >>> import numpy as np
+        >>> np.random.seed(0)  # no second of a pair of normal numbers is left over
         >>> reader = NumpyState()
         >>> first = reader.read()
         >>> reader.read() is first

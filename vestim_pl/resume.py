@@ -1,0 +1,54 @@
+"""Whether a checkpoint can be gone on from, told before the training starts."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from vestim_pl.functional.errors import ConfigurationError
+
+__all__ = ["refuse_missing_checkpoint", "refuse_unfit_checkpoint"]
+
+
+def refuse_missing_checkpoint(ckpt_path: str | None) -> None:
+    """Refuse a path that names no file; ``last`` is Lightning's word for the newest one.
+
+    Raises:
+        ConfigurationError: With the path.
+
+    """
+    if ckpt_path not in (None, "last") and not Path(str(ckpt_path)).is_file():
+        raise ConfigurationError(f"ckpt_path: {ckpt_path} is not a file; give a checkpoint of an earlier run")
+
+
+def refuse_unfit_checkpoint(ckpt_path: str | None, module: nn.Module) -> None:
+    """Refuse a file that is no checkpoint, or whose weights do not fit the module.
+
+    Args:
+        ckpt_path: The checkpoint to go on from, if any.
+        module: What the settings of this run build.
+
+    Raises:
+        ConfigurationError: With the first weight that differs.
+
+    Example::
+
+        >>> refuse_unfit_checkpoint(None, nn.Linear(2, 1))
+
+    """
+    if ckpt_path in (None, "last"):
+        return
+    try:
+        found = torch.load(str(ckpt_path), map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # a file of another kind fails anywhere
+        raise ConfigurationError(
+            f"ckpt_path: {ckpt_path} is no checkpoint of a training; give last.ckpt of an earlier run"
+        ) from error
+    wanted = module.state_dict()
+    for name in sorted(found.keys() | wanted.keys()):
+        there, here = (list(weights[name].shape) if name in weights else "none" for weights in (found, wanted))
+        if there != here:
+            raise ConfigurationError(
+                f"ckpt_path: {ckpt_path} was trained with other settings: {name} is {there} there and {here} here;"
+                " repeat the settings of that run, see hparams.yaml in its folder"
+            )

@@ -1,0 +1,78 @@
+"""Lightning's trainer from the configuration."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+
+from vestim_pl.configuration import build, plain
+from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.precision import resolve_precision
+from vestim_pl.no_profiler import NoProfiler
+
+__all__ = ["build_trainer"]
+
+_log = logging.getLogger("vestim_pl")
+
+
+def build_trainer(config: DictConfig) -> pl.Trainer:
+    """Lightning's trainer with the callbacks and loggers of the configuration.
+
+    Args:
+        config: The composed configuration of ``conf/train.yaml``.
+
+    Raises:
+        ConfigurationError: If Lightning refuses the settings, as for a device that the machine does not have.
+
+    """
+    callbacks: list[Callback] = [build(node) for node in config.callbacks.values() if node is not None]
+    if sys.stdout.isatty():
+        callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
+    loggers = [build(node) for node in config.logger.values() if node is not None]
+    options = {key: value for key, value in plain(config.trainer).items() if key != "_target_"}
+    _check_ranges(options)
+    _validate_at_least_once(options)
+    setting = options.get("precision")
+    options["precision"] = resolve_precision(setting, options.get("accelerator", "auto"))
+    if options.get("profiler") is None:
+        options["profiler"] = NoProfiler()
+    if options["precision"] != setting:
+        _log.info("trainer.precision: %s is %s on this machine", setting, options["precision"])
+    try:
+        return pl.Trainer(
+            **options, callbacks=callbacks, logger=loggers or False, enable_progress_bar=sys.stdout.isatty()
+        )
+    except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
+        raise ConfigurationError(f"trainer: {_refusal(str(error).splitlines()[0], options)}") from error
+
+
+def _check_ranges(options: Mapping[str, Any]) -> None:
+    """Refuse what Lightning takes and then fails with, or silently does nothing with."""
+    if options.get("max_epochs") == 0:
+        raise ConfigurationError("trainer.max_epochs: 0 trains nothing; choose at least 1, or -1 for no limit")
+    if (batches := options.get("accumulate_grad_batches", 1)) < 1:
+        raise ConfigurationError(f"trainer.accumulate_grad_batches: {batches} is not positive; use 1 for none")
+    if (limit := options.get("gradient_clip_val") or 0) < 0:
+        raise ConfigurationError(f"trainer.gradient_clip_val: {limit} is negative; use null for no clipping")
+
+
+def _validate_at_least_once(options: dict[str, Any]) -> None:
+    """A short run of a preset that validates rarely would end without a best checkpoint and without a test."""
+    epochs, between = options.get("max_epochs"), options.get("check_val_every_n_epoch")
+    if epochs and between and 0 < epochs < between:
+        _log.info("trainer.check_val_every_n_epoch: %d is beyond trainer.max_epochs, so it is %d", between, epochs)
+        options["check_val_every_n_epoch"] = epochs
+
+
+def _refusal(told: str, options: Mapping[str, Any]) -> str:
+    """Lightning's reason, with the settings that it speaks of."""
+    about = [key for key in ("accelerator", "devices", "precision") if key in options]
+    if not any(word in told.lower() for word in ("backend", "device", "accelerator", "precision", "gpu", "cuda")):
+        return told
+    found = ", ".join(f"trainer.{key}={options[key]}" for key in about)
+    return f"{told} ({found}; trainer.accelerator=auto takes what the machine has)"
