@@ -21,7 +21,9 @@ def test_lost_with_plain_lightning_and_learning_with_resilient(tmp_path):
     constant, plain, resilient = told["mean_voltage_rmse_mv"], *told["runs"].values()
     assert not plain["validations"][-1][1] < constant
     assert len(resilient["rollbacks"]) > 0
-    assert max(resilient["losses"]) > 3 * resilient["losses"][0]
+    losses = resilient["losses"]
+    worst = losses.index(max(losses))
+    assert losses[worst] > 10 * min(losses[:worst])  # it did lose what it had learnt
     assert min(rmse for _, rmse in resilient["validations"]) < 0.5 * constant
     assert all(math.isfinite(rmse) for _, rmse in resilient["validations"])
     assert resilient["rollbacks"][0][1] in " ".join(run.stdout.split())
