@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-ROWS, FILES = 2_000_000, 40
-LIMIT = 24 * 2**20  # bytes; features, voltage and time of the rows take twice that
+ROWS, FILES = 4_000_000, 100
+LIMIT = 64 * 2**20  # bytes; the rows take 80 MB and 120 MiB to read into memory; mapped they took 2 to 18 MiB
 
 SCRIPT = """
 import resource, sys
