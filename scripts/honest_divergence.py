@@ -2,10 +2,11 @@
 
     python scripts/honest_divergence.py                     # some minutes; writes docs/images/honest_divergence.png
     python scripts/honest_divergence.py --lr 1 --picture one.png
+    python scripts/honest_divergence.py --data measurements --picture own.png
     python scripts/honest_divergence.py --quick
 
 No value is injected: network, data and seed are those of ``preset=safer`` (the debugging guide's Option 1) on the demo
-data, only the learning rate is far too high. The first run is the same LightningModule under a plain
+data (or your own), only the learning rate is far too high. The first run is the same LightningModule under a plain
 ``lightning.Trainer``; the second has the callbacks and clipping of ``preset=resilient``. Both train on every eighth
 window in batches of 64, for as many epochs as the preset has, so that a run takes a few minutes.
 """
@@ -99,6 +100,8 @@ def settings(preset: str, options: argparse.Namespace, run_dir: str) -> DictConf
     """The configuration of a preset at the learning rate in question."""
     overrides = [f"+preset={preset}", f"trainer.max_epochs={options.epochs}", "trainer.accelerator=cpu", *SHORT]
     overrides += ["callbacks.early_stopping=null", f"seed={options.seed}", f"run_dir={run_dir}"]
+    if options.data:
+        overrides += ["data=folder", f"data.root={options.data}"]
     if options.quick:
         overrides += QUICK[preset]
     with initialize_config_dir(version_base=None, config_dir=str(ROOT / "conf")):
@@ -211,6 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--optimizer", choices=["Adam", "SGD"], default="Adam", help="SGD has momentum 0.9")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, help="folder of recordings; the demo data by default")
     parser.add_argument("--picture", type=Path, default=PICTURE)
     parser.add_argument("--json", type=Path, help="file for every number of both runs")
     parser.add_argument("--quick", action="store_true", help="short windows and a small network: seconds")
@@ -221,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stories = {"plain Lightning": plain, "preset=resilient": resilient}
     constant = rmse_of_the_mean(data)
     tell(stories, constant)
-    title = f"{options.optimizer} at a learning rate of {options.lr:g}, LSTM of the guide's Option 1, demo data"
+    title = f"{options.optimizer} at a learning rate of {options.lr:g}, LSTM of the guide's Option 1, {options.data.name if options.data else 'demo data'}"
     draw(stories, constant, title, options.picture)
     if options.json:
         figures = {name: asdict(story) for name, story in stories.items()}

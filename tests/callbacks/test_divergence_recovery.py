@@ -9,7 +9,13 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, RankReport, Recorder, fit, same
-from vestim_pl.callbacks import DivergenceRecovery, FiniteParameterGuard, LearningRateWarmup, StepGuard
+from vestim_pl.callbacks import (
+    DivergenceRecovery,
+    FiniteParameterGuard,
+    LearningRateWarmup,
+    RandomStateCheckpoint,
+    StepGuard,
+)
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.learning_rate import LearningRateFactors
 
@@ -21,6 +27,11 @@ class Scheduled(ForeignRecurrent):
         optimizer = super().configure_optimizers()
         scheduler = LambdaLR(optimizer, lambda step: 0.9**step)  # computed from its count, not from the rate at hand
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class Carries(Scheduled):
+    def __init__(self):
+        super().__init__(carry=True)
 
 
 def run(site, value=NAN, at=4, recovery=None, module=None, guards=(), **options):
@@ -305,10 +316,6 @@ def test_resume_is_bitwise(tmp_path, stop, site):
         recovery = DivergenceRecovery(snapshot_every=2, raise_after=2, max_attempts=9)
         return [FaultInjector(site, NAN, 5), StepGuard(0, 0), recovery, Recorder(), *every]
 
-    class Carries(Scheduled):
-        def __init__(self):
-            super().__init__(carry=True)
-
     torch.manual_seed(0)
     whole = callbacks(True)
     fit(Carries(), whole, enable_checkpointing=True)
@@ -435,6 +442,12 @@ class Misleads(Callback):
     def on_event(self, trainer, event):
         self.gone_back |= event.kind == "rollback"
 
+    def state_dict(self):
+        return {"gone_back": self.gone_back}
+
+    def load_state_dict(self, state):
+        self.gone_back = state["gone_back"]
+
 
 def loses_its_way(**options):
     recovery = DivergenceRecovery(snapshot_every=1000, spike_ratio=None, trend_ratio=None, **options)
@@ -455,6 +468,41 @@ def test_a_validation_that_comes_no_more_near_its_best_goes_back_to_the_weights_
     assert max(module.losses[-12:]) < 2 * max(module.losses[48:60])
     assert recovery.rate.value == pytest.approx(0.1)
     assert stopper.stopped_epoch == 0, "what was borne on the way that was left does not count against its patience"
+
+
+class SavesAt(Callback):
+    """One checkpoint that no saver knows, so that a rollback leaves it as it is."""
+
+    def __init__(self, step, path):
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize(
+    "stop", [67, 86, 94, 100]
+)  # before the way was lost, amid the bad validations, after going back
+def test_resume_through_a_rollback_by_the_validation_is_bitwise(tmp_path, stop):
+    def train(*more, **options):
+        recovery = DivergenceRecovery(snapshot_every=5, spike_ratio=None, trend_ratio=None)
+        stopper, recorder = EarlyStopping("val_rmse", patience=3), Recorder()
+        torch.manual_seed(0)
+        callbacks = [RandomStateCheckpoint(), Misleads(), recovery, stopper, recorder, *more]
+        fit(Carries(), callbacks, max_epochs=10, limit_val_batches=1, **options)
+        return recovery, stopper, recorder
+
+    recovery, stopper, recorder = train(SavesAt(stop, tmp_path / "saved.ckpt"))
+    again, stopper_again, recorder_again = train(ckpt_path=tmp_path / "saved.ckpt")
+    (attempt,) = recovery.attempts
+    assert "val_rmse" in attempt["cause"]
+    assert attempt["step"] == 96
+    assert len(recorder_again.weights) == 120 - stop
+    assert same(recorder.weights[-1], recorder_again.weights[-1])
+    assert same(recorder.moments[-1], recorder_again.moments[-1])
+    assert same(recovery.state_dict(), again.state_dict())
+    assert same(stopper.state_dict(), stopper_again.state_dict())
 
 
 def test_without_the_ratio_nothing_goes_back():

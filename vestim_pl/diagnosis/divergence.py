@@ -15,13 +15,14 @@ __all__ = ["check_divergence"]
 CHECK = "divergence"
 BAD = ("skip", "non_finite", "rollback")
 SIGNS = ("skip", "clip_burst", "non_finite", "rollback", "recovery")
+_NOT_FINITE = "first not finite"
 GREW = 3.0  # times the median of before
 
 
 def check_divergence(
     metrics: pd.DataFrame, events: Sequence[Mapping[str, Any]], diverged: bool, reason: str, rate: float | None = None
 ) -> Finding:
-    """Find the step, the first number that was not finite, and the signs before: norms or losses that grew.
+    """Find the step, where it began, and the signs before: norms or losses that grew.
 
     How the run ended is another finding's (:func:`vestim_pl.diagnosis.ending.check_ending`) and not told again.
 
@@ -45,7 +46,7 @@ def check_divergence(
 
     """
     seen = [event for event in events if event.get("kind") in BAD]
-    first, what = _first(seen, metrics)
+    first, what, word = _first(seen, metrics)
     if first is None and not diverged:
         if metrics.empty:
             return Finding(CHECK, Severity.NOTE, "not known: the run left no numbers")
@@ -56,10 +57,10 @@ def check_divergence(
     if diverged:
         where = f" at step {at}" if at is not None else ""
         told = "" if what in reason else f": {what}"
-        began = told if first == at else f", first not finite at step {first}{told}"
+        began = told if first == at else f", {word} at step {first}{told}"
         return Finding(CHECK, Severity.ERROR, f"diverged{where}{began}{before}", _way_out(events, rate))
     counted = ", ".join(f"{number} {kind}" for kind, number in Counter(str(e["kind"]) for e in seen).items())
-    told = f"first not finite at step {first}: {what}; the run went on{f' ({counted})' if counted else ''}{before}"
+    told = f"{word} at step {first}: {what}; the run went on{f' ({counted})' if counted else ''}{before}"
     if seen and all(_is_data(event) for event in seen):
         return Finding(
             CHECK, Severity.WARNING, f"{told}; the data are at fault: open the recordings that events.jsonl names"
@@ -67,14 +68,15 @@ def check_divergence(
     return Finding(CHECK, Severity.WARNING, told, _way_out(events, rate))
 
 
-def _first(seen: Sequence[Mapping[str, Any]], metrics: pd.DataFrame) -> tuple[int | None, str]:
-    """Step of the first number that was not finite, and what it was: by an event, else by a metric."""
+def _first(seen: Sequence[Mapping[str, Any]], metrics: pd.DataFrame) -> tuple[int | None, str, str]:
+    """Step where it began, what was seen there, by an event, else by a metric, and the word for it."""
     bad = metrics[~np.isfinite(metrics["value"].to_numpy("float64"))].sort_values("step", kind="stable")
     at_metric = int(bad["step"].iloc[0]) if len(bad) and not math.isnan(bad["step"].iloc[0]) else None
     event = next((event for event in seen if isinstance(event.get("step"), int)), None)
     if event is not None and (at_metric is None or event["step"] <= at_metric + 1):  # an event comes after its step
-        return int(event["step"]), str(event.get("reason", event["kind"]))
-    return at_metric, "" if at_metric is None else f"{bad['key'].iloc[0]} is {bad['value'].iloc[0]}"
+        word = "first astray" if event["kind"] == "rollback" else _NOT_FINITE  # a level of the loss, which is a number
+        return int(event["step"]), str(event.get("reason", event["kind"])), word
+    return at_metric, "" if at_metric is None else f"{bad['key'].iloc[0]} is {bad['value'].iloc[0]}", _NOT_FINITE
 
 
 def _is_data(event: Mapping[str, Any]) -> bool:
