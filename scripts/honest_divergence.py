@@ -225,7 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stories = {"plain Lightning": plain, "preset=resilient": resilient}
     constant = rmse_of_the_mean(data)
     tell(stories, constant)
-    title = f"{options.optimizer} at a learning rate of {options.lr:g}, LSTM of the guide's Option 1, {options.data.name if options.data else 'demo data'}"
+    what = options.data.name if options.data else "demo data"
+    title = f"{options.optimizer} at a learning rate of {options.lr:g}, LSTM of the guide's Option 1, {what}"
     draw(stories, constant, title, options.picture)
     if options.json:
         figures = {name: asdict(story) for name, story in stories.items()}
