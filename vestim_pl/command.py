@@ -60,8 +60,9 @@ def run_command(task: Callable[[DictConfig], float | None], config_name: str) ->
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands the error to us instead of printing it
     mistakes: list[Exception] = []
+    started: list[DictConfig] = []
     try:
-        guarded = _guarded(task, mistakes)
+        guarded = _guarded(task, mistakes, started)
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)()
         if mistakes:
             raise mistakes[0]
@@ -70,6 +71,15 @@ def run_command(task: Callable[[DictConfig], float | None], config_name: str) ->
             raise
         message = explain(error, _valid_keys(config_name)) if isinstance(error, HydraException) else str(error)
         print(f"error: {message}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if wants_traceback or started:
+            raise
+        print(
+            f"error: hydra.run.dir: {error.filename} cannot be made or written to: {error.strerror}; name another"
+            " folder with hydra.run.dir=...",
+            file=sys.stderr,
+        )
         sys.exit(1)
     except ValueError as error:
         group = re.match(
@@ -91,15 +101,17 @@ def is_multirun() -> bool:
 
 
 def _guarded(
-    task: Callable[[DictConfig], float | None], mistakes: list[Exception]
+    task: Callable[[DictConfig], float | None], mistakes: list[Exception], started: list[DictConfig]
 ) -> Callable[[DictConfig], float | None]:
     """The task, after the configuration was checked.
 
     A mistake in a single run is handed over in ``mistakes``, since Hydra would add a line of its own; in a multirun it
-    is logged and raised, so that Hydra counts the job as failed and goes on with the next.
+    is logged and raised, so that Hydra counts the job as failed and goes on with the next. ``started`` gets the
+    configuration: before, it is Hydra that writes.
     """
 
     def guarded(config: DictConfig) -> float | None:
+        started.append(config)
         try:
             _refuse_missing(config)
             check(config)

@@ -38,6 +38,7 @@ __all__ = ["command", "diagnose", "exit_status"]
 
 _log = logging.getLogger("vestim_pl")
 RESULT = "diagnosis.json"
+OF_A_RUN = (".hydra", "events.jsonl", "metrics.csv", "train.log")
 WARNINGS, ERRORS = 2, 3
 
 
@@ -57,8 +58,9 @@ def diagnose(config: DictConfig) -> list[Finding]:
     check_choice("fail_on", str(config.fail_on), ("warning", "error", "never"))
     if config.run:
         path = Path(str(config.run))
-        if not path.is_dir():
-            raise ConfigurationError(f"run: {path} is not a folder; give that of a run, such as outputs/<date>/<time>")
+        if not any((path / name).exists() for name in OF_A_RUN):
+            what = f"holds no run, none of {', '.join(OF_A_RUN)}" if path.is_dir() else "is not a folder"
+            raise ConfigurationError(f"run: {path} {what}; give the folder of one, such as outputs/<date>/<time>")
         findings = diagnose_run(RunFolder.read(path))
         _tell(findings, f"Run {path}", Path(str(config.json)) if config.json else path / RESULT)
         return findings

@@ -27,6 +27,7 @@ __all__ = ["export_onnx", "largest_difference", "onnx_model"]
 
 _OPSET = 18
 _TOLERANCE = 1e-5  # of the voltage: 40 microvolts, far below any tester
+_TALKATIVE = ("torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
 _REQUIRED = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -202,12 +203,14 @@ def _require_packages() -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence what the exporter says of packages that have no part in this."""
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

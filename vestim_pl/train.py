@@ -87,6 +87,7 @@ def train(config: DictConfig) -> TrainingRun:
     estimator = build_estimator(config, datamodule)
     refuse_unfit_checkpoint(config.ckpt_path, estimator)
     compile_network(estimator, wanted=config.compile)
+    _tell_missing_guards(config)
     trainer = build_trainer(config)
     write_provenance(run_dir, trainer)
     _set_aside_metrics(run_dir)
@@ -156,6 +157,16 @@ def main(config: DictConfig) -> float | None:
             f"validation RMSE is {run.best_val_rmse_mv} mV: training diverged; lower optimizer.lr or take +preset=safer"
         )
     return run.best_val_rmse_mv
+
+
+def _tell_missing_guards(config: DictConfig) -> None:
+    """Choosing a group replaces the default one, and with it all that protects a training; null says it is meant."""
+    if missing := [name for name in ("step_guard", "finite_parameters", "recovery") if name not in config.callbacks]:
+        _log.warning(
+            "callbacks: nothing guards this training without the default ones (%s); callbacks=[default,...] adds to"
+            " them",
+            ", ".join(missing),
+        )
 
 
 def _refuse_a_sweep_of_several_processes(config: DictConfig) -> None:

@@ -75,7 +75,7 @@ def test_all_bad_files_are_reported_together(folder):
 def test_a_long_list_of_bad_files_is_cut(folder, recording):
     for index in range(30):
         recording(0).to_parquet(folder / "train" / f"empty{index}.parquet")
-    with pytest.raises(DataError, match=r"\n  and 10 more files$"):
+    with pytest.raises(DataError, match=r"\n  and 20 more files$"):
         read(folder)
 
 
@@ -96,6 +96,15 @@ def test_skipping_may_not_empty_a_split(folder):
         DataError, match=r"no usable recording is left in .*val: val/d\.parquet: column 'Voltage', row 2"
     ):
         read(folder, skip=True)
+
+
+def test_the_same_advice_is_given_once(folder):
+    with pytest.raises(DataError) as caught:
+        read(folder, minimum_rows=1000, minimum_reason="sampling.lookback=1000")
+    first, *others = str(caught.value).splitlines()
+    assert "choose a smaller value" in first
+    assert all(line.endswith("sampling.lookback=1000 needs at least 1000") for line in others)
+    assert len(others) == 5, "the other files of all splits"
 
 
 def test_too_short_recordings_name_the_setting(folder):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -149,6 +150,13 @@ def test_json_is_written_where_asked(compose_diagnose, tmp_path):
 def test_a_setting_out_of_range_is_refused(compose_diagnose):
     with pytest.raises(ConfigurationError, match=r"^fail_on"):
         diagnose(compose_diagnose("fail_on=sometimes"))
+
+
+def test_a_folder_that_holds_no_run_is_refused_and_left_as_it_is(compose_diagnose, tmp_path):
+    (folder := tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigurationError, match=f"^run: {re.escape(str(folder))} holds no run"):
+        diagnose(compose_diagnose(f"run={folder}"))
+    assert not list(folder.iterdir())
     with pytest.raises(ConfigurationError, match=r"^run: nowhere is not a folder"):
         diagnose(compose_diagnose("run=nowhere"))
 

@@ -154,6 +154,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes_and_says_how(tmp_path, on_recor
         ("sampling.lookback=0", "error: sampling.lookback"),
         ("data.root=nowhere", "error: data.root"),
         ("ckpt_path=nowhere.ckpt", "error: ckpt_path: nowhere.ckpt is not a file"),
+        ("hydra.run.dir=/dev/null/run", "error: hydra.run.dir: /dev/null/run cannot be made or written to"),
     ],
 )
 def test_a_mistake_is_one_line_and_a_non_zero_exit(tmp_path, on_recordings, override, message):
@@ -282,6 +283,7 @@ def test_a_run_without_a_best_checkpoint_says_that_nothing_was_tested(compose, s
     caplog.set_level("WARNING", logger="vestim_pl")
     train(compose(*small, *override.split(), "+trainer.limit_train_batches=1", "trainer.max_epochs=1"))
     assert f"nothing was tested: {reason}" in caplog.text
+    assert ("nothing guards this training" in caplog.text) == override.startswith("callbacks")
 
 
 def test_a_misspelt_monitor_is_a_mistake_with_the_metrics_there_are(compose, small):

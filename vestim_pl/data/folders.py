@@ -19,7 +19,7 @@ from vestim_pl.functional.errors import DataError
 __all__ = ["SplitReader", "find_recordings"]
 
 _log = logging.getLogger("vestim_pl")
-_MOST_REPORTED = 20
+_MOST_REPORTED = 10
 
 
 def find_recordings(root: Path, split: str) -> list[Path]:
@@ -163,7 +163,8 @@ class SplitReader:
         if not problems:
             return
         first, *others = problems
-        shown = [f"  also: {problem}" for problem in others[: _MOST_REPORTED - 1]]
+        advice = "; " + first.partition("; ")[2]  # is the same for files with the same fault, and is read once
+        shown = [f"  also: {problem.removesuffix(advice)}" for problem in others[: _MOST_REPORTED - 1]]
         if len(others) > len(shown):
             shown.append(f"  and {len(others) - len(shown)} more files")
         raise DataError("\n".join([first, *shown]))
