@@ -45,7 +45,11 @@ def run_folder(ckpt_path: str | None, now: datetime | None = None) -> str:
 OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replace=True)
 
 
-def run_command(task: Callable[[DictConfig], float | None], config_name: str) -> None:
+def run_command(
+    task: Callable[[DictConfig], float | None],
+    config_name: str,
+    after_multirun: Callable[[Path], object] | None = None,
+) -> None:
     """Compose the configuration from the command line and run the task in its run folder.
 
     A mistake of the user ends in one line on standard error and a non-zero exit status; ``HYDRA_FULL_ERROR=1`` shows
@@ -54,16 +58,21 @@ def run_command(task: Callable[[DictConfig], float | None], config_name: str) ->
     Args:
         task: Takes the configuration, returns the number that a sweeper minimises.
         config_name: Name of the root configuration in ``conf/``.
+        after_multirun: Takes the folder of a multirun when its jobs have ended, failed ones included.
 
     """
     flush_denormals()  # before the first parallel operation starts the workers, see FlushDenormals
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands the error to us instead of printing it
     mistakes: list[Exception] = []
-    started: list[DictConfig] = []
+    started: list[Path | None] = []
     try:
         guarded = _guarded(task, mistakes, started)
-        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)()
+        finally:
+            if after_multirun and started and (folder := started[0]):
+                after_multirun(folder)
         if mistakes:
             raise mistakes[0]
     except (VestimError, HydraException, OmegaConfBaseException) as error:
@@ -101,17 +110,17 @@ def is_multirun() -> bool:
 
 
 def _guarded(
-    task: Callable[[DictConfig], float | None], mistakes: list[Exception], started: list[DictConfig]
+    task: Callable[[DictConfig], float | None], mistakes: list[Exception], started: list[Path | None]
 ) -> Callable[[DictConfig], float | None]:
     """The task, after the configuration was checked.
 
     A mistake in a single run is handed over in ``mistakes``, since Hydra would add a line of its own; in a multirun it
     is logged and raised, so that Hydra counts the job as failed and goes on with the next. ``started`` gets the
-    configuration: before, it is Hydra that writes.
+    folder of the multirun, or None: before, it is Hydra that writes.
     """
 
     def guarded(config: DictConfig) -> float | None:
-        started.append(config)
+        started.append(Path(HydraConfig.get().sweep.dir).absolute() if is_multirun() else None)
         try:
             _refuse_missing(config)
             check(config)

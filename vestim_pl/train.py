@@ -30,6 +30,7 @@ from vestim_pl.functional.process_count import process_count
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.reports.recording_errors import RecordingErrors, error_table
 from vestim_pl.reports.run_report import write_report
+from vestim_pl.reports.sweep_report import report_sweep
 from vestim_pl.reports.terminal import print_errors
 from vestim_pl.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
 from vestim_pl.trainer import build_trainer
@@ -87,7 +88,6 @@ def train(config: DictConfig) -> TrainingRun:
     estimator = build_estimator(config, datamodule)
     refuse_unfit_checkpoint(config.ckpt_path, estimator)
     compile_network(estimator, wanted=config.compile)
-    _tell_missing_guards(config)
     trainer = build_trainer(config)
     write_provenance(run_dir, trainer)
     _set_aside_metrics(run_dir)
@@ -157,16 +157,6 @@ def main(config: DictConfig) -> float | None:
             f"validation RMSE is {run.best_val_rmse_mv} mV: training diverged; lower optimizer.lr or take +preset=safer"
         )
     return run.best_val_rmse_mv
-
-
-def _tell_missing_guards(config: DictConfig) -> None:
-    """Choosing a group replaces the default one, and with it all that protects a training; null says it is meant."""
-    if missing := [name for name in ("step_guard", "finite_parameters", "recovery") if name not in config.callbacks]:
-        _log.warning(
-            "callbacks: nothing guards this training without the default ones (%s); callbacks=[default,...] adds to"
-            " them",
-            ", ".join(missing),
-        )
 
 
 def _refuse_a_sweep_of_several_processes(config: DictConfig) -> None:
@@ -256,4 +246,4 @@ def _set_aside_metrics(run_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, "train")
+    run_command(main, "train", after_multirun=report_sweep)

@@ -30,6 +30,7 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
         ConfigurationError: If Lightning refuses the settings, as for a device that the machine does not have.
 
     """
+    _tell_missing_guards(config)
     callbacks: list[Callback] = [build(node) for node in config.callbacks.values() if node is not None]
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
@@ -49,6 +50,16 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
         )
     except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigurationError(f"trainer: {_refusal(str(error).splitlines()[0], options)}") from error
+
+
+def _tell_missing_guards(config: DictConfig) -> None:
+    """Choosing a group replaces the default one, and with it all that protects a training; null says it is meant."""
+    if missing := [name for name in ("step_guard", "finite_parameters", "recovery") if name not in config.callbacks]:
+        _log.warning(
+            "callbacks: nothing guards this training without the default ones (%s); callbacks=[default,...] adds to"
+            " them",
+            ", ".join(missing),
+        )
 
 
 def _check_ranges(options: Mapping[str, Any]) -> None:

@@ -210,6 +210,9 @@ def test_a_failed_job_of_a_multirun_does_not_stop_the_others(tmp_path, on_record
     assert done.returncode == 1
     assert "error: optimizer.name: 'Nonsense'" in done.stderr
     assert len(list(tmp_path.glob("multirun/*/*/1/checkpoints/best.ckpt"))) == 1
+    [table] = tmp_path.glob("multirun/*/*/sweep.csv")
+    assert pd.read_csv(table).set_index("job")["state"].to_dict() == {1: "finished", 0: "failed"}
+    assert table.with_name("sweep.html").is_file()
 
 
 def test_a_sweep_of_several_processes_a_job_is_refused_before_it_starts_itself_again(tmp_path, on_recordings):

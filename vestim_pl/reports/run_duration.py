@@ -5,16 +5,14 @@ from itertools import pairwise
 
 from vestim_pl.reports.run_folder import RunFolder
 
-__all__ = ["run_duration"]
+__all__ = ["run_duration", "run_seconds"]
 
 _CLOCK = re.compile(r"^(?:\d{4}-\d\d-\d\d[ T])?(\d\d):(\d\d):(\d\d)")
 DAY = 24 * 3600
 
 
 def run_duration(run: RunFolder) -> tuple[str, str] | None:
-    """What is known of the time that a run took: its name and the time; None where nothing is.
-
-    The seconds of the epochs where they were logged, else the clock of the first and the last line of the log.
+    """What is known of the time that a run took: its name and the time in words; None where nothing is.
 
     Args:
         run: The run's folder.
@@ -26,17 +24,36 @@ def run_duration(run: RunFolder) -> tuple[str, str] | None:
         ('Duration', '1 min 30 s')
 
     """
+    known = run_seconds(run)
+    return (known[0], _in_words(known[1])) if known else None
+
+
+def run_seconds(run: RunFolder) -> tuple[str, float] | None:
+    """What is known of the time that a run took: its name and the seconds; None where nothing is.
+
+    The seconds of the epochs where they were logged, else the clock of the first and the last line of the log.
+
+    Args:
+        run: The run's folder.
+
+    Example::
+
+        >>> from pathlib import Path
+        >>> run_seconds(RunFolder(Path("."), log=("23:59:30 begins", "00:01:00 ends")))
+        ('Duration', 90.0)
+
+    """
     seconds = run.metrics[run.metrics["key"].str.fullmatch(r"(.*/)?(epoch_)?seconds")]
     if len(seconds):
         first = seconds["key"].iloc[0]
-        return "Time in epochs", _in_words(float(seconds.loc[seconds["key"] == first, "value"].sum()))
+        return "Time in epochs", float(seconds.loc[seconds["key"] == first, "value"].sum())
     clocks = [match for match in map(_CLOCK.match, run.log) if match]
     if len(clocks) < 2:
         return None
     times = [int(h) * 3600 + int(m) * 60 + int(s) for h, m, s in (match.groups() for match in clocks)]
     gaps = [later - earlier for earlier, later in pairwise(times)]
     total = sum(gap + DAY if gap < -DAY / 2 else gap for gap in gaps)  # past midnight the clock begins again
-    return ("Duration" if run.parts < 2 else "Duration with pauses"), _in_words(total)
+    return ("Duration" if run.parts < 2 else "Duration with pauses"), float(total)
 
 
 def _in_words(seconds: float) -> str:

@@ -11,7 +11,7 @@ from string import Template
 
 from vestim_pl.reports import error_sections, run_sections
 from vestim_pl.reports.event_story import event_story
-from vestim_pl.reports.markup import joined, text
+from vestim_pl.reports.markup import Html, joined, text
 from vestim_pl.reports.run_folder import RunFolder
 from vestim_pl.reports.run_status import run_status
 
@@ -73,9 +73,13 @@ def render(run: RunFolder) -> str:
     return Template(folder.joinpath("report.html").read_text(encoding="utf-8")).substitute(
         style=folder.joinpath("report.css").read_text(encoding="utf-8"),
         title=text(_title(run)),
-        started=text(str(run.provenance.get("started", "")).replace("T", " ").replace("+00:00", " UTC")),
+        subtitle=Html(f"training run <time>{text(_started(run))}</time>"),
         body=body,
     )
+
+
+def _started(run: RunFolder) -> str:
+    return str(run.provenance.get("started", "")).replace("T", " ").replace("+00:00", " UTC")
 
 
 def _title(run: RunFolder) -> str:

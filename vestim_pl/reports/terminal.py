@@ -5,7 +5,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["print_errors"]
+from vestim_pl.reports.sweep_table import short_names
+
+__all__ = ["print_errors", "print_sweep"]
+
+_MOST_JOBS = 20
 
 _EVALUATION = {
     "windows": "every window from the zero state",
@@ -37,3 +41,26 @@ def print_errors(errors: pd.DataFrame, evaluation: str, console: Console | None 
             f"{row.max_error_mv:.1f}",
         )
     (console or Console()).print(table)
+
+
+def print_sweep(jobs: pd.DataFrame, console: Console | None = None) -> None:
+    """Print the jobs of a multirun, the best first: what was swept, how it ended, validation and test RMSE.
+
+    Args:
+        jobs: As :func:`vestim_pl.reports.sweep_table.sweep_table` gives it.
+        console: Where to print; standard output by default.
+
+    """
+    table = Table(title="Sweep, the best first", title_justify="left")
+    swept = jobs.attrs["swept"]
+    for heading in ("job", *short_names(swept), "how it ended"):
+        table.add_column(escape(heading), overflow="fold")
+    for heading in ("val RMSE [mV]", "test RMSE [mV]"):
+        table.add_column(escape(heading), justify="right")
+    for _, row in jobs.head(_MOST_JOBS).iterrows():
+        errors = (f"{row[key]:.2f}" if row[key] == row[key] else "-" for key in ("val_rmse_mv", "test_rmse_mv"))
+        table.add_row(*(escape(str(row[key])) for key in ("job", *swept, "state")), *errors)
+    console = console or Console()
+    console.print(table)
+    if len(jobs) > _MOST_JOBS:
+        console.print(f"and {len(jobs) - _MOST_JOBS} more in sweep.csv")
