@@ -37,7 +37,8 @@ from vestim_pl.data import VoltageDataModule
 from vestim_pl.functional.errors import DivergenceError
 from vestim_pl.functional.events import Event
 from vestim_pl.functional.learning_rate import LearningRateFactors
-from vestim_pl.train import build_estimator, build_trainer, quiet_lightning, reset_global_state
+from vestim_pl.train import build_estimator, reset_global_state
+from vestim_pl.trainer import build_trainer, quiet_lightning
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "images" / "honest_divergence.png"

@@ -4,7 +4,6 @@ import logging
 import math
 import re
 import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,20 +21,19 @@ from vestim_pl.compilation import compile_network
 from vestim_pl.configuration import build, plain
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
+from vestim_pl.evaluation import score_checkpoint
 from vestim_pl.functional.command_line import command_line
 from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.events import publish
 from vestim_pl.functional.process_count import process_count
 from vestim_pl.reports.provenance import write_provenance
-from vestim_pl.reports.recording_errors import RecordingErrors, error_table
 from vestim_pl.reports.run_report import write_report
 from vestim_pl.reports.sweep_report import report_sweep
-from vestim_pl.reports.terminal import print_errors
 from vestim_pl.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
-from vestim_pl.trainer import build_trainer
+from vestim_pl.trainer import build_trainer, quiet_lightning, tell_missing_guards
 
-__all__ = ["TrainingRun", "build_estimator", "build_trainer", "main", "quiet_lightning", "reset_global_state", "train"]
+__all__ = ["TrainingRun", "build_estimator", "main", "reset_global_state", "train"]
 
 _log = logging.getLogger("vestim_pl")
 
@@ -88,6 +86,7 @@ def train(config: DictConfig) -> TrainingRun:
     estimator = build_estimator(config, datamodule)
     refuse_unfit_checkpoint(config.ckpt_path, estimator)
     compile_network(estimator, wanted=config.compile)
+    tell_missing_guards(config)
     trainer = build_trainer(config)
     write_provenance(run_dir, trainer)
     _set_aside_metrics(run_dir)
@@ -111,7 +110,7 @@ def _finish(
             _log.warning("no best checkpoint, so nothing was tested: %s", _why_no_best(config))
         return TrainingRun(estimator, datamodule, trainer, math.nan, "", None)
     _log.info("best validation RMSE %.2f mV, checkpoint %s", best.best_model_score, best.best_model_path)
-    errors = test(trainer, estimator, datamodule, best.best_model_path, run_dir) if config.test else None
+    errors = score_checkpoint(trainer, estimator, datamodule, best.best_model_path, run_dir) if config.test else None
     return TrainingRun(estimator, datamodule, trainer, float(best.best_model_score), best.best_model_path, errors)
 
 
@@ -122,29 +121,6 @@ def build_estimator(config: DictConfig, datamodule: VoltageDataModule) -> Voltag
     table = datamodule.table("train")
     estimator.scaler.fit(table.inputs, table.target)
     return estimator
-
-
-def test(
-    trainer: pl.Trainer, estimator: VoltageEstimator, datamodule: VoltageDataModule, checkpoint: str, run_dir: Path
-) -> pd.DataFrame:
-    """Test a checkpoint on the test split; writes ``test_errors.csv`` and ``test_steps.parquet``, prints the table."""
-    soc = datamodule.columns.soc
-    collected = RecordingErrors(
-        datamodule.table("test"),
-        horizon=datamodule.sampling.horizon,
-        soc=datamodule.features.index(soc) if soc in datamodule.features else None,
-    )
-    trainer.callbacks.append(collected)  # type: ignore[attr-defined]
-    try:
-        trainer.test(estimator, datamodule=datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
-    finally:
-        trainer.callbacks.remove(collected)  # type: ignore[attr-defined]
-    steps = collected.steps()
-    errors = error_table(steps)
-    steps.to_parquet(run_dir / "test_steps.parquet", index=False)
-    errors.to_csv(run_dir / "test_errors.csv", index=False)
-    print_errors(errors, evaluation=datamodule.sampling.evaluation)
-    return errors
 
 
 def main(config: DictConfig) -> float | None:
@@ -167,18 +143,6 @@ def _refuse_a_sweep_of_several_processes(config: DictConfig) -> None:
             f"trainer.devices: {devices} makes {count} processes a job, and in a multirun each would start the sweep"
             " again; use trainer.devices=1, and one command a device for several at once"
         )
-
-
-def quiet_lightning() -> None:
-    """Leave to the terminal what a user of this command can act on."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (
-        ".*Experiment logs directory .* exists and is not empty.*",  # the run folder holds more than the logger's file
-        ".*does not have many workers.*",  # batches are gathered from memory
-        ".*treespec, LeafSpec.*",  # Lightning's own use of torch
-        ".*number of training batches.*smaller than the logging interval.*",  # the epoch's line has the training error
-    ):
-        warnings.filterwarnings("ignore", message=message)
 
 
 def reset_global_state(config: DictConfig) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.precision import resolve_precision
 from vestim_pl.no_profiler import NoProfiler
 
-__all__ = ["build_trainer"]
+__all__ = ["build_trainer", "quiet_lightning", "tell_missing_guards"]
 
 _log = logging.getLogger("vestim_pl")
 
@@ -30,7 +31,6 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
         ConfigurationError: If Lightning refuses the settings, as for a device that the machine does not have.
 
     """
-    _tell_missing_guards(config)
     callbacks: list[Callback] = [build(node) for node in config.callbacks.values() if node is not None]
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
@@ -52,7 +52,7 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
         raise ConfigurationError(f"trainer: {_refusal(str(error).splitlines()[0], options)}") from error
 
 
-def _tell_missing_guards(config: DictConfig) -> None:
+def tell_missing_guards(config: DictConfig) -> None:
     """Choosing a group replaces the default one, and with it all that protects a training; null says it is meant."""
     if missing := [name for name in ("step_guard", "finite_parameters", "recovery") if name not in config.callbacks]:
         _log.warning(
@@ -60,6 +60,18 @@ def _tell_missing_guards(config: DictConfig) -> None:
             " them",
             ", ".join(missing),
         )
+
+
+def quiet_lightning() -> None:
+    """Leave to the terminal what a user of this command can act on."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        ".*Experiment logs directory .* exists and is not empty.*",  # the run folder holds more than the logger's file
+        ".*does not have many workers.*",  # batches are gathered from memory
+        ".*treespec, LeafSpec.*",  # Lightning's own use of torch
+        ".*number of training batches.*smaller than the logging interval.*",  # the epoch's line has the training error
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def _check_ranges(options: Mapping[str, Any]) -> None:

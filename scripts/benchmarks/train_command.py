@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from vestim_pl.configuration import check, conf_folder
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
-from vestim_pl.train import build_estimator, build_trainer
+from vestim_pl.train import build_estimator
+from vestim_pl.trainer import build_trainer
 
 __all__ = ["Run", "build_run", "compose", "data_overrides", "disabled", "load_weights"]
 

@@ -74,14 +74,18 @@ class RunFolder:
         if not files:
             missing.append("metrics.csv: no learning curves")
         steps = _steps(path, missing)
+        config = _yaml(config_text, ".hydra/config.yaml", missing, {})
+        events = _events(path, missing)
+        if "ckpt_path" in config and "optimizer" not in config:  # an evaluation, in which nothing happens on the way
+            missing = [name for name in missing if not name.startswith("events")]
         return cls(
             path=path,
             config_text=config_text,
-            config=_yaml(config_text, ".hydra/config.yaml", missing, {}),
+            config=config,
             overrides=tuple(str(item) for item in _overrides(path, missing)),
             metrics=read_metrics(files),
             parts=len(files),
-            events=_events(path, missing),
+            events=events,
             errors=_errors(path, steps, missing),
             steps=steps,
             provenance=_provenance(path, missing),

@@ -73,7 +73,7 @@ def render(run: RunFolder) -> str:
     return Template(folder.joinpath("report.html").read_text(encoding="utf-8")).substitute(
         style=folder.joinpath("report.css").read_text(encoding="utf-8"),
         title=text(_title(run)),
-        subtitle=Html(f"training run <time>{text(_started(run))}</time>"),
+        subtitle=Html(f"{'training run' if run.setting('optimizer') else 'run'} <time>{text(_started(run))}</time>"),
         body=body,
     )
 

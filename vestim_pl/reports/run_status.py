@@ -117,6 +117,8 @@ def _without_event(run: RunFolder) -> RunStatus:
     if last is not None and not math.isfinite(last):
         reason = f"the last validation RMSE is {last} mV (epoch {epochs - 1}); no event says why"
         return RunStatus(RunState.DIVERGED, reason)
+    if _tested(run) and fit.empty:
+        return RunStatus(RunState.FINISHED, "a checkpoint was tested, nothing was trained")
     if _tested(run) or (isinstance(wanted, int) and epochs >= wanted > 0):
         told = f" of trainer.max_epochs = {wanted}" if isinstance(wanted, int) and wanted > 0 else ""
         return RunStatus(RunState.FINISHED, f"{epochs} epochs{told} made")

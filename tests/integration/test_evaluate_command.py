@@ -1,0 +1,69 @@
+import hydra
+import pandas as pd
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from tests.integration.conftest import simulate_recording
+from vestim_pl.configuration import check, conf_folder
+from vestim_pl.evaluate import evaluate, main
+from vestim_pl.functional.errors import ConfigurationError, DataError
+from vestim_pl.train import train
+
+
+@pytest.fixture
+def trained(compose, small, tmp_path):
+    run = train(compose(*small, "trainer.max_epochs=1", "sampling.evaluation=streams"))
+    return run, tmp_path / "run" / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture
+def settings(recordings, tmp_path):
+    def compose_evaluate(checkpoint, *overrides):
+        (tmp_path / "evaluated").mkdir(exist_ok=True)
+        GlobalHydra.instance().clear()
+        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            config = hydra.compose(
+                "evaluate",
+                [f"ckpt_path={checkpoint}", "data=folder", f"data.root={recordings}",
+                 f"run_dir={tmp_path / 'evaluated'}", "sampling.lookback=20", *overrides],
+            )  # fmt: skip
+        check(config)
+        return config
+
+    return compose_evaluate
+
+
+def test_it_finds_what_the_training_found_and_leaves_table_estimates_and_report(trained, settings, tmp_path):
+    run, checkpoint = trained
+    config, folder = settings(checkpoint, "sampling.burn_in=null"), tmp_path / "evaluated"
+    (folder / ".hydra").mkdir()
+    OmegaConf.save(config, folder / ".hydra" / "config.yaml")
+    errors = evaluate(config)
+    pd.testing.assert_frame_equal(errors, run.test_errors)
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "test_errors.csv"), errors)
+    assert len(pd.read_parquet(folder / "test_steps.parquet")) == errors["steps"].iloc[-1]
+    page = (folder / "report.html").read_text()
+    assert "a checkpoint was tested, nothing was trained" in page
+    assert "events.jsonl" not in page
+
+
+def test_other_recordings_need_no_training_split_and_are_estimated_as_asked(trained, settings, tmp_path):
+    (tmp_path / "other" / "test").mkdir(parents=True)
+    simulate_recording(200, seed=5).to_parquet(tmp_path / "other" / "test" / "z.parquet", index=False)
+    root = f"data.root={tmp_path / 'other'}"
+    streamed = evaluate(settings(trained[1], root, "sampling.burn_in=30"))
+    windows = evaluate(settings(trained[1], root, "sampling.evaluation=windows"))
+    assert streamed["recording"].tolist() == windows["recording"].tolist() == ["z", "overall"]
+    assert streamed["steps"].iloc[-1] == 170
+    assert windows["steps"].iloc[-1] == 181
+    assert main(settings(trained[1], root, "sampling.evaluation=windows")) == windows["rmse_mv"].iloc[-1]
+
+
+def test_mistakes_are_told(trained, settings, tmp_path):
+    with pytest.raises(ConfigurationError, match=r"^ckpt_path: nowhere\.ckpt is not a file"):
+        evaluate(settings("nowhere.ckpt"))
+    (tmp_path / "other" / "test").mkdir(parents=True)
+    simulate_recording(200, seed=5).drop(columns="SOC").to_parquet(tmp_path / "other" / "test" / "z.parquet")
+    with pytest.raises(DataError, match="SOC"):
+        evaluate(settings(trained[1], f"data.root={tmp_path / 'other'}"))

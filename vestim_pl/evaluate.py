@@ -1,0 +1,58 @@
+"""Test a checkpoint on recordings: ``python -m vestim_pl.evaluate ckpt_path=... data=folder data.root=DIR``."""
+
+import logging
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pandas as pd
+from omegaconf import DictConfig
+
+from vestim_pl.checkpoint import load_estimator
+from vestim_pl.command import run_command
+from vestim_pl.configuration import build
+from vestim_pl.data import VoltageDataModule
+from vestim_pl.evaluation import score_checkpoint
+from vestim_pl.reports.provenance import write_provenance
+from vestim_pl.reports.run_report import write_report
+from vestim_pl.trainer import build_trainer, quiet_lightning
+
+__all__ = ["evaluate", "main"]
+
+_log = logging.getLogger("vestim_pl")
+
+
+def evaluate(config: DictConfig) -> pd.DataFrame:
+    """Test a checkpoint as the configuration says; leaves errors, estimates and a report in the folder of the run.
+
+    Args:
+        config: The composed configuration of ``conf/evaluate.yaml``.
+
+    Returns:
+        RMSE, MAE and largest error in mV by recording and overall.
+
+    Raises:
+        ConfigurationError: If the checkpoint is none, or settings contradict each other.
+        DataError: If a recording cannot be used, or lacks a column that the estimator is fed with.
+
+    """
+    quiet_lightning()
+    estimator, folder = load_estimator(str(config.ckpt_path)), Path(str(config.run_dir))
+    datamodule: VoltageDataModule = build(
+        config.data, sampling=build(config.sampling), features=list(estimator.hparams["features"])
+    )
+    datamodule.setup("test")
+    _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
+    trainer: pl.Trainer = build_trainer(config)
+    write_provenance(folder, trainer)
+    errors = score_checkpoint(trainer, estimator, datamodule, None, folder)
+    _log.info("report: %s", write_report(folder))
+    return errors
+
+
+def main(config: DictConfig) -> float:
+    """Task of the command: evaluate; returns the overall RMSE in mV."""
+    return float(evaluate(config)["rmse_mv"].iloc[-1])
+
+
+if __name__ == "__main__":
+    run_command(main, "evaluate")

@@ -1,0 +1,58 @@
+"""A checkpoint's errors on the test split: table, files, and every estimate."""
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pandas as pd
+
+from vestim_pl.data import VoltageDataModule
+from vestim_pl.estimator import VoltageEstimator
+from vestim_pl.reports.recording_errors import RecordingErrors, error_table
+from vestim_pl.reports.terminal import print_errors
+
+__all__ = ["score_checkpoint"]
+
+
+def score_checkpoint(
+    trainer: pl.Trainer,
+    estimator: VoltageEstimator,
+    datamodule: VoltageDataModule,
+    checkpoint: str | None,
+    folder: Path,
+) -> pd.DataFrame:
+    """Test a checkpoint on the test split; writes ``test_errors.csv`` and ``test_steps.parquet``, prints the table.
+
+    Args:
+        trainer: Lightning's trainer.
+        estimator: Takes the weights of the checkpoint.
+        datamodule: The recordings, and how they are estimated.
+        checkpoint: File that a training wrote; None where the estimator has its weights already.
+        folder: Where the files go.
+
+    Returns:
+        RMSE, MAE and largest error in mV by recording and overall.
+
+    """
+    soc = datamodule.columns.soc
+    collected = RecordingErrors(
+        datamodule.table("test"),
+        horizon=datamodule.sampling.horizon,
+        soc=datamodule.features.index(soc) if soc in datamodule.features else None,
+    )
+    trainer.callbacks.append(collected)  # type: ignore[attr-defined]
+    try:
+        trainer.test(
+            estimator,
+            datamodule=datamodule,
+            ckpt_path=checkpoint,
+            verbose=False,
+            weights_only=True if checkpoint else None,
+        )
+    finally:
+        trainer.callbacks.remove(collected)  # type: ignore[attr-defined]
+    steps = collected.steps()
+    errors = error_table(steps)
+    steps.to_parquet(folder / "test_steps.parquet", index=False)
+    errors.to_csv(folder / "test_errors.csv", index=False)
+    print_errors(errors, evaluation=datamodule.sampling.evaluation)
+    return errors
