@@ -8,7 +8,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from vestim_pl.callbacks import AdaptiveGradientClipping
+from vestim_pl.callbacks import AdaptiveGradientClipping, StepGuard
 from vestim_pl.functional.errors import ConfigurationError
 
 
@@ -94,6 +94,16 @@ def test_spike_is_clipped_and_the_rest_is_not():
     assert after.norms[30] < 2 * before.norms[29]
     unclipped = [step for step in range(40) if step != 30]
     assert [after.norms[step] for step in unclipped] == [before.norms[step] for step in unclipped]
+
+
+@pytest.mark.parametrize("between", [(), (Multiply(30, 1000.0),)], ids=["right after", "with a change between"])
+def test_behind_a_step_guard_it_clips_as_without(between):
+    def after(*guards):
+        record = Record()
+        run(*guards, *between, AdaptiveGradientClipping(z_threshold=1.0, warmup_steps=5), record)
+        return record.norms
+
+    assert after(StepGuard()) == after()
 
 
 def test_logged_values_say_what_was_done():

@@ -130,6 +130,20 @@ def test_bundle_names_the_site_of_an_injected_fault(site, value, guard, accumula
     assert "4" in event.reason
 
 
+@pytest.mark.parametrize("site", list(PHASES))
+def test_where_guards_look_it_writes_what_it_would_have_seen_itself(site):
+    paths = []
+    for folder, guards in (("alone", []), ("told", [StepGuard(), FiniteParameterGuard(), DivergenceRecovery()])):
+        torch.manual_seed(1)
+        module, injector = Fused() if site == "parameter" else ForeignRecurrent(), FaultInjector(site, NAN, at=4)
+        paths += run(injector, *guards, module=module, folder=folder, max_steps=5, bundle={"max_bundles": 1})[1]
+    alone, told = map(read_bundle, paths)
+    assert told["summary"]["finding"] == alone["summary"]["finding"]
+    for name, tensor in alone["parameters"].items():
+        assert torch.equal(told["parameters"][name].nan_to_num(), tensor.nan_to_num())
+    assert torch.equal(told["random"][0]["torch"], alone["random"][0]["torch"])
+
+
 @pytest.mark.parametrize("site", ["input", "target", "parameter"])
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_what_was_part_of_the_step_replays(site, kind):
@@ -179,11 +193,20 @@ def test_huge_weight_is_found_in_the_gate_that_overflows():
     assert (frame.name, frame.tensor, frame.time) == ("first", "forget gate pre-activation", 5)
 
 
-@pytest.mark.parametrize("guard", [None, FiniteParameterGuard])
-def test_update_that_overflows_is_found_and_replays_from_the_weights_before(guard):
+@pytest.mark.parametrize(
+    "guards",
+    [
+        (),
+        (FiniteParameterGuard,),
+        (StepGuard, FiniteParameterGuard),
+        (StepGuard, FiniteParameterGuard, DivergenceRecovery),
+    ],
+)
+def test_update_that_overflows_is_found_and_replays_from_the_weights_before(guards):
     module = Fused(lr=1e38, loss_factor=1e3)
-    guards = [guard()] if guard else []
-    recorder, paths, _ = run(*guards, module=module, max_steps=1, error=DivergenceError if guard else None)
+    error = DivergenceError if guards and DivergenceRecovery not in guards else None
+    recorder, paths, _ = run(*(guard() for guard in guards), module=module, max_steps=1, error=error)
+    assert len(recorder.of("bundle")) == 1
     assert first_of(recorder).values["cause"] == "update"
     bundle = read_bundle(paths[0])
     assert all(torch.isfinite(tensor).all() for tensor in bundle["parameters"].values())

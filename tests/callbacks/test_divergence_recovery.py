@@ -43,6 +43,26 @@ def run(site, value=NAN, at=4, recovery=None, module=None, guards=(), **options)
     return trainer, module, recovery, recorder
 
 
+class Poisons(Callback):
+    """Writes into a weight at the end of a batch, in a way that no version counter shows."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if batch_idx == 4 and trainer.current_epoch == 0:
+            next(pl_module.parameters()).data.view(-1)[0] = self.value
+
+
+@pytest.mark.parametrize("value", [NAN, 1e30], ids=["nan", "finite with an infinite norm"])
+@pytest.mark.parametrize("between", [True, False])
+def test_behind_a_guard_that_saw_finite_weights_it_sees_what_became_of_them(between, value):
+    guard, poison = FiniteParameterGuard(), Poisons(value)
+    recovery, recorder = DivergenceRecovery(), Recorder()
+    fit(ForeignRecurrent(), [*((guard, poison) if between else (poison, guard)), recovery, recorder], max_steps=8)
+    assert [attempt["step"] for attempt in recovery.attempts] == [5]
+
+
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 @pytest.mark.parametrize("site", ["input", "target", "activation", "loss", "gradient", "parameter"])
 def test_without_any_guard_poisoned_weights_are_rolled_back_in_their_step(site, value):

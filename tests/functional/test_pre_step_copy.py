@@ -50,10 +50,10 @@ def test_memory_is_allocated_once():
     copy = PreStepCopy(layer, optimizer)
     step(layer, optimizer)
     copy.save()
-    places = [tensor.data_ptr() for tensor in copy._copies]
+    places = [tensor.data_ptr() for tensor in copy._copies.tensors]
     step(layer, optimizer)
     copy.save()
-    assert [tensor.data_ptr() for tensor in copy._copies] == places
+    assert [tensor.data_ptr() for tensor in copy._copies.tensors] == places
     assert torch.equal(copy.parameters()["weight"], layer.weight)
 
 

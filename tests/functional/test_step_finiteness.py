@@ -1,7 +1,18 @@
+import math
+
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
-from vestim_pl.functional.step_finiteness import gradient_tensors, nonfinite_names, step_signals, total_norm
+from vestim_pl.functional.step_finiteness import (
+    gradient_tensors,
+    nonfinite_names,
+    read_signals,
+    step_signals,
+    total_norm,
+)
+
+ALONE = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -21,12 +32,16 @@ def test_norm_of_mixed_types_and_of_halves_above_their_range():
 def test_one_bad_number_shows_in_its_signal_only(value, place):
     losses, gradients = [torch.tensor(1.0), torch.tensor(2.0)], [torch.ones(100), torch.ones(3, 3)]
     (losses[0] if place == "loss" else gradients[1][2]).fill_(value)
-    finite = torch.isfinite(step_signals(losses, gradients)).tolist()
+    norm = total_norm(gradients)
+    finite = torch.isfinite(step_signals(losses, norm)).tolist()
     assert finite == ([False, True] if place == "loss" else [True, False])
+    assert [math.isfinite(signal) for signal in read_signals(ALONE, losses, norm)] == finite
 
 
 def test_opposite_infinities_do_not_cancel():
-    assert not torch.isfinite(step_signals([torch.tensor(float("inf")), torch.tensor(-float("inf"))], []))[0]
+    losses = [torch.tensor(float("inf")), torch.tensor(-float("inf"))]
+    assert not torch.isfinite(step_signals(losses, torch.tensor(1.0)))[0]
+    assert not math.isfinite(read_signals(ALONE, losses, torch.tensor(1.0))[0])
 
 
 def test_sparse_gradients_count():

@@ -45,7 +45,7 @@ def test_everything_is_as_it_was_before_the_window():
     assert torch.equal(window.copy.parameters()["layer.weight"], weight)
     assert window.extras == {"carried": torch.zeros(1)}
     assert set(window.gradients) == {"layer.weight", "layer.bias", "norm.weight", "norm.bias"}
-    assert torch.isfinite(window.signals).all()
+    assert torch.isfinite(window.measure()).all()
 
 
 def test_random_states_are_those_before_each_batch_and_asking_changes_nothing():
@@ -67,4 +67,4 @@ def test_clear_forgets_the_batches():
     window.start_batch(torch.ones(1), 0)
     window.before_update()
     window.clear()
-    assert (window.batches, window.gradients, window.signals, window.random_states()) == ([], {}, None, [])
+    assert (window.batches, window.gradients, window.updating, window.random_states()) == ([], {}, False, [])

@@ -151,6 +151,7 @@ def test_callback_overhead_tells_each_callback_apart():
     parts = rows["safer"]["us by callback"]
     assert {"StepGuard", "FiniteParameterGuard", "DivergenceRecovery", "GradientNormMonitor"} <= set(parts)
     assert rows["safer"]["us in the hooks"] == pytest.approx(sum(parts.values()))
+    assert all(row["us of the trainer's clipping"] > 0 for row in rows.values())
     assert rows["safer"]["hooks, % of 20 ms"] == pytest.approx(rows["safer"]["us in the hooks"] / 200)
 
 
@@ -165,6 +166,6 @@ def test_callback_overhead_times_only_the_hooks_of_a_step():
     slow = Slow()
     stopwatch = callback_overhead.Stopwatch([slow, callback_overhead.pl.Callback()])
     slow.on_train_epoch_end()
-    assert stopwatch.seconds == {"Slow": 0.0}
+    assert stopwatch.seconds["Slow"] == 0
     assert slow.on_train_batch_end() == "answer"
     assert stopwatch.seconds["Slow"] > 0

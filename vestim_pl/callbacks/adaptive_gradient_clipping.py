@@ -17,6 +17,7 @@ from vestim_pl.functional.adaptive_clipping import (
     initial_statistics,
     update_statistics,
 )
+from vestim_pl.functional.callback_order import callback_before
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.gradient_access import require_plain_gradients
 from vestim_pl.functional.log_steps import is_logged_step
@@ -103,6 +104,7 @@ class AdaptiveGradientClipping(Callback):
         self.max_norm = max_norm
         self.statistics: dict[int, NormStatistics] = {}
         self._clipped: dict[int, tuple[Any, int]] = {}
+        self._before: Callback | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and trainer.gradient_clip_val:
@@ -114,6 +116,7 @@ class AdaptiveGradientClipping(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, type(self).__name__)
+        self._before = callback_before(trainer, self, "on_before_optimizer_step")  # a StepGuard has the norm already
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -121,7 +124,9 @@ class AdaptiveGradientClipping(Callback):
         if not gradients:
             return
         index = _index(trainer, optimizer)
-        measured = total_norm(gradients)
+        measured = getattr(self._before, "gradient_norm", None)
+        if measured is None:
+            measured = total_norm(gradients)
         on_host = measured.device.type == "cpu"
         norm = measured.item() if on_host else measured
         statistics = self.statistics.get(index, initial_statistics()).on(measured.device)
@@ -178,8 +183,8 @@ def _clip(parameters: list[Parameter], gradients: list[Tensor], norm: Any, limit
     if not isinstance(norm, Tensor):
         clipped = math.isfinite(norm) and norm > limit
         if clipped:
-            # as clip_grads_with_norm_ does it, with a number in place of a tensor: a third of the time
-            torch._foreach_mul_(gradients, limit / (norm + 1e-6))
+            # as clip_grads_with_norm_ does it; a factor in a tensor takes half the time of a number
+            torch._foreach_mul_(gradients, torch.tensor(limit / (norm + 1e-6)))
         return clipped
     finite = torch.isfinite(norm)
     # a norm of 0 stands for one that is not finite: the factor is then 1, and the gradient stays as it is

@@ -20,7 +20,7 @@ from vestim_pl.functional.bundle_file import tensor_megabytes, write_bundle
 from vestim_pl.functional.bundle_finding import find_in_step, rerun_aside
 from vestim_pl.functional.command_line import command_line
 from vestim_pl.functional.errors import ConfigurationError
-from vestim_pl.functional.events import Event, publish
+from vestim_pl.functional.events import Event, publish, watched_events
 from vestim_pl.functional.finiteness import all_finite
 from vestim_pl.functional.gradient_access import require_plain_gradients
 from vestim_pl.functional.step_finiteness import StepVerdict, judge_step, total_norm
@@ -32,6 +32,9 @@ from vestim_pl.functional.training_snapshot import trained_parameters
 __all__ = ["CrashBundle"]
 
 _log = logging.getLogger("vestim_pl")
+
+_BAD_UPDATE = "the update left parameters that are not finite"
+_BAD_WEIGHTS = "the parameters are not finite"
 
 
 class CrashBundle(Callback):
@@ -84,6 +87,7 @@ class CrashBundle(Callback):
         self.written = 0
         self._window: StepWindow | None = None
         self._done = self._skip_told = False
+        self._told = False  # whether guards tell of all that is not finite, so that looking twice is of no use
         self._due: tuple[tuple[str, str, str], dict[str, Any]] | None = None  # the event to publish, its text in parts
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -103,11 +107,12 @@ class CrashBundle(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, type(self).__name__)
+        self._told = watched_events(trainer) >= {"skip", "non_finite"}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._window is None:
             self._window = StepWindow(pl_module, trainer.optimizers[0])
-        if self._window.signals is not None or self._done:  # the window before is over
+        if self._window.updating or self._done:  # the window before is over
             self._window.clear()
         self._done = self._skip_told = False
         self._window.start_batch(batch, batch_idx)
@@ -123,21 +128,30 @@ class CrashBundle(Callback):
         if window is None:
             return
         window.before_update()
-        if window.signals is not None and window.signals.device.type == "cpu":
-            self._judge(trainer, pl_module, window)  # reading costs nothing here, and the fault may still be at work
+        if not self._told:
+            signals = window.measure()
+            if signals.device.type == "cpu":
+                self._judge(
+                    trainer, pl_module, window
+                )  # reading costs nothing here, and the fault may still be at work
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._window is not None and self._window.signals is not None:
-            self._judge(trainer, pl_module, self._window, updated=True)
+        if self._window is not None and self._window.updating:
+            if not self._told:
+                self._judge(trainer, pl_module, self._window, updated=True)
             self._window.gradients = {}
         self._tell(trainer)
 
     def on_event(self, trainer: Trainer, event: Event) -> None:
-        """Take a guard's word for a skipped step."""
+        """Take a guard's word for a skipped step, and for weights that are not finite."""
         window = self._window
-        if event.kind != "skip" or event.values.get("cause") == "overflow" or window is None or not window.batches:
+        if window is None or not window.batches:
+            return
+        if event.kind == "non_finite":
+            self.before_rollback(trainer, trainer.lightning_module)
+        if event.kind != "skip" or event.values.get("cause") == "overflow":
             return
         self._skip_told = True
         window.copy_state()  # nothing was updated yet
@@ -149,12 +163,13 @@ class CrashBundle(Callback):
         window = self._window
         if window is not None and window.batches and not all_finite(trained_parameters(pl_module).values()):
             window.copy_state()
+            window.loss_scale = loss_scale(trainer, lowered=window.updating)
             if trainer.is_global_zero:
-                self._write(trainer, pl_module, window, "the parameters are not finite")
+                self._write(trainer, pl_module, window, _BAD_UPDATE if window.updating else _BAD_WEIGHTS)
         self._tell(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if self._window is not None and self._window.signals is not None:
+        if self._window is not None and self._window.updating:
             self._judge(trainer, pl_module, self._window, updated=True)
         self._tell(trainer)
 
@@ -169,11 +184,12 @@ class CrashBundle(Callback):
 
     def _judge(self, trainer: Trainer, pl_module: LightningModule, window: StepWindow, updated: bool = False) -> None:
         """Write a bundle if loss or gradient, or what the update made of the weights, is not finite; one host sync."""
-        if self._done or window.signals is None:
+        if self._done:
             return
-        values = [] if window.read else [window.signals]
+        signals = window.measure()
+        values = [] if window.read else [signals]
         if updated:
-            values.append(total_norm(window.parameters).to(window.signals).reshape(1))
+            values.append(total_norm(window.parameters).to(signals).reshape(1))
         read = (values[0] if len(values) == 1 else torch.cat(values)).tolist()
         window.read = window.read or read[:2]
         (loss, norm), weight = window.read, read[-1] if updated else 0.0
@@ -184,7 +200,7 @@ class CrashBundle(Callback):
         window.loss_scale = loss_scale(trainer, lowered=updated)
         verdict, reason = judge_step(loss, norm, window.loss_scale)
         if verdict is StepVerdict.APPLY:
-            reason = "the update left parameters that are not finite"
+            reason = _BAD_UPDATE
         if verdict is not StepVerdict.OVERFLOW and (not math.isfinite(loss) or trainer.is_global_zero):
             self._write(trainer, pl_module, window, reason)
 

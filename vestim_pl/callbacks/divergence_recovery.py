@@ -1,9 +1,11 @@
 """Go back to the last good state, slower, and on."""
 
+import math
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vestim_pl.functional.callback_order import callback_before
 from vestim_pl.functional.checkpoint_finiteness import (
     forget_nonfinite_scores,
     poisoned_entries,
@@ -127,6 +129,7 @@ class DivergenceRecovery(Callback):
         self.file, self.monitor, self.save_snapshots = LastGoodFile(checkpoint_every, dirpath), monitor, save_snapshots
         self._shield, self._last_step = EarlyStoppingShield(), 0
         self._ended = self._recovered = self._resumed = self._gave_up = False
+        self._before: Callback | None = None
 
     @property
     def attempts(self) -> list[dict[str, Any]]:
@@ -144,6 +147,7 @@ class DivergenceRecovery(Callback):
             self.file.since = 0
         self._ended = self._recovered = self._resumed = self._gave_up = False
         self._last_step = trainer.global_step
+        self._before = callback_before(trainer, self, "on_train_batch_end")
         self.rollbacks.start(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -154,8 +158,9 @@ class DivergenceRecovery(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # Else a guard before us recovered in this batch.
-        reason, good = ("", False) if self._recovered else judge_batch(trainer, pl_module, outputs, self.watch)
+        reason, good = "", False
+        if not self._recovered:  # else a guard before us did in this batch
+            reason, good = judge_batch(trainer, pl_module, outputs, self.watch, loss_only=self._just_looked_at(trainer))
         if trainer.is_last_batch:
             reason = self.watch.end_epoch() or reason
         if self.rollbacks.observe(trainer, good):
@@ -215,6 +220,10 @@ class DivergenceRecovery(Callback):
         if recovered and self._ended:  # the guard comes after us: this batch will not pass here again
             self._mend_checkpoints(trainer)
         return recovered
+
+    def _just_looked_at(self, trainer: Trainer) -> bool:
+        """Whether the callback right before found the parameters finite, so that nothing can have changed since."""
+        return trainer.world_size == 1 and math.isfinite(getattr(self._before, "parameter_norm", math.nan))
 
     def _quiet_step(self, trainer: Trainer, pl_module: LightningModule) -> str:
         """Raise the learning rate and take a snapshot where due; the reason for a recovery if it is poisoned."""

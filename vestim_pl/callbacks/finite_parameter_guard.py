@@ -1,6 +1,7 @@
 """Stop, or have recovered, a training whose parameters are no longer finite, in the very step."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,7 +9,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
-from torch.nn import Parameter
 
 from vestim_pl.functional.checkpoint_finiteness import refresh_checkpoint
 from vestim_pl.functional.checkpoint_gate import CheckpointGate
@@ -16,9 +16,10 @@ from vestim_pl.functional.checks import check_integers
 from vestim_pl.functional.divergence_message import divergence_message, find_setting
 from vestim_pl.functional.errors import DivergenceError
 from vestim_pl.functional.events import publish
-from vestim_pl.functional.finiteness import all_finite, find_nonfinite
+from vestim_pl.functional.finiteness import all_finite, find_nonfinite, joint_norm
 from vestim_pl.functional.learning_rate import LearningRateFactors
 from vestim_pl.functional.recovery_request import ask_for_recovery, somebody_recovers
+from vestim_pl.functional.training_snapshot import updated_parameters
 
 __all__ = ["FiniteParameterGuard"]
 
@@ -69,12 +70,17 @@ class FiniteParameterGuard(Callback):
         self.every_n_steps, self.lookback, self.hidden_sizes = every_n_steps, lookback, hidden_sizes
         self.check_buffers = check_buffers
         check_integers(self, type(self).__name__, every_n_steps=1)
-        self._checked_step = 0
-        self._batch = 0
+        self.parameter_norm = math.nan  # with the buffers; of this batch, for the callback right after; NaN for none
+        self._checked_step = self._batch = 0
         self._exempt: frozenset[str] = frozenset()
         self._buffer_dicts: list[tuple[str, dict[str, Tensor | None]]] = []
         self._silenced: list[ModelCheckpoint] = []
         self._gate: CheckpointGate | None = None
+
+    @property
+    def watches_for(self) -> tuple[str, ...]:
+        """Events that it looks out for at every step."""
+        return ("non_finite",) if self.every_n_steps == 1 else ()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for checkpoint in self._silenced:
@@ -104,7 +110,7 @@ class FiniteParameterGuard(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._batch = batch_idx
+        self._batch, self.parameter_norm = batch_idx, math.nan
         if trainer.global_step - self._checked_step >= self.every_n_steps:
             self.check(trainer, pl_module)
 
@@ -165,7 +171,9 @@ class FiniteParameterGuard(Callback):
 
     def finite(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         """Whether all that is watched is finite on this rank."""
-        return all_finite([*_trained(trainer), *self._live_buffers()])
+        watched = [*updated_parameters(trainer), *self._live_buffers()]
+        self.parameter_norm = joint_norm(watched)
+        return math.isfinite(self.parameter_norm) or all_finite(watched)
 
     def _find_buffers(self, pl_module: LightningModule) -> None:
         """Remember where the module's buffers are kept; to walk through all submodules takes longer than the check."""
@@ -181,7 +189,7 @@ class FiniteParameterGuard(Callback):
 
     def _watched(self, trainer: Trainer, pl_module: LightningModule) -> Iterator[tuple[str, Tensor]]:
         """What an optimizer changes, by name, and the buffers."""
-        owned = {id(parameter) for parameter in _trained(trainer)}
+        owned = {id(parameter) for parameter in updated_parameters(trainer)}
         yield from ((name, p) for name, p in pl_module.named_parameters() if id(p) in owned)
         yield from self._buffers(pl_module)
 
@@ -197,13 +205,6 @@ class FiniteParameterGuard(Callback):
         if self._gate is not None and trainer.strategy.checkpoint_io is self._gate:
             trainer.strategy.checkpoint_io = self._gate.inner
         self._gate = None
-
-
-def _trained(trainer: Trainer) -> Iterator[Parameter]:
-    """The parameters that optimizer steps change; a frozen one may be infinite by design."""
-    for optimizer in trainer.optimizers:
-        for group in optimizer.param_groups:
-            yield from (parameter for parameter in group["params"] if parameter.requires_grad)
 
 
 class _Admission:

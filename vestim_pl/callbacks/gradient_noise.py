@@ -6,6 +6,7 @@ import math
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch._utils import _unflatten_dense_tensors
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
@@ -74,6 +75,7 @@ class GradientNoise(Callback):
         self.gamma = gamma
         self.seed = seed
         self._warned = False
+        self._rooms: dict[torch.device, tuple[list[torch.Size], Tensor, list[Tensor]]] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, type(self).__name__)
@@ -90,9 +92,17 @@ class GradientNoise(Callback):
         for grad in grads:
             by_device.setdefault(grad.device, []).append(grad)
         for stream, (device, group) in enumerate(by_device.items()):
-            noise = gaussian_noise(sum(grad.numel() for grad in group), self.seed, step, stream, device)
-            parts = noise.mul_(sigma).split([grad.numel() for grad in group])
-            torch._foreach_add_(group, [part.view_as(grad) for grad, part in zip(group, parts, strict=True)])
+            noise, parts = self._room(device, group)
+            gaussian_noise(noise, self.seed, step, stream, sigma)
+            torch._foreach_add_(group, parts)
+
+    def _room(self, device: torch.device, grads: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Memory for noise on a device, flat and in the shapes of the gradients; made once for the same shapes."""
+        shapes = [grad.shape for grad in grads]
+        if device not in self._rooms or self._rooms[device][0] != shapes:
+            noise = torch.empty(sum(map(Tensor.numel, grads)), device=device)
+            self._rooms[device] = shapes, noise, list(_unflatten_dense_tensors(noise, grads))
+        return self._rooms[device][1:]
 
     def _report(self, pl_module: LightningModule, grads: list[Tensor], sigma: float) -> None:
         norm = float(get_total_norm(grads))

@@ -22,7 +22,8 @@ from vestim_pl.functional.step_finiteness import (
     gradient_tensors,
     judge_step,
     nonfinite_names,
-    step_signals,
+    read_signals,
+    total_norm,
 )
 
 __all__ = ["StepGuard"]
@@ -73,6 +74,8 @@ class StepGuard(Callback):
 
     """
 
+    watches_for = ("skip",)
+
     def __init__(
         self, max_skips_per_epoch: int = 20, max_consecutive_skips: int = 5, protect_buffers: bool = True
     ) -> None:
@@ -82,6 +85,7 @@ class StepGuard(Callback):
         self.skipped_steps = 0
         self.overflows = 0
         self.last_step_skipped = False
+        self.gradient_norm: Tensor | None = None  # of this step, for the callback right after
         self._exhausted = ""
         self._hold = SchedulerHold()
         self._buffers: BufferCopy | None = None
@@ -115,12 +119,9 @@ class StepGuard(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         self._decided = True
-        gradients = gradient_tensors(optimizer)
-        signals = step_signals([loss for _, loss in self._losses], gradients)
-        if trainer.world_size > 1:
-            signals = signals.to(trainer.strategy.root_device)
-            signals = trainer.strategy.reduce(signals, reduce_op="sum")
-        loss, norm = signals.tolist()
+        gradients, losses = gradient_tensors(optimizer), [loss for _, loss in self._losses]
+        self.gradient_norm = total_norm(gradients)
+        loss, norm = read_signals(trainer, losses, self.gradient_norm)
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         verdict, reason = judge_step(loss, norm, None if scaler is None else _scale_if_bad(scaler, norm))
         self.last_step_skipped = verdict is not StepVerdict.APPLY

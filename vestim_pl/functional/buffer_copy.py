@@ -1,10 +1,12 @@
 """A copy of a module's buffers, to undo what a forward pass left in them."""
 
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import Module
+
+from vestim_pl.functional.tensor_copies import TensorCopies
 
 __all__ = ["BufferCopy"]
 
@@ -28,31 +30,35 @@ class BufferCopy:
     """
 
     def __init__(self, module: Module) -> None:
-        self._places = [(owner, name) for owner in module.modules() for name in owner._buffers]
-        self._copies: list[Tensor | None] = []
+        self._places = [
+            (f"{path}.{name}" if path else name, owner._buffers, name)
+            for path, owner in module.named_modules()
+            for name in owner._buffers
+        ]
+        self._present: list[bool] = []
+        self._copies = TensorCopies()
 
-    @torch.no_grad()
     def save(self) -> None:
         """Copy the buffers as they are now."""
-        live = [owner._buffers.get(name) for owner, name in self._places]
-        if [_kind(buffer) for buffer in live] == [_kind(copy) for copy in self._copies]:
-            pairs = [(c, b) for c, b in zip(self._copies, live, strict=True) if c is not None and b is not None]
-            if pairs:
-                torch._foreach_copy_([copy for copy, _ in pairs], [buffer for _, buffer in pairs])
-        else:
-            self._copies = [None if buffer is None else buffer.detach().clone() for buffer in live]
+        live = [buffers.get(name) for _, buffers, name in self._places]
+        self._present = [buffer is not None for buffer in live]
+        self._copies.save([buffer for buffer in live if buffer is not None])
+
+    def named(self) -> dict[str, Tensor]:
+        """The buffers by name, as copied."""
+        return {path: copy for (path, _, _), copy in self._copied() if copy is not None}
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put the last copy back, in place where the shape allows it."""
-        for (owner, name), copy in zip(self._places, self._copies, strict=False):
-            buffer = owner._buffers.get(name)
+        for (_, buffers, name), copy in self._copied():
+            buffer = buffers.get(name)
             if copy is not None and buffer is not None and buffer.shape == copy.shape:
                 buffer.copy_(copy)
             else:
-                owner._buffers[name] = None if copy is None else copy.clone()
+                buffers[name] = None if copy is None else copy.clone()
 
-
-def _kind(tensor: Tensor | None) -> tuple[Any, ...]:
-    """What a copy must have in common with the tensor to be written to in place."""
-    return () if tensor is None else (tensor.shape, tensor.dtype, tensor.device)
+    def _copied(self) -> Iterator[tuple[tuple[str, dict[str, Tensor | None], str], Tensor | None]]:
+        copies = iter(self._copies.tensors)
+        for place, present in zip(self._places, self._present, strict=False):
+            yield place, next(copies) if present else None

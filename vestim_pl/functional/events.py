@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-__all__ = ["Event", "publish"]
+__all__ = ["Event", "publish", "watched_events"]
 
 _log = logging.getLogger("vestim_pl")
 
@@ -68,3 +68,18 @@ def publish(
         if callable(listener):
             listener(trainer, event)
     return event
+
+
+def watched_events(trainer: Trainer) -> frozenset[str]:
+    """Kinds of events that some callback looks out for at every step, as its ``watches_for`` says.
+
+    Who acts on such an event need not look for its cause at every step as well.
+
+    Example::
+
+        >>> watched_events(Trainer(logger=False, enable_checkpointing=False))
+        frozenset()
+
+    """
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return frozenset().union(*(getattr(callback, "watches_for", ()) for callback in callbacks))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vestim_pl.functional.step_finiteness import total_norm
 
-__all__ = ["NonFiniteTensor", "all_finite", "find_nonfinite"]
+__all__ = ["NonFiniteTensor", "all_finite", "find_nonfinite", "joint_norm"]
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,24 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
         (True, False)
 
     """
-    floating = [tensor for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
-    if not floating or math.isfinite(total_norm(floating).item()):
+    tensors = list(tensors)
+    if math.isfinite(joint_norm(tensors)):
         return True
-    checks = [torch.isfinite(tensor).all() for tensor in floating]
+    checks = [torch.isfinite(tensor).all() for tensor in tensors]
     return bool(torch.stack([check.to(checks[0].device) for check in checks]).all())
+
+
+def joint_norm(tensors: Iterable[Tensor]) -> float:
+    """Euclidean norm over all tensors, brought to the host; those of integers do not count.
+
+    Example::
+
+        >>> joint_norm([torch.tensor([3.0]), torch.tensor([4.0]), torch.tensor([7])])
+        5.0
+
+    """
+    floating = [tensor for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
+    return total_norm(floating).item()
 
 
 def find_nonfinite(named: Iterable[tuple[str, Tensor]], limit: int | None = None) -> Sequence[NonFiniteTensor]:

@@ -1,6 +1,7 @@
 """Annealed Gaussian noise for gradients, a pure function of seed and step."""
 
-import numpy as np
+import hashlib
+
 import torch
 from torch import Tensor
 
@@ -28,28 +29,29 @@ def noise_std(step: int, eta: float, gamma: float) -> float:
     return float((eta / (1.0 + step) ** gamma) ** 0.5)
 
 
-def gaussian_noise(size: int, seed: int, step: int, stream: int, device: torch.device | str = "cpu") -> Tensor:
-    """Standard normal numbers that depend on nothing but the arguments.
+def gaussian_noise(out: Tensor, seed: int, step: int, stream: int, std: float = 1.0) -> Tensor:
+    """Fill a tensor with normal numbers that depend on nothing but the arguments.
 
-    A generator of its own is seeded from all three numbers, so the global generator is not touched, a resumed run
+    A generator of its own is seeded from all three integers, so the global generator is not touched, a resumed run
     draws what it would have drawn, and every rank draws the same.
 
     Args:
-        size: How many.
+        out: Tensor to fill; another kind of device draws other numbers.
         seed: Seed of the run.
         step: Optimizer step.
         stream: Tells apart what is drawn at the same step.
-        device: Where; another kind of device draws other numbers.
+        std: Standard deviation.
 
     Returns:
-        Tensor ``[size]``, float32.
+        The tensor.
 
     Example::
 
-        >>> torch.equal(gaussian_noise(3, seed=1, step=2, stream=0), gaussian_noise(3, seed=1, step=2, stream=0))
+        >>> gaussian_noise(torch.empty(3), seed=1, step=2, stream=0).equal(
+        ...     gaussian_noise(torch.empty(3), seed=1, step=2, stream=0))
         True
 
     """
-    mixed = np.random.SeedSequence([seed, step, stream]).generate_state(1, np.uint64)[0]
-    generator = torch.Generator(device=device).manual_seed(int(mixed >> np.uint64(1)))
-    return torch.randn(size, generator=generator, device=device)
+    mixed = hashlib.blake2b(f"{seed} {step} {stream}".encode(), digest_size=8).digest()
+    generator = torch.Generator(device=out.device).manual_seed(int.from_bytes(mixed) >> 1)
+    return out.normal_(std=std, generator=generator)

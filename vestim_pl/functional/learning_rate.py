@@ -46,9 +46,10 @@ class LearningRateFactors:
     @classmethod
     def of(cls, trainer: Trainer) -> "LearningRateFactors":
         """The factors of this trainer, created on first ask."""
-        if trainer not in cls._of_trainer:
-            cls._of_trainer[trainer] = cls()
-        return cls._of_trainer[trainer]
+        factors = cls._of_trainer.get(trainer)
+        if factors is None:
+            factors = cls._of_trainer[trainer] = cls()
+        return factors
 
     @property
     def product(self) -> float:

@@ -92,8 +92,7 @@ class LossSpike:
 
     def observe(self, loss: float) -> tuple[bool, str]:
         """Take the loss of a step; returns whether it is suspect, and the reason where it makes a spike."""
-        limit = self._limit()
-        if math.isfinite(loss) and loss <= limit:
+        if math.isfinite(loss) and self._is_ordinary(loss):
             self.losses.append(loss)
             self.peaks[1] = max(self.peaks[1], loss)
             self.suspects = 0
@@ -101,11 +100,17 @@ class LossSpike:
         self.suspects += 1
         if self.suspects < self.patience:
             return True, ""
-        return True, f"the loss is at {loss:.4g} for {self.suspects} steps{self._against(limit)}"
+        return True, f"the loss is at {loss:.4g} for {self.suspects} steps{self._against(self._limit())}"
 
     def end_epoch(self) -> None:
         """Note that an epoch has ended."""
         self.peaks = [self.peaks[1], 0.0]
+
+    def _is_ordinary(self, loss: float) -> bool:
+        # No limit is lower than this, and to sort the deviations too takes most of the time of all tests of a loss.
+        if self.losses and not self.whole_epochs and loss <= (self.ratio or 0.0) * abs(median(self.losses)):
+            return True
+        return loss <= self._limit()
 
     def _limit(self) -> float:
         if self.ratio is None or not self.losses:

@@ -8,7 +8,9 @@ import numpy as np
 __all__ = ["NumpyState"]
 
 _WORDS = 624
-_BYTES = 4 * _WORDS + ctypes.sizeof(ctypes.c_int)  # numpy's mt19937_state: the key, and the position in it
+_Memory = ctypes.c_char * (
+    4 * _WORDS + ctypes.sizeof(ctypes.c_int)
+)  # numpy's mt19937_state: the key, and the position in it
 
 
 class NumpyState:
@@ -35,19 +37,19 @@ class NumpyState:
 
     def __init__(self) -> None:
         self._generator: Any = None
+        self._memory: Any = None  # of that generator; it stays where it is
         self._words = b""
         self._state: Any = None
 
     def read(self) -> Any:
         """State as ``np.random.get_state()`` returns it; not to be written to."""
         generator = np.random.get_bit_generator()  # type: ignore[attr-defined]
-        words = (
-            ctypes.string_at(generator.ctypes.state_address, _BYTES)
-            if isinstance(generator, np.random.MT19937)
-            else b""
-        )
-        if not words or generator is not self._generator or words != self._words:
+        if generator is not self._generator:
+            twister = isinstance(generator, np.random.MT19937)
+            self._memory = _Memory.from_address(generator.ctypes.state_address) if twister else None
+            self._generator, self._words = generator, b""
+        words = b"" if self._memory is None else self._memory.raw
+        if not words or words != self._words:
             self._state = np.random.get_state()  # noqa: NPY002 - the global generator is the one in use
-            keep = self._state[3] == 0
-            self._generator, self._words = generator, words if keep else b""
+            self._words = words if self._state[3] == 0 else b""
         return self._state

@@ -1,12 +1,13 @@
 """Weights and optimizer moments as they were before the last update."""
 
+from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vestim_pl.functional.plain_data import class_path, to_plain
+from vestim_pl.functional.tensor_copies import TensorCopies
 
 __all__ = ["PreStepCopy", "load_optimizer_state"]
 
@@ -19,6 +20,7 @@ class PreStepCopy:
 
     Example::
 
+        >>> import torch
         >>> layer = nn.Linear(1, 1)
         >>> copy = PreStepCopy(layer, torch.optim.SGD(layer.parameters(), lr=0.1))
         >>> copy.save()
@@ -31,50 +33,40 @@ class PreStepCopy:
     def __init__(self, module: nn.Module, optimizer: Optimizer) -> None:
         self._names: dict[Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
         self._optimizer = optimizer
-        self._places: list[tuple[str, str]] = []
-        self._copies: list[Tensor] = []
-        self._numbers: dict[str, dict[str, Any]] = {}
+        self._copies = TensorCopies()
+        self._state: list[tuple[Tensor, str, Any]] = []  # parameter, key and value; what is a tensor is copied
         self._groups: list[dict[str, Any]] = []
 
-    @torch.no_grad()
     def save(self) -> None:
         """Copy everything as it is now."""
-        places, live = [("", name) for name in self._names.values()], list[Tensor](self._names)
-        self._numbers = {}
-        for parameter, state in self._optimizer.state.items():
-            name = self._names.get(parameter)
-            if name is None:
-                continue
-            for key, value in state.items():
-                if isinstance(value, Tensor):
-                    places.append((name, key))
-                    live.append(value)
-                else:
-                    self._numbers.setdefault(name, {})[key] = value
-        if places == self._places and [t.shape for t in self._copies] == [t.shape for t in live]:
-            torch._foreach_copy_(self._copies, live)
-        else:
-            self._places, self._copies = places, [tensor.detach().clone() for tensor in live]
-        self._groups = [
-            {key: value for key, value in group.items() if key != "params"} for group in self._optimizer.param_groups
-        ]
+        self._state = [(p, key, value) for p, state in self._optimizer.state.items() for key, value in state.items()]
+        self._copies.save([*self._names, *(value for _, _, value in self._state if isinstance(value, Tensor))])
+        self._groups = [dict(group) for group in self._optimizer.param_groups]
 
     def parameters(self) -> dict[str, Tensor]:
         """Parameters by name, as copied."""
-        return {key: copy for (name, key), copy in zip(self._places, self._copies, strict=True) if not name}
+        return dict(zip(self._names.values(), self._copies.tensors, strict=False))
 
     def moments(self) -> list[tuple[str, str, Tensor]]:
         """Parameter, name and tensor of the optimizer's state, as copied."""
-        return [(name, key, copy) for (name, key), copy in zip(self._places, self._copies, strict=True) if name]
+        return [entry for entry in self._entries() if isinstance(entry[2], Tensor)]
 
     def optimizer_state(self) -> dict[str, Any]:
         """Class, groups and state of the optimizer as copied, by parameter names and in plain types."""
-        state: dict[str, dict[str, Any]] = {name: dict(numbers) for name, numbers in self._numbers.items()}
-        for name, key, copy in self.moments():
-            state.setdefault(name, {})[key] = copy
+        state: dict[str, dict[str, Any]] = {}
+        for name, key, value in self._entries():
+            state.setdefault(name, {})[key] = value
         owned = [[self._names.get(p, "") for p in group["params"]] for group in self._optimizer.param_groups]
         groups = [to_plain(group | {"params": names}) for group, names in zip(self._groups, owned, strict=True)]
         return {"class": class_path(type(self._optimizer)), "groups": groups, "state": to_plain(state)}
+
+    def _entries(self) -> Iterator[tuple[str, str, Any]]:
+        """Name of the parameter, key and value of the optimizer's state, of the module's own parameters."""
+        copies = iter(self._copies.tensors[len(self._names) :])
+        for parameter, key, value in self._state:
+            copied = next(copies) if isinstance(value, Tensor) else value
+            if parameter in self._names:
+                yield self._names[parameter], key, copied
 
 
 def load_optimizer_state(optimizer: Optimizer, module: nn.Module, state: dict[str, dict[str, Any]]) -> None:

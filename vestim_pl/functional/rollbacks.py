@@ -60,8 +60,9 @@ class Rollbacks:
     def hold_rate(self, trainer: Trainer) -> None:
         """Set the factor for the next update, lower where the other factors would carry the rate above its limit."""
         factors = LearningRateFactors.of(trainer)
-        rate = factors.scheduled(trainer.optimizers[0])[0] * factors.product_without("recovery")
-        factors.set("recovery", self.rate.hold(rate))
+        if math.isfinite(self.rate.limit):  # after a divergence
+            self.rate.hold(factors.scheduled(trainer.optimizers[0])[0] * factors.product_without("recovery"))
+        factors.set("recovery", self.rate.value)
 
     def observe(self, trainer: Trainer, good: bool) -> bool:
         """Note how a batch went; returns whether the snapshot on probation counts from now on."""

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors
 from torch.optim import Optimizer
 
 __all__ = [
@@ -13,11 +15,13 @@ __all__ = [
     "gradient_tensors",
     "judge_step",
     "nonfinite_names",
+    "read_signals",
     "step_signals",
     "total_norm",
 ]
 
 _HALF = (torch.float16, torch.bfloat16)
+_SMALL = 100_000  # so many numbers are copied together in less time than a kernel for each tensor takes to start
 
 
 class StepVerdict(StrEnum):
@@ -39,10 +43,10 @@ def gradient_tensors(optimizer: Optimizer) -> list[Tensor]:
 
     """
     return [
-        p.grad.coalesce().values() if p.grad.is_sparse else p.grad
+        grad.coalesce().values() if grad.is_sparse else grad
         for group in optimizer.param_groups
         for p in group["params"]
-        if p.grad is not None
+        if (grad := p.grad) is not None
     ]
 
 
@@ -69,43 +73,65 @@ def total_norm(tensors: Sequence[Tensor]) -> Tensor:
     if not tensors:
         return torch.zeros(())
     kinds = {(tensor.dtype, tensor.device) for tensor in tensors}
-    if (
-        len(kinds) == 1
-    ):  # nearly always; a call to bring each norm to one device and type would cost as much as the norms
-        return torch.linalg.vector_norm(torch.stack(_norms(list(tensors))).to(torch.float32))
-    norms: list[Tensor] = []
-    for dtype in {dtype for dtype, _ in kinds}:
-        norms += _norms([tensor for tensor in tensors if tensor.dtype == dtype])
-    return torch.linalg.vector_norm(torch.stack([norm.to(tensors[0].device, torch.float32) for norm in norms]))
+    if len(kinds) > 1:  # seldom; to bring each norm to one device and type would cost as much as the norms
+        order = dict.fromkeys((tensor.dtype, tensor.device) for tensor in tensors)
+        norms = [
+            total_norm([t for t in tensors if (t.dtype, t.device) == kind]).to(tensors[0].device) for kind in order
+        ]
+    else:
+        small = tensors[0].device.type == "cpu" and sum(map(Tensor.numel, tensors)) <= _SMALL
+        dtype = torch.float32 if tensors[0].dtype in _HALF else None
+        norms = list(torch._foreach_norm([_flatten_dense_tensors(tensors)] if small else list(tensors), 2, dtype=dtype))
+    norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    return norm if norm.dtype == torch.float32 else norm.to(torch.float32)
 
 
-def _norms(tensors: list[Tensor]) -> list[Tensor]:
-    """Norm of each tensor, all of one dtype, half precision in float32."""
-    dtype = torch.float32 if tensors[0].dtype in _HALF else None
-    return list(torch._foreach_norm(tensors, 2, dtype=dtype))
-
-
-def step_signals(losses: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+def step_signals(losses: Sequence[Tensor], norm: Tensor) -> Tensor:
     """Sum of the losses of an accumulation window and norm of its gradient, together on the device: one read for both.
 
     Args:
-        losses: Scalar losses of the window's micro-batches; may be empty.
-        gradients: Gradients before clipping.
+        losses: Losses of the window's micro-batches; may be empty.
+        norm: Norm of the gradient before clipping.
 
     Returns:
         ``[2]``: a sum that is finite if and only if every loss is (short of float32 overflow), and the norm.
 
     Example::
 
-        >>> step_signals([torch.tensor(1.0), torch.tensor(2.0)], [torch.tensor([3.0, 4.0])]).tolist()
+        >>> step_signals([torch.tensor(1.0), torch.tensor(2.0)], torch.tensor(5.0)).tolist()
         [3.0, 5.0]
 
     """
-    norm = total_norm(gradients)
-    terms = [term.detach().to(norm.device, torch.float32).abs() for term in losses]
-    terms = [term.sum() if term.ndim else term for term in terms]
-    loss = sum(terms[1:], start=terms[0]) if terms else torch.zeros_like(norm)
-    return torch.stack([loss, norm])
+    terms = [term.detach().to(norm.device, torch.float32).abs().sum() for term in losses]
+    return torch.stack([sum(terms, start=torch.zeros_like(norm)), norm])
+
+
+def read_signals(trainer: Trainer, losses: Sequence[Tensor], norm: Tensor) -> tuple[float, float]:
+    """:func:`step_signals` summed over all ranks, on the host.
+
+    One number that is finite only if all are is read first, and nearly always that is all: both are then that number.
+
+    Example::
+
+        >>> trainer = Trainer(logger=False, enable_checkpointing=False)
+        >>> read_signals(trainer, [torch.tensor(float("inf"))], torch.tensor(5.0))
+        (inf, 5.0)
+
+    """
+
+    def summed(values: Tensor) -> Tensor:
+        if trainer.world_size == 1:
+            return values
+        return trainer.strategy.reduce(values.to(trainer.strategy.root_device), reduce_op="sum")
+
+    probe = norm
+    for loss in losses:
+        probe = probe + (loss.detach().sum() if loss.ndim else loss.detach()).to(norm.device)
+    all_of_it = summed(probe).item()
+    if math.isfinite(all_of_it):
+        return all_of_it, all_of_it
+    total, size = summed(step_signals(losses, norm)).tolist()
+    return total, size
 
 
 def judge_step(loss: float, norm: float, loss_scale: float | None) -> tuple[StepVerdict, str]:

@@ -10,11 +10,12 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
 
+from vestim_pl.functional.buffer_copy import BufferCopy
 from vestim_pl.functional.module_extras import copy_tensors, save_extras
 from vestim_pl.functional.numpy_state import NumpyState
 from vestim_pl.functional.pre_step_copy import PreStepCopy
 from vestim_pl.functional.random_state import random_states, restore_random_states
-from vestim_pl.functional.step_finiteness import step_signals
+from vestim_pl.functional.step_finiteness import step_signals, total_norm
 
 __all__ = ["StepWindow"]
 
@@ -34,12 +35,9 @@ class StepWindow:
     def __init__(self, module: LightningModule, optimizer: Optimizer) -> None:
         self._module = module
         self._names = {parameter: name for name, parameter in module.named_parameters()}
-        self._buffers = [
-            (f"{path}.{name}" if path else name, owner._buffers, name)
-            for path, owner in module.named_modules()
-            for name in owner._buffers
-        ]
+        self._buffers = BufferCopy(module)
         self._has_extras = is_overridden("on_save_checkpoint", module)
+        self._has_cuda = torch.cuda.is_available()
         self._numpy = NumpyState()
         self.parameters = list(self._names)
         self.copy = PreStepCopy(module, optimizer)
@@ -51,31 +49,42 @@ class StepWindow:
         self.indices: list[int] = []
         self.losses: list[Tensor] = []
         self.gradients: dict[str, Tensor] = {}
-        self.signals: Tensor | None = None
+        self._signals: Tensor | None = None
         self.read: list[float] = []
         self.loss_scale: float | None = None
         self.rerun: dict[str, Any] = {}
         self.copied = False
+        self.updating = False  # whether the update is about to be made, or was
         self._random: list[tuple[Any, ...]] = []
 
     def start_batch(self, batch: Any, index: int) -> None:
         """Remember a batch before its forward pass."""
         if not self.batches:
-            found = {path: buffers.get(name) for path, buffers, name in self._buffers}
-            self.buffers = {path: buffer.detach().clone() for path, buffer in found.items() if buffer is not None}
+            self._buffers.save()
             self.extras = _extras(self._module) if self._has_extras else {}
         self.batches.append(batch)
         self.indices.append(index)
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        cuda = torch.cuda.get_rng_state_all() if self._has_cuda else []
         # the generators' own types: to make plain ones of them takes longer than all the rest
         self._random.append((random.getstate(), self._numpy.read(), torch.get_rng_state(), cuda))
 
+    @property
+    def buffers(self) -> dict[str, Tensor]:
+        """Buffers by name, as they were before the first batch."""
+        return self._buffers.named()
+
     def before_update(self) -> None:
-        """Copy weights and moments, keep the gradients, and measure on the device, without reading it."""
+        """Copy weights and moments, and keep the gradients."""
         self.copy_state()
         self.gradients = {name: p.grad for p, name in self._names.items() if p.grad is not None}
-        dense = [grad.coalesce().values() if grad.is_sparse else grad for grad in self.gradients.values()]
-        self.signals = step_signals(self.losses, dense)
+        self.updating = True
+
+    def measure(self) -> Tensor:
+        """Losses and gradients measured on their device, once a window, without reading it."""
+        if self._signals is None:
+            dense = [grad.coalesce().values() if grad.is_sparse else grad for grad in self.gradients.values()]
+            self._signals = step_signals(self.losses, total_norm(dense))
+        return self._signals
 
     def copy_state(self) -> None:
         """Copy weights and moments, once a window."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vestim_pl.functional.loss_watch import LossWatch
 from vestim_pl.functional.step_finiteness import nonfinite_names, total_norm
-from vestim_pl.functional.training_snapshot import trained_parameters
+from vestim_pl.functional.training_snapshot import trained_parameters, updated_parameters
 
 __all__ = ["judge_batch", "loss_of_batch"]
 
@@ -34,11 +34,14 @@ def loss_of_batch(trainer: Trainer, outputs: Any) -> Tensor | None:
     loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         return None
+    loss, batches = loss.detach().reshape(()), trainer.accumulate_grad_batches
     automatic = trainer.lightning_module is None or trainer.lightning_module.automatic_optimization
-    return loss.detach().reshape(()) * (trainer.accumulate_grad_batches if automatic else 1)
+    return loss * batches if automatic and batches > 1 else loss
 
 
-def judge_batch(trainer: Trainer, pl_module: LightningModule, outputs: Any, watch: LossWatch) -> tuple[str, bool]:
+def judge_batch(
+    trainer: Trainer, pl_module: LightningModule, outputs: Any, watch: LossWatch, loss_only: bool = False
+) -> tuple[str, bool]:
     """Look at parameters and loss at the end of a batch; one read from the device, the same verdict on all ranks.
 
     Args:
@@ -46,23 +49,27 @@ def judge_batch(trainer: Trainer, pl_module: LightningModule, outputs: Any, watc
         pl_module: The module in training.
         outputs: What ``on_train_batch_end`` is given.
         watch: What follows the loss. A non-finite loss is left to a step guard, where there is one, and its budget.
+        loss_only: The parameters are known to be finite, on all ranks.
 
     Returns:
         Reason why training has diverged, or empty; and whether loss and parameters were good.
 
     """
     loss = loss_of_batch(trainer, outputs)
-    parameters = trained_parameters(pl_module)
-    norm = total_norm([parameter.detach() for parameter in parameters.values()])
-    signals = torch.stack([torch.zeros_like(norm) if loss is None else loss.to(norm), norm])
+    norm = None if loss_only else total_norm(updated_parameters(trainer))
+    signals = [signal.to(torch.float32) for signal in (loss, norm) if signal is not None]
+    if not signals:
+        return "", True
+    measured = torch.stack([signal.to(signals[-1].device) for signal in signals])
     if trainer.world_size > 1:
-        signals = trainer.strategy.reduce(signals.to(trainer.strategy.root_device), reduce_op="mean")
-    value, size = signals.tolist()
-    if not math.isfinite(size):
-        names = ", ".join(nonfinite_names(parameters.items())) or "as a whole, by their norm,"
+        measured = trainer.strategy.reduce(measured.to(trainer.strategy.root_device), reduce_op="mean")
+    read = measured.tolist()
+    if norm is not None and not math.isfinite(read[-1]):
+        names = ", ".join(nonfinite_names(trained_parameters(pl_module).items())) or "as a whole, by their norm,"
         return f"parameters {names} are not finite", False
     if loss is None:
         return "", True
+    value = read[0]
     if not math.isfinite(value) and any(hasattr(c, "skipped_steps") for c in trainer.callbacks):  # type: ignore[attr-defined]
         return "", False
     suspect, reason = watch.observe(value)

@@ -19,6 +19,7 @@ __all__ = [
     "take_snapshot",
     "tensors_in",
     "trained_parameters",
+    "updated_parameters",
 ]
 
 
@@ -32,6 +33,12 @@ def trained_parameters(pl_module: LightningModule) -> dict[str, Tensor]:
 
     """
     return {name: parameter for name, parameter in pl_module.named_parameters() if parameter.requires_grad}
+
+
+def updated_parameters(trainer: Trainer) -> list[Tensor]:
+    """Parameters that optimizer steps change; found faster than by a walk through the module."""
+    groups = [group["params"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    return [parameter for group in groups for parameter in group if parameter.requires_grad]
 
 
 def tensors_in(data: Any) -> list[Tensor]:

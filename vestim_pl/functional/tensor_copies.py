@@ -1,0 +1,38 @@
+"""Copies of tensors, renewed at every step."""
+
+from operator import is_
+
+import torch
+from torch import Tensor
+
+__all__ = ["TensorCopies"]
+
+
+class TensorCopies:
+    """Copies of a list of tensors, on their devices, in memory allocated once while they stay the same tensors.
+
+    Example::
+
+        >>> live = [torch.zeros(1), torch.zeros(2)]
+        >>> copies = TensorCopies()
+        >>> copies.save(live)
+        >>> _ = live[0].fill_(5.0)
+        >>> copies.tensors
+        [tensor([0.]), tensor([0., 0.])]
+
+    """
+
+    def __init__(self) -> None:
+        self.tensors: list[Tensor] = []
+        self._live: list[Tensor] = []
+        self._shapes: list[torch.Size] = []
+
+    @torch.no_grad()
+    def save(self, live: list[Tensor]) -> None:
+        """Copy the tensors as they are now."""
+        shapes = [tensor.shape for tensor in live]  # which ``.data = ...`` changes in a tensor that stays itself
+        if shapes != self._shapes or not all(map(is_, live, self._live)):
+            self.tensors = [tensor.detach().clone() for tensor in live]
+            self._live, self._shapes = list(live), shapes
+        elif live:
+            torch._foreach_copy_(self.tensors, live)
