@@ -1,18 +1,24 @@
 from lightning.pytorch import Callback, Trainer
 
-from vestim_pl.functional.callback_order import callback_before
+from vestim_pl.functional.callback_order import measured_before
 
 
 class Looks(Callback):
+    def __init__(self, norm=None):
+        if norm is not None:
+            self.norm = norm
+
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         pass
 
 
-def test_the_nearest_one_that_has_the_hook():
-    first, second, third, last = Looks(), Looks(), Callback(), Looks()
+def test_the_nearest_one_that_has_the_hook_counts():
+    first, second, third, fourth, last = Looks(1.0), Looks(2.0), Callback(), Looks(), Looks()
     trainer = Trainer(
-        callbacks=[first, second, third, last], logger=False, enable_checkpointing=False, enable_progress_bar=False
-    )
-    assert callback_before(trainer, last, "on_train_batch_end") is second
-    assert callback_before(trainer, first, "on_train_batch_end") is None
-    assert callback_before(trainer, last, "on_fit_start") is None
+        callbacks=[first, second, third, fourth, last], logger=False, enable_checkpointing=False,
+        enable_progress_bar=False,
+    )  # fmt: skip
+    assert measured_before(trainer, fourth, "on_train_batch_end", "norm") == 2.0
+    assert measured_before(trainer, last, "on_train_batch_end", "norm") is None  # who came between knows nothing
+    assert measured_before(trainer, first, "on_train_batch_end", "norm") is None
+    assert measured_before(trainer, last, "on_fit_start", "norm") is None

@@ -17,7 +17,7 @@ from vestim_pl.functional.adaptive_clipping import (
     initial_statistics,
     update_statistics,
 )
-from vestim_pl.functional.callback_order import callback_before
+from vestim_pl.functional.callback_order import measured_before
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.gradient_access import require_plain_gradients
 from vestim_pl.functional.log_steps import is_logged_step
@@ -104,7 +104,6 @@ class AdaptiveGradientClipping(Callback):
         self.max_norm = max_norm
         self.statistics: dict[int, NormStatistics] = {}
         self._clipped: dict[int, tuple[Any, int]] = {}
-        self._before: Callback | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and trainer.gradient_clip_val:
@@ -116,7 +115,6 @@ class AdaptiveGradientClipping(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, type(self).__name__)
-        self._before = callback_before(trainer, self, "on_before_optimizer_step")  # a StepGuard has the norm already
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -124,7 +122,7 @@ class AdaptiveGradientClipping(Callback):
         if not gradients:
             return
         index = _index(trainer, optimizer)
-        measured = getattr(self._before, "gradient_norm", None)
+        measured = measured_before(trainer, self, "on_before_optimizer_step", "gradient_norm")
         if measured is None:
             measured = total_norm(gradients)
         on_host = measured.device.type == "cpu"

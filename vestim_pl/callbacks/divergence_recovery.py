@@ -1,11 +1,10 @@
 """Go back to the last good state, slower, and on."""
 
-import math
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vestim_pl.functional.callback_order import callback_before
+from vestim_pl.functional.callback_order import measured_before
 from vestim_pl.functional.checkpoint_finiteness import (
     forget_nonfinite_scores,
     poisoned_entries,
@@ -48,9 +47,8 @@ class DivergenceRecovery(Callback):
     begins anew. ``global_step``, epochs, best scores, the position in the data and the random state go on: the same
     batches in the same order would lead to the same place.
 
-    No checkpoint keeps what diverged: one about to be written with non-finite numbers triggers a recovery and gets
-    the good state; after a recovery ``last.ckpt`` is written anew, and files with a non-finite score are removed, from
-    ModelCheckpoint's books too.
+    No checkpoint keeps what diverged: one about to be written with non-finite numbers triggers a recovery and gets the
+    good state; after a recovery ``last.ckpt`` is written anew, and files with a non-finite score are removed.
 
     Place it after guards and other callbacks, so that what it saves has seen them; EarlyStopping must come after it.
     Events: ``rollback``, ``recovery`` (the rate is raised again), ``checkpoint_removed``.
@@ -129,7 +127,6 @@ class DivergenceRecovery(Callback):
         self.file, self.monitor, self.save_snapshots = LastGoodFile(checkpoint_every, dirpath), monitor, save_snapshots
         self._shield, self._last_step = EarlyStoppingShield(), 0
         self._ended = self._recovered = self._resumed = self._gave_up = False
-        self._before: Callback | None = None
 
     @property
     def attempts(self) -> list[dict[str, Any]]:
@@ -147,7 +144,6 @@ class DivergenceRecovery(Callback):
             self.file.since = 0
         self._ended = self._recovered = self._resumed = self._gave_up = False
         self._last_step = trainer.global_step
-        self._before = callback_before(trainer, self, "on_train_batch_end")
         self.rollbacks.start(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -158,9 +154,9 @@ class DivergenceRecovery(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        reason, good = "", False
-        if not self._recovered:  # else a guard before us did in this batch
-            reason, good = judge_batch(trainer, pl_module, outputs, self.watch, loss_only=self._just_looked_at(trainer))
+        # Else a guard before us recovered in this batch.
+        norm = measured_before(trainer, self, "on_train_batch_end", "parameter_norm")
+        reason, good = ("", False) if self._recovered else judge_batch(trainer, pl_module, outputs, self.watch, norm)
         if trainer.is_last_batch:
             reason = self.watch.end_epoch() or reason
         if self.rollbacks.observe(trainer, good):
@@ -216,14 +212,9 @@ class DivergenceRecovery(Callback):
             Whether it recovered; it cannot while there is no snapshot.
 
         """
-        recovered = self._recover(trainer, pl_module, reason)
-        if recovered and self._ended:  # the guard comes after us: this batch will not pass here again
-            self._mend_checkpoints(trainer)
+        if (recovered := self._recover(trainer, pl_module, reason)) and self._ended:
+            self._mend_checkpoints(trainer)  # the guard comes after us: this batch will not pass here again
         return recovered
-
-    def _just_looked_at(self, trainer: Trainer) -> bool:
-        """Whether the callback right before found the parameters finite, so that nothing can have changed since."""
-        return trainer.world_size == 1 and math.isfinite(getattr(self._before, "parameter_norm", math.nan))
 
     def _quiet_step(self, trainer: Trainer, pl_module: LightningModule) -> str:
         """Raise the learning rate and take a snapshot where due; the reason for a recovery if it is poisoned."""

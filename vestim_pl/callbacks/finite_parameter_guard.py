@@ -70,7 +70,7 @@ class FiniteParameterGuard(Callback):
         self.every_n_steps, self.lookback, self.hidden_sizes = every_n_steps, lookback, hidden_sizes
         self.check_buffers = check_buffers
         check_integers(self, type(self).__name__, every_n_steps=1)
-        self.parameter_norm = math.nan  # with the buffers; of this batch, for the callback right after; NaN for none
+        self.parameter_norm: float | None = None  # with the buffers; of this batch, for the callback right after
         self._checked_step = self._batch = 0
         self._exempt: frozenset[str] = frozenset()
         self._buffer_dicts: list[tuple[str, dict[str, Tensor | None]]] = []
@@ -110,7 +110,7 @@ class FiniteParameterGuard(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._batch, self.parameter_norm = batch_idx, math.nan
+        self._batch, self.parameter_norm = batch_idx, None
         if trainer.global_step - self._checked_step >= self.every_n_steps:
             self.check(trainer, pl_module)
 

@@ -40,7 +40,7 @@ def loss_of_batch(trainer: Trainer, outputs: Any) -> Tensor | None:
 
 
 def judge_batch(
-    trainer: Trainer, pl_module: LightningModule, outputs: Any, watch: LossWatch, loss_only: bool = False
+    trainer: Trainer, pl_module: LightningModule, outputs: Any, watch: LossWatch, measured: float | None = None
 ) -> tuple[str, bool]:
     """Look at parameters and loss at the end of a batch; one read from the device, the same verdict on all ranks.
 
@@ -49,21 +49,22 @@ def judge_batch(
         pl_module: The module in training.
         outputs: What ``on_train_batch_end`` is given.
         watch: What follows the loss. A non-finite loss is left to a step guard, where there is one, and its budget.
-        loss_only: The parameters are known to be finite, on all ranks.
+        measured: Norm of the parameters as they are, where somebody has just measured it.
 
     Returns:
         Reason why training has diverged, or empty; and whether loss and parameters were good.
 
     """
     loss = loss_of_batch(trainer, outputs)
-    norm = None if loss_only else total_norm(updated_parameters(trainer))
+    known = measured is not None and math.isfinite(measured) and trainer.world_size == 1
+    norm = None if known else total_norm(updated_parameters(trainer))
     signals = [signal.to(torch.float32) for signal in (loss, norm) if signal is not None]
     if not signals:
         return "", True
-    measured = torch.stack([signal.to(signals[-1].device) for signal in signals])
+    together = torch.stack([signal.to(signals[-1].device) for signal in signals])
     if trainer.world_size > 1:
-        measured = trainer.strategy.reduce(measured.to(trainer.strategy.root_device), reduce_op="mean")
-    read = measured.tolist()
+        together = trainer.strategy.reduce(together.to(trainer.strategy.root_device), reduce_op="mean")
+    read = together.tolist()
     if norm is not None and not math.isfinite(read[-1]):
         names = ", ".join(nonfinite_names(trained_parameters(pl_module).items())) or "as a whole, by their norm,"
         return f"parameters {names} are not finite", False
