@@ -46,7 +46,7 @@ SAMPLINGS = {
     "windows": ["sampling=windows", "sampling.lookback=200", "sampling.stride=6"],
     "streams": ["sampling=streams", "sampling.lanes=16", "sampling.lookback=100"],
 }
-STEPS = {"windows": 12, "streams": 40}  # of a turn, that count
+STEPS = {"windows": 8, "streams": 40}  # of a turn, that count
 QUICK = {
     "windows": ["sampling.lookback=10", "sampling.stride=300", "sampling.batch_size=16"],
     "streams": ["sampling.lanes=64", "sampling.lookback=40", "sampling.burn_in=10"],
@@ -263,7 +263,7 @@ def table_row(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Time all cases and print the table."""
     parser = common.arguments("What the callbacks cost a training step", "callback_overhead")
-    parser.set_defaults(rounds=7)
+    parser.set_defaults(rounds=5)
     parser.add_argument("--samplings", nargs="+", choices=list(SAMPLINGS), default=list(SAMPLINGS))
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="none is always timed")
     parser.add_argument("--steps", type=int, help=f"steps of a turn that count; by default {STEPS}")

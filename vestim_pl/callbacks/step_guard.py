@@ -37,7 +37,8 @@ class StepGuard(Callback):
     the forward pass left in buffers is undone; a carried recurrent state that went non-finite and that the module
     keeps in its checkpoint starts anew in the lanes concerned. With accumulation the whole window is skipped, since
     its gradient is one sum. Decided from the norm before clipping, because clipping spreads one NaN over all
-    gradients; losses and norm are read together, one host sync an optimizer step, and agreed between all ranks.
+    gradients; losses and norm are read together, one host sync an optimizer step, and agreed between all ranks. The
+    norm stays in ``gradient_norm``, for a callback right after that needs it too.
 
     Under a gradient scaler an overflow of the gradient is the scaler's to handle: it leaves the update out and halves
     its scale. It is counted apart (``overflows``) and costs no budget, as long as the scale is above one.
