@@ -117,7 +117,7 @@ def _finish(
 def build_estimator(config: DictConfig, datamodule: VoltageDataModule) -> VoltageEstimator:
     """Estimator of the configuration, its scaler fitted on the training recordings alone."""
     specs = {key: plain(config[key]) for key in ("network", "optimizer", "scheduler")}
-    estimator = VoltageEstimator(features=datamodule.features, **specs)
+    estimator = VoltageEstimator(features=datamodule.features, rc_pairs=datamodule.rc_pairs, **specs)
     table = datamodule.table("train")
     estimator.scaler.fit(table.inputs, table.target)
     return estimator

@@ -20,6 +20,7 @@ from vestim_pl.data.window_sampling import WindowSampling
 from vestim_pl.functional.checks import check_choice
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.sequence_batch import SequenceBatch
+from vestim_pl.networks import RCPairs
 
 __all__ = ["VoltageDataModule"]
 
@@ -42,6 +43,9 @@ class VoltageDataModule(LightningDataModule):
         cache: Folder for the Arrow files of ``storage: mapped``.
         num_workers: Processes that gather batches ahead; None takes 2 where batches go to a GPU, else none.
         seed: Seed of order and phase, together with the epoch.
+        rc_pairs: Time constants, in rows at 25 degC, of pairs of resistor and capacitor whose voltages every row has
+            behind the features; see :class:`~vestim_pl.networks.RCPairs`. None by default.
+        cold_factor: Part by which their resistances and time constants grow with every degree towards the cold.
         splits: Names of the subfolders that must be there; those of ``train``, ``val``, ``test`` that are used.
 
     Raises:
@@ -67,6 +71,8 @@ class VoltageDataModule(LightningDataModule):
         cache: str | Path | None = None,
         num_workers: int | None = None,
         seed: int = 0,
+        rc_pairs: Sequence[float] = (),
+        cold_factor: float = 0.04,
         splits: Sequence[str] = ("train", "val", "test"),
     ) -> None:
         super().__init__()
@@ -79,6 +85,7 @@ class VoltageDataModule(LightningDataModule):
         self.cache = None if cache is None else Path(cache).expanduser()
         self.num_workers = num_workers
         self.seed = seed
+        self.rc_pairs = self._rc_pairs_of(rc_pairs, cold_factor)
         self.splits = tuple(splits)
         self.skipped: dict[str, str] = {}
         self._tables: dict[str, RecordingTable] = {}
@@ -88,6 +95,7 @@ class VoltageDataModule(LightningDataModule):
         self._check()
 
     def _check(self) -> None:
+        self._reader()  # knows its own settings
         for split in self.splits:
             check_choice("data.splits", split, ("train", "val", "test"))
         check_choice("data.on_bad_file", self.on_bad_file, ("raise", "skip"))
@@ -126,7 +134,15 @@ class VoltageDataModule(LightningDataModule):
             self.sampling.minimum_rows,
             self.sampling.minimum_reason,
             skip=self.on_bad_file == "skip",
+            rc_pairs=RCPairs(self.features, **self.rc_pairs) if self.rc_pairs else None,
         )
+
+    def _rc_pairs_of(self, steps: Sequence[float], cold_factor: float) -> dict[str, Any]:
+        """Options of the RC pairs, which the estimator has to know too; empty without any."""
+        if not steps:
+            return {}
+        columns = {"current": self.columns.current, "temperature": self.columns.temperature}
+        return {"steps": list(steps), "cold_factor": cold_factor, **columns}
 
     def teardown(self, stage: str | None = None) -> None:
         """Free the device; the rows in memory stay for the next stage."""
