@@ -110,8 +110,9 @@ class VoltageEstimator(LightningModule):
             Terminal voltage ``[B, L]`` in volts, and the state after the last step.
 
         """
-        scaled, state = self._scaled_voltage(inputs, state)
-        return self.scaler.unscale_target(scaled.float()), state
+        scaled, pairs, state = self._network_inputs(inputs, state)
+        voltage, state = self.network(scaled, state)
+        return self.scaler.unscale_target(voltage.float()), (*pairs, *state)
 
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
@@ -192,15 +193,14 @@ class VoltageEstimator(LightningModule):
         carried = checkpoint.get("carried_state")
         self._carried["train"] = None if carried is None else tuple(carried)
 
-    def _scaled_voltage(self, inputs: Tensor, state: State | None, last: int | None = None) -> tuple[Tensor, State]:
-        """Scaled voltage ``[B, L]`` or ``[B, last]`` of features in physical units, and the state after them."""
+    def _network_inputs(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State, State | None]:
+        """What the network is fed with, scaled; the state of the RC pairs after it; the network's own state."""
         if self.rc_pairs is None:
-            voltage, state = self.network(self.scaler.scale_inputs(inputs), state, last)
-            return voltage, state
-        pairs, *rest = self.zero_state(inputs.shape[0], inputs.device, inputs.dtype) if state is None else state
-        inputs, pairs = self.rc_pairs(inputs, pairs)
-        voltage, state = self.network(self.scaler.scale_inputs(inputs), tuple(rest), last)
-        return voltage, (pairs, *state)
+            return self.scaler.scale_inputs(inputs), (), state
+        if state is None:
+            state = self.zero_state(inputs.shape[0], inputs.device, inputs.dtype)
+        inputs, pairs = self.rc_pairs(inputs, state[0])
+        return self.scaler.scale_inputs(inputs), (pairs,), state[1:]
 
     def _scaled_error(self, batch: SequenceBatch, split: str) -> Tensor:
         """Estimated minus measured voltage ``[B, T]`` in scaled units; carries the state of the split on.
@@ -208,9 +208,10 @@ class VoltageEstimator(LightningModule):
         An ensemble in training has that of each member, ``[M, B, T]``.
         """
         state = resume_state(self._carried.get(split), batch.fresh)
-        scaled, state = self._scaled_voltage(batch.inputs, state, batch.target.shape[1])
-        self._carried[split] = tuple(tensor.detach() for tensor in state)
-        return scaled.float() - self.scaler.scale_target(batch.target)
+        scaled, pairs, state = self._network_inputs(batch.inputs, state)
+        voltage, state = self.network(scaled, state, batch.target.shape[1])
+        self._carried[split] = tuple(tensor.detach() for tensor in (*pairs, *state))
+        return voltage.float() - self.scaler.scale_target(batch.target)
 
     def _evaluate(self, batch: SequenceBatch, split: str) -> Tensor:
         error = self._scaled_error(batch, split) * self.scaler.target_std

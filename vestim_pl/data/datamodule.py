@@ -1,7 +1,6 @@
 """Recordings from a folder to batches, for Lightning."""
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 
 from vestim_pl.data.batches import evaluation_batches, training_batches
 from vestim_pl.data.columns import Columns
-from vestim_pl.data.folders import SplitReader
+from vestim_pl.data.folders import SplitReader, demo_folder
 from vestim_pl.data.loader import ResumableLoader
 from vestim_pl.data.mapped import mapped_tables
 from vestim_pl.data.recording_table import RecordingTable
@@ -43,9 +42,8 @@ class VoltageDataModule(LightningDataModule):
         cache: Folder for the Arrow files of ``storage: mapped``.
         num_workers: Processes that gather batches ahead; None takes 2 where batches go to a GPU, else none.
         seed: Seed of order and phase, together with the epoch.
-        rc_pairs: Time constants, in rows at 25 degC, of pairs of resistor and capacitor whose voltages every row has
-            behind the features; see :class:`~vestim_pl.networks.RCPairs`. None by default.
-        cold_factor: Part by which their resistances and time constants grow with every degree towards the cold.
+        rc_pairs: ``steps`` of :class:`~vestim_pl.networks.RCPairs` that every row has behind the features, if any.
+        cold_factor: That of these pairs.
         splits: Names of the subfolders that must be there; those of ``train``, ``val``, ``test`` that are used.
 
     Raises:
@@ -79,13 +77,14 @@ class VoltageDataModule(LightningDataModule):
         self.columns = Columns() if columns is None else columns
         self.sampling = WindowSampling() if sampling is None else sampling
         self.features = tuple(self.columns.features if features is None else features)
-        self.root = _demo() if root is None or str(root) == "demo" else Path(root).expanduser()
+        self.root = demo_folder() if root is None or str(root) == "demo" else Path(root).expanduser()
         self.on_bad_file = on_bad_file
         self.storage = storage
         self.cache = None if cache is None else Path(cache).expanduser()
         self.num_workers = num_workers
         self.seed = seed
-        self.rc_pairs = self._rc_pairs_of(rc_pairs, cold_factor)
+        roles = {"current": self.columns.current, "temperature": self.columns.temperature}
+        self.rc_pairs = RCPairs(self.features, rc_pairs, cold_factor, **roles) if rc_pairs else None
         self.splits = tuple(splits)
         self.skipped: dict[str, str] = {}
         self._tables: dict[str, RecordingTable] = {}
@@ -95,7 +94,6 @@ class VoltageDataModule(LightningDataModule):
         self._check()
 
     def _check(self) -> None:
-        self._reader()  # knows its own settings
         for split in self.splits:
             check_choice("data.splits", split, ("train", "val", "test"))
         check_choice("data.on_bad_file", self.on_bad_file, ("raise", "skip"))
@@ -134,15 +132,8 @@ class VoltageDataModule(LightningDataModule):
             self.sampling.minimum_rows,
             self.sampling.minimum_reason,
             skip=self.on_bad_file == "skip",
-            rc_pairs=RCPairs(self.features, **self.rc_pairs) if self.rc_pairs else None,
+            rc_pairs=self.rc_pairs,
         )
-
-    def _rc_pairs_of(self, steps: Sequence[float], cold_factor: float) -> dict[str, Any]:
-        """Options of the RC pairs, which the estimator has to know too; empty without any."""
-        if not steps:
-            return {}
-        columns = {"current": self.columns.current, "temperature": self.columns.temperature}
-        return {"steps": list(steps), "cold_factor": cold_factor, **columns}
 
     def teardown(self, stage: str | None = None) -> None:
         """Free the device; the rows in memory stay for the next stage."""
@@ -256,10 +247,4 @@ class VoltageDataModule(LightningDataModule):
         """Batches of the running epoch that training is done with, as Lightning counts them."""
         if self.trainer is None:
             return None
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
-        return int(progress.processed)  # type: ignore[attr-defined]
-
-
-def _demo() -> Path:
-    """Folder of the embedded recordings."""
-    return Path(str(files("vestim_pl.data"))) / "demo"
+        return int(self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)  # type: ignore[attr-defined]

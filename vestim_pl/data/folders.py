@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,11 @@ def find_recordings(root: Path, split: str) -> list[Path]:
     if not files:
         raise DataError(f"data.root: {folder} holds no {' or '.join(SUFFIXES)} file; put recordings into it")
     return files
+
+
+def demo_folder() -> Path:
+    """Folder of the embedded recordings."""
+    return Path(str(files("vestim_pl.data"))) / "demo"
 
 
 def _in_memory(rows: int, features: int) -> tuple[Tensor, Tensor, NDArray[np.float64]]:

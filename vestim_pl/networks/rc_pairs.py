@@ -38,6 +38,10 @@ class RCPairs(nn.Module):
         current: Name of the current's column, in amperes.
         temperature: Name of the temperature's column, in degC.
 
+    Attributes:
+        names: Names of the K voltages, for messages.
+        options: The arguments but for the features, as plain values: for another one like it.
+
     Shape:
         inputs ``[B, L, F]``, or ``[B, L, F + K]`` where the voltages are known; state: ``[B, K]`` voltages after the
         step before; output ``[B, L, F + K]`` and the state after the last step.
@@ -79,6 +83,12 @@ class RCPairs(nn.Module):
             )
         if not 0 <= cold_factor <= 0.2:
             raise ConfigurationError(f"data.cold_factor: {cold_factor} is not within 0 and 0.2; use for example 0.04")
+        self.options = {
+            "steps": list(steps),
+            "cold_factor": cold_factor,
+            "current": current,
+            "temperature": temperature,
+        }
         self.features = len(features)
         self.names = [f"RC pair of {tau:g} steps" for tau in steps]
         self.cold_factor = cold_factor
