@@ -23,20 +23,26 @@ OPTIONS = {
     "LSTM_LPF": {"hidden_sizes": [6], "taps": 5},
     "FNN": {"hidden_sizes": [8], "history": 4},
 }
+FED = {"name": "LSTM", "hidden_sizes": [5], "members": 2}  # an ensemble that is fed with RC pairs
 TOLERANCE = 1e-5  # volts
 
 
 def make_estimator(name: str) -> VoltageEstimator:
     torch.manual_seed(2)
-    estimator = VoltageEstimator(FEATURES, {"name": name, **OPTIONS[name]})
+    if name == "fed":
+        estimator = VoltageEstimator(FEATURES, FED, rc_pairs={"steps": [3.0, 40.0]})
+    else:
+        estimator = VoltageEstimator(FEATURES, {"name": name, **OPTIONS[name]})
     for parameter in estimator.parameters():  # biases too: two of them must not be mixed up
         nn.init.normal_(parameter, std=0.4) if parameter.ndim == 1 else None
     inputs = torch.randn(500, 3) * torch.tensor([0.3, 4.0, 15.0]) + torch.tensor([0.5, -1.0, 10.0])
+    if estimator.rc_pairs is not None:
+        inputs = estimator.rc_pairs(inputs.unsqueeze(0), estimator.rc_pairs.zero_state(1))[0][0]
     estimator.scaler.fit(inputs, 3.7 + 0.2 * torch.randn(500))
     return estimator
 
 
-@pytest.fixture(scope="module", params=sorted(NETWORKS))
+@pytest.fixture(scope="module", params=[*sorted(NETWORKS), "fed"])
 def exported(request, tmp_path_factory):
     estimator = make_estimator(request.param)
     path = tmp_path_factory.mktemp("onnx") / "sub" / "model.onnx"
@@ -61,7 +67,7 @@ def test_equals_the_estimator_at_any_batch_and_length(exported):
     session = onnxruntime.InferenceSession(path)
     for batch, length in [(1, 1), (1, 400), (5, 1), (5, 37)]:
         inputs = make_inputs(batch, length)
-        state = estimator.network.zero_state(batch)
+        state = estimator.zero_state(batch)
         expected, expected_state = estimator.eval()(inputs, state)
         volts, state = run(session, inputs, state)
         torch.testing.assert_close(volts, expected, rtol=0, atol=TOLERANCE)
@@ -74,7 +80,7 @@ def test_state_is_carried_from_chunk_to_chunk(exported):
     session = onnxruntime.InferenceSession(path)
     inputs = make_inputs(3, 60)
     expected, _ = estimator.eval()(inputs)
-    state, parts = estimator.network.zero_state(3), []
+    state, parts = estimator.zero_state(3), []
     for chunk in inputs.split([1, 1, 20, 7, 31], dim=1):
         volts, state = run(session, chunk.contiguous(), state)
         parts.append(volts)
@@ -92,7 +98,7 @@ def test_the_file_says_what_it_takes_and_nothing_of_the_machine_it_was_made_on(e
     assert dimensions["inputs"] == ["batch", "length", 3]
     assert dimensions["voltage"] == ["batch", "length"]
     states = [name for name in dimensions if name.startswith("state_")]
-    assert len(states) == len(estimator.network.zero_state(1))
+    assert len(states) == len(estimator.zero_state(1))
     assert all(dimensions[name] == dimensions[f"next_{name}"] and dimensions[name][0] == "batch" for name in states)
 
     metadata = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
@@ -161,5 +167,5 @@ def test_long_inputs_stay_accurate(exported):
     inputs = make_inputs(1, 3000)
     with torch.no_grad():
         expected, _ = estimator.eval()(inputs)
-    volts, _ = run(onnxruntime.InferenceSession(path), inputs, estimator.network.zero_state(1))
+    volts, _ = run(onnxruntime.InferenceSession(path), inputs, estimator.zero_state(1))
     torch.testing.assert_close(volts, expected, rtol=0, atol=TOLERANCE)

@@ -1,7 +1,7 @@
 """The LightningModule: loss, metrics and optimizer of a voltage estimator."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from vestim_pl.functional.carried_state import resume_state
 from vestim_pl.functional.schedule import build_scheduler
 from vestim_pl.functional.sequence_batch import SequenceBatch
-from vestim_pl.networks import State, build_network
+from vestim_pl.networks import Network, RCPairs, State, build_network
 from vestim_pl.networks.scaling import StandardScaler
 from vestim_pl.voltage_errors import VoltageErrors
 
@@ -51,6 +51,8 @@ class VoltageEstimator(LightningModule):
         optimizer: ``name`` of a class in ``torch.optim`` and its options; Adam at 1e-3 by default.
         scheduler: ``name`` (``none`` or ``cosine``) and options, see
             :func:`vestim_pl.functional.schedule.build_scheduler`; none by default.
+        rc_pairs: Options of :class:`vestim_pl.networks.RCPairs`, whose voltages the network is fed with too; none by
+            default. Inputs may bring them along, behind the features, as the rows of a data module do.
 
     Raises:
         ConfigurationError: If a name or an option is unknown or out of range.
@@ -72,6 +74,7 @@ class VoltageEstimator(LightningModule):
         network: Mapping[str, Any],
         optimizer: Mapping[str, Any] | None = None,
         scheduler: Mapping[str, Any] | None = None,
+        rc_pairs: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(
@@ -80,10 +83,14 @@ class VoltageEstimator(LightningModule):
                 "network": _plain(network),
                 "optimizer": _plain(optimizer or {"name": "Adam", "lr": 1e-3}),
                 "scheduler": _plain(scheduler or {"name": "none"}),
+                "rc_pairs": _plain(rc_pairs or {}),
             }
         )
-        self.network = build_network(self.hparams["network"], features=len(features))
-        self.scaler = StandardScaler(self.hparams["features"])
+        spec = self.hparams["rc_pairs"]
+        self.rc_pairs = RCPairs(self.hparams["features"], **spec) if spec else None
+        inputs = [*features, *(self.rc_pairs.names if self.rc_pairs else ())]
+        self.network = build_network(self.hparams["network"], features=len(inputs))
+        self.scaler = StandardScaler(inputs)
         self.train_errors, self.val_errors, self.test_errors = (
             VoltageErrors(leave_out=True),
             VoltageErrors(),
@@ -103,12 +110,25 @@ class VoltageEstimator(LightningModule):
             Terminal voltage ``[B, L]`` in volts, and the state after the last step.
 
         """
-        scaled, state = self.network(self.scaler.scale_inputs(inputs), state)
-        return self.scaler.unscale_target(scaled.float()), state
+        scaled, pairs, state = self._network_inputs(inputs, state)
+        voltage, state = self.network(scaled, state)
+        return self.scaler.unscale_target(voltage.float()), (*pairs, *state)
+
+    def zero_state(
+        self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        """State of ``batch_size`` cells that have not been seen yet."""
+        state: State = cast("Network", self.network).zero_state(batch_size, device, dtype)
+        if self.rc_pairs is None:
+            return state
+        return self.rc_pairs.zero_state(batch_size, device, dtype), *state
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         error = self._scaled_error(batch, "train")
-        loss = (error.square() * batch.weight).sum() / batch.weight.sum().clamp(min=1.0)
+        squared = error.square()
+        if error.ndim > batch.weight.ndim:  # members of an ensemble, each with its own
+            squared, error = squared.mean(0), error.mean(0)
+        loss = (squared * batch.weight).sum() / batch.weight.sum().clamp(min=1.0)
         self.train_errors.update(error * (self.scaler.target_std * MILLIVOLTS), batch.weight)
         trainer = self.trainer
         if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
@@ -173,12 +193,25 @@ class VoltageEstimator(LightningModule):
         carried = checkpoint.get("carried_state")
         self._carried["train"] = None if carried is None else tuple(carried)
 
+    def _network_inputs(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State, State | None]:
+        """What the network is fed with, scaled; the state of the RC pairs after it; the network's own state."""
+        if self.rc_pairs is None:
+            return self.scaler.scale_inputs(inputs), (), state
+        if state is None:
+            state = self.zero_state(inputs.shape[0], inputs.device, inputs.dtype)
+        inputs, pairs = self.rc_pairs(inputs, state[0])
+        return self.scaler.scale_inputs(inputs), (pairs,), state[1:]
+
     def _scaled_error(self, batch: SequenceBatch, split: str) -> Tensor:
-        """Estimated minus measured voltage ``[B, T]`` in scaled units; carries the state of the split on."""
+        """Estimated minus measured voltage ``[B, T]`` in scaled units; carries the state of the split on.
+
+        An ensemble in training has that of each member, ``[M, B, T]``.
+        """
         state = resume_state(self._carried.get(split), batch.fresh)
-        scaled, state = self.network(self.scaler.scale_inputs(batch.inputs), state, batch.target.shape[1])
-        self._carried[split] = tuple(tensor.detach() for tensor in state)
-        return scaled.float() - self.scaler.scale_target(batch.target)
+        scaled, pairs, state = self._network_inputs(batch.inputs, state)
+        voltage, state = self.network(scaled, state, batch.target.shape[1])
+        self._carried[split] = tuple(tensor.detach() for tensor in (*pairs, *state))
+        return voltage.float() - self.scaler.scale_target(batch.target)
 
     def _evaluate(self, batch: SequenceBatch, split: str) -> Tensor:
         error = self._scaled_error(batch, split) * self.scaler.target_std

@@ -37,8 +37,11 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
     """
     quiet_lightning()
     estimator, folder = load_estimator(str(config.ckpt_path)), Path(str(config.run_dir))
+    pairs = {"rc_pairs": [], "cold_factor": 0.0}
+    if estimator.rc_pairs is not None:  # windows too are to know what came before them, as in the training
+        pairs = {"rc_pairs": estimator.rc_pairs.options["steps"], "cold_factor": estimator.rc_pairs.cold_factor}
     datamodule: VoltageDataModule = build(
-        config.data, sampling=build(config.sampling), features=list(estimator.hparams["features"])
+        config.data, sampling=build(config.sampling), features=list(estimator.hparams["features"]), **pairs
     )
     datamodule.setup("test")
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())

@@ -17,7 +17,6 @@ from vestim_pl import __version__
 from vestim_pl.checkpoint import copy_estimator
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.errors import ConfigurationError, VestimError
-from vestim_pl.networks import Network
 from vestim_pl.networks.onnx_operators import with_onnx_operators
 
 if TYPE_CHECKING:
@@ -150,9 +149,10 @@ class _Exported(nn.Module):
 def _example(estimator: VoltageEstimator, batch: int, length: int) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Inputs as the training data had them, on the CPU, and the state of fresh cells."""
     scaler = estimator.scaler
-    noise = torch.randn(batch, length, len(scaler.input_mean), generator=torch.Generator().manual_seed(0))
-    inputs = scaler.input_mean.cpu() + scaler.input_std.cpu() * noise
-    return inputs, cast("Network", estimator.network).zero_state(batch)
+    features = len(estimator.hparams["features"])  # without averages, which are computed from these
+    noise = torch.randn(batch, length, features, generator=torch.Generator().manual_seed(0))
+    inputs = scaler.input_mean[:features].cpu() + scaler.input_std[:features].cpu() * noise
+    return inputs, estimator.zero_state(batch)
 
 
 def _name_dimensions(model: "onnx.ModelProto", estimator: VoltageEstimator) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.arguments import nearest
 from vestim_pl.functional.cell_values import CellValues, same_kind, stack_cells
 from vestim_pl.functional.errors import ConfigurationError, DataError
-from vestim_pl.networks import Network, State
+from vestim_pl.networks import State
 
 __all__ = ["StreamingEstimator"]
 
@@ -77,7 +77,6 @@ class StreamingEstimator:
         self._names = {"current": current, "temperature": temperature, "soc": soc}
         self._estimator = copy_estimator(estimator, device)
         self.device = self._estimator.scaler.input_mean.device
-        self._network = cast("Network", self._estimator.network)
         self._state: State = ()
         self.reset()
 
@@ -188,7 +187,7 @@ class StreamingEstimator:
 
         """
         if cells is None:
-            self._state = self._network.zero_state(self.cells, self.device, torch.float32)
+            self._state = self._estimator.zero_state(self.cells, self.device, torch.float32)
             return
         chosen = torch.as_tensor(cells, device=self.device)
         if chosen.dtype != torch.bool:
@@ -211,7 +210,7 @@ class StreamingEstimator:
             DataError: If it is the state of another network or of another number of cells.
 
         """
-        own = self._network.zero_state(self.cells)
+        own = self._estimator.zero_state(self.cells)
         expected = {f"state_{index}": list(tensor.shape) for index, tensor in enumerate(own)}
         found = {name: list(tensor.shape) for name, tensor in state_dict.items()}
         if found != expected:

@@ -117,7 +117,8 @@ def _finish(
 def build_estimator(config: DictConfig, datamodule: VoltageDataModule) -> VoltageEstimator:
     """Estimator of the configuration, its scaler fitted on the training recordings alone."""
     specs = {key: plain(config[key]) for key in ("network", "optimizer", "scheduler")}
-    estimator = VoltageEstimator(features=datamodule.features, **specs)
+    rc_pairs = datamodule.rc_pairs.options if datamodule.rc_pairs else None
+    estimator = VoltageEstimator(features=datamodule.features, rc_pairs=rc_pairs, **specs)
     table = datamodule.table("train")
     estimator.scaler.fit(table.inputs, table.target)
     return estimator

@@ -49,7 +49,7 @@ def step_cases(estimator: VoltageEstimator, session: Any, cells: int) -> dict[st
     stream = StreamingEstimator(estimator, cells)
     inputs = torch.randn(cells, 1, 3)
     soc, current, temperature = inputs[0, 0].tolist() if cells == 1 else [c.numpy() for c in inputs[:, 0].unbind(-1)]
-    state = estimator.network.zero_state(cells)
+    state = estimator.zero_state(cells)
 
     def kernel() -> None:
         with torch.inference_mode():
@@ -70,7 +70,7 @@ def offline_cases(estimator: VoltageEstimator, session: Any, cells: int, steps: 
     inputs = torch.randn(cells, steps, 3)
     cases: dict[str, Callable[[], object]] = {OURS: lambda: stream.run(inputs)}
     if session is not None:
-        cases["ONNX Runtime"] = onnx_case(session, inputs, estimator.network.zero_state(cells))
+        cases["ONNX Runtime"] = onnx_case(session, inputs, estimator.zero_state(cells))
     return cases
 
 

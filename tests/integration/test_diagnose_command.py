@@ -94,7 +94,7 @@ PRESETS = sorted(path.stem for path in (conf_folder() / "preset").glob("*.yaml")
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_override_fits_the_preset_that_it_is_for(recordings, preset):
     """A way out that is refused, as sampling=streams is with a preset for windows, would be none."""
-    small = ["sampling.lanes=4"] if preset == "fast" else ["sampling.batch_size=16"]
+    small = ["sampling.lanes=4"] if preset in ("accurate", "fast") else ["sampling.batch_size=16"]
     given = ["data=folder", f"data.root={recordings}", "run_dir=.", f"+preset={preset}", "sampling.lookback=60"]
     given += [*small, "network.hidden_sizes=[3]", "trainer.accelerator=cpu", "trainer.max_epochs=100000000"]
 

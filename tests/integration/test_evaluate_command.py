@@ -67,3 +67,9 @@ def test_mistakes_are_told(trained, settings, tmp_path):
     simulate_recording(200, seed=5).drop(columns="SOC").to_parquet(tmp_path / "other" / "test" / "z.parquet")
     with pytest.raises(DataError, match="SOC"):
         evaluate(settings(trained[1], f"data.root={tmp_path / 'other'}"))
+
+
+def test_rc_pairs_of_the_checkpoint_reach_beyond_windows_as_in_the_training(compose, small, settings, tmp_path):
+    run = train(compose(*small, "trainer.max_epochs=1", "data.rc_pairs=[5,100]", "sampling.evaluation=windows"))
+    checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    pd.testing.assert_frame_equal(evaluate(settings(checkpoint, "sampling.evaluation=windows")), run.test_errors)

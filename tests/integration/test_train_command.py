@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 
+from vestim_pl.checkpoint import load_estimator
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.train import main, train
@@ -118,6 +119,24 @@ def test_resumed_run_equals_one_never_stopped(compose, small, tmp_path):
         assert torch.equal(a, b), name
     assert whole.best_val_rmse_mv == parts.best_val_rmse_mv
     assert (tmp_path / "parts" / "metrics.1.csv").is_file(), "the metrics so far were lost"
+
+
+def test_an_ensemble_fed_with_rc_pairs_goes_on_in_the_middle_of_an_epoch_as_if_never_stopped(compose, tmp_path):
+    options = [
+        "sampling=streams", "sampling.lookback=20", "sampling.lanes=2", "sampling.burn_in=5", "scheduler=none",
+        "network.hidden_sizes=[4]", "network.members=2", "data.rc_pairs=[5,50]", "test=false",
+        "trainer.accelerator=cpu",
+    ]  # fmt: skip
+    whole = train(compose(*options, f"run_dir={tmp_path / 'whole'}", "trainer.max_epochs=2"))
+    train(compose(*options, f"run_dir={tmp_path / 'parts'}", "trainer.max_epochs=2", "+trainer.max_steps=37"))
+    last = tmp_path / "parts" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 37
+    parts = train(compose(*options, f"run_dir={tmp_path / 'parts'}", "trainer.max_epochs=2", f"ckpt_path={last}"))
+    for (name, a), b in zip(whole.estimator.state_dict().items(), parts.estimator.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    estimator, rows = load_estimator(parts.best_checkpoint), parts.datamodule.table("test").inputs[None, :100]
+    with torch.no_grad():  # a checkpoint alone takes amperes
+        torch.testing.assert_close(estimator(rows[..., :3])[0], estimator(rows)[0], rtol=0, atol=1e-5)
 
 
 def test_ctrl_c_leaves_a_checkpoint_that_resumes_and_says_how(tmp_path, on_recordings):

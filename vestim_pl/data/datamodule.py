@@ -1,7 +1,6 @@
 """Recordings from a folder to batches, for Lightning."""
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 
 from vestim_pl.data.batches import evaluation_batches, training_batches
 from vestim_pl.data.columns import Columns
-from vestim_pl.data.folders import SplitReader
+from vestim_pl.data.folders import SplitReader, demo_folder
 from vestim_pl.data.loader import ResumableLoader
 from vestim_pl.data.mapped import mapped_tables
 from vestim_pl.data.recording_table import RecordingTable
@@ -20,6 +19,7 @@ from vestim_pl.data.window_sampling import WindowSampling
 from vestim_pl.functional.checks import check_choice
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.sequence_batch import SequenceBatch
+from vestim_pl.networks import RCPairs
 
 __all__ = ["VoltageDataModule"]
 
@@ -42,6 +42,8 @@ class VoltageDataModule(LightningDataModule):
         cache: Folder for the Arrow files of ``storage: mapped``.
         num_workers: Processes that gather batches ahead; None takes 2 where batches go to a GPU, else none.
         seed: Seed of order and phase, together with the epoch.
+        rc_pairs: ``steps`` of :class:`~vestim_pl.networks.RCPairs` that every row has behind the features, if any.
+        cold_factor: That of these pairs.
         splits: Names of the subfolders that must be there; those of ``train``, ``val``, ``test`` that are used.
 
     Raises:
@@ -67,18 +69,22 @@ class VoltageDataModule(LightningDataModule):
         cache: str | Path | None = None,
         num_workers: int | None = None,
         seed: int = 0,
+        rc_pairs: Sequence[float] = (),
+        cold_factor: float = 0.04,
         splits: Sequence[str] = ("train", "val", "test"),
     ) -> None:
         super().__init__()
         self.columns = Columns() if columns is None else columns
         self.sampling = WindowSampling() if sampling is None else sampling
         self.features = tuple(self.columns.features if features is None else features)
-        self.root = _demo() if root is None or str(root) == "demo" else Path(root).expanduser()
+        self.root = demo_folder() if root is None or str(root) == "demo" else Path(root).expanduser()
         self.on_bad_file = on_bad_file
         self.storage = storage
         self.cache = None if cache is None else Path(cache).expanduser()
         self.num_workers = num_workers
         self.seed = seed
+        roles = {"current": self.columns.current, "temperature": self.columns.temperature}
+        self.rc_pairs = RCPairs(self.features, rc_pairs, cold_factor, **roles) if rc_pairs else None
         self.splits = tuple(splits)
         self.skipped: dict[str, str] = {}
         self._tables: dict[str, RecordingTable] = {}
@@ -126,6 +132,7 @@ class VoltageDataModule(LightningDataModule):
             self.sampling.minimum_rows,
             self.sampling.minimum_reason,
             skip=self.on_bad_file == "skip",
+            rc_pairs=self.rc_pairs,
         )
 
     def teardown(self, stage: str | None = None) -> None:
@@ -240,10 +247,4 @@ class VoltageDataModule(LightningDataModule):
         """Batches of the running epoch that training is done with, as Lightning counts them."""
         if self.trainer is None:
             return None
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
-        return int(progress.processed)  # type: ignore[attr-defined]
-
-
-def _demo() -> Path:
-    """Folder of the embedded recordings."""
-    return Path(str(files("vestim_pl.data"))) / "demo"
+        return int(self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)  # type: ignore[attr-defined]

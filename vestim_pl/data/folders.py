@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from vestim_pl.data.columns import Columns
 from vestim_pl.data.recording_table import RecordingTable
 from vestim_pl.data.recordings import SUFFIXES, Recording, read_recording, rows_at_most
 from vestim_pl.functional.errors import DataError
+from vestim_pl.networks import RCPairs
 
 __all__ = ["SplitReader", "find_recordings"]
 
@@ -45,6 +47,11 @@ def find_recordings(root: Path, split: str) -> list[Path]:
     return files
 
 
+def demo_folder() -> Path:
+    """Folder of the embedded recordings."""
+    return Path(str(files("vestim_pl.data"))) / "demo"
+
+
 def _in_memory(rows: int, features: int) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
     return torch.empty(rows, features), torch.empty(rows), np.empty(rows, dtype=np.float64)
 
@@ -62,6 +69,7 @@ class SplitReader:
         skip: Whether a bad file is left out with a warning instead of stopping the run.
         problems: One line for every bad file so far, by split.
         skipped: Names of the files that were left out, with the reason.
+        rc_pairs: Pairs of resistor and capacitor whose voltages every row gets behind the features, None for none.
         allocate: Gives room for features ``[rows, features]``, voltage ``[rows]`` and time ``[rows]``.
 
     """
@@ -72,6 +80,7 @@ class SplitReader:
     minimum_rows: int = 1
     minimum_reason: str = ""
     skip: bool = False
+    rc_pairs: RCPairs | None = None
     problems: dict[str, list[str]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     allocate: Callable[[int, int], tuple[Tensor, Tensor, NDArray[np.float64]]] = field(default=_in_memory)
@@ -103,14 +112,15 @@ class SplitReader:
     def _read_split(self, split: str, files: Sequence[Path]) -> RecordingTable | None:
         """Table of one split, filled file by file: memory for all rows is reserved once."""
         bound = sum(rows_at_most(path) for path in files)
-        inputs, target, time = self.allocate(bound, len(self.features))
+        width = len(self.features) + (len(self.rc_pairs.names) if self.rc_pairs else 0)
+        inputs, target, time = self.allocate(bound, width)
         borders, names = [0], []
         for path in files:
             recording = self._read_file(split, path)
             if recording is None:
                 continue
             first, last = borders[-1], borders[-1] + len(recording.target)
-            inputs[first:last] = torch.from_numpy(recording.inputs)
+            inputs[first:last] = self._extended(torch.from_numpy(recording.inputs))
             target[first:last] = torch.from_numpy(recording.target)
             time[first:last] = recording.time
             borders.append(last)
@@ -136,6 +146,12 @@ class SplitReader:
             self._report(split, label, str(error))
             return None
         return recording
+
+    def _extended(self, inputs: Tensor) -> Tensor:
+        """Features ``[n, F + K]`` of a recording, voltages of the RC pairs from its first row on."""
+        if self.rc_pairs is None:
+            return inputs
+        return self.rc_pairs(inputs.unsqueeze(0), self.rc_pairs.zero_state(1))[0][0]
 
     def _check_repeated(self, split: str, label: str, recording: Recording) -> None:
         """Refuse rows that another split holds too, whatever the name or format of the file."""

@@ -135,5 +135,6 @@ def _fingerprint(reader: SplitReader, splits: Sequence[str]) -> str:
             about = path.stat()
             files.append((path.relative_to(reader.root).as_posix(), about.st_size, about.st_mtime_ns))
     settings = (_FORMAT, reader.columns.time, reader.columns.voltage, list(reader.features), reader.minimum_rows)
-    text = json.dumps([settings, reader.skip, str(reader.root.resolve()), files])
+    pairs = None if reader.rc_pairs is None else reader.rc_pairs.options
+    text = json.dumps([settings, pairs, reader.skip, str(reader.root.resolve()), files])
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

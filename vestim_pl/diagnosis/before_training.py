@@ -70,6 +70,7 @@ def diagnose_training(
     """
     network, optimizer, trainer, sampling = (settings[name] for name in ("network", "optimizer", "trainer", "sampling"))
     lookback, sizes = int(sampling["lookback"]), list(network["hidden_sizes"])
+    parameters //= int(network.get("members", 1))  # members of an ensemble learn apart, each from all rows
     size = "lanes" if "lanes" in sampling else "batch_size"
     smaller = f"sampling.{size}={max(1, int(sampling[size]) // 2)}" if size in sampling else ""
     chrono_is_open = "forget_bias" in network and network["forget_bias"] != "chrono"

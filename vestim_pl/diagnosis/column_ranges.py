@@ -55,7 +55,7 @@ def check_column_ranges(train: RecordingTable, test: RecordingTable, features: S
 def _columns(
     train: RecordingTable, test: RecordingTable, names: Sequence[str]
 ) -> list[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
-    pairs = [(train.inputs[:, index], test.inputs[:, index]) for index in range(train.features)]
+    pairs = [(train.inputs[:, index], test.inputs[:, index]) for index in range(len(names) - 1)]
     pairs.append((train.target, test.target))
     return [(name, left.cpu().numpy(), right.cpu().numpy()) for name, (left, right) in zip(names, pairs, strict=True)]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["causal_fir", "exponential_smoothing", "first_order_recurrence"]
+__all__ = ["causal_fir", "exponential_smoothing", "first_order_recurrence", "varying_recurrence"]
 
 _BLOCK = 128
 _SMALLEST_EXPONENT = -60.0  # exp(-60) is 1e-26: nothing beside the sum it is added to, and far from subnormal numbers
@@ -47,6 +47,41 @@ def first_order_recurrence(drive: Tensor, log_decay: Tensor, initial: Tensor, bl
     starts = torch.cat([initial.unsqueeze(1), ends], dim=1)
     carried = starts.unsqueeze(2) * _decay_to_start(block, log_decay)
     return (driven + carried).flatten(1)[:, :steps]
+
+
+def varying_recurrence(drive: Tensor, log_decay: Tensor, initial: Tensor, block: int = _BLOCK) -> Tensor:
+    r"""Solve :math:`y_t = e^{\lambda_t} y_{t-1} + x_t` with a decay of its own in every step.
+
+    Inside a block it is one product with a lower triangular matrix of the decays from step to step, see
+    :func:`first_order_recurrence`; block follows block.
+
+    Args:
+        drive: ``[B, L, K]`` values :math:`x_t` of K recurrences.
+        log_decay: ``[B, L, K]`` natural logarithms :math:`\lambda_t \le 0` of the decays.
+        initial: ``[B, K]`` values :math:`y_{-1}` before the first step.
+        block: Steps solved by one matrix product.
+
+    Returns:
+        ``[B, L, K]`` values :math:`y_t`.
+
+    Example::
+
+        >>> decay = torch.tensor([[[0.5], [0.5], [0.25]]])
+        >>> varying_recurrence(torch.ones(1, 3, 1), decay.log(), torch.zeros(1, 1)).flatten()
+        tensor([1.0000, 1.5000, 1.3750])
+
+    """
+    solved = []
+    for part, logs in zip(
+        drive.transpose(1, 2).split(block, 2), log_decay.transpose(1, 2).split(block, 2), strict=True
+    ):
+        total = logs.cumsum(2)
+        between = (total.unsqueeze(3) - total.unsqueeze(2)).clamp(_SMALLEST_EXPONENT, 0.0).exp().tril()
+        values = (between @ part.unsqueeze(3)).squeeze(3)
+        values = values + initial.unsqueeze(2) * total.clamp(min=_SMALLEST_EXPONENT).exp()
+        solved.append(values)
+        initial = values[:, :, -1]
+    return torch.cat(solved, dim=2).transpose(1, 2)
 
 
 def exponential_smoothing(signal: Tensor, alpha: Tensor, initial: Tensor, block: int = _BLOCK) -> Tensor:

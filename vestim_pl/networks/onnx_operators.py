@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vestim_pl.networks.exponential_smoothing import ExponentialSmoothing
 from vestim_pl.networks.network import State
+from vestim_pl.networks.rc_pairs import RCPairs
 
 __all__ = ["with_onnx_operators"]
 
@@ -18,8 +19,9 @@ def with_onnx_operators(module: nn.Module) -> nn.Module:
     chooses its blocks by the length. Both are one operator in ONNX: LSTM, GRU, and an RNN of one linear unit.
 
     Args:
-        module: Any module; its ``nn.LSTM``, ``nn.GRU`` (of one layer, one direction, batch first) and
-            :class:`~vestim_pl.networks.exponential_smoothing.ExponentialSmoothing` are replaced.
+        module: Any module; its ``nn.LSTM``, ``nn.GRU`` (of one layer, one direction, batch first),
+            :class:`~vestim_pl.networks.exponential_smoothing.ExponentialSmoothing` and
+            :class:`~vestim_pl.networks.rc_pairs.RCPairs` are replaced.
 
     Raises:
         NotImplementedError: If a recurrent kernel has several layers, two directions or another layout.
@@ -124,8 +126,52 @@ class _Smoothing(nn.Module):
         return smooth.view(length, batch).T, (last.view(batch), torch.ones_like(started))
 
 
+class _RCPairs(nn.Module):
+    """The pairs as a GRU of as many units, none connected to another: its update gate is the decay itself.
+
+    That takes linear activations and inputs of its own for both, ``h = (1 - z) n + z h_before`` with ``z`` the decay.
+    """
+
+    weight: Tensor
+    recurrence: Tensor
+
+    def __init__(self, pairs: RCPairs) -> None:
+        super().__init__()
+        self.equations = pairs.equations
+        count = len(pairs.time_constants)
+        keep, drive, nothing = torch.eye(count, 2 * count), torch.eye(2 * count)[count:], torch.zeros(count, 2 * count)
+        self.register_buffer("weight", torch.cat([keep, nothing, drive]).unsqueeze(0))  # update, reset, new
+        self.register_buffer("recurrence", torch.zeros(1, 3 * count, count))
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        log_decay, drive = self.equations(inputs)
+        decay = log_decay.exp()
+        batch, length, count = drive.shape
+        voltages, last = torch.onnx.ops.symbolic_multi_out(
+            "::GRU",
+            (
+                torch.cat([decay, drive / (1 - decay)], dim=-1).transpose(0, 1),
+                self.weight,
+                self.recurrence,
+                None,
+                None,
+                state.unsqueeze(0),
+            ),
+            {
+                "hidden_size": count,
+                "activations": ["Affine", "Affine"],
+                "activation_alpha": [1.0, 1.0],
+                "activation_beta": [0.0, 0.0],
+            },
+            dtypes=[drive.dtype] * 2,
+            shapes=[[length, 1, batch, count], [1, batch, count]],
+        )
+        return torch.cat([inputs, voltages.squeeze(1).transpose(0, 1)], dim=-1), last.squeeze(0)
+
+
 _OPERATORS: dict[type[nn.Module], type[nn.Module]] = {
     nn.LSTM: _LSTM,
     nn.GRU: _GRU,
     ExponentialSmoothing: _Smoothing,
+    RCPairs: _RCPairs,
 }

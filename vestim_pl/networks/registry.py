@@ -9,8 +9,10 @@ from torch import nn
 from vestim_pl.functional.arguments import argument_types, check_arguments, nearest
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.networks.causal_low_pass import CausalLowPass
+from vestim_pl.networks.ensemble import Ensemble
 from vestim_pl.networks.exponential_smoothing import ExponentialSmoothing
 from vestim_pl.networks.feedforward import FeedForwardNetwork
+from vestim_pl.networks.options import check_positive
 from vestim_pl.networks.recurrent import RecurrentNetwork
 
 __all__ = ["NETWORKS", "NetworkKind", "build_network"]
@@ -28,7 +30,7 @@ class NetworkKind:
     Example::
 
         >>> sorted(NETWORKS["LSTM_EMA"].options())
-        ['dropout', 'forget_bias', 'hidden_sizes', 'layer_norm', 'lookback', 'smoothing']
+        ['dropout', 'forget_bias', 'hidden_sizes', 'layer_norm', 'lookback', 'members', 'smoothing']
 
     """
 
@@ -40,7 +42,7 @@ class NetworkKind:
         """Type of every option by its name."""
         hidden = {"features", "output_filter", *self.settled}
         own = {name: hint for name, hint in argument_types(self.module).items() if name not in hidden}
-        return own | (argument_types(self.output_filter) if self.output_filter else {})
+        return own | (argument_types(self.output_filter) if self.output_filter else {}) | {"members": int}
 
     def build(self, features: int, options: Mapping[str, Any]) -> nn.Module:
         """The network with checked options."""
@@ -65,7 +67,8 @@ def build_network(spec: Mapping[str, Any], features: int) -> nn.Module:
     """Build a network from its name and options.
 
     Args:
-        spec: ``name``, one of :data:`NETWORKS`, and that network's options.
+        spec: ``name``, one of :data:`NETWORKS`, and that network's options; ``members`` above 1 for an
+            :class:`~vestim_pl.networks.ensemble.Ensemble` of as many.
         features: Number of input features F.
 
     Returns:
@@ -90,4 +93,6 @@ def build_network(spec: Mapping[str, Any], features: int) -> nn.Module:
     if not isinstance(name, str) or name not in NETWORKS:
         raise ConfigurationError(f"network.name: there is no network {name!r}; {nearest(str(name), NETWORKS)}")
     check_arguments("network", options, NETWORKS[name].options())
-    return NETWORKS[name].build(features, options)
+    members = check_positive("members", options.pop("members", 1))
+    networks = [NETWORKS[name].build(features, options) for _ in range(members)]
+    return networks[0] if members == 1 else Ensemble(networks)
