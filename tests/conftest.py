@@ -25,3 +25,4 @@ def _restore_global_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """Run every test in its own folder and leave torch's global switches as they were."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
+    torch.set_flush_denormal(False)  # a training before may have left it on, and Hypothesis refuses to draw then
