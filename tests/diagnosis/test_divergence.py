@@ -69,3 +69,10 @@ def test_a_finite_run_is_as_it_should_be():
 
 def test_a_run_without_numbers_is_not_judged():
     assert check_divergence(metrics([]), [], False, "").severity == "note"
+
+
+def test_a_level_of_the_loss_is_not_called_no_number():
+    level = event("rollback", 4) | {"reason": "the loss is at 8e+11 for 3 steps, above 52"}
+    assert "first astray at step 4" in check_divergence(metrics([1] * 6), [level], False, "5 epochs made").evidence
+    no_number = event("rollback", 4) | {"reason": "parameters head.weight are not finite"}
+    assert "first not finite at step 4" in check_divergence(metrics([1] * 6), [no_number], False, "ended").evidence

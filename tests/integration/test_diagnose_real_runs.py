@@ -65,7 +65,7 @@ def test_a_guarded_divergence_tells_the_first_step_and_the_last(run_train, tmp_p
     overrides = f"optimizer.name=SGD optimizer.lr=1e30 trainer.gradient_clip_val=null {recovery}"
     found = run_train(overrides, status=1)
     assert grave(found) == {"end of the run": "error", "divergence": "error"}
-    assert "first astray at step 1" in found["divergence"].evidence
+    assert "first not finite at step 1" in found["divergence"].evidence
     ending = found["end of the run"].evidence
     assert ending.startswith("diverged: ")
     assert ending.removeprefix("diverged: ") not in found["divergence"].evidence, "said twice"

@@ -1,6 +1,7 @@
 """Where a run diverged, and after which signs."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ CHECK = "divergence"
 BAD = ("skip", "non_finite", "rollback")
 SIGNS = ("skip", "clip_burst", "non_finite", "rollback", "recovery")
 _NOT_FINITE = "first not finite"
+_NO_NUMBER = re.compile(r"\b(not finite|nan|inf)\b")
 GREW = 3.0  # times the median of before
 
 
@@ -74,8 +76,9 @@ def _first(seen: Sequence[Mapping[str, Any]], metrics: pd.DataFrame) -> tuple[in
     at_metric = int(bad["step"].iloc[0]) if len(bad) and not math.isnan(bad["step"].iloc[0]) else None
     event = next((event for event in seen if isinstance(event.get("step"), int)), None)
     if event is not None and (at_metric is None or event["step"] <= at_metric + 1):  # an event comes after its step
-        word = "first astray" if event["kind"] == "rollback" else _NOT_FINITE  # a level of the loss, which is a number
-        return int(event["step"]), str(event.get("reason", event["kind"])), word
+        reason = str(event.get("reason", event["kind"]))
+        a_level = event["kind"] == "rollback" and not _NO_NUMBER.search(reason)
+        return int(event["step"]), reason, "first astray" if a_level else _NOT_FINITE
     return at_metric, "" if at_metric is None else f"{bad['key'].iloc[0]} is {bad['value'].iloc[0]}", _NOT_FINITE
 
 
