@@ -162,7 +162,7 @@ class CrashBundle(Callback):
         self._write(trainer, trainer.lightning_module, window, event.reason)
 
     def before_rollback(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the weights before they are restored: in the midst of an accumulation window nothing else does."""
+        """Look at the weights before they are restored; in the midst of an accumulation window nothing else does."""
         window = self._window
         if window is not None and window.batches and not all_finite(trained_parameters(pl_module).values()):
             window.copy_state()

@@ -8,9 +8,8 @@ import numpy as np
 __all__ = ["NumpyState"]
 
 _WORDS = 624
-_Memory = ctypes.c_char * (
-    4 * _WORDS + ctypes.sizeof(ctypes.c_int)
-)  # numpy's mt19937_state: the key, and the position in it
+# numpy's mt19937_state: the key, and the position in it
+_Memory = ctypes.c_char * (4 * _WORDS + ctypes.sizeof(ctypes.c_int))
 
 
 class NumpyState:
