@@ -187,7 +187,7 @@ class VoltageEstimator(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         carried = self._carried.get("train")
-        checkpoint["carried_state"] = None if carried is None else [tensor.clone() for tensor in carried]
+        checkpoint["carried_state"] = None if carried is None else list(carried)  # made anew by every step
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         carried = checkpoint.get("carried_state")

@@ -105,7 +105,7 @@ def test_tensors_and_floats_are_the_same(calm, reaction):
     assert tensors == pytest.approx(floats)
     assert others == pytest.approx(limits)
     known = NormStatistics(50.0, 1.0, 0.04)
-    limit, z = clipping_limit(known.on(torch.device("cpu")), 2.0, reaction=reaction, **OPTIONS)
+    limit, z = clipping_limit(known.like(2.0), 2.0, reaction=reaction, **OPTIONS)
     as_tensors = NormStatistics(*map(torch.tensor, known))
     other, other_z = clipping_limit(as_tensors, torch.tensor(2.0), reaction=reaction, **OPTIONS)
     assert (other.item(), other_z.item()) == pytest.approx((limit, z))
@@ -113,6 +113,6 @@ def test_tensors_and_floats_are_the_same(calm, reaction):
 
 def test_statistics_move_between_devices():
     known = NormStatistics(50.0, 1.0, 0.04)
-    there = known.on(torch.device("meta"))
+    there = known.like(torch.zeros((), device="meta"))
     assert all(value.device.type == "meta" for value in there)
-    assert NormStatistics(*map(torch.tensor, known)).on(torch.device("cpu")) == pytest.approx(known)
+    assert NormStatistics(*map(torch.tensor, known)).like(1.0) == pytest.approx(known)

@@ -35,13 +35,13 @@ def test_one_bad_number_shows_in_its_signal_only(value, place):
     norm = total_norm(gradients)
     finite = torch.isfinite(step_signals(losses, norm)).tolist()
     assert finite == ([False, True] if place == "loss" else [True, False])
-    assert [math.isfinite(signal) for signal in read_signals(ALONE, losses, norm)] == finite
+    assert [math.isfinite(signal) for signal in read_signals(ALONE, losses, gradients)] == finite
 
 
 def test_opposite_infinities_do_not_cancel():
     losses = [torch.tensor(float("inf")), torch.tensor(-float("inf"))]
     assert not torch.isfinite(step_signals(losses, torch.tensor(1.0)))[0]
-    assert not math.isfinite(read_signals(ALONE, losses, torch.tensor(1.0))[0])
+    assert not math.isfinite(read_signals(ALONE, losses, [torch.tensor([1.0])])[0])
 
 
 def test_sparse_gradients_count():

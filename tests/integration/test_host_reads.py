@@ -1,7 +1,7 @@
 """How often a step of the train command waits for a number from the device: only where a callback asks for it.
 
-On a GPU every such read stops the host until the device is done. Counted on the CPU, where the same code makes the same
-reads.
+On a GPU every such read stops the host until the device is done. Counted on the CPU, with tensors that deny lying there:
+then the same code runs that would on a device, and makes the same reads.
 """
 
 import pytest
@@ -89,13 +89,19 @@ COMMON = (
     "++optimizer.fused=true",  # plain optimizers read their count of steps, which lies on the host on a GPU too
 )  # fmt: skip
 WINDOWS = ("sampling.lookback=10", "sampling.batch_size=32", "network.dropout=0.1", "callbacks=[default,warmup]")
+RESILIENT = (
+    "+preset=resilient", "sampling.lookback=10", "sampling.batch_size=32", "callbacks.lookback_warmup=null",
+    "callbacks.gradient_flow=null",
+)  # fmt: skip
 STREAMS = ("+preset=fast", "sampling.lookback=10", "sampling.lanes=2", "sampling.burn_in=5")
 
 
-@pytest.mark.parametrize("sampling", [WINDOWS, STREAMS], ids=["windows", "streams"])
-def test_a_step_reads_once_for_each_callback_that_asks_and_never_otherwise(compose, sampling):
+@pytest.mark.parametrize("sampling", [WINDOWS, STREAMS, RESILIENT], ids=["windows", "streams", "resilient"])
+def test_a_step_reads_once_for_each_callback_that_asks_and_never_otherwise(compose, monkeypatch, sampling):
+    monkeypatch.setattr(torch.Tensor, "is_cpu", False)
     reads = reads_of_steps(compose(*sampling, *COMMON))
     assert len(reads) > LOGGED_EVERY
     assert max(reads) <= len(ASKING)
-    without = [f"callbacks.{name}=null" for name in ASKING]
+    alone = ("crash_bundle",) if sampling is RESILIENT else ()  # which asks where nobody else does
+    without = [f"callbacks.{name}=null" for name in (*ASKING, *alone)]
     assert set(reads_of_steps(compose(*sampling, *COMMON, *without))) == {0}

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
-from torch.nn import Parameter
 from torch.nn.utils import clip_grads_with_norm_
 from torch.optim import Optimizer
 
@@ -21,7 +20,7 @@ from vestim_pl.functional.callback_order import measured_before
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.gradient_access import require_plain_gradients
 from vestim_pl.functional.log_steps import is_logged_step
-from vestim_pl.functional.step_finiteness import total_norm
+from vestim_pl.functional.step_finiteness import joint_norm, total_norm
 
 __all__ = ["AdaptiveGradientClipping"]
 
@@ -36,10 +35,10 @@ class AdaptiveGradientClipping(Callback):
     are followed (see :func:`~vestim_pl.functional.adaptive_clipping.update_statistics`); and the statistics are in the
     checkpoint, so a resumed run equals one never stopped.
 
-    On a GPU everything stays there, without a host sync of its own; on CPU it is arithmetic of floats. Under DDP the
-    gradients, hence the limits, are the same on every rank. Several optimizers, with manual optimization, each have
-    their own statistics. Parameters without a gradient are passed over, and nothing happens where there is none at all
-    (a skipped update).
+    On a GPU everything stays there, without a host sync of its own; it is arithmetic of floats on CPU, and behind a
+    StepGuard, which has read the norm. Under DDP the gradients, hence the limits, are the same on every rank. Several
+    optimizers, with manual optimization, each have their own statistics. Parameters without a gradient are passed over,
+    and nothing happens where there is none at all (a skipped update).
 
     ======================================= =========================================================================
     logged key                              meaning
@@ -117,23 +116,20 @@ class AdaptiveGradientClipping(Callback):
         require_plain_gradients(trainer, type(self).__name__)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        gradients = [g for group in optimizer.param_groups for p in group["params"] if (g := p.grad) is not None]
         if not gradients:
             return
-        index = _index(trainer, optimizer)
-        measured = measured_before(trainer, self, "on_before_optimizer_step", "gradient_norm")
-        if measured is None:
-            measured = total_norm(gradients)
-        on_host = measured.device.type == "cpu"
-        norm = measured.item() if on_host else measured
-        statistics = self.statistics.get(index, initial_statistics()).on(measured.device)
+        index = trainer.optimizers.index(optimizer)  # which a resumed run shares
+        norm = measured_before(trainer, self, "on_before_optimizer_step", "gradient_norm")
+        if norm is None:
+            norm = joint_norm(gradients) if gradients[0].is_cpu else total_norm(gradients)
+        statistics = (self.statistics.get(index) or initial_statistics()).like(norm)
         limit, z = clipping_limit(
             statistics, norm, z_threshold=self.z_threshold, warmup_steps=self.warmup_steps, reaction=self.reaction
         )
         if self.max_norm is not None:
-            limit = min(limit, self.max_norm) if on_host else limit.clamp(max=self.max_norm)
-        clipped = _clip(parameters, gradients, norm, limit)
+            limit = limit.clamp(max=self.max_norm) if isinstance(limit, Tensor) else min(limit, self.max_norm)
+        clipped = _clip(optimizer, gradients, norm, limit)
         self.statistics[index] = update_statistics(
             statistics, norm, alpha=self.alpha, z_threshold=self.z_threshold, warmup_steps=self.warmup_steps
         )
@@ -173,23 +169,19 @@ class AdaptiveGradientClipping(Callback):
         pl_module.log_dict({f"adaptive_clipping/{name}{suffix}": value for name, value in values.items()})
 
 
-def _clip(parameters: list[Parameter], gradients: list[Tensor], norm: Any, limit: Any) -> Any:
-    """Scale the gradients down to the limit where their norm is above it; returns whether, 1 or 0.
+def _clip(optimizer: Optimizer, gradients: list[Tensor], norm: Any, limit: Any) -> Any:
+    """Scale the gradients down to the limit where their norm is above it, as torch does it; returns whether, 1 or 0.
 
     A norm that is not finite changes nothing.
     """
     if not isinstance(norm, Tensor):
         clipped = math.isfinite(norm) and norm > limit
         if clipped:
-            # as clip_grads_with_norm_ does it; a factor in a tensor takes half the time of a number
-            torch._foreach_mul_(gradients, torch.tensor(limit / (norm + 1e-6)))
+            torch._foreach_mul_(gradients, limit / (norm + 1e-6))
         return clipped
     finite = torch.isfinite(norm)
-    # a norm of 0 stands for one that is not finite: the factor is then 1, and the gradient stays as it is
-    clip_grads_with_norm_(parameters, limit, torch.where(finite, norm, 0.0))
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    # in units of the limit, which torch would read from the device; a norm of 0 stands for one that is not finite: the
+    # factor is then 1, and the gradient stays as it is
+    clip_grads_with_norm_(parameters, 1.0, torch.where(finite, norm / limit, 0.0))
     return (finite & (norm > limit)).float()
-
-
-def _index(trainer: Trainer, optimizer: Optimizer) -> int:
-    """Place of the optimizer among the trainer's, which a resumed run shares."""
-    return next(i for i, other in enumerate(trainer.optimizers) if other is optimizer)

@@ -123,7 +123,7 @@ class CrashBundle(Callback):
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if self._window is not None:
             self._window.losses.append(loss.detach())
-            if loss.device.type == "cpu" and not math.isfinite(loss.item()) and not self._window.rerun:
+            if loss.is_cpu and not math.isfinite(loss.item()) and not self._window.rerun:
                 rerun_aside(trainer, pl_module, self._window, self.ring)  # while what caused it is still at work
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
@@ -133,7 +133,7 @@ class CrashBundle(Callback):
         window.before_update()
         if not self._told:
             signals = window.measure()
-            if signals.device.type == "cpu":
+            if signals.is_cpu:
                 self._judge(
                     trainer, pl_module, window
                 )  # reading costs nothing here, and the fault may still be at work

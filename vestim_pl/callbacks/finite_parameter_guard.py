@@ -16,9 +16,10 @@ from vestim_pl.functional.checks import check_integers
 from vestim_pl.functional.divergence_message import divergence_message, find_setting
 from vestim_pl.functional.errors import DivergenceError
 from vestim_pl.functional.events import publish
-from vestim_pl.functional.finiteness import all_finite, find_nonfinite, joint_norm
+from vestim_pl.functional.finiteness import all_finite, find_nonfinite
 from vestim_pl.functional.learning_rate import LearningRateFactors
 from vestim_pl.functional.recovery_request import ask_for_recovery, somebody_recovers
+from vestim_pl.functional.step_finiteness import joint_norm
 from vestim_pl.functional.training_snapshot import updated_parameters
 
 __all__ = ["FiniteParameterGuard"]

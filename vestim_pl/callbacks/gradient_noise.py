@@ -6,14 +6,13 @@ import math
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
-from torch._utils import _unflatten_dense_tensors
-from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.gradient_access import require_plain_gradients
 from vestim_pl.functional.gradient_noise import gaussian_noise, noise_std
 from vestim_pl.functional.log_steps import is_logged_step
+from vestim_pl.functional.step_finiteness import joint_norm
 
 __all__ = ["GradientNoise"]
 
@@ -75,7 +74,7 @@ class GradientNoise(Callback):
         self.gamma = gamma
         self.seed = seed
         self._warned = False
-        self._rooms: dict[torch.device, tuple[list[torch.Size], Tensor, list[Tensor]]] = {}
+        self._rooms: dict[int, _Room] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, type(self).__name__)
@@ -88,24 +87,19 @@ class GradientNoise(Callback):
         sigma = noise_std(step, self.eta, self.gamma)
         if is_logged_step(trainer):
             self._report(pl_module, grads, sigma)
-        by_device: dict[torch.device, list[Tensor]] = {}
+        by_device: dict[int, list[Tensor]] = {}
         for grad in grads:
-            by_device.setdefault(grad.device, []).append(grad)
+            by_device.setdefault(grad.get_device(), []).append(grad)
         for stream, (device, group) in enumerate(by_device.items()):
-            noise, parts = self._room(device, group)
-            gaussian_noise(noise, self.seed, step, stream, sigma)
-            torch._foreach_add_(group, parts)
-
-    def _room(self, device: torch.device, grads: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Memory for noise on a device, flat and in the shapes of the gradients; made once for the same shapes."""
-        shapes = [grad.shape for grad in grads]
-        if device not in self._rooms or self._rooms[device][0] != shapes:
-            noise = torch.empty(sum(map(Tensor.numel, grads)), device=device)
-            self._rooms[device] = shapes, noise, list(_unflatten_dense_tensors(noise, grads))
-        return self._rooms[device][1:]
+            shapes = list(map(Tensor.size, group))
+            room = self._rooms.get(device)
+            if room is None or room.shapes != shapes:
+                room = self._rooms[device] = _Room(group)
+            gaussian_noise(room.noise, room.generator, self.seed, step, stream, sigma)
+            torch._foreach_add_(group, room.parts)
 
     def _report(self, pl_module: LightningModule, grads: list[Tensor], sigma: float) -> None:
-        norm = float(get_total_norm(grads))
+        norm = joint_norm(grads)
         noise = sigma * math.sqrt(sum(grad.numel() for grad in grads))
         relative = noise / norm if norm > 0 else math.inf
         if not self._warned and relative > 1:
@@ -115,3 +109,14 @@ class GradientNoise(Callback):
                 noise, norm, self.eta * (0.1 / relative) ** 2,
             )  # fmt: skip
         pl_module.log_dict({"gradient_noise/sigma": sigma, "gradient_noise/relative": relative})
+
+
+class _Room:
+    """Memory for noise on a device, flat and in the shapes of the gradients, and what draws it."""
+
+    def __init__(self, grads: list[Tensor]) -> None:
+        self.shapes = [grad.shape for grad in grads]
+        self.noise = torch.empty(sum(map(Tensor.numel, grads)), device=grads[0].device)
+        sizes = [shape.numel() for shape in self.shapes]
+        self.parts = [part.view(shape) for part, shape in zip(self.noise.split(sizes), self.shapes, strict=True)]
+        self.generator = torch.Generator(device=grads[0].device)

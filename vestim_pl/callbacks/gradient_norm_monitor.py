@@ -108,7 +108,7 @@ class GradientNormMonitor(Callback):
             self._hooks.append(optimizer.register_step_post_hook(partial(self._after_update, index=index)))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        index = next(i for i, other in enumerate(trainer.optimizers) if other is optimizer)
+        index = trainer.optimizers.index(optimizer)
         step = self._steps[index] = self._steps.get(index, 0) + 1
         self._written = is_logged_step(trainer)
         if step > self.first_n_steps and step % self.every_n_steps and not self._written:

@@ -23,7 +23,6 @@ from vestim_pl.functional.step_finiteness import (
     judge_step,
     nonfinite_names,
     read_signals,
-    total_norm,
 )
 
 __all__ = ["StepGuard"]
@@ -86,7 +85,7 @@ class StepGuard(Callback):
         self.skipped_steps = 0
         self.overflows = 0
         self.last_step_skipped = False
-        self.gradient_norm: Tensor | None = None  # of this step, for the callback right after
+        self.gradient_norm: float | None = None  # of this step, for the callback right after
         self._exhausted = ""
         self._hold = SchedulerHold()
         self._buffers: BufferCopy | None = None
@@ -121,8 +120,8 @@ class StepGuard(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         self._decided = True
         gradients, losses = gradient_tensors(optimizer), [loss for _, loss in self._losses]
-        self.gradient_norm = total_norm(gradients)
-        loss, norm = read_signals(trainer, losses, self.gradient_norm)
+        loss, norm = read_signals(trainer, losses, gradients)
+        self.gradient_norm = norm
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         verdict, reason = judge_step(loss, norm, None if scaler is None else _scale_if_bad(scaler, norm))
         self.last_step_skipped = verdict is not StepVerdict.APPLY

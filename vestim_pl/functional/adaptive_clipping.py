@@ -34,7 +34,7 @@ class ClippingReaction(StrEnum):
 
 
 class NormStatistics(NamedTuple):
-    """Running statistics of a gradient norm: floats on CPU, scalar tensors on a device that must not be waited for.
+    """Running statistics of a gradient norm: floats like the norm, or scalar tensors on a device not to be waited for.
 
     Attributes:
         seen: Number of finite norms so far.
@@ -47,11 +47,11 @@ class NormStatistics(NamedTuple):
     mean: Number
     variance: Number
 
-    def on(self, device: torch.device) -> "NormStatistics":
-        """The same numbers as floats for the CPU, as tensors for another device."""
-        if device.type == "cpu":
-            return NormStatistics(*(float(value) for value in self))
-        return NormStatistics(*(torch.as_tensor(value, device=device, dtype=torch.float32) for value in self))
+    def like(self, norm: Number) -> "NormStatistics":
+        """The same numbers as floats, or as tensors on the device of the norm."""
+        if not isinstance(norm, Tensor):
+            return NormStatistics(*map(float, self))
+        return NormStatistics(*(torch.as_tensor(value, device=norm.device, dtype=torch.float32) for value in self))
 
 
 def initial_statistics() -> NormStatistics:

@@ -35,14 +35,13 @@ class BufferCopy:
             for path, owner in module.named_modules()
             for name in owner._buffers
         ]
-        self._present: list[bool] = []
+        self._saved: list[Tensor | None] = []
         self._copies = TensorCopies()
 
     def save(self) -> None:
         """Copy the buffers as they are now."""
-        live = [buffers.get(name) for _, buffers, name in self._places]
-        self._present = [buffer is not None for buffer in live]
-        self._copies.save([buffer for buffer in live if buffer is not None])
+        self._saved = [buffers.get(name) for _, buffers, name in self._places]
+        self._copies.save([buffer for buffer in self._saved if buffer is not None])
 
     def named(self) -> dict[str, Tensor]:
         """The buffers by name, as copied."""
@@ -60,5 +59,5 @@ class BufferCopy:
 
     def _copied(self) -> Iterator[tuple[tuple[str, dict[str, Tensor | None], str], Tensor | None]]:
         copies = iter(self._copies.tensors)
-        for place, present in zip(self._places, self._present, strict=False):
-            yield place, next(copies) if present else None
+        for place, saved in zip(self._places, self._saved, strict=False):
+            yield place, None if saved is None else next(copies)

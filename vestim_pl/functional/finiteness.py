@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vestim_pl.functional.step_finiteness import total_norm
+from vestim_pl.functional.step_finiteness import joint_norm
 
-__all__ = ["NonFiniteTensor", "all_finite", "find_nonfinite", "joint_norm"]
+__all__ = ["NonFiniteTensor", "all_finite", "find_nonfinite"]
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,6 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
         return True
     checks = [torch.isfinite(tensor).all() for tensor in tensors]
     return bool(torch.stack([check.to(checks[0].device) for check in checks]).all())
-
-
-def joint_norm(tensors: Iterable[Tensor]) -> float:
-    """Euclidean norm over all tensors, brought to the host; those of integers do not count.
-
-    Example::
-
-        >>> joint_norm([torch.tensor([3.0]), torch.tensor([4.0]), torch.tensor([7])])
-        5.0
-
-    """
-    floating = [tensor for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
-    return total_norm(floating).item()
 
 
 def find_nonfinite(named: Iterable[tuple[str, Tensor]], limit: int | None = None) -> Sequence[NonFiniteTensor]:

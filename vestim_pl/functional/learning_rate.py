@@ -2,7 +2,7 @@
 
 import math
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
@@ -38,10 +38,8 @@ class LearningRateFactors:
 
     def __init__(self) -> None:
         self._factors: dict[str, float] = {}
-        self._attached: WeakSet[Optimizer] = WeakSet()
-        # Rates of an update under way, before the factors. Tensors stay tensors: no step waits for a device.
-        self._scheduled: WeakKeyDictionary[Optimizer, list[Any]] = WeakKeyDictionary()
-        self._used: WeakKeyDictionary[Optimizer, list[Any]] = WeakKeyDictionary()
+        self._product: float | None = None  # of them; None where one has changed since
+        self._rates: WeakKeyDictionary[Optimizer, _Rates] = WeakKeyDictionary()
 
     @classmethod
     def of(cls, trainer: Trainer) -> "LearningRateFactors":
@@ -57,7 +55,9 @@ class LearningRateFactors:
 
         Multiplied in order of the names, so that rounding never depends on which callback came first.
         """
-        return math.prod(self._factors[name] for name in sorted(self._factors))
+        if self._product is None:
+            self._product = math.prod(self._factors[name] for name in sorted(self._factors))
+        return self._product
 
     def get(self, name: str) -> float:
         """Factor of that name; 1 if it was never set."""
@@ -76,11 +76,14 @@ class LearningRateFactors:
         """
         if not (math.isfinite(factor) and factor >= 0):
             raise ValueError(f"learning rate factor {name!r} must be finite and not negative but is {factor}")
-        self._factors[name] = float(factor)
+        if factor != self._factors.get(name):
+            self._factors[name] = float(factor)
+            self._product = None
 
     def discard(self, name: str) -> None:
         """Forget the factor of that name, as its callback does when the fit has ended."""
         self._factors.pop(name, None)
+        self._product = None
 
     def attach(self, trainer: Trainer) -> None:
         """Install the step hooks on the trainer's optimizers; a second call changes nothing.
@@ -95,12 +98,12 @@ class LearningRateFactors:
                     f"optimizer {type(optimizer).__name__} is not a torch.optim.Optimizer, so the learning rate "
                     "factors (warmup, plateau, recovery) cannot hook its step; derive it from torch.optim.Optimizer"
                 )
-            if optimizer not in self._attached:
-                optimizer.register_step_pre_hook(self._before_step)
-                optimizer.register_step_post_hook(self._after_step)
-                optimizer.register_state_dict_post_hook(self._save_scheduled)
-                optimizer.register_load_state_dict_post_hook(self._after_load)
-                self._attached.add(optimizer)
+            if optimizer not in self._rates:
+                rates = self._rates[optimizer] = _Rates(self)
+                optimizer.register_step_pre_hook(rates.before_step)
+                optimizer.register_step_post_hook(rates.after_step)
+                optimizer.register_state_dict_post_hook(rates.save_scheduled)
+                optimizer.register_load_state_dict_post_hook(rates.after_load)
 
     def effective(self, optimizer: Optimizer) -> list[float]:
         """Learning rate of each parameter group as the next update will use it (or the one under way uses it)."""
@@ -108,45 +111,71 @@ class LearningRateFactors:
 
     def scheduled(self, optimizer: Optimizer) -> list[float]:
         """Learning rate of each parameter group without the factors."""
-        rates = self._scheduled.get(optimizer) or [group["lr"] for group in optimizer.param_groups]
-        return [float(rate) for rate in rates]
+        rates = self._rates.get(optimizer)
+        under_way = rates.scheduled if rates else None
+        return [float(rate) for rate in under_way or _rates_of(optimizer)]
 
     def used(self, optimizer: Optimizer) -> list[float]:
         """Learning rate of each parameter group in the latest update; in the next, before any and after a rollback."""
-        if optimizer not in self._used:
+        rates = self._rates.get(optimizer)
+        if rates is None or rates.used is None:
             return self.effective(optimizer)
-        return [float(rate) for rate in self._used[optimizer]]
+        return [float(rate) for rate in rates.used]
 
     def restore(self, optimizers: list[Optimizer]) -> None:
         """Put the scheduled rates back where a step was left by an exception."""
         for optimizer in optimizers:
-            self._after_step(optimizer, (), {})
+            if optimizer in self._rates:
+                self._rates[optimizer].after_step(optimizer)
 
-    def _before_step(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
-        self._after_step(optimizer, args, kwargs)  # an earlier step may have been left by an exception
-        self._scheduled[optimizer] = [group["lr"] for group in optimizer.param_groups]
+
+class _Rates:
+    """Learning rates of one optimizer, and what is done to them around its steps.
+
+    Attributes:
+        scheduled: Rates of an update under way, before the factors; None at rest. Tensors stay tensors: no step waits
+            for a device.
+        used: Rates of the latest update; None before any, and after a rollback.
+
+    """
+
+    def __init__(self, factors: LearningRateFactors) -> None:
+        self._factors = factors
+        self.scheduled: list[Any] | None = None
+        self.used: list[Any] | None = None
+
+    def before_step(self, optimizer: Optimizer, *_: object) -> None:
+        self.after_step(optimizer)  # an earlier step may have been left by an exception
         self._apply(optimizer)
 
     def _apply(self, optimizer: Optimizer) -> None:
-        product = self.product
-        for group, rate in zip(optimizer.param_groups, self._scheduled[optimizer], strict=False):
-            group["lr"] = rate * product
-        self._used[optimizer] = [group["lr"] for group in optimizer.param_groups]
+        product, self.scheduled = self._factors.product, _rates_of(optimizer)
+        self.used = [rate * product for rate in self.scheduled]
+        _set_rates(optimizer.param_groups, self.used)
 
-    def _after_step(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
-        for group, rate in zip(optimizer.param_groups, self._scheduled.pop(optimizer, []), strict=False):
-            group["lr"] = rate
+    def after_step(self, optimizer: Optimizer, *_: object) -> None:
+        if self.scheduled is not None:
+            _set_rates(optimizer.param_groups, self.scheduled)
+            self.scheduled = None
 
-    def _save_scheduled(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
-        for group, rate in zip(state["param_groups"], self._scheduled.get(optimizer, []), strict=False):
-            group["lr"] = rate
+    def save_scheduled(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
+        if self.scheduled is not None:
+            _set_rates(state["param_groups"], self.scheduled)
 
-    def _after_load(self, optimizer: Optimizer) -> None:
-        if optimizer in self._scheduled:  # loaded in the midst of a step, by a rollback: the loaded rates count now
-            self._scheduled[optimizer] = [group["lr"] for group in optimizer.param_groups]
+    def after_load(self, optimizer: Optimizer) -> None:
+        if self.scheduled is not None:  # loaded in the midst of a step, by a rollback: the loaded rates count now
             self._apply(optimizer)
         else:  # the latest update is none of those in the loaded weights
-            self._used.pop(optimizer, None)
+            self.used = None
+
+
+def _rates_of(optimizer: Optimizer) -> list[Any]:
+    return [group["lr"] for group in optimizer.param_groups]
+
+
+def _set_rates(groups: list[dict[str, Any]], rates: list[Any]) -> None:
+    for group, rate in zip(groups, rates, strict=False):
+        group["lr"] = rate
 
 
 def log_learning_rate(trainer: Trainer, pl_module: LightningModule) -> None:

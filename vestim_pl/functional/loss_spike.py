@@ -107,9 +107,12 @@ class LossSpike:
         self.peaks = [self.peaks[1], 0.0]
 
     def _is_ordinary(self, loss: float) -> bool:
-        # No limit is lower than this, and to sort the deviations too takes most of the time of all tests of a loss.
-        if self.losses and not self.whole_epochs and loss <= (self.ratio or 0.0) * abs(median(self.losses)):
-            return True
+        # No limit is lower than a multiple of the median, nor the median than the least loss: to sort losses, and then
+        # deviations, takes most of the time of all tests of a loss.
+        if self.losses and not self.whole_epochs:
+            ratio = self.ratio or 0.0
+            if loss <= ratio * min(self.losses) or loss <= ratio * abs(median(self.losses)):
+                return True
         return loss <= self._limit()
 
     def _limit(self) -> float:

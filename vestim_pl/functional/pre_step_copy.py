@@ -34,14 +34,15 @@ class PreStepCopy:
         self._names: dict[Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
         self._optimizer = optimizer
         self._copies = TensorCopies()
-        self._state: list[tuple[Tensor, str, Any]] = []  # parameter, key and value; what is a tensor is copied
+        self._state: list[tuple[Tensor, dict[str, Any]]] = []  # of the optimizer; what is a tensor is copied
         self._groups: list[dict[str, Any]] = []
 
     def save(self) -> None:
         """Copy everything as it is now."""
-        self._state = [(p, key, value) for p, state in self._optimizer.state.items() for key, value in state.items()]
-        self._copies.save([*self._names, *(value for _, _, value in self._state if isinstance(value, Tensor))])
-        self._groups = [dict(group) for group in self._optimizer.param_groups]
+        self._state = [(parameter, state.copy()) for parameter, state in self._optimizer.state.items()]
+        values = [value for _, state in self._state for value in state.values() if isinstance(value, Tensor)]
+        self._copies.save([*self._names, *values])
+        self._groups = [group.copy() for group in self._optimizer.param_groups]
 
     def parameters(self) -> dict[str, Tensor]:
         """Parameters by name, as copied."""
@@ -63,10 +64,11 @@ class PreStepCopy:
     def _entries(self) -> Iterator[tuple[str, str, Any]]:
         """Name of the parameter, key and value of the optimizer's state, of the module's own parameters."""
         copies = iter(self._copies.tensors[len(self._names) :])
-        for parameter, key, value in self._state:
-            copied = next(copies) if isinstance(value, Tensor) else value
-            if parameter in self._names:
-                yield self._names[parameter], key, copied
+        for parameter, state in self._state:
+            for key, value in state.items():
+                copied = next(copies) if isinstance(value, Tensor) else value
+                if parameter in self._names:
+                    yield self._names[parameter], key, copied
 
 
 def load_optimizer_state(optimizer: Optimizer, module: nn.Module, state: dict[str, dict[str, Any]]) -> None:

@@ -7,21 +7,22 @@ from enum import StrEnum
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
-from torch._utils import _flatten_dense_tensors
 from torch.optim import Optimizer
 
 __all__ = [
     "StepVerdict",
     "gradient_tensors",
+    "joint_norm",
     "judge_step",
     "nonfinite_names",
+    "read_scalars",
     "read_signals",
     "step_signals",
+    "tensor_norms",
     "total_norm",
 ]
 
 _HALF = (torch.float16, torch.bfloat16)
-_SMALL = 100_000  # so many numbers are copied together in less time than a kernel for each tensor takes to start
 
 
 class StepVerdict(StrEnum):
@@ -50,16 +51,39 @@ def gradient_tensors(optimizer: Optimizer) -> list[Tensor]:
     ]
 
 
-@torch.no_grad()
-def total_norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Euclidean norm over all tensors as one number on the device, without reading it.
+def tensor_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Euclidean norm of each tensor on its device, without reading it; integers have none.
 
     Half precision is summed in float32, so a norm above 65504 is not taken for an overflow. In float32 the norm
     overflows where an entry exceeds 1.8e19. Such a gradient is rightly called non-finite: clipping by its norm is a
     division by infinity, and Adam squares it.
 
     Args:
-        tensors: Tensors of any shape and floating dtype; may be empty.
+        tensors: Tensors of any shape and dtype; may be empty.
+
+    Returns:
+        Scalar tensors, NaN or infinite where an entry is; in the order of the tensors where those have one dtype.
+
+    Example::
+
+        >>> tensor_norms([torch.tensor([3.0, 4.0]), torch.tensor([1.0])])
+        [tensor(5.), tensor(1.)]
+
+    """
+    dtypes = dict.fromkeys([tensor.dtype for tensor in tensors])
+    norms: list[Tensor] = []
+    for dtype in dtypes:
+        if dtype.is_floating_point or dtype.is_complex:
+            same = tensors if len(dtypes) == 1 else [tensor for tensor in tensors if tensor.dtype is dtype]
+            norms += torch._foreach_norm(same, 2, dtype=torch.float32 if dtype in _HALF else None)
+    return norms
+
+
+def total_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Euclidean norm over all tensors as one number on the device, without reading it; see :func:`tensor_norms`.
+
+    Args:
+        tensors: Tensors of any shape and dtype; may be empty.
 
     Returns:
         Scalar tensor; NaN or infinite if any entry is.
@@ -70,20 +94,37 @@ def total_norm(tensors: Sequence[Tensor]) -> Tensor:
         5.0
 
     """
-    if not tensors:
-        return torch.zeros(())
-    kinds = {(tensor.dtype, tensor.device) for tensor in tensors}
-    if len(kinds) > 1:  # seldom; to bring each norm to one device and type would cost as much as the norms
-        order = dict.fromkeys((tensor.dtype, tensor.device) for tensor in tensors)
-        norms = [
-            total_norm([t for t in tensors if (t.dtype, t.device) == kind]).to(tensors[0].device) for kind in order
-        ]
-    else:
-        small = tensors[0].device.type == "cpu" and sum(map(Tensor.numel, tensors)) <= _SMALL
-        dtype = torch.float32 if tensors[0].dtype in _HALF else None
-        norms = list(torch._foreach_norm([_flatten_dense_tensors(tensors)] if small else list(tensors), 2, dtype=dtype))
-    norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
-    return norm if norm.dtype == torch.float32 else norm.to(torch.float32)
+    with torch.set_grad_enabled(False):  # which does what ``no_grad`` does in half the time
+        norms = tensor_norms(tensors)
+        return torch.linalg.vector_norm(_together(norms)).float() if norms else torch.zeros(())
+
+
+def joint_norm(tensors: Sequence[Tensor]) -> float:
+    """Euclidean norm over all tensors, brought to the host in one read; see :func:`tensor_norms`.
+
+    Example::
+
+        >>> joint_norm([torch.tensor([3.0]), torch.tensor([4.0]), torch.tensor([7])])
+        5.0
+
+    """
+    with torch.set_grad_enabled(False):
+        return math.hypot(*read_scalars(tensor_norms(tensors)))
+
+
+def read_scalars(scalars: Sequence[Tensor]) -> list[float]:
+    """Scalar tensors on the host: on the CPU each by itself, which costs next to nothing, from a device in one read.
+
+    Example::
+
+        >>> read_scalars([torch.tensor(1.0), torch.tensor(2.0)])
+        [1.0, 2.0]
+
+    """
+    if all(scalar.is_cpu for scalar in scalars):
+        return [scalar.item() for scalar in scalars]
+    numbers: list[float] = _together(scalars).tolist()
+    return numbers
 
 
 def step_signals(losses: Sequence[Tensor], norm: Tensor) -> Tensor:
@@ -106,32 +147,31 @@ def step_signals(losses: Sequence[Tensor], norm: Tensor) -> Tensor:
     return torch.stack([sum(terms, start=torch.zeros_like(norm)), norm])
 
 
-def read_signals(trainer: Trainer, losses: Sequence[Tensor], norm: Tensor) -> tuple[float, float]:
-    """:func:`step_signals` summed over all ranks, on the host.
+def read_signals(trainer: Trainer, losses: Sequence[Tensor], gradients: Sequence[Tensor]) -> tuple[float, float]:
+    """Losses and gradients of a step measured, on the host, the mean over all ranks; one read.
 
-    One number that is finite only if all are is read first, and nearly always that is all: both are then that number.
+    Args:
+        trainer: The trainer.
+        losses: Losses of the window's micro-batches, detached; may be empty.
+        gradients: Gradients before clipping; may be empty.
+
+    Returns:
+        A sum that is finite if and only if every loss is, and the norm of the gradients.
 
     Example::
 
         >>> trainer = Trainer(logger=False, enable_checkpointing=False)
-        >>> read_signals(trainer, [torch.tensor(float("inf"))], torch.tensor(5.0))
+        >>> read_signals(trainer, [torch.tensor(float("inf"))], [torch.tensor([3.0]), torch.tensor([4.0])])
         (inf, 5.0)
 
     """
-
-    def summed(values: Tensor) -> Tensor:
-        if trainer.world_size == 1:
-            return values
-        return trainer.strategy.reduce(values.to(trainer.strategy.root_device), reduce_op="sum")
-
-    probe = norm
-    for loss in losses:
-        probe = probe + (loss.detach().sum() if loss.ndim else loss.detach()).to(norm.device)
-    all_of_it = summed(probe).item()
-    if math.isfinite(all_of_it):
-        return all_of_it, all_of_it
-    total, size = summed(step_signals(losses, norm)).tolist()
-    return total, size
+    if trainer.world_size > 1:
+        signals = step_signals(losses, total_norm(gradients)).to(trainer.strategy.root_device)
+        loss, norm = trainer.strategy.reduce(signals, reduce_op="mean").tolist()
+        return loss, norm
+    terms = [loss.sum() if loss.ndim else loss for loss in losses]
+    read = read_scalars([*terms, *tensor_norms(gradients)])
+    return sum(map(abs, read[: len(terms)])), math.hypot(*read[len(terms) :])
 
 
 def judge_step(loss: float, norm: float, loss_scale: float | None) -> tuple[StepVerdict, str]:
@@ -188,3 +228,9 @@ def nonfinite_names(named: Iterable[tuple[str, Tensor | None]], limit: int = 3) 
         ):
             names.append(name)
     return names
+
+
+def _together(scalars: Sequence[Tensor]) -> Tensor:
+    """Scalars in one tensor, on the device of the last."""
+    device = scalars[-1].device
+    return torch.stack([scalar.detach().to(device) for scalar in scalars])

@@ -14,6 +14,7 @@ from vestim_pl.functional.buffer_copy import BufferCopy
 from vestim_pl.functional.module_extras import copy_tensors, save_extras
 from vestim_pl.functional.numpy_state import NumpyState
 from vestim_pl.functional.pre_step_copy import PreStepCopy
+from vestim_pl.functional.python_state import PythonState
 from vestim_pl.functional.random_state import random_states, restore_random_states
 from vestim_pl.functional.step_finiteness import step_signals, total_norm
 
@@ -38,7 +39,7 @@ class StepWindow:
         self._buffers = BufferCopy(module)
         self._has_extras = is_overridden("on_save_checkpoint", module)
         self._has_cuda = torch.cuda.is_available()
-        self._numpy = NumpyState()
+        self._python, self._numpy = PythonState(), NumpyState()
         self.parameters = list(self._names)
         self.copy = PreStepCopy(module, optimizer)
         self.clear()
@@ -66,7 +67,7 @@ class StepWindow:
         self.indices.append(index)
         cuda = torch.cuda.get_rng_state_all() if self._has_cuda else []
         # the generators' own types: to make plain ones of them takes longer than all the rest
-        self._random.append((random.getstate(), self._numpy.read(), torch.get_rng_state(), cuda))
+        self._random.append((self._python.read(), self._numpy.read(), torch.get_rng_state(), cuda))
 
     @property
     def buffers(self) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ def loss_of_batch(trainer: Trainer, outputs: Any) -> Tensor | None:
         outputs: What ``on_train_batch_end`` is given.
 
     Returns:
-        Scalar, or None where the module returned none, as it may with manual optimization.
+        Tensor of one number, or None where the module returned none, as it may with manual optimization.
 
     Example::
 
@@ -34,9 +34,11 @@ def loss_of_batch(trainer: Trainer, outputs: Any) -> Tensor | None:
     loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         return None
-    loss, batches = loss.detach().reshape(()), trainer.accumulate_grad_batches
+    loss, batches = loss.detach(), trainer.accumulate_grad_batches
+    if batches == 1:
+        return loss
     automatic = trainer.lightning_module is None or trainer.lightning_module.automatic_optimization
-    return loss * batches if automatic and batches > 1 else loss
+    return loss * batches if automatic else loss
 
 
 def judge_batch(
@@ -56,21 +58,20 @@ def judge_batch(
 
     """
     loss = loss_of_batch(trainer, outputs)
-    known = measured is not None and math.isfinite(measured) and trainer.world_size == 1
-    norm = None if known else total_norm(updated_parameters(trainer))
-    signals = [signal.to(torch.float32) for signal in (loss, norm) if signal is not None]
-    if not signals:
+    if measured is not None and math.isfinite(measured) and trainer.world_size == 1:
+        value = None if loss is None else loss.item()
+    else:
+        norm = total_norm(updated_parameters(trainer)).reshape(1)
+        together = norm if loss is None else torch.cat([norm, loss.reshape(1).to(norm)])
+        if trainer.world_size > 1:
+            together = trainer.strategy.reduce(together.to(trainer.strategy.root_device), reduce_op="mean")
+        size, *losses = together.tolist()
+        if not math.isfinite(size):
+            names = ", ".join(nonfinite_names(trained_parameters(pl_module).items())) or "as a whole, by their norm,"
+            return f"parameters {names} are not finite", False
+        value = losses[0] if losses else None
+    if value is None:
         return "", True
-    together = torch.stack([signal.to(signals[-1].device) for signal in signals])
-    if trainer.world_size > 1:
-        together = trainer.strategy.reduce(together.to(trainer.strategy.root_device), reduce_op="mean")
-    read = together.tolist()
-    if norm is not None and not math.isfinite(read[-1]):
-        names = ", ".join(nonfinite_names(trained_parameters(pl_module).items())) or "as a whole, by their norm,"
-        return f"parameters {names} are not finite", False
-    if loss is None:
-        return "", True
-    value = read[0]
     if not math.isfinite(value) and any(hasattr(c, "skipped_steps") for c in trainer.callbacks):  # type: ignore[attr-defined]
         return "", False
     suspect, reason = watch.observe(value)
