@@ -45,11 +45,13 @@ from vestim_pl.functional.denormals import flush_denormals
 SAMPLINGS = {
     "windows": ["sampling=windows", "sampling.lookback=200", "sampling.stride=6"],
     "streams": ["sampling=streams", "sampling.lanes=16", "sampling.lookback=100"],
+    "large": ["sampling=streams", "sampling.lanes=16", "sampling.lookback=100", "network.hidden_sizes=[128,64]"],
 }
-STEPS = {"windows": 8, "streams": 40}  # of a turn, that count
+STEPS = {"windows": 8, "streams": 40, "large": 12}  # of a turn, that count
 QUICK = {
     "windows": ["sampling.lookback=10", "sampling.stride=300", "sampling.batch_size=16"],
     "streams": ["sampling.lanes=64", "sampling.lookback=40", "sampling.burn_in=10"],
+    "large": ["sampling.lanes=64", "sampling.lookback=40", "sampling.burn_in=10", "network.hidden_sizes=[8,4]"],
 }
 ALONE = {
     "step_guard": "StepGuard",
@@ -182,7 +184,7 @@ def serve(channel: Channel, case: dict[str, Any]) -> None:
     wanted = CASES[case["name"]]
     groups, steady = GROUPS, STEADY
     left_out = [name for name in (*SAFER, *list(ALONE)[4:]) if name not in wanted]
-    if case["sampling"] == "streams":  # which have no windows that could grow
+    if case["sampling"] != "windows":  # which have no windows that could grow
         groups, steady, left_out = (
             groups.replace("lookback_warmup,", ""),
             STEADY[:-1],
@@ -206,7 +208,7 @@ def serve(channel: Channel, case: dict[str, Any]) -> None:
 
 def measure(sampling: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of one sampling."""
-    names = [name for name in options.cases if (sampling, name) != ("streams", "LookbackWarmup")]
+    names = [name for name in options.cases if sampling == "windows" or name != "LookbackWarmup"]
     small = QUICK[sampling] if options.quick else []
     shared = {
         "sampling": sampling,

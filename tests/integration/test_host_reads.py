@@ -1,7 +1,7 @@
 """How often a step of the train command waits for a number from the device: only where a callback asks for it.
 
-On a GPU every such read stops the host until the device is done. Counted on the CPU, with tensors that deny lying there:
-then the same code runs that would on a device, and makes the same reads.
+On a GPU every such read stops the host until the device is done. Counted on the CPU, with tensors that deny lying there
+so that the same code runs that would on a device, and makes the same reads.
 """
 
 import pytest
