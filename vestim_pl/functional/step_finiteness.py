@@ -70,11 +70,10 @@ def tensor_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
         [tensor(5.), tensor(1.)]
 
     """
-    dtypes = dict.fromkeys([tensor.dtype for tensor in tensors])
     norms: list[Tensor] = []
-    for dtype in dtypes:
+    for dtype in dict.fromkeys([tensor.dtype for tensor in tensors]):
         if dtype.is_floating_point or dtype.is_complex:
-            same = tensors if len(dtypes) == 1 else [tensor for tensor in tensors if tensor.dtype is dtype]
+            same = [tensor for tensor in tensors if tensor.dtype is dtype]
             norms += torch._foreach_norm(same, 2, dtype=torch.float32 if dtype in _HALF else None)
     return norms
 
