@@ -18,12 +18,12 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not
 FEATURES = ["SOC", "Current", "Temp"]
 OPTIONS = {
     "LSTM": {"hidden_sizes": [12, 6], "layer_norm": True, "dropout": 0.3},
-    "GRU": {"hidden_sizes": [12, 6]},
+    "GRU": {"hidden_sizes": [12, 6], "direct": [9, 5]},
     "LSTM_EMA": {"hidden_sizes": [6], "smoothing": 0.05},
     "LSTM_LPF": {"hidden_sizes": [6], "taps": 5},
     "FNN": {"hidden_sizes": [8], "history": 4},
 }
-FED = {"name": "LSTM", "hidden_sizes": [5], "members": 2}  # an ensemble that is fed with RC pairs
+FED = {"name": "LSTM", "hidden_sizes": [5], "members": 2, "direct": [4]}  # an ensemble that is fed with RC pairs
 TOLERANCE = 1e-5  # volts
 
 

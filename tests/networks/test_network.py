@@ -11,8 +11,8 @@ from vestim_pl.networks import NETWORKS, Network, build_network
 
 SPECS = {
     "LSTM": {"hidden_sizes": [12, 7], "forget_bias": "one"},
-    "GRU": {"hidden_sizes": [12, 7], "forget_bias": "chrono", "lookback": 20},
-    "LSTM_EMA": {"hidden_sizes": [10], "smoothing": 0.05},
+    "GRU": {"hidden_sizes": [12, 7], "forget_bias": "chrono", "lookback": 20, "direct": [9, 5]},
+    "LSTM_EMA": {"hidden_sizes": [10], "smoothing": 0.05, "direct": [6]},
     "LSTM_LPF": {"hidden_sizes": [10], "taps": 9},
     "FNN": {"hidden_sizes": [12, 7], "history": 5},
 }

@@ -73,11 +73,29 @@ def test_chrono_reaches_every_layer():
         assert forget.max() > 1
 
 
+@torch.no_grad()
+def test_the_direct_path_adds_what_the_features_of_a_step_say():
+    network, inputs = RecurrentNetwork(3, "LSTM", [8], direct=[6, 4]), torch.randn(2, 20, 3)
+    voltage, state = network(inputs)
+    path, network.direct = network.direct, None
+    through_memory, same_state = network(inputs)
+    by_hand = path[2](torch.tanh(path[1][0](torch.tanh(path[0][0](inputs)))))[..., 0]
+    torch.testing.assert_close(voltage - through_memory, by_hand)
+    assert all(torch.equal(a, b) for a, b in zip(state, same_state, strict=True))
+
+
+@pytest.mark.parametrize("output_filter", [None, ExponentialSmoothing(0.3)])
+def test_the_direct_path_reads_the_steps_that_are_estimated(output_filter):
+    network, inputs = RecurrentNetwork(3, "GRU", [8], direct=[6], output_filter=output_filter), torch.randn(2, 20, 3)
+    torch.testing.assert_close(network(inputs, last=3)[0], network(inputs)[0][:, -3:])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"hidden_sizes": []}, r"network\.hidden_sizes: \[\]"),
         ({"hidden_sizes": [8, 0]}, r"network\.hidden_sizes: \[8, 0\]"),
+        ({"direct": [8, 0]}, r"network\.direct: \[8, 0\]"),
         ({"dropout": 1.0}, r"network\.dropout: 1\.0"),
         ({"dropout": -0.1}, r"network\.dropout: -0\.1"),
         ({"forget_bias": "chrono"}, r"network\.forget_bias: chrono"),

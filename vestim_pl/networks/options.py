@@ -7,8 +7,8 @@ from vestim_pl.functional.errors import ConfigurationError
 __all__ = ["check_dropout", "check_hidden_sizes", "check_positive"]
 
 
-def check_hidden_sizes(hidden_sizes: Sequence[int]) -> tuple[int, ...]:
-    """Hidden sizes as a tuple.
+def check_hidden_sizes(hidden_sizes: Sequence[int], option: str = "hidden_sizes") -> tuple[int, ...]:
+    """Hidden sizes as a tuple; ``option`` is the setting that a message names.
 
     Raises:
         ConfigurationError: If there is none, or one is not positive.
@@ -22,7 +22,7 @@ def check_hidden_sizes(hidden_sizes: Sequence[int]) -> tuple[int, ...]:
     if not hidden_sizes or min(hidden_sizes) < 1:
         found = list(hidden_sizes)
         raise ConfigurationError(
-            f"network.hidden_sizes: {found} is no list of positive sizes, one a layer; use for example [64, 32]"
+            f"network.{option}: {found} is no list of positive sizes, one a layer; use for example [64, 32]"
         )
     return tuple(hidden_sizes)
 

@@ -28,6 +28,9 @@ class RecurrentNetwork(nn.Module):
         layer_norm: Whether every layer's outputs are normalised, the last too.
         forget_bias: Initial bias of the gate that keeps the past: ``zero``, ``one``, or ``chrono`` for ``lookback``.
         lookback: Steps of memory that ``chrono`` prepares for; unused otherwise.
+        direct: Sizes of the hidden layers of a multilayer perceptron (tanh) from the features of a step to its voltage,
+            which is added to that of the head; empty for none. What depends on the present alone, such as the
+            open-circuit voltage, need not pass through the memory.
         output_filter: Filter of the voltage over time, None for none.
 
     Shape:
@@ -57,6 +60,7 @@ class RecurrentNetwork(nn.Module):
         layer_norm: bool = False,
         forget_bias: ForgetBias = "zero",
         lookback: int | None = None,
+        direct: Sequence[int] = (),
         output_filter: ExponentialSmoothing | CausalLowPass | None = None,
     ) -> None:
         super().__init__()
@@ -70,6 +74,7 @@ class RecurrentNetwork(nn.Module):
         )
         self.head = nn.Linear(widths[-1], 1)
         initialize_linear(self.head)
+        self.direct = _perceptron(features, check_hidden_sizes(direct, "direct")) if direct else None
         self.output_filter = output_filter
 
     def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
@@ -84,6 +89,8 @@ class RecurrentNetwork(nn.Module):
             carried += [tensor.to(inputs.dtype) for tensor in layer_state]
         with full_precision(inputs):
             voltage = self.head(hidden.to(inputs.dtype)).squeeze(-1)
+            if self.direct is not None:
+                voltage = voltage + self.direct(inputs[:, -voltage.shape[1] :]).squeeze(-1)
             if self.output_filter is not None:
                 voltage, filter_state = self.output_filter(voltage, tuple(parts))
                 carried += filter_state
@@ -95,3 +102,9 @@ class RecurrentNetwork(nn.Module):
         """State of ``batch_size`` fresh lanes."""
         parts = [*self.layers] if self.output_filter is None else [*self.layers, self.output_filter]
         return tuple(tensor for part in parts for tensor in part.zero_state(batch_size, device, dtype))
+
+
+def _perceptron(features: int, sizes: Sequence[int]) -> nn.Sequential:
+    """Multilayer perceptron to one voltage, smooth in its inputs, with torch's initial weights."""
+    layers = [nn.Sequential(nn.Linear(width, size), nn.Tanh()) for width, size in pairwise((features, *sizes))]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], 1))

@@ -30,7 +30,7 @@ class NetworkKind:
     Example::
 
         >>> sorted(NETWORKS["LSTM_EMA"].options())
-        ['dropout', 'forget_bias', 'hidden_sizes', 'layer_norm', 'lookback', 'members', 'smoothing']
+        ['direct', 'dropout', 'forget_bias', 'hidden_sizes', 'layer_norm', 'lookback', 'members', 'smoothing']
 
     """
 
