@@ -35,3 +35,9 @@ def test_settings_that_cannot_work_are_refused(override, message):
 def test_a_run_shorter_than_the_time_between_validations_is_validated_at_its_end(epochs, between):
     trainer = build_trainer(composed("+preset=fast", f"trainer.max_epochs={epochs}"))
     assert trainer.check_val_every_n_epoch == between
+
+
+def test_random_generators_are_put_back_before_a_bundle_notes_their_state():
+    """Otherwise a bundle of the first step after a resume draws other dropout than the step did."""
+    names = [type(callback).__name__ for callback in build_trainer(composed("+preset=resilient")).callbacks]
+    assert names.index("RandomStateCheckpoint") < names.index("CrashBundle") < names.index("StepGuard")

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
+from vestim_pl.callbacks import RandomStateCheckpoint
 from vestim_pl.configuration import build, plain
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.precision import resolve_precision
@@ -32,6 +33,8 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
 
     """
     callbacks: list[Callback] = [build(node) for node in config.callbacks.values() if node is not None]
+    # The generators are put back before anybody draws from them, or notes their state for a bundle.
+    callbacks.sort(key=lambda callback: not isinstance(callback, RandomStateCheckpoint))
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
     loggers = [build(node) for node in config.logger.values() if node is not None]
