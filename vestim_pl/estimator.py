@@ -125,10 +125,7 @@ class VoltageEstimator(LightningModule):
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         error = self._scaled_error(batch, "train")
-        squared = error.square()
-        if error.ndim > batch.weight.ndim:  # members of an ensemble, each with its own
-            squared, error = squared.mean(0), error.mean(0)
-        loss = (squared * batch.weight).sum() / batch.weight.sum().clamp(min=1.0)
+        loss = (error.square() * batch.weight).sum() / batch.weight.sum().clamp(min=1.0)
         self.train_errors.update(error * (self.scaler.target_std * MILLIVOLTS), batch.weight)
         trainer = self.trainer
         if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
@@ -203,10 +200,7 @@ class VoltageEstimator(LightningModule):
         return self.scaler.scale_inputs(inputs), (pairs,), state[1:]
 
     def _scaled_error(self, batch: SequenceBatch, split: str) -> Tensor:
-        """Estimated minus measured voltage ``[B, T]`` in scaled units; carries the state of the split on.
-
-        An ensemble in training has that of each member, ``[M, B, T]``.
-        """
+        """Estimated minus measured voltage ``[B, T]`` in scaled units; carries the state of the split on."""
         state = resume_state(self._carried.get(split), batch.fresh)
         scaled, pairs, state = self._network_inputs(batch.inputs, state)
         voltage, state = self.network(scaled, state, batch.target.shape[1])

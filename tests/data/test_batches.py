@@ -26,6 +26,28 @@ def test_training_covers_the_table_on_all_ranks(table, sampling):
         assert expected == [row for first, last in ((0, 40), (40, 110), (110, 165)) for row in range(first + 7, last)]
 
 
+@pytest.mark.parametrize("kind", [WindowSampling, StreamSampling])
+def test_orders_side_by_side_each_cover_the_table_each_in_its_own_way(table, kind):
+    rows, size = table(40, 70, 55), {"batch_size": 7} if kind is WindowSampling else {"lanes": 7}
+    alone = training_batches(rows, kind(lookback=8, **size), seed=2)
+    data, sampler = training_batches(rows, kind(lookback=8, **size, orders=3), seed=2)
+    assert len(sampler) == len(alone[1])
+    for epoch in (0, 1):
+        alone[1].set_epoch(epoch)
+        sampler.set_epoch(epoch)
+        found = batches((data, sampler))
+        parts = [
+            [type(batch)(*(field.tensor_split(3)[order] for field in batch)) for batch in found] for order in range(3)
+        ]
+        expected = batches(alone)
+        for one, same in zip(parts[0], expected, strict=True):
+            assert all(torch.equal(left, right) for left, right in zip(one, same, strict=True))
+        if kind is WindowSampling:
+            assert counted_rows(parts[1]) == counted_rows(parts[2]) == counted_rows(expected)
+        firsts = [torch.cat([batch.first_row for batch in part]).tolist() for part in parts]
+        assert firsts[0] != firsts[1] != firsts[2] != firsts[0]
+
+
 @pytest.mark.parametrize("horizon", [0, 2])
 def test_both_evaluations_of_windows_score_the_same_rows(table, horizon):
     rows = table(40, 20, 33)

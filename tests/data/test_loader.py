@@ -4,7 +4,15 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from vestim_pl.data import ResumableLoader, StreamBatchSampler, StreamDataset, WindowBatchSampler, WindowDataset
+from vestim_pl.data import (
+    ResumableLoader,
+    StreamBatchSampler,
+    StreamDataset,
+    StreamSampling,
+    WindowBatchSampler,
+    WindowDataset,
+)
+from vestim_pl.data.batches import training_batches
 from vestim_pl.functional.errors import ConfigurationError
 
 
@@ -17,6 +25,8 @@ def make(table):
         if kind == "windows":
             data = WindowDataset(rows, lookback=8)
             sampler = WindowBatchSampler(len(data), 16, seed=4)
+        elif kind == "side by side":
+            data, sampler = training_batches(rows, StreamSampling(lookback=8, lanes=3, orders=2), seed=4)
         else:
             data = StreamDataset(rows)
             sampler = StreamBatchSampler(rows.lengths, 8, 3, burn_in=2, seed=4)
@@ -30,7 +40,7 @@ def key(batch):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("kind", ["windows", "streams"])
+@pytest.mark.parametrize("kind", ["windows", "streams", "side by side"])
 def test_from_any_batch_it_continues_with_the_next(make, kind, workers):
     whole = make(kind)
     whole.sampler.set_epoch(2)

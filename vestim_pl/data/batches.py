@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from vestim_pl.data.recording_table import RecordingTable
+from vestim_pl.data.side_by_side_sampler import SideBySideSampler
 from vestim_pl.data.stream_batch_sampler import StreamBatchSampler
 from vestim_pl.data.stream_sampling import StreamSampling
 from vestim_pl.data.streams import StreamDataset
@@ -15,7 +17,8 @@ from vestim_pl.functional.sequence_batch import SequenceBatch
 
 __all__ = ["evaluation_batches", "training_batches"]
 
-Batches = tuple[Dataset[SequenceBatch], WindowBatchSampler | StreamBatchSampler]
+BatchSampler = WindowBatchSampler | StreamBatchSampler
+Batches = tuple[Dataset[SequenceBatch], BatchSampler | SideBySideSampler[Any]]
 
 
 def training_batches(
@@ -31,7 +34,7 @@ def training_batches(
 
     Args:
         table: Rows of the training split.
-        sampling: Windows or streams, with their settings.
+        sampling: Windows or streams, with their settings; more than one of ``sampling.orders`` lie side by side.
         shuffle: Whether every epoch has an order of its own.
         seed: Seed of the order, together with the epoch.
         rank: This rank.
@@ -41,13 +44,18 @@ def training_batches(
         ConfigurationError: If the recordings give no window, or fewer than there are ranks.
 
     """
-    ranks: dict[str, Any] = {"shuffle": shuffle, "seed": seed, "rank": rank, "world_size": world_size}
+    ranks: dict[str, Any] = {"shuffle": shuffle, "rank": rank, "world_size": world_size}
+    data: StreamDataset | WindowDataset
+    samplers: list[BatchSampler]
     if isinstance(sampling, StreamSampling):
-        return StreamDataset(table), StreamBatchSampler(
-            table.lengths, sampling.lookback, sampling.lanes, sampling.burn_in, **ranks
-        )
-    windows = WindowDataset(table, sampling.lookback, sampling.stride, sampling.horizon)
-    return windows, WindowBatchSampler(len(windows), sampling.batch_size, **ranks)
+        data = StreamDataset(table)
+        chunks = table.lengths, sampling.lookback, sampling.lanes, sampling.burn_in
+        samplers = [StreamBatchSampler(*chunks, seed=each, **ranks) for each in _order_seeds(seed, sampling.orders)]
+    else:
+        data = WindowDataset(table, sampling.lookback, sampling.stride, sampling.horizon)
+        windows = len(data), sampling.batch_size
+        samplers = [WindowBatchSampler(*windows, seed=each, **ranks) for each in _order_seeds(seed, sampling.orders)]
+    return data, samplers[0] if len(samplers) == 1 else SideBySideSampler(samplers)
 
 
 def evaluation_batches(
@@ -80,3 +88,8 @@ def evaluation_batches(
     return windows, WindowBatchSampler(
         len(windows), sampling.evaluation_batch_size, shuffle=False, rank=rank, world_size=world_size
     )
+
+
+def _order_seeds(seed: int, orders: int) -> list[int]:
+    """Seeds of the orders side by side; the first is the run's own."""
+    return [seed, *(int(np.random.SeedSequence((seed, order)).generate_state(1)[0]) for order in range(1, orders))]

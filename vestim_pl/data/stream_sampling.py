@@ -20,6 +20,8 @@ class StreamSampling(EvaluationSampling):
         lanes: Recordings that run side by side, on each rank: the batch size.
         burn_in: Rows after a reset to the zero state that do not count in the loss, and at the start of a recording not
             in a streamed evaluation either.
+        orders: Orders of the data side by side in a batch, which is as many times as large: one for each member of an
+            ensemble.
 
     Raises:
         ConfigurationError: If a number is out of its range or ``evaluation`` unknown.
@@ -35,10 +37,11 @@ class StreamSampling(EvaluationSampling):
     lanes: int = 16
     burn_in: int = 50
     evaluation: Literal["windows", "streams"] = field(default="streams", kw_only=True)
+    orders: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_integers(self, "sampling", lookback=1, lanes=1, burn_in=0)
+        check_integers(self, "sampling", lookback=1, lanes=1, burn_in=0, orders=1)
 
     @property
     def horizon(self) -> int:

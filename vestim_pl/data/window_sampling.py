@@ -23,6 +23,8 @@ class WindowSampling(EvaluationSampling):
         batch_size: Windows in a batch, on each rank.
         burn_in: Rows at the start of each recording that a streamed evaluation does not score; None leaves out those
             that no window ends at, so that both evaluations score the same rows.
+        orders: Orders of the data side by side in a batch, which is as many times as large: one for each member of an
+            ensemble.
 
     Raises:
         ConfigurationError: If a number is out of its range or ``evaluation`` unknown.
@@ -40,10 +42,11 @@ class WindowSampling(EvaluationSampling):
     batch_size: int = 256
     evaluation: Literal["windows", "streams"] = field(default="windows", kw_only=True)
     burn_in: int | None = None
+    orders: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_integers(self, "sampling", lookback=1, stride=1, horizon=0, batch_size=1)
+        check_integers(self, "sampling", lookback=1, stride=1, horizon=0, batch_size=1, orders=1)
         if self.burn_in is not None:
             check_integers(self, "sampling", burn_in=0)
 

@@ -6,6 +6,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from vestim_pl.networks.network import Network, State
 
@@ -18,21 +19,26 @@ class Ensemble(nn.Module):
     Where the training data say little, members disagree, and their mean is nearer to the truth than most of them
     (Lakshminarayanan et al., *Simple and scalable predictive uncertainty estimation using deep ensembles*, NeurIPS
     2017).
-    In training the members stay apart, each with its own error: one that only the mean had to fit would lean on others.
+    In training the members stay apart: each estimates its own part of the lanes of a batch, in equal parts, first to
+    last. So each has its own error, where one that only the mean had to fit would lean on others, and its own order of
+    the data, where a batch has one for each (``sampling.orders``): members that saw the same batches would have errors
+    of their order in common.
 
     Args:
         members: Networks that keep the protocol :class:`~vestim_pl.networks.network.Network`.
 
     Shape:
-        inputs ``[B, L, F]``; state: the members' states, first to last; output ``[B, L]``, or ``[B, last]``; in
-        training mode that of every member, ``[M, B, L]``.
+        inputs ``[B, L, F]``; state: the members' states, first to last, zero in training in lanes that are not a
+        member's own; output ``[B, L]``, or ``[B, last]``.
 
     Example::
 
         >>> from vestim_pl.networks import build_network
         >>> network = build_network({"name": "LSTM", "hidden_sizes": [8], "members": 3}, features=3)
-        >>> network(torch.zeros(2, 5, 3))[0].shape, network.eval()(torch.zeros(2, 5, 3))[0].shape
-        (torch.Size([3, 2, 5]), torch.Size([2, 5]))
+        >>> inputs = torch.zeros(6, 5, 3)
+        >>> apart, mean = network.train()(inputs)[0], network.eval()(inputs)[0]
+        >>> apart.shape, bool((apart[::2].mean(0) - mean[0]).abs().max() < 1e-6)
+        (torch.Size([6, 5]), True)
 
     """
 
@@ -43,13 +49,17 @@ class Ensemble(nn.Module):
 
     def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
         """Estimate the scaled voltage of every step; see :class:`~vestim_pl.networks.network.Network`."""
-        parts, voltages, carried = iter(state or ()), [], []
-        for member, tensors in zip(self.members, self._tensors, strict=True):
-            voltage, member_state = member(inputs, tuple(islice(parts, tensors)) if state else None, last)
-            voltages.append(voltage)
-            carried += member_state
-        stacked = torch.stack(voltages)
-        return stacked if self.training else stacked.mean(0), tuple(carried)
+        if state is None:
+            state = self.zero_state(inputs.shape[0], inputs.device, inputs.dtype)
+        states = iter(state)
+        members = [
+            (member, tuple(islice(states, count))) for member, count in zip(self.members, self._tensors, strict=True)
+        ]
+        if self.training:
+            return _apart(members, inputs, last)
+        results = [member(inputs, own, last) for member, own in members]
+        voltage = torch.stack([voltage for voltage, _ in results]).mean(0)
+        return voltage, tuple(tensor for _, own in results for tensor in own)
 
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
@@ -57,3 +67,16 @@ class Ensemble(nn.Module):
         """State of ``batch_size`` fresh lanes."""
         members = [cast("Network", member) for member in self.members]
         return tuple(tensor for member in members for tensor in member.zero_state(batch_size, device, dtype))
+
+
+def _apart(members: Sequence[tuple[nn.Module, State]], inputs: Tensor, last: int | None) -> tuple[Tensor, State]:
+    """Each member on its own part of the lanes; where there are fewer lanes than members, some have none."""
+    lanes, voltages, carried = len(inputs), [], list[Tensor]()
+    for index, (member, own) in enumerate(members):
+        first, end = index * lanes // len(members), (index + 1) * lanes // len(members)
+        if first < end:
+            voltage, state = member(inputs[first:end], tuple(tensor[first:end] for tensor in own), last)
+            voltages.append(voltage)
+            own = tuple(pad(tensor, [0, 0] * (tensor.ndim - 1) + [first, lanes - end]) for tensor in state)
+        carried += own
+    return torch.cat(voltages), tuple(carried)
