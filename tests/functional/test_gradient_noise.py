@@ -10,7 +10,7 @@ def test_variance_is_annealed_as_in_the_paper(step, variance):
 
 
 def test_noise_is_standard_normal():
-    noise = gaussian_noise(torch.empty(100_000), torch.Generator(), seed=0, step=5, stream=0)
+    noise = gaussian_noise(torch.empty(100_000), torch.Generator(), 0, 5, 0)
     assert noise.mean().abs() < 0.02
     assert noise.std() == pytest.approx(1.0, abs=0.02)
 
@@ -27,5 +27,5 @@ def test_noise_depends_on_each_of_its_numbers_alone():
 
 def test_global_generator_is_not_touched():
     before = torch.get_rng_state()
-    gaussian_noise(torch.empty(4), torch.Generator(), seed=0, step=0, stream=0)
+    gaussian_noise(torch.empty(4), torch.Generator(), 0, 0, 0)
     assert torch.equal(before, torch.get_rng_state())

@@ -10,8 +10,9 @@ from torch.optim import Optimizer
 
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.gradient_access import require_plain_gradients
-from vestim_pl.functional.gradient_noise import gaussian_noise, noise_std
+from vestim_pl.functional.gradient_noise import noise_std
 from vestim_pl.functional.log_steps import is_logged_step
+from vestim_pl.functional.noise_table import NoiseTable
 from vestim_pl.functional.step_finiteness import joint_norm
 
 __all__ = ["GradientNoise"]
@@ -25,8 +26,10 @@ class GradientNoise(Callback):
     .. math:: \tilde g = g + \mathcal N(0, \sigma_t^2) \qquad \sigma_t^2 = \frac{\eta}{(1 + t)^\gamma}
 
     Source: Neelakantan et al. 2015, arXiv 1511.06807, who chose ``eta`` from 0.01, 0.3 and 1.0 with ``gamma`` 0.55.
-    ``t`` is ``trainer.global_step``. The noise is drawn from a generator seeded by ``(seed, t)``: a resumed run equals
-    one never stopped without anything in the checkpoint, the global generator is not touched, and ranks draw alike.
+    ``t`` is ``trainer.global_step``. The noise depends on ``(seed, t)`` alone: a resumed run equals one never stopped
+    without anything in the checkpoint, the global generator is not touched, and ranks draw alike. For the numbers of
+    each step it takes a stretch of a table that is drawn anew every thousand steps
+    (:class:`~vestim_pl.functional.noise_table.NoiseTable`), which in memory is as large as two gradients and 4 MB.
 
     ``sigma`` is per element and absolute, so over n parameters the noise has the norm ``sigma sqrt(n)``: at
     ``eta=0.01`` and 5,000 parameters that is 7. Compare ``gradient_noise/relative`` with 1; the callback warns once
@@ -74,7 +77,7 @@ class GradientNoise(Callback):
         self.gamma = gamma
         self.seed = seed
         self._warned = False
-        self._rooms: dict[int, _Room] = {}
+        self._tables: dict[int, NoiseTable] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, type(self).__name__)
@@ -91,12 +94,10 @@ class GradientNoise(Callback):
         for grad in grads:
             by_device.setdefault(grad.get_device(), []).append(grad)
         for stream, (device, group) in enumerate(by_device.items()):
-            shapes = list(map(Tensor.size, group))
-            room = self._rooms.get(device)
-            if room is None or room.shapes != shapes:
-                room = self._rooms[device] = _Room(group)
-            gaussian_noise(room.noise, room.generator, self.seed, step, stream, sigma)
-            torch._foreach_add_(group, room.parts)
+            table = self._tables.get(device)
+            if table is None or table.shapes != list(map(Tensor.size, group)):
+                table = self._tables[device] = NoiseTable(group)
+            torch._foreach_add_(group, table.at(self.seed, step, stream, sigma))
 
     def _report(self, pl_module: LightningModule, grads: list[Tensor], sigma: float) -> None:
         norm = joint_norm(grads)
@@ -109,14 +110,3 @@ class GradientNoise(Callback):
                 noise, norm, self.eta * (0.1 / relative) ** 2,
             )  # fmt: skip
         pl_module.log_dict({"gradient_noise/sigma": sigma, "gradient_noise/relative": relative})
-
-
-class _Room:
-    """Memory for noise on a device, flat and in the shapes of the gradients, and what draws it."""
-
-    def __init__(self, grads: list[Tensor]) -> None:
-        self.shapes = [grad.shape for grad in grads]
-        self.noise = torch.empty(sum(map(Tensor.numel, grads)), device=grads[0].device)
-        sizes = [shape.numel() for shape in self.shapes]
-        self.parts = [part.view(shape) for part, shape in zip(self.noise.split(sizes), self.shapes, strict=True)]
-        self.generator = torch.Generator(device=grads[0].device)
