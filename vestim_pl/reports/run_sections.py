@@ -12,6 +12,7 @@ from vestim_pl.reports.markup import Html, bullets, definitions, details, figure
 from vestim_pl.reports.run_duration import run_duration
 from vestim_pl.reports.run_folder import RunFolder
 from vestim_pl.reports.run_status import RunState, RunStatus, best_validation
+from vestim_pl.reports.run_words import run_in_words
 
 __all__ = ["configuration", "curves", "headline", "provenance", "status_line"]
 
@@ -44,7 +45,7 @@ def headline(run: RunFolder) -> Html:
     if duration is not None:
         pairs.append((duration[0], duration[1]))
     content = definitions(pairs, "headline") if pairs else Html("")
-    return joined([content, Html(f"<p>{text(_in_words(run))}</p>"), _missing(run)])
+    return joined([content, Html(f"<p>{text(run_in_words(run.setting))}</p>"), _missing(run)])
 
 
 def curves(run: RunFolder) -> Html:
@@ -79,25 +80,6 @@ def _overall(run: RunFolder) -> dict[str, float] | None:
             return {name: float(rows.iloc[-1][name]) for name in ("rmse_mv", "mae_mv", "max_error_mv")}
     logged = run.metrics[run.metrics["key"].str.startswith("test/")]
     return {str(row.key).removeprefix("test/"): float(row.value) for row in _rows(logged)} if len(logged) else None
-
-
-def _in_words(run: RunFolder) -> str:
-    """Network, lookback and optimizer in one line."""
-    network, optimizer, sampling = (run.setting(key, {}) for key in ("network", "optimizer", "sampling"))
-    if not all(isinstance(node, dict) and node for node in (network, optimizer, sampling)):
-        return ""
-    words = [f"{network.get('name', 'network')} {network.get('hidden_sizes', '')}".strip()]
-    words.append(f"lookback {sampling.get('lookback')}")
-    words += [f"{name.replace('_', ' ')} {sampling[name]}" for name in ("batch_size", "lanes") if name in sampling]
-    words.append(
-        f"{optimizer.get('name')}, learning rate {optimizer.get('lr'):g}" if _is_number(optimizer.get("lr")) else ""
-    )
-    words.append(f"data {run.setting('data.root')}" if run.setting("data.root") else "")
-    return ", ".join(word for word in words if word)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _non_finite(metrics: pd.DataFrame) -> Html:
