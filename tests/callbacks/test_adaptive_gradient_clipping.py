@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from vestim_pl.callbacks import AdaptiveGradientClipping, StepGuard
+from vestim_pl.callbacks.adaptive_gradient_clipping import _clip
 from vestim_pl.functional.errors import ConfigurationError
 
 
@@ -122,15 +123,29 @@ def test_clipped_fraction_counts_every_step_since_the_last_log():
     assert record.logged[39]["adaptive_clipping/clipped_fraction"] == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("max_norm", [None, 0.5])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_non_finite_gradient_is_not_spread_and_not_remembered(bad):
-    clipping, before, after = AdaptiveGradientClipping(warmup_steps=5), Record(), Record()
+def test_non_finite_gradient_is_not_spread_and_not_remembered(bad, max_norm):
+    clipping, before, after = AdaptiveGradientClipping(warmup_steps=5, max_norm=max_norm), Record(), Record()
     run(Multiply(10, bad), before, clipping, after, steps=11)
     for left, right in zip(before.grads[10], after.grads[10], strict=True):
         assert torch.equal(left.nan_to_num(), right.nan_to_num())
     assert torch.isfinite(after.grads[10][1]).all()  # the bias
     assert clipping.statistics[0].seen == 10
     assert all(math.isfinite(value) for value in clipping.statistics[0])
+
+
+@pytest.mark.parametrize("norm", [math.nan, math.inf, 3.0, 0.0])
+def test_a_norm_on_a_device_clips_as_one_on_the_host(norm):
+    results = []
+    for seen, limit in ((norm, 1.5), (torch.tensor(norm), torch.tensor(1.5))):
+        weight = nn.Parameter(torch.zeros(2))
+        weight.grad = torch.tensor([2.0, -4.0])
+        clipped = _clip(torch.optim.SGD([weight], lr=0.1), [weight.grad], seen, limit)
+        results.append((float(clipped), weight.grad.tolist()))
+    assert results[0] == (float(norm == 3.0), pytest.approx([1.0, -2.0] if norm == 3.0 else [2.0, -4.0], rel=1e-5))
+    assert results[1][0] == results[0][0]
+    assert results[1][1] == pytest.approx(results[0][1], rel=1e-5)
 
 
 def test_skipped_update_leaves_everything_alone():

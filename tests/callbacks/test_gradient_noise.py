@@ -113,6 +113,20 @@ def test_resume_is_bitwise(tmp_path, stop):
     assert not torch.equal(whole.layer.weight, plain.layer.weight)
 
 
+def test_parameters_whose_gradients_come_and_go_get_noise_while_they_have_one():
+    class Drop(Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            if trainer.global_step == 1:
+                pl_module.layer.bias.grad = None
+
+    before, after = Grads(), Grads()
+    run(Drop(), before, GradientNoise(), after, steps=3)
+    for step, missing in enumerate([False, True, False]):
+        weight, bias = after.seen[step][:2]
+        assert (weight - before.seen[step][0]).std() == pytest.approx(noise_std(step, 0.01, 0.55), rel=0.1)
+        assert bias is None if missing else not torch.equal(bias, before.seen[step][1])
+
+
 def test_skipped_update_stays_skipped():
     after = Grads()
     run(Skip(), GradientNoise(), after, steps=2)

@@ -151,6 +151,7 @@ def test_a_step_that_the_scaler_leaves_out_changes_nothing():
 def test_a_discarded_factor_is_gone():
     factors = LearningRateFactors()
     factors.set("plateau", 0.1)
+    assert factors.product == 0.1
     factors.discard("plateau")
     factors.discard("never set")
     assert (factors.product, factors.get("plateau")) == (1.0, 1.0)
