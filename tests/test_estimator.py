@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from vestim_pl.callbacks import StepGuard
@@ -44,9 +45,13 @@ def make_trainer(tmp_path, **options) -> Trainer:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["LSTM", "GRU", "LSTM_EMA", "LSTM_LPF", "FNN"])
-def test_checkpoint_alone_takes_physical_units_and_returns_the_same_volts(tmp_path, name):
-    estimator = make_estimator(network={"name": name, "hidden_sizes": [6]})
+SPECS = [{"name": name, "hidden_sizes": [6]} for name in ("LSTM", "GRU", "LSTM_EMA", "LSTM_LPF", "FNN")]
+KINDS = [{"direct": [4]}, {"circuit": {"sizes": [4]}, "ignore": ["Temp"]}]
+
+
+@pytest.mark.parametrize("spec", [*SPECS, OmegaConf.create({"name": "LSTM", "members": 2, "variants": KINDS})])
+def test_checkpoint_alone_takes_physical_units_and_returns_the_same_volts(tmp_path, spec):
+    estimator = make_estimator(network=spec)
     trainer = make_trainer(tmp_path)
     trainer.fit(estimator, loader(make_batch()))
     trainer.save_checkpoint(tmp_path / "some.ckpt")

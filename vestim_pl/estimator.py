@@ -224,11 +224,12 @@ class VoltageEstimator(LightningModule):
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     """Deep copy in plain dictionaries, lists and numbers, so that a checkpoint holds nothing to unpickle."""
-    return {
-        str(key): _plain(value)
-        if isinstance(value, Mapping)
-        else list(value)
-        if isinstance(value, Sequence) and not isinstance(value, str)
-        else value
-        for key, value in options.items()
-    }
+    return {str(key): _plain_value(value) for key, value in options.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _plain(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain_value(entry) for entry in value]
+    return value
