@@ -2,7 +2,7 @@
 
     python scripts/benchmarks/inference.py
     python scripts/benchmarks/inference.py --quick
-    python scripts/benchmarks/inference.py --networks LSTM:32 GRU:64,32 --threads 1
+    python scripts/benchmarks/inference.py --networks LSTM:32 GRU:64,32 preset=accurate --threads 1
 
 The ways that are compared:
 
@@ -22,7 +22,9 @@ from typing import Any
 
 import common
 import torch
+from train_command import compose
 
+from vestim_pl.configuration import plain
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.networks import recurrent_layer
@@ -31,17 +33,28 @@ from vestim_pl.streaming import StreamingEstimator
 
 FEATURES = ["SOC", "Current", "Temp"]
 OURS = "StreamingEstimator"
+NETWORKS = ["LSTM:32", "LSTM:128,64", "GRU:32", "LSTM_EMA:32", "FNN:32", "preset=fast", "preset=accurate"]
 
 
 def build_estimator(spec: str) -> VoltageEstimator:
-    """Estimator of ``NAME:SIZE,SIZE,...``, its scaler fitted on noise."""
-    name, _, sizes = spec.partition(":")
-    estimator = VoltageEstimator(
-        FEATURES, {"name": name, "hidden_sizes": [int(size) for size in (sizes or "32").split(",")]}
-    )
+    """Estimator of ``NAME:SIZE,SIZE,...`` or ``preset=NAME``, its scaler fitted on noise."""
+    network, pairs = specification(spec)
+    estimator = VoltageEstimator(FEATURES, network, rc_pairs=pairs)
     inputs = torch.randn(1000, 3) * torch.tensor([0.3, 4.0, 15.0])
+    if estimator.rc_pairs is not None:
+        inputs = estimator.rc_pairs(inputs.unsqueeze(0), estimator.rc_pairs.zero_state(1))[0][0]
     estimator.scaler.fit(inputs, 3.7 + 0.2 * torch.randn(1000))
     return estimator.eval()
+
+
+def specification(spec: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the network, and of its RC pairs."""
+    name, _, sizes = spec.partition(":")
+    if not name.startswith("preset="):
+        return {"name": name, "hidden_sizes": [int(size) for size in (sizes or "32").split(",")]}, {}
+    config = compose([f"+{name}"], "outputs")
+    pairs = {"steps": list(config.data.rc_pairs), "cold_factor": config.data.cold_factor}
+    return plain(config.network), pairs if pairs["steps"] else {}
 
 
 def step_cases(estimator: VoltageEstimator, session: Any, cells: int) -> dict[str, Callable[[], object]]:
@@ -111,14 +124,14 @@ def onnx_session(estimator: VoltageEstimator, threads: int) -> Any:
 def main() -> None:
     """Time every network in every way and report."""
     parser = common.arguments(__doc__.splitlines()[0], "inference")
-    parser.add_argument("--networks", nargs="+", default=["LSTM:32", "LSTM:128,64", "GRU:32", "LSTM_EMA:32", "FNN:32"])
+    parser.add_argument("--networks", nargs="+", default=NETWORKS)
     parser.add_argument("--cells", nargs="+", type=int, default=[1, 1000], help="cells stepped side by side")
     parser.add_argument("--steps", type=int, default=10_000, help="steps of a drive cycle, offline")
     parser.add_argument("--offline-cells", type=int, default=16, help="drive cycles run side by side, offline")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
     options = parser.parse_args()
     if options.quick:
-        options.networks, options.cells, options.steps, options.rounds = ["LSTM_EMA:4"], [1, 20], 10, 1
+        options.networks, options.cells, options.steps, options.rounds = ["LSTM_EMA:4", "preset=fast"], [1, 20], 10, 1
     flush_denormals()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
