@@ -12,9 +12,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vestim_pl.functional.carried_state import resume_state
+from vestim_pl.functional.gradient_access import is_sharded, is_unscaled_in_step
 from vestim_pl.functional.schedule import build_scheduler
 from vestim_pl.functional.sequence_batch import SequenceBatch
 from vestim_pl.networks import Network, RCPairs, State, build_network
+from vestim_pl.networks.ensemble import Ensemble
+from vestim_pl.networks.gradient_clipping import clip_gradients
 from vestim_pl.networks.scaling import StandardScaler
 from vestim_pl.voltage_errors import VoltageErrors
 
@@ -174,12 +177,16 @@ class VoltageEstimator(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        plugin = self.trainer.precision_plugin
-        if isinstance(plugin, MixedPrecision) and plugin.scaler is None and gradient_clip_val:
-            # bf16 scales nothing, but Lightning refuses to clip for a fused optimizer under any mixed precision.
-            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
-            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
-            return
+        trainer, plugin = self.trainer, self.trainer.precision_plugin
+        if gradient_clip_val and not is_sharded(trainer) and not is_unscaled_in_step(trainer, optimizer):
+            if isinstance(self.network, Ensemble):  # Lightning cannot know that each network is clipped on its own
+                clip_gradients(self.network, gradient_clip_val, gradient_clip_algorithm or "norm")
+                return
+            if isinstance(plugin, MixedPrecision):
+                # bf16 scales nothing, but Lightning refuses to clip for a fused optimizer under any mixed precision.
+                algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+                Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
+                return
         super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,12 +1,17 @@
 """Ensembles: the mean of their members, which learn apart."""
 
+import copy
+
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader
 
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.sequence_batch import SequenceBatch
 from vestim_pl.networks import build_network
+from vestim_pl.networks.gradient_clipping import clip_gradients
 
 SPEC = {"name": "LSTM_EMA", "hidden_sizes": [7]}
 
@@ -45,6 +50,46 @@ def test_a_member_learns_as_if_it_were_alone_from_its_own_lanes():
             alone.training_step(part, index).backward()
         for (name, parameter), twin in zip(member.named_parameters(), alone.network.parameters(), strict=True):
             torch.testing.assert_close(2 * parameter.grad, twin.grad, msg=name)
+
+
+@pytest.mark.parametrize(("algorithm", "limit"), [("norm", 0.3), ("norm", None), ("value", 0.05)])
+def test_a_member_is_clipped_as_if_it_were_alone(algorithm, limit):
+    torch.manual_seed(0)
+    batch = SequenceBatch.of(torch.randn(6, 12, 2), 3.7 + 0.1 * torch.randn(6, 12))
+    batch.target[3:] += 1.0  # the second has the larger gradient
+
+    def train(network, lanes, rate, weights=None):
+        part = SequenceBatch(*(field[lanes] for field in batch))
+        estimator = VoltageEstimator(["SOC", "Current"], network, {"name": "SGD", "lr": rate})
+        estimator.scaler.fit(batch.inputs.flatten(0, 1), batch.target.flatten())
+        if weights is not None:
+            estimator.network.load_state_dict(weights)
+        before = copy.deepcopy(estimator.network)
+        trainer = Trainer(
+            max_steps=3, gradient_clip_val=limit, gradient_clip_algorithm=algorithm, logger=False, accelerator="cpu",
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(estimator, DataLoader([part], batch_size=None))
+        return before, estimator.network
+
+    before, after = train({**SPEC, "members": 2}, slice(0, 6), rate=0.2)  # of the mean of two losses
+    for index, lanes in enumerate((slice(0, 3), slice(3, 6))):
+        _, alone = train(SPEC, lanes, rate=0.1, weights=before.members[index].state_dict())
+        for found, expected in zip(after.members[index].parameters(), alone.parameters(), strict=True):
+            torch.testing.assert_close(found, expected)
+
+
+def test_the_size_is_that_of_the_largest_in_units_of_one_alone():
+    ensemble = build_network({**SPEC, "members": 2}, features=2)
+    for scale, member in zip((1.0, 3.0), ensemble.members, strict=True):
+        for parameter in member.parameters():
+            parameter.grad = torch.full_like(parameter, scale)
+    size = sum(parameter.numel() for parameter in ensemble.members[0].parameters()) ** 0.5
+    assert clip_gradients(ensemble, None).item() == pytest.approx(2 * 3 * size)
+    assert clip_gradients(ensemble, None, "value").item() == pytest.approx(6.0)
+    assert clip_gradients(ensemble, 4 * size).item() == pytest.approx(6 * size)
+    assert {parameter.grad.max().item() for parameter in ensemble.members[0].parameters()} == {1.0}
+    assert clip_gradients(ensemble, None).item() == pytest.approx(4 * size)
 
 
 def test_fewer_lanes_than_members_leave_some_members_out():

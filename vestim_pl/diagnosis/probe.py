@@ -21,6 +21,7 @@ from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.gradient_flow import GradientFlow, measure_gradient_flow
 from vestim_pl.functional.sequence_batch import SequenceBatch
+from vestim_pl.networks.gradient_clipping import clip_gradients
 
 __all__ = ["Measurements", "measure"]
 
@@ -42,7 +43,8 @@ class Measurements:
     """What a few steps have shown.
 
     Attributes:
-        norms: Size of the gradient before clipping, one a step: norm, or largest value where values are clipped.
+        norms: Size of the gradient before clipping, one a step: norm, or largest value where values are clipped; of the
+            network whose is largest, where there are several.
         step_seconds: Median seconds of a step.
         batches: Batches an epoch.
         flows: Gradient by lag, one a recurrent layer; empty without one.
@@ -118,16 +120,7 @@ def _first_steps(
         if not bool((batch.weight > 0).any()):  # burn-in of streams: it only carries the state on
             continue
         first = narrow(batch, len(batch.fresh)) if first is None else first
-        gradients = [parameter.grad for parameter in estimator.parameters() if parameter.grad is not None]
-        if algorithm == "value":
-            norms.append(float(max(gradient.abs().max() for gradient in gradients)))
-            if threshold:
-                torch.nn.utils.clip_grad_value_(estimator.parameters(), threshold)
-        else:
-            norm = torch.nn.utils.get_total_norm(gradients)
-            norms.append(float(norm))
-            if threshold:
-                torch.nn.utils.clip_grads_with_norm_(estimator.parameters(), threshold, norm)
+        norms.append(float(clip_gradients(estimator.network, threshold, algorithm)))
         step(optimizer)
         seconds.append(time.perf_counter() - started)
         started = time.perf_counter()

@@ -2,10 +2,38 @@
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from torch.optim import Optimizer
 
 from vestim_pl.functional.errors import ConfigurationError
 
-__all__ = ["require_plain_gradients"]
+__all__ = ["is_sharded", "is_unscaled_in_step", "require_plain_gradients"]
+
+
+def is_sharded(trainer: Trainer) -> bool:
+    """Whether each rank holds but a part of the gradients.
+
+    Example::
+
+        >>> is_sharded(Trainer(logger=False, enable_checkpointing=False))
+        False
+
+    """
+    return isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy)
+
+
+def is_unscaled_in_step(trainer: Trainer, optimizer: Optimizer) -> bool:
+    """Whether gradients are multiplied by a loss scale until the optimizer divides by it within its own step.
+
+    Example::
+
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1, fused=True)
+        >>> is_unscaled_in_step(Trainer(logger=False, enable_checkpointing=False), optimizer)
+        False
+
+    """
+    scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+    return scaled and bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
 def require_plain_gradients(trainer: Trainer, callback: str) -> None:
@@ -23,15 +51,13 @@ def require_plain_gradients(trainer: Trainer, callback: str) -> None:
         ConfigurationError: In either case, with the way out.
 
     """
-    if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
+    if is_sharded(trainer):
         raise ConfigurationError(
             f"{callback}: trainer.strategy {type(trainer.strategy).__name__} shards the gradients, so no rank sees"
             " their norm; use trainer.strategy=ddp or auto, or leave the callback out"
         )
-    if getattr(trainer.precision_plugin, "scaler", None) is None:
-        return
     for optimizer in trainer.optimizers:
-        if getattr(optimizer, "_step_supports_amp_scaling", False):
+        if is_unscaled_in_step(trainer, optimizer):
             raise ConfigurationError(
                 f"{callback}: {type(optimizer).__name__}(fused=True) with precision {trainer.precision} unscales the"
                 " gradients inside its own step, so the callback would see them scaled; use fused=False"
