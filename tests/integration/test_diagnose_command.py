@@ -104,7 +104,7 @@ def test_every_override_fits_the_preset_that_it_is_for(recordings, preset):
     """A way out that is refused, as sampling=streams is with a preset for windows, would be none."""
     small = ["sampling.lanes=4"] if preset in ("accurate", "fast") else ["sampling.batch_size=16"]
     given = ["data=folder", f"data.root={recordings}", "run_dir=.", f"+preset={preset}", "sampling.lookback=60"]
-    small += ["network.members=2"] if preset == "accurate" else []
+    small += ["network.members=3"] if preset == "accurate" else []
     given += [*small, "network.hidden_sizes=[3]", "trainer.accelerator=cpu", "trainer.max_epochs=100000000"]
 
     def composed(*overrides: str) -> DictConfig:
