@@ -23,7 +23,8 @@ class Ensemble(nn.Module):
     last. So each has its own error, where one that only the mean had to fit would lean on others, and its own order of
     the data, where a batch has one for each (``sampling.orders``): members that saw the same batches would have errors
     of their order in common. The estimator clips each member's gradient on its own
-    (:func:`~vestim_pl.networks.gradient_clipping.clip_gradients`).
+    (:func:`~vestim_pl.networks.gradient_clipping.clip_gradients`); AdaptiveGradientClipping, which knows of no
+    ensembles, clips them together.
 
     Args:
         members: Networks that keep the protocol :class:`~vestim_pl.networks.network.Network`.
