@@ -125,10 +125,8 @@ def _places_read(features: int | Sequence[str], ignored: Sequence[str]) -> list[
     names = [] if isinstance(features, int) else list(features)
     for name in ignored:
         if name not in names:
-            raise ConfigurationError(
-                f"network.ignore: {name!r} is not among the inputs ({', '.join(names) or 'which have no names'});"
-                f" {nearest(name, names) if names else 'use []'}"
-            )
+            known, way = ", ".join(names) or "which have no names", f"{nearest(name, names)}, or " if names else ""
+            raise ConfigurationError(f"network.ignore: {name!r} is not among the inputs ({known}); {way}do not name it")
     places = [place for place, name in enumerate(names) if name not in ignored]
     if not places:
         raise ConfigurationError(f"network.ignore: {list(ignored)} are all inputs; leave one that the network reads")
