@@ -14,8 +14,8 @@ __all__ = ["InputSelection"]
 class InputSelection(nn.Module):
     """Hands some of the inputs on to a network, so that networks of an ensemble can differ in what they read.
 
-    Networks that read different inputs err differently, and the mean of them less (Ho, *The random subspace method for
-    constructing decision forests*, IEEE TPAMI 1998).
+    That is the idea of random subspaces (Ho, *The random subspace method for constructing decision forests*, IEEE TPAMI
+    1998), with inputs that are chosen. What it brought is in ``docs/performance.md``.
 
     Args:
         network: Network of as many inputs as are read.
