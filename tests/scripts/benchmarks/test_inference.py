@@ -19,14 +19,15 @@ def test_every_way_is_timed(tmp_path):
     assert run.returncode == 0, run.stderr
     rows = json.loads((tmp_path / "figures.json").read_text())["rows"]
     onnx = ["ONNX Runtime"] if find_spec("onnxruntime") else []
-    by_job: dict[tuple[str, int], list[str]] = {}
+    by_network: dict[str, dict[tuple[str, int], list[str]]] = {}
     for row in rows:
-        by_job.setdefault((row["job"], row["cells"]), []).append(row["way"])
-    assert by_job == {
+        by_network.setdefault(row["network"], {}).setdefault((row["job"], row["cells"]), []).append(row["way"])
+    wanted = {
         ("step", 1): ["StreamingEstimator", "fused kernel", *onnx],
         ("step", 20): ["StreamingEstimator", *onnx],
         ("offline", 1): ["StreamingEstimator", *onnx],
         ("offline", 16): ["StreamingEstimator", *onnx],
     }
+    assert by_network == {"LSTM_EMA:4": wanted, "preset=fast": wanted}
     assert all(math.isfinite(row["samples/s"]) and row["samples/s"] > 0 for row in rows)
     assert all(row["over"] == 1 for row in rows if row["way"] == "StreamingEstimator")
