@@ -77,7 +77,7 @@ class GradientNoise(Callback):
         self.gamma = gamma
         self.seed = seed
         self._warned = False
-        self._tables: dict[int, NoiseTable] = {}
+        self._tables: dict[tuple[int, tuple[torch.Size, ...]], NoiseTable] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, type(self).__name__)
@@ -94,9 +94,10 @@ class GradientNoise(Callback):
         for grad in grads:
             by_device.setdefault(grad.get_device(), []).append(grad)
         for stream, (device, group) in enumerate(by_device.items()):
-            table = self._tables.get(device)
-            if table is None or table.shapes != list(map(Tensor.size, group)):
-                table = self._tables[device] = NoiseTable(group)
+            key = device, tuple(map(Tensor.size, group))  # two optimizers take turns, and gradients may come and go
+            table = self._tables.get(key)
+            if table is None:
+                table = self._tables[key] = NoiseTable(group)
             torch._foreach_add_(group, table.at(self.seed, step, stream, sigma))
 
     def _report(self, pl_module: LightningModule, grads: list[Tensor], sigma: float) -> None:

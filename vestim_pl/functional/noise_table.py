@@ -36,11 +36,11 @@ class NoiseTable:
     """
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
-        self.shapes = [tensor.shape for tensor in tensors]
-        sizes = [shape.numel() for shape in self.shapes]
+        shapes = [tensor.shape for tensor in tensors]
+        sizes = [shape.numel() for shape in shapes]
         device = tensors[0].device
         self._noise = torch.empty(sum(sizes), device=device)
-        self._parts = [part.view(shape) for part, shape in zip(self._noise.split(sizes), self.shapes, strict=True)]
+        self._parts = [part.view(shape) for part, shape in zip(self._noise.split(sizes), shapes, strict=True)]
         self._table = torch.empty(len(self._noise) + _PLACES, device=device)
         self._generator = torch.Generator(device=device)
         self._drawn: tuple[int, int, int] | None = None
