@@ -29,7 +29,8 @@ class GradientNoise(Callback):
     ``t`` is ``trainer.global_step``. The noise depends on ``(seed, t)`` alone: a resumed run equals one never stopped
     without anything in the checkpoint, the global generator is not touched, and ranks draw alike. For the numbers of
     each step it takes a stretch of a table that is drawn anew every thousand steps
-    (:class:`~vestim_pl.functional.noise_table.NoiseTable`), which in memory is as large as two gradients and 4 MB.
+    (:class:`~vestim_pl.functional.noise_table.NoiseTable`), one for each set of
+    gradients, as large as two of them and 4 MB.
 
     ``sigma`` is per element and absolute, so over n parameters the noise has the norm ``sigma sqrt(n)``: at
     ``eta=0.01`` and 5,000 parameters that is 7. Compare ``gradient_noise/relative`` with 1; the callback warns once
