@@ -4,12 +4,14 @@ from pathlib import Path
 
 import hydra
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from vestim_pl.configuration import check, conf_folder, flat_keys
 from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.schedule import build_scheduler
 from vestim_pl.override_mistakes import explain
 
 
@@ -51,6 +53,15 @@ def test_presets_say_what_the_guide_says(preset, values):
     found = {key: OmegaConf.select(config, key) for key in values}
     assert found == values
     assert config.optimizer.name == "Adam"
+
+
+@pytest.mark.parametrize("preset", choices("preset"))
+@pytest.mark.parametrize("scheduler", choices("scheduler"))
+def test_every_preset_takes_every_scheduler(preset, scheduler):
+    config = compose(f"+preset={preset}", f"scheduler={scheduler}")
+    check(config)
+    adam = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+    build_scheduler(adam, OmegaConf.to_container(config.scheduler), lambda: 100)
 
 
 def test_safer_has_guard_skip_and_recovery_on():

@@ -123,6 +123,7 @@ def _guarded(
         started.append(Path(HydraConfig.get().sweep.dir).absolute() if is_multirun() else None)
         try:
             _refuse_missing(config)
+            _refuse_other_folder(config)
             check(config)
             return task(config)
         except (VestimError, OmegaConfBaseException) as error:
@@ -152,6 +153,16 @@ def _refuse_missing(config: DictConfig) -> None:
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise ConfigurationError(f"{missing[0]}: has no value; give it on the command line: {missing[0]}=...")
+
+
+def _refuse_other_folder(config: DictConfig) -> None:
+    """Hydra has written settings and log into its own folder by now, and a run in another would lack them."""
+    folder, chosen = HydraConfig.get().runtime.output_dir, config.get("run_dir", None)
+    if chosen is not None and Path(str(chosen)).absolute() != Path(folder).absolute():
+        raise ConfigurationError(
+            f"run_dir: {chosen} is not where Hydra writes settings and log ({folder}); choose the folder of a run with"
+            f" hydra.run.dir={chosen}"
+        )
 
 
 def _valid_keys(config_name: str) -> list[str]:

@@ -173,6 +173,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes_and_says_how(tmp_path, on_recor
         ("sampling.lookback=0", "error: sampling.lookback"),
         ("data.root=nowhere", "error: data.root"),
         ("ckpt_path=nowhere.ckpt", "error: ckpt_path: nowhere.ckpt is not a file"),
+        ("run_dir=elsewhere", "choose the folder of a run with hydra.run.dir=elsewhere"),
         ("hydra.run.dir=/dev/null/run", "error: hydra.run.dir: /dev/null/run cannot be made or written to"),
     ],
 )

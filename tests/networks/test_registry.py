@@ -78,6 +78,18 @@ def test_a_node_of_the_configuration_is_taken_as_it_is():
             {"name": "LSTM", "members": 2, "variants": [{}, {"hiden_sizes": [4]}]},
             "network.variants[1].hiden_sizes: no such key; did you mean hidden_sizes?",
         ),
+        (
+            {"name": "LSTM", "members": 2, "variants": [{"direct": [4]}, {"ignore": ["Tmp"]}]},
+            "network.variants[1].ignore: 'Tmp' is not among the inputs",
+        ),
+        (
+            {"name": "LSTM", "members": 2, "variants": [{}, {"circuit": {"state_of_charge": "soc"}}]},
+            "network.variants[1].circuit.state_of_charge: 'soc' is not among the inputs",
+        ),
+        (
+            {"name": "LSTM", "dropout": 2.0, "members": 2, "variants": [{"direct": [4]}, {"direct": [8]}]},
+            "network.dropout: 2.0 is not in [0, 1)",
+        ),
     ],
 )
 def test_mistakes_are_named_with_the_way_out(spec, message):

@@ -1,5 +1,6 @@
 """Networks by name, as a configuration names them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,8 +117,21 @@ def build_network(spec: Mapping[str, Any], features: int | Sequence[str]) -> nn.
     for index, variant in enumerate(variants):
         own = {key: hint for key, hint in kind.options().items() if key not in _ENSEMBLE}
         check_arguments(f"network.variants[{index}]", variant, own)
-    networks = [kind.build(features, {**options, **variants[index % len(variants)]}) for index in range(members)]
+    networks = [_build_member(kind, features, options, variants, index % len(variants)) for index in range(members)]
     return networks[0] if members == 1 else Ensemble(networks)
+
+
+def _build_member(
+    kind: NetworkKind, features: int | Sequence[str], options: Mapping[str, Any], variants: Sequence[Any], place: int
+) -> nn.Module:
+    """A network of an ensemble; a mistake in what its variant says is told of the variant."""
+    try:
+        return kind.build(features, {**options, **variants[place]})
+    except ConfigurationError as error:
+        setting = re.match(r"network\.(\w+)", str(error))
+        if setting is None or setting[1] not in variants[place]:
+            raise
+        raise ConfigurationError(str(error).replace("network.", f"network.variants[{place}].", 1)) from error
 
 
 def _places_read(features: int | Sequence[str], ignored: Sequence[str]) -> list[int]:
