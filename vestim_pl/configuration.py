@@ -14,7 +14,6 @@ from vestim_pl.functional.arguments import argument_types, check_arguments, chec
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.precision import resolve_precision
 from vestim_pl.networks import build_network
-from vestim_pl.networks.rc_pairs import pair_names
 
 __all__ = ["build", "check", "choices", "conf_folder", "flat_keys", "plain", "way_out"]
 
@@ -72,7 +71,7 @@ def check(config: DictConfig) -> None:
     told_first = ("data", "sampling")  # others use their values: a mistake is told where it was set
     for name, value in sorted(config.items(), key=lambda item: item[0] not in told_first):
         if name == "network":
-            build_network(plain(value), _inputs(config))  # knows its own options and their ranges
+            build_network(plain(value), features=1)  # knows its own options and their ranges
         elif name == "optimizer":
             _check_optimizer(plain(value))
         elif name != "hydra" and isinstance(value, DictConfig):
@@ -120,18 +119,6 @@ def way_out(key: str, valid_keys: Collection[str]) -> str:
     """
     namesakes = sorted(valid for valid in valid_keys if valid.count(".") == 1 and valid.endswith(f".{key}"))
     return f"did you mean {' or '.join(namesakes)}?" if namesakes else nearest(key, valid_keys)
-
-
-def _inputs(config: DictConfig) -> int | list[str]:
-    """Names of the network's inputs; 1 stands for names that are not settled yet."""
-    data = config.get("data")
-    if data is None or "features" not in data or OmegaConf.is_missing(data, "features"):
-        return 1
-    features, steps = (
-        cast("list[Any]", OmegaConf.to_container(data[key], resolve=True)) if key in data else []
-        for key in ("features", "rc_pairs")
-    )
-    return [*features, *pair_names(steps)] or 1
 
 
 def _refuse_settings_of_nothing(callbacks: DictConfig) -> None:

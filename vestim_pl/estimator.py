@@ -92,7 +92,7 @@ class VoltageEstimator(LightningModule):
         spec = self.hparams["rc_pairs"]
         self.rc_pairs = RCPairs(self.hparams["features"], **spec) if spec else None
         inputs = [*features, *(self.rc_pairs.names if self.rc_pairs else ())]
-        self.network = build_network(self.hparams["network"], inputs)
+        self.network = build_network(self.hparams["network"], features=len(inputs))
         self.scaler = StandardScaler(inputs)
         self.train_errors, self.val_errors, self.test_errors = (
             VoltageErrors(leave_out=True),

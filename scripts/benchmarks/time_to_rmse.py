@@ -14,8 +14,8 @@ What the cases are:
 
 The clock runs while a case trains and stands still while it is scored. All cases are scored on the same rows: every
 fifth of each validation recording from row 200 on. Windows are scored as they are trained, from the zero state; streams
-run through the recordings with carried state. A case is scored at times that are a tenth apart, so a time read here is
-up to a tenth too long, in every case alike. It ends when it is below the lowest threshold, or at its limit.
+run through the recordings with carried state. A case is scored at times that are a twentieth apart, so a time read
+here is up to a twentieth too long, in every case alike. It ends when it is below the lowest threshold, or at its limit.
 """
 
 import argparse
@@ -78,7 +78,7 @@ class Clock:
             rmse_mv = self.score()
             self.over = rmse_mv <= min(THRESHOLDS_MV) or self.seconds >= self.limit
             self.channel.send(seconds=self.seconds, steps=self.steps, rmse_mv=rmse_mv, over=self.over)
-            self.next_look = self.seconds * 1.1 + 0.2
+            self.next_look = self.seconds * 1.05 + 0.05
             self._since = time.perf_counter()
         self.steps += 1
         return self.over

@@ -13,16 +13,14 @@ SPECS = {
     "LSTM": {"hidden_sizes": [12, 7], "forget_bias": "one"},
     "GRU": {"hidden_sizes": [12, 7], "forget_bias": "chrono", "lookback": 20, "direct": [9, 5]},
     "LSTM_EMA": {"hidden_sizes": [10], "smoothing": 0.05, "direct": [6]},
-    "LSTM_LPF": {"hidden_sizes": [10], "taps": 9, "circuit": {"sizes": [6]}, "memory_dropout": 0.3},
-    "FNN": {"hidden_sizes": [12, 7], "history": 5, "ignore": ["Temp"]},
+    "LSTM_LPF": {"hidden_sizes": [10], "taps": 9},
+    "FNN": {"hidden_sizes": [12, 7], "history": 5},
 }
 
 
 def build(name, seed=0):
     torch.manual_seed(seed)
-    network = build_network(
-        {"name": name, "layer_norm": True, "dropout": 0.3, **SPECS[name]}, ["SOC", "Current", "Temp"]
-    )
+    network = build_network({"name": name, "layer_norm": True, "dropout": 0.3, **SPECS[name]}, features=3)
     return network.double()
 
 

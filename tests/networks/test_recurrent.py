@@ -84,44 +84,6 @@ def test_the_direct_path_adds_what_the_features_of_a_step_say():
     assert all(torch.equal(a, b) for a, b in zip(state, same_state, strict=True))
 
 
-INPUTS = ["Temp", "Current", "SOC", "resistor"]
-
-
-@torch.no_grad()
-def test_a_circuit_adds_its_voltage_to_that_of_the_memory():
-    network, inputs = RecurrentNetwork(INPUTS, "LSTM", [8], circuit={"sizes": [6, 4]}), torch.randn(2, 20, 4)
-    voltage, state = network(inputs)
-    circuit, network.circuit = network.circuit, None
-    through_memory, same_state = network(inputs)
-    torch.testing.assert_close(voltage - through_memory, circuit(inputs))
-    torch.testing.assert_close(network(inputs, last=3)[0], through_memory[:, -3:])
-    assert all(torch.equal(a, b) for a, b in zip(state, same_state, strict=True))
-
-
-def test_memory_dropout_leaves_out_the_memory_alone_and_in_training_alone():
-    options = {"direct": [4], "circuit": {"sizes": [6]}, "memory_dropout": 0.25}
-    network, inputs = RecurrentNetwork(INPUTS, "LSTM", [8], **options), torch.randn(20, 100, 4)
-    with torch.no_grad():
-        whole = network.eval()(inputs)[0]
-        beside = network.direct(inputs)[..., 0] + network.circuit(inputs)
-        drawn = network.train()(inputs)[0]
-    factor = ((drawn - beside) / (whole - beside))[(whole - beside).abs() > 0.01]
-    left_out = factor.abs() < 1e-2
-    torch.testing.assert_close(factor[~left_out], torch.full_like(factor[~left_out], 1 / 0.75), rtol=1e-2, atol=0)
-    assert left_out.float().mean() == pytest.approx(0.25, abs=0.05)
-
-
-@torch.no_grad()
-def test_memory_dropout_adds_the_squared_voltage_of_the_memory_to_the_mean_loss():
-    network = RecurrentNetwork(INPUTS, "LSTM", [8], circuit={"sizes": [6]}, memory_dropout=0.2)
-    inputs, target = torch.randn(1, 50, 4).expand(2000, 50, 4), torch.randn(50)
-    whole = network.eval()(inputs[:1])[0]
-    memory = whole - network.circuit(inputs[:1])
-    draws = (network.train()(inputs)[0] - target).square().mean()
-    expected = (whole - target).square().mean() + 0.25 * memory.square().mean()
-    torch.testing.assert_close(draws, expected, rtol=2e-3, atol=0)
-
-
 @pytest.mark.parametrize("output_filter", [None, ExponentialSmoothing(0.3)])
 def test_the_direct_path_reads_the_steps_that_are_estimated(output_filter):
     network, inputs = RecurrentNetwork(3, "GRU", [8], direct=[6], output_filter=output_filter), torch.randn(2, 20, 3)

@@ -1,7 +1,6 @@
 """Networks under one protocol: ``(inputs, state) -> (voltage, state)``."""
 
 from vestim_pl.networks.causal_low_pass import CausalLowPass
-from vestim_pl.networks.equivalent_circuit import EquivalentCircuit
 from vestim_pl.networks.exponential_smoothing import ExponentialSmoothing
 from vestim_pl.networks.feedforward import FeedForwardNetwork
 from vestim_pl.networks.network import Network, State
@@ -13,7 +12,6 @@ from vestim_pl.networks.scaling import StandardScaler
 __all__ = [
     "NETWORKS",
     "CausalLowPass",
-    "EquivalentCircuit",
     "ExponentialSmoothing",
     "FeedForwardNetwork",
     "Network",

@@ -21,7 +21,7 @@ class FeedForwardNetwork(nn.Module):
     state of charge to voltage, without any memory. A fresh lane starts as if its first sample had always been there.
 
     Args:
-        features: Number of input features F, or their names.
+        features: Number of input features F.
         hidden_sizes: Size of every hidden layer, first to last.
         dropout: Probability that an output of a hidden layer is dropped in training, in [0, 1).
         layer_norm: Whether every hidden layer is normalised, before its activation.
@@ -45,19 +45,19 @@ class FeedForwardNetwork(nn.Module):
 
     def __init__(
         self,
-        features: int | Sequence[str],
+        features: int,
         hidden_sizes: Sequence[int] = (32,),
         dropout: float = 0.0,
         layer_norm: bool = False,
         history: int = 1,
     ) -> None:
         super().__init__()
-        self.features = check_positive("features", features if isinstance(features, int) else len(features))
+        self.features = check_positive("features", features)
         self.history = check_positive("history", history)
         self.hidden_sizes = check_hidden_sizes(hidden_sizes)
         check_dropout(dropout)
         modules: list[nn.Module] = []
-        for width, size in pairwise((self.features * history, *self.hidden_sizes)):
+        for width, size in pairwise((features * history, *self.hidden_sizes)):
             norm = [nn.LayerNorm(size)] if layer_norm else []
             modules += [nn.Linear(width, size), *norm, nn.ReLU(), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*modules)

@@ -27,15 +27,15 @@ def check_hidden_sizes(hidden_sizes: Sequence[int], option: str = "hidden_sizes"
     return tuple(hidden_sizes)
 
 
-def check_dropout(dropout: float, option: str = "dropout") -> float:
-    """The dropout probability; ``option`` is the setting that a message names.
+def check_dropout(dropout: float) -> float:
+    """The dropout probability.
 
     Raises:
         ConfigurationError: If it is not in [0, 1).
 
     """
     if not 0 <= dropout < 1:
-        raise ConfigurationError(f"network.{option}: {dropout} is not in [0, 1); use 0 for none, or for example 0.2")
+        raise ConfigurationError(f"network.dropout: {dropout} is not in [0, 1); use 0 for none, or for example 0.2")
     return dropout
 
 

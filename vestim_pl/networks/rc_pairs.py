@@ -9,10 +9,9 @@ from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.filters import varying_recurrence
 from vestim_pl.networks.precision import full_precision
 
-__all__ = ["RCPairs", "pair_names"]
+__all__ = ["RCPairs"]
 
 _REFERENCE = 25.0  # degC at which a pair has the resistance of 1 ohm and the time constant that is asked for
-_GONE = -80.0  # logarithm of a decay that leaves nothing, and that can be added up
 
 
 class RCPairs(nn.Module):
@@ -34,14 +33,13 @@ class RCPairs(nn.Module):
 
     Args:
         features: Names of the columns of the inputs, F of them.
-        steps: Time constant :math:`\tau` at 25 degC of each of the K pairs, in steps of the recordings; 0 is a resistor
-            without a capacitor, the current times the resistance.
+        steps: Time constant :math:`\tau` at 25 degC of each of the K pairs, in steps of the recordings.
         cold_factor: :math:`k`, part by which resistances and time constants grow with every degree towards the cold.
         current: Name of the current's column, in amperes.
         temperature: Name of the temperature's column, in degC.
 
     Attributes:
-        names: Names of the K voltages, see :func:`pair_names`.
+        names: Names of the K voltages, for messages.
         options: The arguments but for the features, as plain values: for another one like it.
 
     Shape:
@@ -78,10 +76,10 @@ class RCPairs(nn.Module):
                     f"data.columns.{role}: {column!r} is not among data.features ({', '.join(features)}); add it, or do"
                     " without RC pairs: data.rc_pairs=[]"
                 )
-        if not steps or any(tau != 0 and not tau >= 1 for tau in steps):
+        if not steps or min(steps) < 1:
             raise ConfigurationError(
-                f"data.rc_pairs: {list(steps)} is no list of time constants of at least 1 row, or of 0 for a resistor"
-                " alone; use for example [5,50,500], or [] for none"
+                f"data.rc_pairs: {list(steps)} is no list of time constants of at least 1 row; use for example "
+                "[5,50,500], or [] for none"
             )
         if not 0 <= cold_factor <= 0.2:
             raise ConfigurationError(f"data.cold_factor: {cold_factor} is not within 0 and 0.2; use for example 0.04")
@@ -92,7 +90,7 @@ class RCPairs(nn.Module):
             "temperature": temperature,
         }
         self.features = len(features)
-        self.names = pair_names(steps)
+        self.names = [f"RC pair of {tau:g} steps" for tau in steps]
         self.cold_factor = cold_factor
         self.register_buffer("time_constants", torch.tensor([float(tau) for tau in steps]), persistent=False)
         self._current, self._temperature = list(features).index(current), list(features).index(temperature)
@@ -109,7 +107,7 @@ class RCPairs(nn.Module):
     def equations(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Logarithm of each step's decay, and what the current adds, both ``[B, L, K]``."""
         resistance = (self.cold_factor * (_REFERENCE - inputs[..., self._temperature, None])).exp()
-        log_decay = (-1 / (self.time_constants * resistance)).clamp(min=_GONE)
+        log_decay = -1 / (self.time_constants * resistance)
         return log_decay, -torch.expm1(log_decay) * resistance * inputs[..., self._current, None]
 
     def zero_state(
@@ -117,15 +115,3 @@ class RCPairs(nn.Module):
     ) -> Tensor:
         """State of fresh lanes: cells at rest."""
         return torch.zeros(batch_size, len(self.time_constants), device=device, dtype=dtype)
-
-
-def pair_names(steps: Sequence[float]) -> list[str]:
-    """Names of the voltages over pairs of these time constants, as inputs of a network.
-
-    Example::
-
-        >>> pair_names([0, 5])
-        ['resistor', 'RC pair of 5 steps']
-
-    """
-    return [f"RC pair of {tau:g} steps" if tau else "resistor" for tau in steps]

@@ -1,16 +1,12 @@
 """Stack of recurrent layers with a linear head and an optional output filter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice, pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vestim_pl.functional.arguments import argument_types, check_arguments
-from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.networks.causal_low_pass import CausalLowPass
-from vestim_pl.networks.equivalent_circuit import EquivalentCircuit
 from vestim_pl.networks.exponential_smoothing import ExponentialSmoothing
 from vestim_pl.networks.initialization import ForgetBias, initialize_linear
 from vestim_pl.networks.network import State
@@ -25,7 +21,7 @@ class RecurrentNetwork(nn.Module):
     """LSTM or GRU layers of the given sizes, a linear head to one voltage a step, and a filter of it over time.
 
     Args:
-        features: Number of input features F, or their names, which a circuit needs.
+        features: Number of input features F.
         cell: Kind of every layer.
         hidden_sizes: Size of every layer, first to last: ``[64, 32]`` makes two layers of truly those sizes.
         dropout: Probability that an output of a layer is dropped in training, in [0, 1); on every layer, the last too.
@@ -35,11 +31,6 @@ class RecurrentNetwork(nn.Module):
         direct: Sizes of the hidden layers of a multilayer perceptron (tanh) from the features of a step to its voltage,
             which is added to that of the head; empty for none. What depends on the present alone, such as the
             open-circuit voltage, need not pass through the memory.
-        circuit: Options of an :class:`~vestim_pl.networks.equivalent_circuit.EquivalentCircuit` whose voltage is added
-            likewise; None for none.
-        memory_dropout: Probability, in [0, 1), that the memory's part of a step's voltage is left out in training, so
-            that ``direct`` and ``circuit`` explain what they can. In the mean over its draws p adds p / (1 - p) times
-            the squared voltage of the memory to the squared error (Srivastava et al., *Dropout*, JMLR 2014, section 9).
         output_filter: Filter of the voltage over time, None for none.
 
     Shape:
@@ -62,7 +53,7 @@ class RecurrentNetwork(nn.Module):
 
     def __init__(
         self,
-        features: int | Sequence[str],
+        features: int,
         cell: Cell = "LSTM",
         hidden_sizes: Sequence[int] = (32,),
         dropout: float = 0.0,
@@ -70,16 +61,12 @@ class RecurrentNetwork(nn.Module):
         forget_bias: ForgetBias = "zero",
         lookback: int | None = None,
         direct: Sequence[int] = (),
-        circuit: Mapping[str, Any] | None = None,
-        memory_dropout: float = 0.0,
         output_filter: ExponentialSmoothing | CausalLowPass | None = None,
     ) -> None:
         super().__init__()
         self.hidden_sizes = check_hidden_sizes(hidden_sizes)
         check_dropout(dropout)
-        check_dropout(memory_dropout, "memory_dropout")
-        names = [f"feature {index}" for index in range(features)] if isinstance(features, int) else list(features)
-        widths = (check_positive("features", len(names)), *self.hidden_sizes)
+        widths = (check_positive("features", features), *self.hidden_sizes)
         self._tensors_a_layer = 2 if cell == "LSTM" else 1
         self.layers = nn.ModuleList(
             RecurrentLayer(cell, width, size, dropout, layer_norm, forget_bias, lookback)
@@ -87,14 +74,7 @@ class RecurrentNetwork(nn.Module):
         )
         self.head = nn.Linear(widths[-1], 1)
         initialize_linear(self.head)
-        self.direct = _perceptron(widths[0], check_hidden_sizes(direct, "direct")) if direct else None
-        self.circuit = None if circuit is None else _circuit(names, circuit)
-        if memory_dropout and self.direct is None and self.circuit is None:
-            raise ConfigurationError(
-                f"network.memory_dropout: {memory_dropout} leaves nothing where the memory is left out; set"
-                " network.direct or network.circuit, or use 0"
-            )
-        self.memory_dropout = nn.Dropout(memory_dropout)
+        self.direct = _perceptron(features, check_hidden_sizes(direct, "direct")) if direct else None
         self.output_filter = output_filter
 
     def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
@@ -108,12 +88,9 @@ class RecurrentNetwork(nn.Module):
             hidden, layer_state = layer(hidden, tuple(islice(parts, self._tensors_a_layer)), wanted)
             carried += [tensor.to(inputs.dtype) for tensor in layer_state]
         with full_precision(inputs):
-            voltage = self.memory_dropout(self.head(hidden.to(inputs.dtype)).squeeze(-1))
-            present = inputs[:, -voltage.shape[1] :]
+            voltage = self.head(hidden.to(inputs.dtype)).squeeze(-1)
             if self.direct is not None:
-                voltage = voltage + self.direct(present).squeeze(-1)
-            if self.circuit is not None:
-                voltage = voltage + self.circuit(present)
+                voltage = voltage + self.direct(inputs[:, -voltage.shape[1] :]).squeeze(-1)
             if self.output_filter is not None:
                 voltage, filter_state = self.output_filter(voltage, tuple(parts))
                 carried += filter_state
@@ -131,9 +108,3 @@ def _perceptron(features: int, sizes: Sequence[int]) -> nn.Sequential:
     """Multilayer perceptron to one voltage, smooth in its inputs, with torch's initial weights."""
     layers = [nn.Sequential(nn.Linear(width, size), nn.Tanh()) for width, size in pairwise((features, *sizes))]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
-
-
-def _circuit(names: Sequence[str], options: Mapping[str, Any]) -> EquivalentCircuit:
-    types = argument_types(EquivalentCircuit)
-    check_arguments("network.circuit", options, {name: hint for name, hint in types.items() if name != "inputs"})
-    return EquivalentCircuit(names, **options)

@@ -27,14 +27,11 @@ def run_in_words(setting: Callable[[str, Any], Any]) -> str:
     if not all(isinstance(node, Mapping) and node for node in (network, sampling, optimizer)):
         return ""
     members = network.get("members", 1)
-    variants = network.get("variants")
     several = _is_number(members) and members > 1
     words = [
         f"mean of {members} x " * several
         + f"{network.get('name', 'network')} {network.get('hidden_sizes', '')}".strip()
-        + (f" with direct path {network['direct']}" if network.get("direct") else "")
-        + " with a circuit" * bool(network.get("circuit"))
-        + (f" of {len(variants)} kinds" if variants else ""),
+        + (f" with direct path {network['direct']}" if network.get("direct") else ""),
         f"RC pairs {setting('data.rc_pairs', [])}" if setting("data.rc_pairs", []) else "",
         f"lookback {sampling.get('lookback')}",
     ]
