@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
@@ -16,9 +16,9 @@ from vestim_pl.functional.sequence_batch import SequenceBatch
 FEATURES = ["SOC", "Current", "Temp"]
 
 
-def make_estimator(**options) -> VoltageEstimator:
+def make_estimator(kind: type[VoltageEstimator] = VoltageEstimator, **options) -> VoltageEstimator:
     torch.manual_seed(1)
-    estimator = VoltageEstimator(FEATURES, **{"network": {"name": "LSTM", "hidden_sizes": [6]}, **options})
+    estimator = kind(FEATURES, **{"network": {"name": "LSTM", "hidden_sizes": [6]}, **options})
     inputs = torch.randn(500, 3) * torch.tensor([0.3, 4.0, 15.0]) + torch.tensor([0.5, -1.0, 10.0])
     estimator.scaler.fit(inputs, 3.7 + 0.2 * torch.randn(500))
     return estimator
@@ -197,6 +197,45 @@ def test_a_fused_optimizer_is_clipped_in_bf16_where_lightning_alone_refuses(tmp_
     size = changes[True, 1e-3].norm() if algorithm == "norm" else changes[True, 1e-3].abs().max()
     assert math.isclose(size, 1e-3, rel_tol=1e-2)
     assert changes[True, None].norm() > 10 * changes[True, 1e-3].norm()
+
+
+class Doubles(Callback):
+    """Makes the gradient that was just measured another one."""
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        for parameter in pl_module.parameters():
+            parameter.grad *= 2
+
+
+class DoublesItself(VoltageEstimator):
+    on_before_optimizer_step = lambda self, optimizer: Doubles().on_before_optimizer_step(None, self, optimizer)
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+@pytest.mark.parametrize("limit", [1e-3, 1e3])
+def test_a_step_is_clipped_alike_whether_or_not_a_guard_has_measured_its_norm(tmp_path, limit, algorithm):
+    changes = []
+    for callbacks in ([], [StepGuard()]):
+        estimator = make_estimator(optimizer={"name": "SGD", "lr": 1.0})
+        before = torch.nn.utils.parameters_to_vector(estimator.parameters()).detach().clone()
+        trainer = make_trainer(
+            tmp_path, callbacks=callbacks, gradient_clip_val=limit, gradient_clip_algorithm=algorithm
+        )
+        trainer.fit(estimator, loader(make_batch()))
+        changes.append(torch.nn.utils.parameters_to_vector(estimator.parameters()).detach() - before)
+    torch.testing.assert_close(changes[1], changes[0], rtol=1e-5, atol=1e-7)
+    if algorithm == "norm" and limit < 1:
+        assert math.isclose(changes[1].norm(), limit, rel_tol=1e-3)
+
+
+@pytest.mark.parametrize(("kind", "callbacks"), [(VoltageEstimator, [Doubles()]), (DoublesItself, [])])
+def test_a_gradient_changed_after_the_guard_is_measured_anew(tmp_path, kind, callbacks):
+    estimator = make_estimator(kind, optimizer={"name": "SGD", "lr": 1.0})
+    before = torch.nn.utils.parameters_to_vector(estimator.parameters()).detach().clone()
+    trainer = make_trainer(tmp_path, callbacks=[StepGuard(), *callbacks], gradient_clip_val=1e-3)
+    trainer.fit(estimator, loader(make_batch()))
+    change = torch.nn.utils.parameters_to_vector(estimator.parameters()).detach() - before
+    assert math.isclose(change.norm(), 1e-3, rel_tol=1e-3)
 
 
 def test_cosine_runs_from_the_base_rate_to_its_share_over_the_training(tmp_path):

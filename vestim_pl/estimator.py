@@ -1,5 +1,6 @@
 """The LightningModule: loss, metrics and optimizer of a voltage estimator."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -11,8 +12,10 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
+from vestim_pl.functional.callback_order import measured_last
 from vestim_pl.functional.carried_state import resume_state
 from vestim_pl.functional.gradient_access import is_sharded, is_unscaled_in_step
+from vestim_pl.functional.gradient_scaling import scale_to_limit
 from vestim_pl.functional.schedule import build_scheduler
 from vestim_pl.functional.sequence_batch import SequenceBatch
 from vestim_pl.networks import Network, RCPairs, State, build_network
@@ -182,6 +185,11 @@ class VoltageEstimator(LightningModule):
             if isinstance(self.network, Ensemble):  # Lightning cannot know that each network is clipped on its own
                 clip_gradients(self.network, gradient_clip_val, gradient_clip_algorithm or "norm")
                 return
+            norm = self._measured_norm() if gradient_clip_algorithm in (None, "norm") else None
+            if norm is not None and math.isfinite(norm):
+                gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+                scale_to_limit(gradients, norm, gradient_clip_val)
+                return
             if isinstance(plugin, MixedPrecision):
                 # bf16 scales nothing, but Lightning refuses to clip for a fused optimizer under any mixed precision.
                 algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
@@ -196,6 +204,13 @@ class VoltageEstimator(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         carried = checkpoint.get("carried_state")
         self._carried["train"] = None if carried is None else tuple(carried)
+
+    def _measured_norm(self) -> float | None:
+        """Norm of the gradient as it is now, where a guard has just measured it for itself."""
+        if type(self).on_before_optimizer_step is not LightningModule.on_before_optimizer_step:
+            return None  # it comes after the callbacks, and may have changed the gradient
+        norm: float | None = measured_last(self.trainer, "on_before_optimizer_step", "gradient_norm")
+        return norm
 
     def _network_inputs(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State, State | None]:
         """What the network is fed with, scaled; the state of the RC pairs after it; the network's own state."""

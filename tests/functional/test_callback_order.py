@@ -1,6 +1,6 @@
 from lightning.pytorch import Callback, Trainer
 
-from vestim_pl.functional.callback_order import measured_before
+from vestim_pl.functional.callback_order import measured_before, measured_last
 
 
 class Looks(Callback):
@@ -22,3 +22,14 @@ def test_the_nearest_one_that_has_the_hook_counts():
     assert measured_before(trainer, last, "on_train_batch_end", "norm") is None  # who came between knows nothing
     assert measured_before(trainer, first, "on_train_batch_end", "norm") is None
     assert measured_before(trainer, last, "on_fit_start", "norm") is None
+
+
+def test_the_module_gets_what_the_last_one_with_the_hook_has_measured():
+    def trainer_of(*callbacks):
+        return Trainer(
+            callbacks=list(callbacks), logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        )  # fmt: skip
+
+    assert measured_last(trainer_of(Looks(1.0), Looks(2.0), Callback()), "on_train_batch_end", "norm") == 2.0
+    assert measured_last(trainer_of(Looks(1.0), Looks()), "on_train_batch_end", "norm") is None
+    assert measured_last(trainer_of(Callback()), "on_train_batch_end", "norm") is None

@@ -19,6 +19,7 @@ from vestim_pl.functional.adaptive_clipping import (
 from vestim_pl.functional.callback_order import measured_before
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.gradient_access import require_plain_gradients
+from vestim_pl.functional.gradient_scaling import scale_to_limit
 from vestim_pl.functional.log_steps import is_logged_step
 from vestim_pl.functional.step_finiteness import joint_norm, total_norm
 
@@ -175,10 +176,7 @@ def _clip(optimizer: Optimizer, gradients: list[Tensor], norm: Any, limit: Any) 
     A norm that is not finite changes nothing.
     """
     if not isinstance(norm, Tensor):
-        clipped = math.isfinite(norm) and norm > limit
-        if clipped:
-            torch._foreach_mul_(gradients, limit / (norm + 1e-6))
-        return clipped
+        return scale_to_limit(gradients, norm, limit)
     finite = torch.isfinite(norm)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     # in units of the limit, which torch would read from the device; a norm of 0 stands for one that is not finite: the

@@ -1,10 +1,11 @@
 """What the callback right before another one has just measured."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-__all__ = ["measured_before"]
+__all__ = ["measured_before", "measured_last"]
 
 
 def measured_before(trainer: Trainer, callback: Callback, hook: str, name: str) -> Any:
@@ -30,7 +31,31 @@ def measured_before(trainer: Trainer, callback: Callback, hook: str, name: str) 
 
     """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    for other in reversed(callbacks[: callbacks.index(callback)]):
+    return _of_the_last(callbacks[: callbacks.index(callback)], hook, name)
+
+
+def measured_last(trainer: Trainer, hook: str, name: str) -> Any:
+    """Attribute ``name`` of the callback whose ``hook`` Lightning calls last, for the module whose turn is next.
+
+    Returns:
+        None without a callback that has the hook, and where there is no such attribute.
+
+    Example::
+
+        >>> class Guard(Callback):
+        ...     gradient_norm = 3.0
+        ...     def on_before_optimizer_step(self, *args):
+        ...         pass
+        >>> trainer = Trainer(callbacks=[Guard(), Callback()], logger=False, enable_checkpointing=False)
+        >>> measured_last(trainer, "on_before_optimizer_step", "gradient_norm")
+        3.0
+
+    """
+    return _of_the_last(trainer.callbacks, hook, name)  # type: ignore[attr-defined]
+
+
+def _of_the_last(callbacks: Sequence[Callback], hook: str, name: str) -> Any:
+    for other in reversed(callbacks):
         if getattr(type(other), hook) is not getattr(Callback, hook):
             return getattr(other, name, None)
     return None
