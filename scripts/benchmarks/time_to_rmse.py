@@ -64,7 +64,7 @@ class Clock:
     def __init__(self, channel: Channel, limit: float, score: Callable[[], float]) -> None:
         self.channel, self.limit, self.score = channel, limit, score
         self.seconds = 0.0
-        self.next_look = 1.0
+        self.next_look = 0.3
         self.steps = 0
         self.over = False
         self._since = time.perf_counter()
