@@ -228,6 +228,23 @@ def test_a_step_is_clipped_alike_whether_or_not_a_guard_has_measured_its_norm(tm
         assert math.isclose(changes[1].norm(), limit, rel_tol=1e-3)
 
 
+class LosesItsLoss(VoltageEstimator):
+    """The loss is infinite and its gradient is not."""
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) + math.inf
+
+
+def test_a_step_that_was_skipped_for_its_loss_alone_is_not_clipped(tmp_path):
+    estimator = make_estimator(LosesItsLoss, optimizer={"name": "SGD", "lr": 1.0})
+    before = torch.nn.utils.parameters_to_vector(estimator.parameters()).detach().clone()
+    guard = StepGuard()
+    make_trainer(tmp_path, callbacks=[guard], gradient_clip_val=1e-3).fit(estimator, loader(make_batch()))
+    assert guard.skipped_steps == 1
+    assert guard.gradient_norm > 1e-3  # finite, and above the limit
+    assert torch.equal(torch.nn.utils.parameters_to_vector(estimator.parameters()), before)
+
+
 @pytest.mark.parametrize(("kind", "callbacks"), [(VoltageEstimator, [Doubles()]), (DoublesItself, [])])
 def test_a_gradient_changed_after_the_guard_is_measured_anew(tmp_path, kind, callbacks):
     estimator = make_estimator(kind, optimizer={"name": "SGD", "lr": 1.0})

@@ -18,7 +18,6 @@ from vestim_pl.functional.gradient_access import is_sharded, is_unscaled_in_step
 from vestim_pl.functional.gradient_scaling import scale_to_limit
 from vestim_pl.functional.schedule import build_scheduler
 from vestim_pl.functional.sequence_batch import SequenceBatch
-from vestim_pl.functional.step_finiteness import gradient_tensors
 from vestim_pl.networks import Network, RCPairs, State, build_network
 from vestim_pl.networks.ensemble import Ensemble
 from vestim_pl.networks.gradient_clipping import clip_gradients
@@ -188,7 +187,9 @@ class VoltageEstimator(LightningModule):
                 return
             norm = self._measured_norm() if gradient_clip_algorithm in (None, "norm") else None
             if norm is not None and math.isfinite(norm):
-                scale_to_limit(gradient_tensors(optimizer), norm, gradient_clip_val)
+                parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+                gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+                scale_to_limit(gradients, norm, gradient_clip_val)
                 return
             if isinstance(plugin, MixedPrecision):
                 # bf16 scales nothing, but Lightning refuses to clip for a fused optimizer under any mixed precision.

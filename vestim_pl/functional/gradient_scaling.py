@@ -15,12 +15,12 @@ def scale_to_limit(gradients: Sequence[Tensor], norm: float, limit: float) -> bo
     Nothing is computed where the limit does not engage; a norm that is not finite changes nothing.
 
     Args:
-        gradients: All gradients that the norm is of.
+        gradients: All gradients that the norm is of; none where a guard has taken them away.
         norm: Their norm, on the host.
         limit: Largest norm that is left.
 
     Returns:
-        Whether they were scaled.
+        Whether the norm is above the limit.
 
     Example::
 
@@ -30,6 +30,6 @@ def scale_to_limit(gradients: Sequence[Tensor], norm: float, limit: float) -> bo
 
     """
     above = math.isfinite(norm) and norm > limit
-    if above:
+    if above and gradients:
         torch._foreach_mul_(list(gradients), limit / (norm + 1e-6))
     return above
