@@ -14,8 +14,9 @@ What the cases are:
 
 The clock runs while a case trains and stands still while it is scored. All cases are scored on the same rows: every
 fifth of each validation recording from row 200 on. Windows are scored as they are trained, from the zero state; streams
-run through the recordings with carried state. A case is scored at times that are a twentieth apart, so a time read
-here is up to a twentieth too long, in every case alike. It ends when it is below the lowest threshold, or at its limit.
+run through the recordings with carried state. A case is scored at times that are a twentieth and
+0.05 s apart, so a time read here is too long by up to that. It ends when it is below the lowest threshold, or at its
+limit.
 """
 
 import argparse
