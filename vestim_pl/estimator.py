@@ -185,8 +185,8 @@ class VoltageEstimator(LightningModule):
             if isinstance(self.network, Ensemble):  # Lightning cannot know that each network is clipped on its own
                 clip_gradients(self.network, gradient_clip_val, gradient_clip_algorithm or "norm")
                 return
-            norm = self._measured_norm() if gradient_clip_algorithm in (None, "norm") else None
-            if norm is not None and math.isfinite(norm):
+            norm = measured_last(self, "on_before_optimizer_step", "gradient_norm")  # by a guard, for itself
+            if norm is not None and math.isfinite(norm) and gradient_clip_algorithm in (None, "norm"):
                 parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
                 gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
                 scale_to_limit(gradients, norm, gradient_clip_val)
@@ -205,13 +205,6 @@ class VoltageEstimator(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         carried = checkpoint.get("carried_state")
         self._carried["train"] = None if carried is None else tuple(carried)
-
-    def _measured_norm(self) -> float | None:
-        """Norm of the gradient as it is now, where a guard has just measured it for itself."""
-        if type(self).on_before_optimizer_step is not LightningModule.on_before_optimizer_step:
-            return None  # it comes after the callbacks, and may have changed the gradient
-        norm: float | None = measured_last(self.trainer, "on_before_optimizer_step", "gradient_norm")
-        return norm
 
     def _network_inputs(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State, State | None]:
         """What the network is fed with, scaled; the state of the RC pairs after it; the network's own state."""

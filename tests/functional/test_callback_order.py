@@ -1,4 +1,4 @@
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vestim_pl.functional.callback_order import measured_before, measured_last
 
@@ -24,12 +24,20 @@ def test_the_nearest_one_that_has_the_hook_counts():
     assert measured_before(trainer, last, "on_fit_start", "norm") is None
 
 
+class WithTheHook(LightningModule):
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        pass
+
+
 def test_the_module_gets_what_the_last_one_with_the_hook_has_measured():
-    def trainer_of(*callbacks):
-        return Trainer(
+    def measured(*callbacks, kind=LightningModule):
+        module = kind()
+        module.trainer = Trainer(
             callbacks=list(callbacks), logger=False, enable_checkpointing=False, enable_progress_bar=False,
         )  # fmt: skip
+        return measured_last(module, "on_train_batch_end", "norm")
 
-    assert measured_last(trainer_of(Looks(1.0), Looks(2.0), Callback()), "on_train_batch_end", "norm") == 2.0
-    assert measured_last(trainer_of(Looks(1.0), Looks()), "on_train_batch_end", "norm") is None
-    assert measured_last(trainer_of(Callback()), "on_train_batch_end", "norm") is None
+    assert measured(Looks(1.0), Looks(2.0), Callback()) == 2.0
+    assert measured(Looks(1.0), Looks()) is None
+    assert measured(Callback()) is None
+    assert measured(Looks(1.0), kind=WithTheHook) is None  # it comes after them

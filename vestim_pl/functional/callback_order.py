@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 __all__ = ["measured_before", "measured_last"]
 
@@ -34,11 +34,12 @@ def measured_before(trainer: Trainer, callback: Callback, hook: str, name: str) 
     return _of_the_last(callbacks[: callbacks.index(callback)], hook, name)
 
 
-def measured_last(trainer: Trainer, hook: str, name: str) -> Any:
-    """Attribute ``name`` of the callback whose ``hook`` Lightning calls last, for the module whose turn is next.
+def measured_last(module: LightningModule, hook: str, name: str) -> Any:
+    """Attribute ``name`` of the callback whose ``hook`` Lightning calls last, for the module, whose turn is next.
 
     Returns:
-        None without a callback that has the hook, and where there is no such attribute.
+        None without a callback that has the hook, where there is no such attribute, and where the module has the hook
+        too: its own comes after those of the callbacks, and may have changed what they measured.
 
     Example::
 
@@ -46,12 +47,15 @@ def measured_last(trainer: Trainer, hook: str, name: str) -> Any:
         ...     gradient_norm = 3.0
         ...     def on_before_optimizer_step(self, *args):
         ...         pass
-        >>> trainer = Trainer(callbacks=[Guard(), Callback()], logger=False, enable_checkpointing=False)
-        >>> measured_last(trainer, "on_before_optimizer_step", "gradient_norm")
+        >>> module = LightningModule()
+        >>> module.trainer = Trainer(callbacks=[Guard(), Callback()], logger=False, enable_checkpointing=False)
+        >>> measured_last(module, "on_before_optimizer_step", "gradient_norm")
         3.0
 
     """
-    return _of_the_last(trainer.callbacks, hook, name)  # type: ignore[attr-defined]
+    if getattr(type(module), hook) is not getattr(LightningModule, hook):
+        return None
+    return _of_the_last(module.trainer.callbacks, hook, name)  # type: ignore[attr-defined]
 
 
 def _of_the_last(callbacks: Sequence[Callback], hook: str, name: str) -> Any:
