@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests.callbacks.foreign import ForeignRecurrent, RankReport, Recorder, fit, same
 from vestim_pl.callbacks import AdaptiveGradientClipping, GradientNoise
-from vestim_pl.functional import noise_table
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.gradient_noise import noise_std
 
@@ -126,19 +125,6 @@ def test_parameters_whose_gradients_come_and_go_get_noise_while_they_have_one():
         weight, bias = after.seen[step][:2]
         assert (weight - before.seen[step][0]).std() == pytest.approx(noise_std(step, 0.01, 0.55), rel=0.1)
         assert bias is None if missing else not torch.equal(bias, before.seen[step][1])
-
-
-def test_numbers_are_not_drawn_anew_where_sets_of_gradients_take_turns(monkeypatch):
-    drawn = []
-    monkeypatch.setattr(noise_table, "gaussian_noise", lambda table, *_: drawn.append(table.normal_()))
-
-    class Alternate(Callback):
-        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-            if trainer.global_step % 2:
-                pl_module.layer.bias.grad = None
-
-    run(Alternate(), GradientNoise(), steps=6)
-    assert len(drawn) == 2
 
 
 def test_skipped_update_stays_skipped():

@@ -10,9 +10,8 @@ from torch.optim import Optimizer
 
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.gradient_access import require_plain_gradients
-from vestim_pl.functional.gradient_noise import noise_std
+from vestim_pl.functional.gradient_noise import GaussianNoise, noise_std
 from vestim_pl.functional.log_steps import is_logged_step
-from vestim_pl.functional.noise_table import NoiseTable
 from vestim_pl.functional.step_finiteness import joint_norm
 
 __all__ = ["GradientNoise"]
@@ -26,11 +25,8 @@ class GradientNoise(Callback):
     .. math:: \tilde g = g + \mathcal N(0, \sigma_t^2) \qquad \sigma_t^2 = \frac{\eta}{(1 + t)^\gamma}
 
     Source: Neelakantan et al. 2015, arXiv 1511.06807, who chose ``eta`` from 0.01, 0.3 and 1.0 with ``gamma`` 0.55.
-    ``t`` is ``trainer.global_step``. The noise depends on ``(seed, t)`` alone: a resumed run equals one never stopped
-    without anything in the checkpoint, the global generator is not touched, and ranks draw alike. For the numbers of
-    each step it takes a stretch of a table that is drawn anew every thousand steps
-    (:class:`~vestim_pl.functional.noise_table.NoiseTable`), one for each set of
-    gradients, as large as two of them and 4 MB.
+    ``t`` is ``trainer.global_step``. The generator of a step is seeded by ``(seed, t)`` alone: a resumed run equals one
+    never stopped without anything in the checkpoint, the global generator is not touched, and ranks draw alike.
 
     ``sigma`` is per element and absolute, so over n parameters the noise has the norm ``sigma sqrt(n)``: at
     ``eta=0.01`` and 5,000 parameters that is 7. Compare ``gradient_noise/relative`` with 1; the callback warns once
@@ -78,7 +74,7 @@ class GradientNoise(Callback):
         self.gamma = gamma
         self.seed = seed
         self._warned = False
-        self._tables: dict[tuple[int, tuple[torch.Size, ...]], NoiseTable] = {}
+        self._noise: dict[torch.device, GaussianNoise] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, type(self).__name__)
@@ -91,15 +87,12 @@ class GradientNoise(Callback):
         sigma = noise_std(step, self.eta, self.gamma)
         if is_logged_step(trainer):
             self._report(pl_module, grads, sigma)
-        by_device: dict[int, list[Tensor]] = {}
+        by_device: dict[torch.device, list[Tensor]] = {}
         for grad in grads:
-            by_device.setdefault(grad.get_device(), []).append(grad)
-        for stream, (device, group) in enumerate(by_device.items()):
-            key = device, tuple(map(Tensor.size, group))  # two optimizers take turns, and gradients may come and go
-            table = self._tables.get(key)
-            if table is None:
-                table = self._tables[key] = NoiseTable(group)
-            torch._foreach_add_(group, table.at(self.seed, step, stream, sigma))
+            by_device.setdefault(grad.device, []).append(grad)
+        for place, (device, group) in enumerate(by_device.items()):
+            noise = self._noise.get(device) or self._noise.setdefault(device, GaussianNoise(device))
+            torch._foreach_add_(group, noise.draw(group, self.seed, step, place), alpha=sigma)
 
     def _report(self, pl_module: LightningModule, grads: list[Tensor], sigma: float) -> None:
         norm = joint_norm(grads)

@@ -1,11 +1,12 @@
-"""Annealed Gaussian noise for gradients, pure functions of seed and step."""
+"""Annealed Gaussian noise for gradients, which depends on seed and step alone."""
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["gaussian_noise", "hashed", "noise_std"]
+__all__ = ["GaussianNoise", "noise_std"]
 
 
 def noise_std(step: int, eta: float, gamma: float) -> float:
@@ -29,37 +30,52 @@ def noise_std(step: int, eta: float, gamma: float) -> float:
     return float((eta / (1.0 + step) ** gamma) ** 0.5)
 
 
-def hashed(*numbers: int) -> int:
-    """One number of 64 bits from several, the same in every process.
-
-    Example::
-
-        >>> hashed(0, 1) == hashed(0, 1), hashed(0, 1) == hashed(1, 0)
-        (True, False)
-
-    """
-    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest(), "little")
-
-
-def gaussian_noise(out: Tensor, generator: torch.Generator, *numbers: int) -> Tensor:
-    """Fill a tensor with normal numbers that depend on nothing but the integers.
+class GaussianNoise:
+    """Standard normal noise in the shapes of some tensors, which depends on nothing but a few integers.
 
     A generator of its own is seeded from all of them, so the global generator is not touched, a resumed run draws what
-    it would have drawn, and every rank draws the same.
+    it would have drawn, and every rank draws the same. All is drawn at once, into memory that is allocated once while
+    the shapes stay the same; a number takes a CPU 4 to 5 ns.
 
     Args:
-        out: Tensor to fill; another kind of device draws other numbers.
-        generator: Generator of the tensor's device, to be seeded.
-        numbers: Such as the seed of the run and the step.
-
-    Returns:
-        The tensor.
+        device: Where the tensors lie; another kind of device draws other numbers.
 
     Example::
 
-        >>> generator = torch.Generator()
-        >>> gaussian_noise(torch.empty(3), generator, 1, 2).equal(gaussian_noise(torch.empty(3), generator, 1, 2))
+        >>> layer = [torch.zeros(2, 3), torch.zeros(4)]
+        >>> noise = GaussianNoise(torch.device("cpu"))
+        >>> first = [part.clone() for part in noise.draw(layer, 1, 2)]
+        >>> [tuple(part.shape) for part in first]
+        [(2, 3), (4,)]
+        >>> all(map(torch.equal, first, noise.draw(layer, 1, 2)))
         True
 
     """
-    return out.normal_(generator=generator.manual_seed(hashed(*numbers)))
+
+    def __init__(self, device: torch.device) -> None:
+        self._generator = torch.Generator(device)
+        self._drawn = torch.empty(0, device=device)
+        self._parts: list[Tensor] = []
+        self._shapes: list[torch.Size] = []
+
+    def draw(self, tensors: Sequence[Tensor], *numbers: int) -> list[Tensor]:
+        """Noise for each tensor, in its shape, in float32; overwritten by the next call.
+
+        Args:
+            tensors: What the noise is for.
+            numbers: Such as the seed of the run and the step.
+
+        """
+        shapes = list(map(Tensor.size, tensors))
+        if shapes != self._shapes:
+            sizes = [shape.numel() for shape in shapes]
+            self._drawn = torch.empty(sum(sizes), dtype=torch.float32, device=self._drawn.device)
+            self._parts = [part.view(shape) for part, shape in zip(self._drawn.split(sizes), shapes, strict=True)]
+            self._shapes = shapes
+        self._drawn.normal_(generator=self._generator.manual_seed(_hashed(*numbers)))
+        return self._parts
+
+
+def _hashed(*numbers: int) -> int:
+    """One number of 64 bits from several, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest(), "little")
