@@ -4,32 +4,36 @@
     python scripts/benchmarks/callback_overhead.py --samplings streams --cases safer resilient "tensor by tensor"
     python scripts/benchmarks/callback_overhead.py --quick
 
-Each case is the train command's loop with ``preset=safer`` and some callbacks; ``none`` has none, and has a turn right
-before each of the others. Two figures:
+Each case is the train command's loop with ``preset=safer`` and some callbacks, which a throw of a coin before each step
+switches on or off: so both kinds of step come from one training, and a machine that is slow for a while is so for both.
+Three figures:
 
-- *in the hooks*: time between entry and return of the callbacks' own hooks of a step, summed and divided by the steps.
-  It leaves out what calling them costs Lightning, and what they do to the caches: data that a hook had to bring there
-  the optimizer finds there.
-- *in the loop*: how much longer a step takes, from its start to that of the next, than without callbacks, the median
-  over the rounds. It has everything in it, and the noise of two loops: believe it where steps are short.
+- *in the hooks*: time between entry and return of the callbacks' own hooks of a step. It leaves out what calling them
+  costs Lightning, and what they do to the caches: data and code that a hook had to bring there the optimizer finds
+  there.
+- *added*: the same, less the clipping that the trainer does without the callbacks and no longer does with them:
+  AdaptiveGradientClipping clips in its place, and behind StepGuard the estimator clips by the norm that the guard has
+  measured.
+- *in the loop*: how much longer a step takes with the callbacks, from its start to that of the next, the difference of
+  the medians, with its 95 % interval (of a median 1.57 times the middle half over the root of the number; McGill et al.
+  1978). It has everything in it, that of the stopwatch too (some 0.02 ms).
 
 ``safer`` and ``resilient`` are the presets' callbacks without those that look at validations (EarlyStopping,
 ModelCheckpoint, EpochSummary) and AdaptiveLookback, which shortens the steps. What belongs to the first steps only is
 left out: the monitor is past its ``first_n_steps``, the probe past its steps, the windows have grown. What comes now
-and then, such as a snapshot or a logged value, counts by its share.
-
-The trainer clips in every case but those with AdaptiveGradientClipping, which clips in its place. What the trainer's
-own clipping takes is in a column of its own: *in the hooks* counts all of what the callback does, *in the loop* only
-what it takes more than the trainer would.
+and then, such as a snapshot or a logged value, counts by its share in the hooks, and hardly in medians.
 
 ``tensor by tensor`` is the reference: the checks as they are often written, a read from the device for each parameter.
 """
 
 import argparse
+import math
+import random
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import common
@@ -38,7 +42,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from train_command import build_run, data_overrides, disabled
-from workers import Channel, median, run_worker, start_workers, take_turns
 
 from vestim_pl.functional.denormals import flush_denormals
 
@@ -47,7 +50,7 @@ SAMPLINGS = {
     "streams": ["sampling=streams", "sampling.lanes=16", "sampling.lookback=100"],
     "large": ["sampling=streams", "sampling.lanes=16", "sampling.lookback=100", "network.hidden_sizes=[128,64]"],
 }
-STEPS = {"windows": 8, "streams": 40, "large": 12}  # of a turn, that count
+STEPS = {"windows": 400, "streams": 2000, "large": 800}
 QUICK = {
     "windows": ["sampling.lookback=10", "sampling.stride=300", "sampling.batch_size=16"],
     "streams": ["sampling.lanes=64", "sampling.lookback=40", "sampling.burn_in=10"],
@@ -67,7 +70,6 @@ ALONE = {
 }
 SAFER = ("random_state", "flush_denormals", "event_log", "interrupt", *list(ALONE)[:4])
 CASES = {
-    "none": (),
     **{name: (key,) for key, name in ALONE.items()},
     "safer": SAFER,
     "resilient": (*SAFER, *list(ALONE)[4:]),
@@ -89,9 +91,8 @@ HOOKS = (
     "on_train_batch_end",
     "_after_update",  # what some register on the optimizer
 )
-REFERENCE_MS = 20.0  # the step that the target is about
-TARGET_PERCENT = 3.0
-SETTLING_STEPS = 2  # of a turn, that do not count
+TARGET_PERCENT = 3.0  # of a step of 20 ms or more
+SETTLING_STEPS = 20  # that do not count
 CLIPPING = "clipping"  # by the trainer, in the stopwatch beside the callbacks
 
 
@@ -123,164 +124,159 @@ class TensorByTensor(pl.Callback):
                 raise ValueError(f"{name} is not finite")
 
 
-class Stopwatch:
-    """Adds up the seconds within callbacks' hooks of a step, by callback, and within the trainer's clipping."""
+@dataclass
+class Steps:
+    """Steps of one kind, with the callbacks or without.
 
-    def __init__(self, callbacks: Sequence[pl.Callback], pl_module: pl.LightningModule | None = None) -> None:
-        self.seconds: dict[str, float] = {CLIPPING: 0.0}
-        for callback in callbacks:
+    Attributes:
+        seconds: Of each step.
+        hooks: Seconds of all steps within the callbacks' hooks, by callback, and within the trainer's clipping.
+
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    hooks: dict[str, float] = field(default_factory=lambda: {CLIPPING: 0.0})
+
+    def microseconds(self, part: str) -> float:
+        """Mean time of a step within a part."""
+        return self.hooks[part] / len(self.seconds) * 1e6
+
+    def median(self) -> tuple[float, float]:
+        """Median of a step in microseconds, and half of its 95 % interval."""
+        low, _, high = statistics.quantiles(self.seconds, n=4)
+        return statistics.median(self.seconds) * 1e6, 1.57 * (high - low) / len(self.seconds) ** 0.5 * 1e6
+
+
+class Switch(pl.Callback):
+    """Switches the callbacks of a training on and off, by a coin, and keeps the time of both kinds of step.
+
+    While they are off the trainer clips, as it does where no callback clips in its place. They are on at the end of an
+    epoch; the first step of the next one, which has that in it, does not count.
+    """
+
+    def __init__(self, trainer: pl.Trainer, estimator: pl.LightningModule, steps: int) -> None:
+        self.on, self.off = Steps(), Steps()
+        self._callbacks: list[pl.Callback] = list(trainer.callbacks)  # type: ignore[attr-defined]
+        self._clip, self._coin = trainer.gradient_clip_val, random.Random(0)  # noqa: S311 - a coin
+        self._steps, self._made = steps, 0
+        self._is_on, self._counts, self._start = True, False, 0.0
+        self._within: dict[str, float] = {}  # seconds of this step
+        for callback in self._callbacks:
             for hook in HOOKS:
                 if getattr(type(callback), hook, None) is not getattr(pl.Callback, hook, None):
-                    self._wrap(callback, hook, type(callback).__name__)
-        if pl_module is not None:
-            self._wrap(pl_module, "configure_gradient_clipping", CLIPPING)
+                    self._watch(callback, hook, type(callback).__name__)
+        self._watch(estimator, "configure_gradient_clipping", CLIPPING)
+        trainer.callbacks = [*self._callbacks, self]  # type: ignore[attr-defined]
 
-    def _wrap(self, owner: pl.Callback | pl.LightningModule, hook: str, name: str) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.perf_counter()
+        if self._counts:
+            steps = self.on if self._is_on else self.off
+            steps.seconds.append(now - self._start)
+            for part, seconds in self._within.items():
+                steps.hooks[part] = steps.hooks.get(part, 0.0) + seconds
+        self._made += 1
+        trainer.should_stop = self._made >= SETTLING_STEPS + self._steps
+        self._is_on = trainer.is_last_batch or self._coin.random() < 0.5
+        trainer.callbacks = [*(self._callbacks if self._is_on else ()), self]  # type: ignore[attr-defined]
+        trainer.gradient_clip_val = self._clip if self._is_on else 1.0
+        self._counts = self._made >= SETTLING_STEPS and not trainer.is_last_batch
+        self._within = {}
+        self._start = time.perf_counter()
+
+    def _watch(self, owner: pl.Callback | pl.LightningModule, hook: str, part: str) -> None:
         original = getattr(owner, hook)
-        self.seconds.setdefault(name, 0.0)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
+            if not (self._is_on or part == CLIPPING):
+                return None  # a hook of the optimizer, which Lightning does not call
             start = time.perf_counter()
             try:
                 return original(*args, **kwargs)
             finally:
-                self.seconds[name] += time.perf_counter() - start
+                self._within[part] = self._within.get(part, 0.0) + time.perf_counter() - start
 
         setattr(owner, hook, timed)
 
 
-class Pace(pl.Callback):
-    """Gives an epoch a turn, and tells the seconds of its steps and of the hooks in them."""
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self.stopwatch = Stopwatch([])
-        self._turn = False
-        self._last = self._start = 0.0
-        self._before: dict[str, float] = {}
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        last = int(trainer.num_training_batches) - 1
-        if batch_idx == 0:
-            if not self._turn:
-                self.channel.send(ready=True)
-            self.channel.receive()
-            self._turn = True
-        elif batch_idx == SETTLING_STEPS:
-            self._before = dict(self.stopwatch.seconds)
-            self._start = time.perf_counter()
-        elif batch_idx == last:
-            steps = last - SETTLING_STEPS
-            step = (time.perf_counter() - self._start) / steps
-            hooks = {name: (now - self._before[name]) / steps for name, now in self.stopwatch.seconds.items()}
-            self.channel.send(steps=steps, step=step, hooks=hooks)
-
-
-def serve(channel: Channel, case: dict[str, Any]) -> None:
-    """Worker: one case."""
-    flush_denormals(True)  # before the first parallel operation, as the train command does it
-    wanted = CASES[case["name"]]
+def measure(sampling: str, name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Row of one case."""
+    wanted = CASES[name]
     groups, steady = GROUPS, STEADY
-    left_out = [name for name in (*SAFER, *list(ALONE)[4:]) if name not in wanted]
-    if case["sampling"] != "windows":  # which have no windows that could grow
-        groups, steady, left_out = (
-            groups.replace("lookback_warmup,", ""),
-            STEADY[:-1],
-            [name for name in left_out if name != "lookback_warmup"],
-        )
-    overrides = ["+preset=safer", groups, *case["sampling_overrides"], *data_overrides(case["data"]), *steady]
+    left_out = [key for key in (*SAFER, *list(ALONE)[4:]) if key not in wanted]
+    if sampling != "windows":  # which have no windows that could grow
+        groups, steady = groups.replace("lookback_warmup,", ""), STEADY[:-1]
+        left_out = [key for key in left_out if key != "lookback_warmup"]
+    overrides = ["+preset=safer", groups, *SAMPLINGS[sampling], *(QUICK[sampling] if options.quick else ())]
+    overrides += [*options.override, *data_overrides(options.data), *steady]
     overrides += ["scheduler=none", "trainer.max_epochs=1000000", "+trainer.limit_val_batches=0"]
-    overrides += [f"+trainer.limit_train_batches={case['steps'] + SETTLING_STEPS + 1}"]  # an epoch is a turn
     overrides += ["+trainer.enable_checkpointing=false"]  # Lightning would add a callback of its own
     overrides += disabled(*OTHERS, *left_out)
     overrides += ["trainer.gradient_clip_val=null"] if "adaptive_clipping" in wanted else []
     with tempfile.TemporaryDirectory() as folder:
-        pace = Pace(channel)
-        run = build_run(overrides, folder, [pace])
-        callbacks: list[pl.Callback] = run.trainer.callbacks  # type: ignore[attr-defined]
-        if case["name"] == "tensor by tensor":
-            callbacks.append(TensorByTensor())
-        pace.stopwatch = Stopwatch(callbacks[1:], run.estimator)
+        run = build_run(overrides, folder)
+        if name == "tensor by tensor":
+            run.trainer.callbacks.append(TensorByTensor())  # type: ignore[attr-defined]
+        switch = Switch(run.trainer, run.estimator, options.steps or STEPS[sampling])
         run.trainer.fit(run.estimator, datamodule=run.datamodule)
+    return table_row(sampling, name, switch.on, switch.off)
 
 
-def measure(sampling: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of one sampling."""
-    names = [name for name in options.cases if sampling == "windows" or name != "LookbackWarmup"]
-    small = QUICK[sampling] if options.quick else []
-    shared = {
-        "sampling": sampling,
-        "sampling_overrides": [*SAMPLINGS[sampling], *small, *options.override],
-        "data": options.data,
-        "steps": options.steps or STEPS[sampling],
-    }
-    workers = start_workers(__file__, {name: {**shared, "name": name} for name in names}, options.threads)
-    none: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    own: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    try:
-        take_turns(workers, 1, lambda name: {})
-        for _ in range(options.rounds):
-            for name in names:  # a machine that is slow for a while is so for both
-                none[name].append(workers["none"].ask())
-                own[name].append(none[name][-1] if name == "none" else workers[name].ask())
-    finally:
-        for worker in workers.values():
-            worker.close()
-    return [table_row(sampling, name, own[name], none[name]) for name in names]
-
-
-def table_row(
-    sampling: str, name: str, own: Sequence[dict[str, Any]], none: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
+def table_row(sampling: str, name: str, on: Steps, off: Steps) -> dict[str, Any]:
     """What a case adds to a step.
 
     Args:
         sampling: Name of the sampling.
         name: Name of the case.
-        own: Its rounds.
-        none: The rounds without callbacks, each right before.
+        on: Steps with the callbacks.
+        off: Steps of the same training without.
 
     """
-    parts = {part: statistics.mean(turn["hooks"][part] for turn in own) * 1e6 for part in own[0]["hooks"]}
-    clipping = parts.pop(CLIPPING)
+    parts = {part: on.microseconds(part) for part in on.hooks if part != CLIPPING}
     hooks = sum(parts.values())
-    bare = median(none, "step")
-    loop = statistics.median(a["step"] - b["step"] for a, b in zip(own, none, strict=True))
+    added = hooks + on.microseconds(CLIPPING) - off.microseconds(CLIPPING)
+    (with_them, doubt), (bare, bare_doubt) = on.median(), off.median()
+    loop = with_them - bare
     return {
         "sampling": sampling,
         "callbacks": name,
-        "ms a step": median(own, "step") * 1e3,
+        "ms a step without": bare / 1e3,
         "us in the hooks": hooks,
-        "us in the loop": loop * 1e6,
-        "us of the trainer's clipping": clipping,
-        "hooks, % of the step": hooks / bare / 1e4,
+        "us added": added,
+        "us in the loop": loop,
+        "+-": math.hypot(doubt, bare_doubt),
+        "hooks, % of the step": hooks / bare * 100,
+        "added, % of the step": added / bare * 100,
         "loop, % of the step": loop / bare * 100,
-        f"hooks, % of {REFERENCE_MS:g} ms": hooks / REFERENCE_MS / 10,
         "target": TARGET_PERCENT if name in ("safer", "resilient") else None,
     } | ({"us by callback": parts} if len(parts) > 1 else {})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Time all cases and print the table."""
-    parser = common.arguments("What the callbacks cost a training step", "callback_overhead")
-    parser.set_defaults(rounds=5)
+    parser = common.arguments("What the callbacks cost a training step", "callback_overhead", rounds=None)
     parser.add_argument("--samplings", nargs="+", choices=list(SAMPLINGS), default=list(SAMPLINGS))
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="none is always timed")
-    parser.add_argument("--steps", type=int, help=f"steps of a turn that count; by default {STEPS}")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--steps", type=int, help=f"steps of a case; by default {STEPS}")
     parser.add_argument("--data", help="folder of recordings; the demo data by default")
     parser.add_argument("--override", nargs="*", default=[], help="overrides for the train command")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)  # for the report; the workers are told on their own
-    options.cases = ["none", *(name for name in options.cases if name != "none")]
+    torch.set_num_threads(options.threads)
+    flush_denormals(True)  # before the first parallel operation, as the train command does it
     if options.quick:
-        options.rounds = 2
-    rows = [row for sampling in options.samplings for row in measure(sampling, options)]
-    settings: dict[str, Any] = {"data": options.data or "demo", "rounds": options.rounds, "quick": options.quick}
+        options.steps = 60
+    rows = [
+        measure(sampling, name, options)
+        for sampling in options.samplings
+        for name in options.cases
+        if sampling == "windows" or name != "LookbackWarmup"
+    ]
+    settings: dict[str, Any] = {"data": options.data or "demo", "quick": options.quick}
     common.report("What the callbacks cost a training step", rows, options.json, settings)
 
 
-if __name__ == "__main__" and not run_worker(serve):
+if __name__ == "__main__":
     main()

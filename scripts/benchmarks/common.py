@@ -106,16 +106,18 @@ def machine() -> dict[str, Any]:
     }
 
 
-def arguments(description: str, name: str) -> argparse.ArgumentParser:
+def arguments(description: str, name: str, rounds: int | None = 7) -> argparse.ArgumentParser:
     """Parser with the options of every benchmark: ``--rounds``, ``--threads``, ``--json``.
 
     Args:
         description: What is measured.
         name: Name of the benchmark, for the file.
+        rounds: How many there are by default; None for a benchmark without rounds.
 
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="rounds; medians over them are printed")
+    if rounds is not None:
+        parser.add_argument("--rounds", type=int, default=rounds, help="rounds; medians over them are printed")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
     parser.add_argument("--json", type=Path, default=Path("outputs/benchmarks") / f"{name}.json", help="file to write")
     return parser
@@ -128,14 +130,15 @@ def report(
 
     Args:
         title: What was measured.
-        rows: Results; the keys of the first row are the columns, numbers are printed with four digits.
+        rows: Results; the keys of the first row are the columns, but for those that hold a mapping, which only the JSON
+            has; numbers are printed with four digits.
         path: JSON file; its folder is made.
         settings: What else the figures depend on.
 
     """
     machine_of_run = machine()
     table = Table(title=title, title_justify="left")
-    columns = list(rows[0]) if rows else []
+    columns = _columns(rows)
     for column in columns:
         numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
@@ -161,10 +164,14 @@ def report(
 
 def _markdown(title: str, rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any]) -> str:
     """The table for a page of the documentation."""
-    columns = list(rows[0]) if rows else []
+    columns = _columns(rows)
     lines = [columns, ["---"] * len(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     return f"{title}\n\n{table}\n\n{_sentence(where)}\n"
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [name for name, value in rows[0].items() if not isinstance(value, Mapping)] if rows else []
 
 
 def _cell(value: Any) -> str:

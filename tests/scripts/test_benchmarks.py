@@ -2,13 +2,16 @@
 
 import json
 import math
+import statistics
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 BENCHMARKS = Path(__file__).parents[2] / "scripts" / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -144,28 +147,62 @@ def test_overhead_compares_the_whole_with_a_bare_loop():
 def test_callback_overhead_tells_each_callback_apart():
     cases = ["--cases", "CrashBundle", "safer", "tensor by tensor"]
     rows = {row["callbacks"]: row for row in run_benchmark(callback_overhead.main, "--samplings", "streams", *cases)}
-    assert list(rows) == ["none", "CrashBundle", "safer", "tensor by tensor"]
-    assert rows["none"]["us in the hooks"] == rows["none"]["us in the loop"] == 0
-    assert all(math.isfinite(row["us in the loop"]) for row in rows.values())
-    assert all(row["us in the hooks"] > 0 for name, row in rows.items() if name != "none")
+    assert list(rows) == ["CrashBundle", "safer", "tensor by tensor"]
+    assert all(math.isfinite(row["us in the loop"]) and row["+-"] > 0 for row in rows.values())
+    assert all(row["us in the hooks"] > 0 for row in rows.values())
     parts = rows["safer"]["us by callback"]
     assert {"StepGuard", "FiniteParameterGuard", "DivergenceRecovery", "GradientNormMonitor"} <= set(parts)
     assert rows["safer"]["us in the hooks"] == pytest.approx(sum(parts.values()))
-    assert all(row["us of the trainer's clipping"] > 0 for row in rows.values())
-    assert rows["safer"]["hooks, % of 20 ms"] == pytest.approx(rows["safer"]["us in the hooks"] / 200)
+    assert rows["safer"]["us added"] < rows["safer"]["us in the hooks"]  # the guard's norm is that of clipping
+    assert rows["CrashBundle"]["target"] is None
 
 
-def test_callback_overhead_times_only_the_hooks_of_a_step():
+def test_clipping_that_the_trainer_no_longer_does_is_not_added():
+    off = callback_overhead.Steps([0.020, 0.030, 0.040], {"clipping": 9e-4})
+    on = callback_overhead.Steps([0.021, 0.031, 0.041], {"clipping": 3e-4, "Guard": 15e-4})
+    row = callback_overhead.table_row("windows", "safer", on, off)
+    assert row["us in the hooks"] == pytest.approx(500)
+    assert row["us added"] == pytest.approx(300)
+    assert row["added, % of the step"] == pytest.approx(1.0)
+    assert row["us in the loop"] == pytest.approx(1000)
+    assert row["loop, % of the step"] == pytest.approx(1000 / 300)
+    assert row["+-"] == pytest.approx(1.57 * 20_000 / 3**0.5 * 2**0.5)
+    assert row["target"] == 3
+
+
+def test_callbacks_are_switched_off_for_part_of_the_steps_and_times_are_kept_apart():
     class Slow(callback_overhead.pl.Callback):
-        def on_train_batch_end(self, *args):
-            return "answer"
+        seen = 0
+
+        def on_train_batch_start(self, *args):
+            self.seen += 1
+            time.sleep(0.02)
 
         def on_train_epoch_end(self, *args):
-            return "not of a step"
+            time.sleep(0.2)  # not of a step
 
-    slow = Slow()
-    stopwatch = callback_overhead.Stopwatch([slow, callback_overhead.pl.Callback()])
-    slow.on_train_epoch_end()
-    assert stopwatch.seconds["Slow"] == 0
-    assert slow.on_train_batch_end() == "answer"
-    assert stopwatch.seconds["Slow"] > 0
+    class Module(BoringModel):
+        clipped = ()
+
+        def configure_gradient_clipping(self, *args, **kwargs):
+            self.clipped = (*self.clipped, self.trainer.gradient_clip_val)
+            super().configure_gradient_clipping(*args, **kwargs)
+
+    slow, module = Slow(), Module()
+    trainer = callback_overhead.pl.Trainer(
+        max_epochs=100, limit_train_batches=10, limit_val_batches=0, callbacks=[slow], logger=False, accelerator="cpu",
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    switch = callback_overhead.Switch(trainer, module, steps=60)
+    trainer.fit(module)
+    on, off = switch.on, switch.off
+    assert trainer.global_step == 60 + callback_overhead.SETTLING_STEPS
+    assert len(on.seconds) + len(off.seconds) == 60 - 6  # without the first batch of each epoch
+    assert len(on.seconds) > 12 < len(off.seconds)
+    assert slow.seen < trainer.global_step - len(off.seconds)
+    assert slow.seen > len(on.seconds)
+    assert min(on.seconds) >= 0.02 > statistics.median(off.seconds)
+    assert on.hooks["Slow"] == pytest.approx(sum(on.seconds), rel=0.3)
+    assert "Slow" not in off.hooks
+    assert off.hooks["clipping"] > 0
+    assert set(module.clipped) == {None, 1.0}
