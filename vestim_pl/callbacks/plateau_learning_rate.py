@@ -26,8 +26,8 @@ class PlateauLearningRate(Callback):
     :class:`~vestim_pl.functional.learning_rate.LearningRateFactors` instead. It decides at the end of the validation,
     before checkpoint callbacks save (Lightning runs them last), and all it knows is in the checkpoint. A metric that
     is not finite is ignored but for an event ``non_finite``, one for a row of them. The sanity check is ignored too.
-    Under DDP the mean of the metric over the ranks decides, so all ranks cut alike. After a rollback, which cuts the
-    rate too, patience and cooldown begin anew, as after a cut; the best value stays.
+    Under DDP the mean of the metric over the ranks decides, so all ranks cut alike. In a rollback, which cuts the rate
+    too, cuts that are not in the weights are taken back, and patience and cooldown begin anew; the best value stays.
 
     Event: ``plateau`` for every cut, with the new rate; once, when the floor is reached.
 
@@ -112,7 +112,7 @@ class PlateauLearningRate(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._trained = True
-        LearningRateFactors.of(trainer).set("plateau", self.scale)  # a rollback may have loaded another one
+        LearningRateFactors.of(trainer).set("plateau", self.scale)  # somebody may have loaded another one
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -154,6 +154,11 @@ class PlateauLearningRate(Callback):
         self.cuts = state_dict.get("cuts", 0)
         self._exhausted = state_dict.get("exhausted", False)
         self._unknown = state_dict.get("unknown", False)
+
+    def go_back(self, trainer: Trainer, state: dict[str, Any]) -> None:
+        """Take back the cuts made since an earlier state, whose weights are back in place; the best value stays."""
+        self.scale, self.cuts, self._exhausted = state["scale"], state["cuts"], state["exhausted"]
+        LearningRateFactors.of(trainer).set("plateau", self.scale)
 
     def _at_train_epoch_end(self, trainer: Trainer) -> bool:
         if self.check_on_train_epoch_end is None:

@@ -52,8 +52,9 @@ class Rollbacks:
 
     def start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a training, or go on with one: there is a snapshot from the first step on, if its state is finite."""
-        LearningRateFactors.of(trainer).attach(trainer)
-        self.hold_rate(trainer)
+        factors = LearningRateFactors.of(trainer)
+        factors.attach(trainer)
+        factors.set("recovery", self.rate.value)  # held before the first update: others may set theirs after us yet
         if self.snapshots.newest is None and (snapshot := take_snapshot(trainer, pl_module)):
             self.snapshots.good, self._snapshot_step = [snapshot], trainer.global_step
 
