@@ -1,5 +1,7 @@
 import math
+import random
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
@@ -411,11 +413,12 @@ def test_accumulation():
 def test_random_state_goes_on_unless_asked_for():
     class Draws(ForeignRecurrent):
         def training_step(self, batch, batch_idx):
-            self.draws = [*getattr(self, "draws", []), torch.rand(1).item()]
+            drawn = torch.rand(1).item(), np.random.rand(), random.random()
+            self.draws = [*getattr(self, "draws", []), drawn]
             return super().training_step(batch, batch_idx)
 
     _, module, _, _ = run("parameter", module=Draws())
-    assert len(set(module.draws)) == 12
+    assert all(len(set(drawn)) == 12 for drawn in zip(*module.draws, strict=True))
     _, module, _, _ = run(
         "parameter", module=Draws(), recovery=DivergenceRecovery(snapshot_every=2, restore_random_state=True)
     )

@@ -80,7 +80,7 @@ class DivergenceRecovery(Callback):
         checkpoint_every: Snapshots between two writings of ``last_good.ckpt``; None writes none.
         dirpath: Folder of ``last_good.ckpt``; by default that of the first ModelCheckpoint, or ``checkpoints``.
         monitor: Validation metric to watch; those of EarlyStopping and ModelCheckpoint by default.
-        restore_random_state: Put torch's random state back too.
+        restore_random_state: Put the generators of Python, numpy and torch (CPU and CUDA) back too.
         save_snapshots: Keep them in checkpoints, up to six times as large then, so that a resumed run recovers alike.
 
     Raises:

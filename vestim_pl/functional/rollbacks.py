@@ -28,7 +28,7 @@ class Rollbacks:
         watch: What follows the loss.
         max_attempts: Rollbacks in one training.
         snapshot_every: Optimizer steps between two snapshots.
-        random_state: Whether a rollback puts the random state of torch back too.
+        random_state: Whether a rollback puts the random number generators back too.
 
     Raises:
         ConfigurationError: If a number is out of range.

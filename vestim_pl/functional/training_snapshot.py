@@ -11,6 +11,7 @@ from torch import Tensor
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.finiteness import all_finite
 from vestim_pl.functional.module_extras import copy_tensors, load_extras, save_extras
+from vestim_pl.functional.random_state import random_states, restore_random_states
 
 __all__ = [
     "SnapshotStore",
@@ -89,7 +90,7 @@ def take_snapshot(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any
         "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
         "schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
         "precision": trainer.precision_plugin.state_dict(),
-        "random": torch.get_rng_state(),
+        "random_states": random_states(),
         "callbacks": {callback.state_key: callback.state_dict() for callback in _going_back(trainer)},
     }
     if not all_finite([*trained_parameters(pl_module).values(), *tensors_in(snapshot["optimizers"])]):
@@ -110,8 +111,8 @@ def restore_snapshot(
         trainer: The trainer.
         pl_module: The module in training.
         snapshot: What :func:`take_snapshot` returned.
-        random_state: Put the random state of torch back too. As the data goes on, that makes dropout and shuffling
-            repeat themselves over other data, and possibly the very draw that led astray.
+        random_state: Put the generators of Python, numpy and torch back too. As the data goes on, that makes dropout
+            and shuffling repeat themselves over other data, and possibly the very draw that led astray.
 
     """
     snapshot = copy_tensors(snapshot)
@@ -136,8 +137,8 @@ def restore_snapshot(
     for callback in _going_back(trainer):
         if state := snapshot.get("callbacks", {}).get(callback.state_key):
             callback.go_back(trainer, state)
-    if random_state:
-        torch.set_rng_state(snapshot["random"].cpu())
+    if random_state and "random_states" in snapshot:  # an older version kept torch's alone
+        restore_random_states(snapshot["random_states"])
 
 
 def _going_back(trainer: Trainer) -> list[Any]:
