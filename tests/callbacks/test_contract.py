@@ -224,7 +224,7 @@ def test_accumulated_batches_make_one_step(make, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_fast_dev_run_leaves_nothing_on_disk(make, name, tmp_path):
     run(fresh(), [make(name)], fast_dev_run=True)
-    written = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix in {".ckpt", ".jsonl", ".pt"}]
+    written = [path for path in tmp_path.rglob("*") if path.suffix in {".ckpt", ".jsonl", ".pt", ".pending"}]
     assert written == []
 
 

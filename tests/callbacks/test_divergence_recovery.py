@@ -1,3 +1,4 @@
+import contextlib
 import math
 import random
 
@@ -330,6 +331,42 @@ def test_last_good_file_is_confirmed_and_resumes(tmp_path):
     assert trainer.global_step == 12
 
 
+@pytest.mark.parametrize("every", [1, 100])
+def test_a_file_that_an_earlier_run_left_on_probation_is_removed_and_never_promoted(tmp_path, every):
+    (tmp_path / "last_good.ckpt.pending").write_bytes(b"half a file")
+    recovery = DivergenceRecovery(snapshot_every=2, checkpoint_every=every, dirpath=str(tmp_path))
+    fit(Scheduled(), [recovery])
+    left = [path.name for path in tmp_path.iterdir()]
+    assert left == (["last_good.ckpt"] if every == 1 else [])
+    assert all(finite(tmp_path / name) for name in left)
+
+
+def test_fast_dev_run_writes_no_file(tmp_path):
+    recovery = DivergenceRecovery(snapshot_every=1, checkpoint_every=1, dirpath=str(tmp_path))
+    fit(Scheduled(), [recovery], fast_dev_run=4)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_somebody_else_is_left_alone_where_none_is_written(tmp_path):
+    (tmp_path / "last_good.ckpt.pending").write_bytes(b"of a run beside")
+    fit(Scheduled(), [DivergenceRecovery(snapshot_every=2, dirpath=str(tmp_path))])
+    assert [path.name for path in tmp_path.iterdir()] == ["last_good.ckpt.pending"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_file_stays_on_probation_after_a_fit(tmp_path, fails):
+    class Fails(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if fails and batch_idx == 10:  # the snapshot of step 10 is on probation yet
+                raise RuntimeError("no more data")
+
+    recovery = DivergenceRecovery(snapshot_every=2, checkpoint_every=1, dirpath=str(tmp_path))
+    with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
+        fit(Scheduled(), [recovery, Fails()])
+    assert [path.name for path in tmp_path.iterdir()] == ["last_good.ckpt"]
+    assert load(tmp_path / "last_good.ckpt")["global_step"] == (8 if fails else 10)
+
+
 @pytest.mark.parametrize("stop", [3, 5, 6, 7])
 @pytest.mark.parametrize("site", ["parameter", "input"])
 def test_resume_is_bitwise(tmp_path, stop, site):
@@ -413,7 +450,7 @@ def test_accumulation():
 def test_random_state_goes_on_unless_asked_for():
     class Draws(ForeignRecurrent):
         def training_step(self, batch, batch_idx):
-            drawn = torch.rand(1).item(), np.random.rand(), random.random()
+            drawn = torch.rand(1).item(), np.random.rand(), random.random()  # noqa: NPY002 - the global ones
             self.draws = [*getattr(self, "draws", []), drawn]
             return super().training_step(batch, batch_idx)
 

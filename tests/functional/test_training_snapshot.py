@@ -1,6 +1,6 @@
 import torch
 
-from vestim_pl.functional.training_snapshot import SnapshotStore
+from vestim_pl.functional.snapshot_store import SnapshotStore
 
 
 def test_a_snapshot_on_probation_is_not_good_until_confirmed():

@@ -33,32 +33,25 @@ __all__ = ["DivergenceRecovery"]
 class DivergenceRecovery(Callback):
     """Restores the last good state when training diverges, cuts the learning rate, and goes on.
 
-    Reasons: parameters or optimizer state that are not finite; a loss that jumps and stays (``LossSpike``) or settles
-    far above its best (``LossTrend``); a validation metric that EarlyStopping or ModelCheckpoint monitors, if it is not
-    finite or comes no more near its best (``ValidationTrend``); and whatever a guard asks for by :meth:`recover_from`.
+    Reasons: parameters, optimizer state or buffers that are not finite; a loss that jumps and stays (``LossSpike``) or
+    settles far above its best (``LossTrend``); a validation metric that EarlyStopping or ModelCheckpoint monitors, if
+    not finite or no more near its best (``ValidationTrend``); and whatever a guard asks for by :meth:`recover_from`.
 
-    A snapshot holds parameters, buffers, optimizer moments, schedulers, gradient scaler, random state, and what the
-    module itself adds to a checkpoint, such as a carried recurrent state. It is taken from finite state only, and
-    counts once the next loss with its weights was good. If the newest leads astray again, the one before it is used;
-    if loss or validation have been far above their best for a while, the one from which that best was reached.
+    A snapshot holds parameters, buffers, optimizer moments, schedulers, gradient scaler, random states, and what the
+    module adds to a checkpoint, such as a carried state. It is taken where all is finite but buffers that never were,
+    such as masks, and counts once the next loss with its weights was good. If the newest leads astray, the one before
+    is used; if loss or validation have long been far above their best, that of the best; none of another structure.
 
-    Schedules and warmup go back with the weights, so that they count the updates which are in them, but never carry the
-    rate above the cut one (:class:`~vestim_pl.functional.recovery_factor.RecoveryFactor`). EarlyStopping's patience
-    begins anew. ``global_step``, epochs, best scores, the position in the data and the random state go on: the same
-    batches in the same order would lead to the same place.
+    Schedules, warmup and plateau go back with the weights, but never carry the rate above the cut one
+    (:class:`~vestim_pl.functional.recovery_factor.RecoveryFactor`); EarlyStopping's patience begins anew. All else
+    (steps, epochs, best scores, position in the data, random state) goes on: the same batches would lead to the same.
 
     No checkpoint keeps what diverged: one about to be written with non-finite numbers triggers a recovery and gets the
     good state; after a recovery ``last.ckpt`` is written anew, and files with a non-finite score are removed.
 
     Place it after guards and other callbacks, so that what it saves has seen them; EarlyStopping must come after it.
-    Events: ``rollback``, ``recovery`` (the rate is raised again), ``checkpoint_removed``.
-
-    ============================== =================================================================================
-    logged key (once an epoch)     meaning
-    ============================== =================================================================================
-    ``recovery/attempts``          recoveries so far
-    ``recovery/factor``            factor on the learning rate, 1 before the first recovery
-    ============================== =================================================================================
+    Events: ``rollback``, ``recovery`` (the rate is raised again), ``checkpoint_removed``. Logged once an epoch:
+    ``recovery/attempts``, the recoveries so far, and ``recovery/factor``, that on the learning rate.
 
     Args:
         learning_rate_factor: What each recovery multiplies the learning rate by, and the most of the rate at which
@@ -85,8 +78,8 @@ class DivergenceRecovery(Callback):
 
     Raises:
         ConfigurationError: If an argument is out of range, or an EarlyStopping stands before this callback.
-        DivergenceError: When all attempts are used up, with the story of all of them. The last good state is put back
-            before, so that whatever saves on an exception saves that.
+        DivergenceError: When all attempts are used up, with their story, after the last good state was put back, so
+            that whatever saves on an exception saves that; or when there is no state to go back to.
 
     Example::
 
@@ -126,7 +119,7 @@ class DivergenceRecovery(Callback):
         self.snapshots = self.rollbacks.snapshots
         self.file, self.monitor, self.save_snapshots = LastGoodFile(checkpoint_every, dirpath), monitor, save_snapshots
         self._shield, self._last_step = EarlyStoppingShield(), 0
-        self._ended = self._recovered = self._resumed = self._gave_up = False
+        self._ended = self._recovered = self._resumed = False
 
     @property
     def attempts(self) -> list[dict[str, Any]]:
@@ -139,16 +132,18 @@ class DivergenceRecovery(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._resumed:  # another training with the same callback, or a checkpoint written without it
-            self.rollbacks.load_state_dict({})
+            self.load_state_dict({})
             self.watch.trend.untrained = trainer.global_step == 0
-            self.file.since = 0
-        self._ended = self._recovered = self._resumed = self._gave_up = False
+        self.file.start(trainer)
+        self._ended = self._recovered = self._resumed = False
         self._last_step = trainer.global_step
         self.rollbacks.start(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._ended = False
         self._after_validation(trainer)
+        if batch_idx == 0:
+            self.rollbacks.begin_epoch(trainer, pl_module)
         self.rollbacks.hold_rate(trainer)
 
     def on_train_batch_end(
@@ -176,7 +171,8 @@ class DivergenceRecovery(Callback):
         bad = nonfinite_metrics(trainer, self.monitor)
         told = ", ".join(f"{name} is {value}" for name, value in bad.items())
         told = told or self.rollbacks.observe_validation(trainer, pl_module, self.monitor)
-        if told and self._recover(trainer, pl_module, f"epoch {trainer.current_epoch}: the validation metric {told}"):
+        if told:
+            self._recover(trainer, pl_module, f"epoch {trainer.current_epoch}: the validation metric {told}")
             self._mend_checkpoints(trainer)
             self._shield.raise_over(trainer.early_stopping_callbacks, list(bad))
 
@@ -187,17 +183,19 @@ class DivergenceRecovery(Callback):
         if self.snapshots.newest is None or not (bad := poisoned_entries(checkpoint, trained_parameters(pl_module))):
             return
         reason = f"epoch {trainer.current_epoch}: a checkpoint would hold non-finite numbers ({', '.join(bad)})"
-        if self._recover(trainer, pl_module, reason):
-            self._recovered = False
-            refresh_checkpoint(trainer, checkpoint)
+        self._recover(trainer, pl_module, reason)
+        self._recovered = False
+        refresh_checkpoint(trainer, checkpoint)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._after_validation(trainer)
+        self.file.discard(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._after_validation(trainer)
+        self.file.discard(trainer)
         LearningRateFactors.of(trainer).restore(trainer.optimizers)
-        if self._gave_up:  # the good state is back in place
+        if self.rollbacks.gave_up:  # the good state is back in place
             self._mend_checkpoints(trainer)
 
     def recover_from(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
@@ -212,7 +210,10 @@ class DivergenceRecovery(Callback):
             Whether it recovered; it cannot while there is no snapshot.
 
         """
-        if (recovered := self._recover(trainer, pl_module, reason)) and self._ended:
+        self.file.discard(trainer)
+        recovered = self.rollbacks.go_back(trainer, pl_module, reason)
+        self._recovered |= recovered
+        if recovered and self._ended:
             self._mend_checkpoints(trainer)  # the guard comes after us: this batch will not pass here again
         return recovered
 
@@ -224,12 +225,11 @@ class DivergenceRecovery(Callback):
             self.file.write(trainer)
         return reason
 
-    def _recover(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
+    def _recover(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> None:  # or stop
         self.file.discard(trainer)
-        self._gave_up = True
-        recovered = self.rollbacks.go_back(trainer, pl_module, reason)  # raises when it gives up
-        self._gave_up, self._recovered = False, self._recovered or recovered
-        return recovered
+        if not self.rollbacks.go_back(trainer, pl_module, reason):
+            self.rollbacks.stop(trainer, reason)
+        self._recovered = True
 
     def _mend_checkpoints(self, trainer: Trainer) -> None:  # leaves none of the way that was just left
         self._recovered = False

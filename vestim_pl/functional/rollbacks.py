@@ -2,18 +2,19 @@
 
 import logging
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning.pytorch import LightningModule, Trainer
 
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.events import publish
-from vestim_pl.functional.finiteness import all_finite
 from vestim_pl.functional.learning_rate import LearningRateFactors
 from vestim_pl.functional.loss_watch import LossWatch
 from vestim_pl.functional.recovery_factor import RecoveryFactor
-from vestim_pl.functional.recovery_story import effective_rate, tell_attempt, tell_story
-from vestim_pl.functional.training_snapshot import SnapshotStore, restore_snapshot, take_snapshot, tensors_in
+from vestim_pl.functional.recovery_story import effective_rate, tell_attempt, tell_story, tell_stuck
+from vestim_pl.functional.snapshot_fit import snapshot_fits
+from vestim_pl.functional.snapshot_store import SnapshotStore
+from vestim_pl.functional.training_snapshot import poisoned_buffers, restore_snapshot, take_snapshot
 from vestim_pl.functional.validation_verdict import smallest_wanted
 
 __all__ = ["Rollbacks"]
@@ -29,6 +30,9 @@ class Rollbacks:
         max_attempts: Rollbacks in one training.
         snapshot_every: Optimizer steps between two snapshots.
         random_state: Whether a rollback puts the random number generators back too.
+
+    Attributes:
+        gave_up: Whether training stops because no attempt is left; the last good state is back in place then.
 
     Raises:
         ConfigurationError: If a number is out of range.
@@ -48,6 +52,7 @@ class Rollbacks:
             )
         self.rate, self.watch, self.snapshots = rate, watch, SnapshotStore()
         self.max_attempts, self.snapshot_every, self.random_state = max_attempts, snapshot_every, random_state
+        self.gave_up = False
         self.load_state_dict({})
 
     def start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -55,8 +60,16 @@ class Rollbacks:
         factors = LearningRateFactors.of(trainer)
         factors.attach(trainer)
         factors.set("recovery", self.rate.value)  # held before the first update: others may set theirs after us yet
-        if self.snapshots.newest is None and (snapshot := take_snapshot(trainer, pl_module)):
-            self.snapshots.good, self._snapshot_step = [snapshot], trainer.global_step
+        self.gave_up = False
+        self.begin_epoch(trainer, pl_module)
+
+    def begin_epoch(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See to it that there is a snapshot that fits: layers may have been added, or their training begun."""
+        if self.snapshots.newest is None or not snapshot_fits(trainer, pl_module, self.snapshots.newest):
+            self.snapshots.load_state_dict({})
+            if snapshot := take_snapshot(trainer, pl_module):
+                self.snapshots.good = [snapshot | {"watch": self.watch.state_dict()}]
+                self._snapshot_step = trainer.global_step
 
     def hold_rate(self, trainer: Trainer) -> None:
         """Set the factor for the next update, lower where the other factors would carry the rate above its limit."""
@@ -79,7 +92,7 @@ class Rollbacks:
         if not math.isfinite(value):
             return ""
         reason = self.watch.validation.observe(name, value)
-        if self.watch.validation.improved and (snapshot := take_snapshot(trainer, pl_module)):
+        if self.watch.validation.improved and (snapshot := self._take(trainer, pl_module)):
             self.snapshots.validated = snapshot | {"watch": self.watch.state_dict()}
         return reason
 
@@ -94,9 +107,10 @@ class Rollbacks:
         """Take a snapshot where one is due; returns whether it did, and what is wrong where it could not."""
         if trainer.global_step - self._snapshot_step < self.snapshot_every:
             return False, ""
-        snapshot = take_snapshot(trainer, pl_module)
+        snapshot = self._take(trainer, pl_module)
         if snapshot is None:
-            return False, "the state of the optimizer is not finite"
+            buffers = ", ".join(poisoned_buffers(pl_module, self.snapshots.newest))
+            return False, f"buffers {buffers} are not finite" if buffers else "the state of the optimizer is not finite"
         self._snapshot_step = trainer.global_step
         self.snapshots.offer(snapshot | {"watch": self.watch.state_dict()})
         return True, ""
@@ -110,25 +124,30 @@ class Rollbacks:
             reason: What went wrong, where and when, in few words.
 
         Returns:
-            False where there is no good state.
+            False where there never was a good state.
 
         Raises:
-            DivergenceError: When no attempt is left, after the state was put back.
+            DivergenceError: When no attempt is left, after the state was put back; or when no snapshot fits the module
+                as it is now.
 
         """
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if hasattr(callback, "before_rollback"):  # wants to look at what is left
                 callback.before_rollback(trainer, pl_module)
         rate = LearningRateFactors.of(trainer).used(trainer.optimizers[0])[0]
+        if (newest := self.snapshots.newest) is None:
+            return False
+        self.snapshots.keep(lambda snapshot: snapshot_fits(trainer, pl_module, snapshot))
         best = self.snapshots.best if self.watch.trend.astray else None
         best = self.snapshots.validated if self.watch.validation.astray else best
         self.snapshots.step_back(to_older=not self._progress, to=best)
         snapshot = self.snapshots.newest
-        if snapshot is None or not all_finite(tensors_in(snapshot["optimizers"])):
-            return False
+        if snapshot is None:
+            raise DivergenceError(tell_stuck(self.attempts, reason, rate, newest["global_step"]))
         restore_snapshot(trainer, pl_module, snapshot, self.random_state)
         self.watch.go_back(snapshot.get("watch", {}))
-        if len(self.attempts) >= self.max_attempts:
+        self.gave_up = len(self.attempts) >= self.max_attempts
+        if self.gave_up:
             raise DivergenceError(tell_story(self.attempts, reason, rate))
         self.rate.diverged(rate)
         self.hold_rate(trainer)
@@ -143,6 +162,19 @@ class Rollbacks:
         text = f"{tell_attempt(attempt)} (recovery {len(self.attempts)} of {self.max_attempts})"
         publish(trainer, "rollback", text, attempt=len(self.attempts), **attempt)
         return True
+
+    def stop(self, trainer: Trainer, reason: str) -> NoReturn:
+        """End a training that diverged and never had a good state.
+
+        Raises:
+            DivergenceError: With the way out.
+
+        """
+        rate = LearningRateFactors.of(trainer).used(trainer.optimizers[0])[0]
+        raise DivergenceError(tell_stuck(self.attempts, reason, rate, None))
+
+    def _take(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any] | None:
+        return take_snapshot(trainer, pl_module, before=self.snapshots.newest)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and texts, and the snapshots."""

@@ -12,9 +12,11 @@ from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.finiteness import all_finite
 from vestim_pl.functional.module_extras import copy_tensors, load_extras, save_extras
 from vestim_pl.functional.random_state import random_states, restore_random_states
+from vestim_pl.functional.snapshot_fit import state_kinds
+from vestim_pl.functional.step_finiteness import nonfinite_names
 
 __all__ = [
-    "SnapshotStore",
+    "poisoned_buffers",
     "refuse_sharded_weights",
     "restore_snapshot",
     "take_snapshot",
@@ -70,16 +72,46 @@ def refuse_sharded_weights(trainer: Trainer, callback: str) -> None:
         )
 
 
-def take_snapshot(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any] | None:
+def poisoned_buffers(pl_module: LightningModule, before: dict[str, Any] | None) -> list[str]:
+    """Names of the buffers that are not finite now and were so in an earlier snapshot; the first few.
+
+    Running statistics may become NaN while every loss is finite. A buffer that was never finite, such as a mask of
+    -inf, is meant so.
+
+    Args:
+        pl_module: The module in training.
+        before: An earlier snapshot; without one nothing counts.
+
+    Example::
+
+        >>> poisoned_buffers(torch.nn.BatchNorm1d(1), before=None)
+        []
+
+    """
+    earlier = before["buffers"] if before else {}
+    known = {name: buffer for name, buffer in pl_module.named_buffers() if name in earlier}
+    if all_finite(known.values()):
+        return []
+    return nonfinite_names((name, buffer) for name, buffer in known.items() if all_finite([earlier[name]]))
+
+
+def take_snapshot(
+    trainer: Trainer, pl_module: LightningModule, before: dict[str, Any] | None = None
+) -> dict[str, Any] | None:
     """Copy of parameters, buffers, optimizers, schedulers, scaler, random state and the module's extra state.
 
     The state of a callback is in it if the callback has a method ``go_back(trainer, state)``, as a warmup does, which
     counts the updates in the weights.
 
-    Take it between two optimizer steps, at the end of a batch.
+    Take it between two optimizer steps, at the end of a batch, and on all ranks.
+
+    Args:
+        trainer: The trainer.
+        pl_module: The module in training.
+        before: The last good snapshot, by which :func:`poisoned_buffers` judges.
 
     Returns:
-        Nested plain containers, fit for a checkpoint; None where parameters or optimizer state are not finite.
+        Nested plain containers, fit for a checkpoint; None where parameters, optimizer state or buffers are not finite.
 
     """
     snapshot = {
@@ -89,11 +121,14 @@ def take_snapshot(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any
         "buffers": dict(pl_module.named_buffers()),
         "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
         "schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
+        "kinds": state_kinds(trainer),
         "precision": trainer.precision_plugin.state_dict(),
         "random_states": random_states(),
         "callbacks": {callback.state_key: callback.state_dict() for callback in _going_back(trainer)},
     }
-    if not all_finite([*trained_parameters(pl_module).values(), *tensors_in(snapshot["optimizers"])]):
+    finite = all_finite([*trained_parameters(pl_module).values(), *tensors_in(snapshot["optimizers"])])
+    finite = finite and not poisoned_buffers(pl_module, before)
+    if not trainer.strategy.reduce_boolean_decision(finite, all=True):  # buffers may be of each rank's own data
         return None
     copied: dict[str, Any] = copy_tensors(snapshot)
     return copied | {"extras": save_extras(pl_module)}
@@ -143,76 +178,3 @@ def restore_snapshot(
 
 def _going_back(trainer: Trainer) -> list[Any]:
     return [callback for callback in trainer.callbacks if hasattr(callback, "go_back")]  # type: ignore[attr-defined]
-
-
-class SnapshotStore:
-    """Two generations of snapshots that proved good, one on probation, and those of the best loss and validation.
-
-    Finite is not yet good: the update that made the weights huge leaves them finite, and only the next loss shows it.
-    So a new snapshot counts once the loss computed with its weights was good, and the one before it is kept for the
-    case that the newest leads astray again.
-
-    A slow divergence makes good losses step by step, and bad ones only beside those of long ago. For that case there
-    are two snapshots more: one from which the best losses so far were reached, and the one validated best.
-
-    Example::
-
-        >>> store = SnapshotStore()
-        >>> store.offer({"global_step": 1})
-        >>> store.newest is None
-        True
-        >>> store.confirm()
-        True
-        >>> store.newest
-        {'global_step': 1}
-
-    """
-
-    pending: dict[str, Any] | None
-    good: list[dict[str, Any]]
-    best: dict[str, Any] | None
-    validated: dict[str, Any] | None
-
-    def __init__(self) -> None:
-        self.load_state_dict({})
-
-    @property
-    def newest(self) -> dict[str, Any] | None:
-        """The newest good snapshot."""
-        return self.good[-1] if self.good else None
-
-    def offer(self, snapshot: dict[str, Any]) -> None:
-        """Put a snapshot on probation."""
-        self.pending = snapshot
-
-    def confirm(self) -> bool:
-        """The loss with the pending snapshot's weights was good; returns whether there was one."""
-        if self.pending is None:
-            return False
-        self.good = [*self.good[-1:], self.pending]
-        self.pending = None
-        return True
-
-    def mark_best(self, since: int) -> None:
-        """The losses since that step are the best so far: keep the newest good snapshot that is not younger."""
-        old = [snapshot for snapshot in self.good if snapshot["global_step"] <= since]
-        self.best = next(iter(old[-1:] or self.good), None)
-
-    def step_back(self, to_older: bool, to: dict[str, Any] | None = None) -> None:
-        """Drop the snapshot on probation; and all but the one given, or the newest if there is an older good one."""
-        self.pending = None
-        if to is not None:
-            self.good = [to]
-        elif to_older and len(self.good) > 1:
-            self.good.pop()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The snapshots, as they are."""
-        return {"pending": self.pending, "good": list(self.good), "best": self.best, "validated": self.validated}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take snapshots back; what is missing starts anew."""
-        self.pending = state.get("pending")
-        self.good = list(state.get("good", []))
-        self.best = state.get("best")
-        self.validated = state.get("validated")
