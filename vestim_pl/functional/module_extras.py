@@ -1,10 +1,13 @@
 """What a LightningModule keeps beside its parameters, reached through its own checkpoint hooks."""
 
+import copy
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import __version__ as lightning_version
 from lightning_utilities.core.apply_func import apply_to_collection
+from omegaconf import Container
 from torch import Tensor
 
 __all__ = ["clear_nonfinite_extras", "copy_tensors", "load_extras", "save_extras"]
@@ -95,14 +98,42 @@ def _zero_nonfinite_rows(tensor: Tensor, mended: list[str], key: str) -> Tensor:
 
 
 def _frame(pl_module: LightningModule) -> dict[str, Any]:
-    """The entries of a checkpoint that a module's hooks may expect to find."""
+    """The entries of a checkpoint that a module's hooks may expect to find: those of Lightning's ``dump_checkpoint``.
+
+    What callbacks, optimizers and schedulers know is left empty: it is dear to collect, and not the module's.
+    """
     trainer = pl_module._trainer
-    return {
+    frame = {
         "epoch": trainer.current_epoch if trainer else 0,
         "global_step": trainer.global_step if trainer else 0,
+        "pytorch-lightning_version": lightning_version,
         "state_dict": dict(pl_module.state_dict()),
+        "loops": _loops(trainer) if trainer else {},
         "callbacks": {},
         "optimizer_states": [],
         "lr_schedulers": [],
-        "loops": {},
     }
+    datamodule = trainer.datamodule if trainer else None  # type: ignore[attr-defined]
+    for owner in (pl_module, datamodule):
+        if owner is not None and owner.hparams:
+            frame |= _hyperparameters(owner)
+    for part in (trainer.precision_plugin, datamodule) if trainer else ():
+        if part is not None and (state := part.state_dict()):
+            frame[type(part).__qualname__] = state
+    return frame
+
+
+def _loops(trainer: Trainer) -> dict[str, Any]:
+    names = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
+    return {name: getattr(trainer, name).state_dict() for name in names}
+
+
+def _hyperparameters(owner: LightningModule | LightningDataModule) -> dict[str, Any]:
+    """Name and copy of the hyperparameters, and their type where they are a container of OmegaConf."""
+    found: dict[str, Any] = {}
+    if hasattr(owner, "_hparams_name"):
+        found[owner.CHECKPOINT_HYPER_PARAMS_NAME] = owner._hparams_name
+    if isinstance(owner.hparams, Container):
+        found[owner.CHECKPOINT_HYPER_PARAMS_TYPE] = type(owner.hparams)
+        return found | {owner.CHECKPOINT_HYPER_PARAMS_KEY: copy.copy(owner.hparams)}
+    return found | {owner.CHECKPOINT_HYPER_PARAMS_KEY: dict(owner.hparams)}
