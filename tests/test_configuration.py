@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from vestim_pl.configuration import check, conf_folder, flat_keys
+from vestim_pl.configuration import build, check, conf_folder, flat_keys
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.schedule import build_scheduler
 from vestim_pl.override_mistakes import explain
@@ -67,6 +67,13 @@ def test_every_preset_takes_every_scheduler(preset, scheduler):
 def test_safer_has_guard_skip_and_recovery_on():
     callbacks = compose("+preset=safer").callbacks
     assert {"step_guard", "finite_parameters", "recovery"} <= {name for name, node in callbacks.items() if node}
+
+
+def test_resilient_writes_good_states_to_disk_and_raises_the_rate_again():
+    recovery = build(compose("+preset=resilient").callbacks.recovery)
+    assert recovery.file.every > 0
+    assert recovery.rate.raise_after > 0
+    assert recovery.rollbacks.max_attempts > build(compose("+preset=safer").callbacks.recovery).rollbacks.max_attempts
 
 
 @pytest.mark.parametrize("sampling", choices("sampling"))
