@@ -5,11 +5,12 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch.optim.lr_scheduler import StepLR
 
 from tests.callbacks.fault_injector import FaultInjector
-from tests.callbacks.foreign import ForeignRecurrent, RankReport, Recorder, fit, same
-from vestim_pl.callbacks import StepGuard
+from tests.callbacks.foreign import ForeignRecurrent, RankReport, Recorder, fit, same, two_processes
+from vestim_pl.callbacks import DivergenceRecovery, FiniteParameterGuard, StepGuard
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 
 NAN, INF = float("nan"), float("inf")
@@ -102,6 +103,25 @@ def test_decided_before_clipping_spreads_the_fault():
     assert "cell.weight" in seen.of("skip")[0].reason
     assert "head" not in seen.of("skip")[0].reason
     assert same(seen.weights[4], seen.weights[3])
+
+
+class ClipsItself(Scheduled):
+    """Somebody's own clipping, which computes with the trainer's setting."""
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+        self.trainer.precision_plugin.clip_gradients(optimizer, gradient_clip_val * 2, GradClipAlgorithmType.VALUE)
+
+
+@pytest.mark.parametrize("options", [{}, {"precision": "bf16-mixed"}])
+@pytest.mark.parametrize("module", [Scheduled, ClipsItself])
+def test_skip_under_clipping_by_value(module, options):
+    clip = {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": "value"}
+    trainer, model, guard, seen = run("input", module=module(), **clip, **options)
+    assert same(seen.weights[4], seen.weights[3])
+    assert (guard.skipped_steps, guard.applied_steps) == (1, 11)
+    assert "clip_grad_by_value" not in vars(trainer.precision_plugin)
+    limit = 1e-3 * (2 if module is ClipsItself else 1)
+    assert all(parameter.grad.abs().max() <= limit for parameter in model.parameters())  # clips on
 
 
 def scaled_precision():
@@ -346,3 +366,15 @@ def test_every_rank_skips_alike(tmp_path):
     assert same(first["history"][2], first["history"][1])
     assert same(first["history"][4], first["history"][3])
     assert not same(first["history"][5], first["history"][4])
+
+
+def test_parameters_of_one_rank_alone_have_every_rank_recover(tmp_path):
+    guards = [StepGuard(), FiniteParameterGuard(), DivergenceRecovery(snapshot_every=2)]
+    callbacks = [FaultInjector("parameter", NAN, 4, rank=1), *guards, Recorder(), RankReport(tmp_path)]
+    fit(ForeignRecurrent(), callbacks, strategy=two_processes(), devices=2)
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
+    assert first["kinds"] == second["kinds"] == ["skip", "rollback"]
+    assert "parameters of another rank are not finite" in first["reasons"][0]
+    assert "parameters cell.weight are not finite" in second["reasons"][0]
+    assert same(first["weights"], second["weights"])
+    assert all(torch.isfinite(weight).all() for weight in first["weights"])

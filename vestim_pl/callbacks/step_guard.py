@@ -8,8 +8,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
-from vestim_pl.functional.batch_location import locate_batch, nonfinite_fields
+from vestim_pl.functional.batch_location import nonfinite_fields
 from vestim_pl.functional.buffer_copy import BufferCopy
+from vestim_pl.functional.clipping_hold import ClippingHold
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.events import Event, publish
 from vestim_pl.functional.gradient_access import require_plain_gradients
@@ -17,11 +18,11 @@ from vestim_pl.functional.module_extras import clear_nonfinite_extras
 from vestim_pl.functional.recovery_request import ask_for_recovery
 from vestim_pl.functional.scheduler_hold import SchedulerHold
 from vestim_pl.functional.skip_budget import SkipBudget
+from vestim_pl.functional.skip_cause import find_skip_cause
 from vestim_pl.functional.step_finiteness import (
     StepVerdict,
     gradient_tensors,
     judge_step,
-    nonfinite_names,
     read_signals,
 )
 
@@ -87,7 +88,8 @@ class StepGuard(Callback):
         self.last_step_skipped = False
         self.gradient_norm: float | None = None  # of this step, for the callback right after
         self._exhausted = ""
-        self._hold = SchedulerHold()
+        self._hold, self._clipping = SchedulerHold(), ClippingHold()
+        self._held = False
         self._buffers: BufferCopy | None = None
         self._losses: list[tuple[int, Tensor]] = []
         self._batches: list[tuple[int, Any]] = []
@@ -106,7 +108,8 @@ class StepGuard(Callback):
         self._decided = False
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._hold.release()
+        if self._held:
+            self._release()
         if not self._batches and self._buffers is not None:
             self._buffers.save()
         self._batches.append((batch_idx, batch))
@@ -158,10 +161,10 @@ class StepGuard(Callback):
         pl_module.log_dict({f"step_guard/{name}": float(count) for name, count in counts.items()})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._hold.release()
+        self._release()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._hold.release()
+        self._release()
 
     def state_dict(self) -> dict[str, Any]:
         counts = {"applied": self.applied_steps, "skipped": self.skipped_steps, "overflows": self.overflows}
@@ -173,6 +176,11 @@ class StepGuard(Callback):
         self.overflows = state_dict.get("overflows", 0)
         self.budget.load_state_dict(state_dict.get("budget", {}))
 
+    def _release(self) -> None:
+        self._held = False
+        self._hold.release()
+        self._clipping.release()
+
     def _batch_is_bad(self, trainer: Trainer) -> bool:
         """Whether the overflow came with the data of some rank, which no loss scale would mend."""
         bad = any(nonfinite_fields(batch) for _, batch in self._batches)
@@ -181,6 +189,7 @@ class StepGuard(Callback):
     def _count_overflow(self, trainer: Trainer, reason: str) -> None:
         """Leave the gradients to the scaler, which skips the update itself, but hold the schedulers."""
         self.overflows += 1
+        self._held = True
         self._hold.engage(trainer.lr_scheduler_configs)
         batches = [index for index, _ in self._batches]
         text = f"epoch {trainer.current_epoch}, batch {batches[-1] if batches else '-'}: {reason}; the scaler lowers it"
@@ -190,11 +199,13 @@ class StepGuard(Callback):
         )  # fmt: skip
 
     def _skip(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, reason: str) -> None:
-        cause, detail, places = self._find_cause(trainer, pl_module, reason)
+        cause, detail, places = find_skip_cause(trainer, pl_module, reason, self._losses, self._batches)
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
+        self._held = True
         self._hold.engage(trainer.lr_scheduler_configs)
+        self._clipping.engage(trainer.precision_plugin)
         if self._buffers is not None:
             self._buffers.restore()
         mended = clear_nonfinite_extras(pl_module)
@@ -209,30 +220,6 @@ class StepGuard(Callback):
         )  # fmt: skip
         if not left or cause == "parameter":  # the event has told the rest
             self._exhausted = f"{where}: {count if not left else 'no skip mends parameters that are not finite'}"
-
-    def _find_cause(
-        self, trainer: Trainer, pl_module: LightningModule, reason: str
-    ) -> tuple[str, str, list[dict[str, Any]]]:
-        """Name the first cause, from the batch onwards: only the bad path pays for it."""
-        # Parameters first, and alone: they are the same on every rank, so all ranks ask for a recovery or none does.
-        if names := nonfinite_names(pl_module.named_parameters()):
-            return "parameter", f"{reason}: parameters {', '.join(names)} are not finite", []
-        bad_losses = [index for index, loss in self._losses if not bool(torch.isfinite(loss).all())]
-        suspects = [(index, batch) for index, batch in self._batches if index in bad_losses] or self._batches
-        places: list[dict[str, Any]] = []
-        fields: list[str] = []
-        for index, batch in suspects:
-            found = nonfinite_fields(batch)
-            fields += [f"{name} of batch {index}" for name in found]
-            places += locate_batch(trainer, batch, sorted({row for rows in found.values() for row in rows}))
-        if fields:
-            return "batch", f"{reason}: non-finite values in {', '.join(fields)}", places
-        if bad_losses:
-            return "loss", f"{reason} although batch and parameters are finite", places
-        names = nonfinite_names((name, p.grad) for name, p in pl_module.named_parameters())
-        if names:
-            return "gradient", f"{reason}: first in the gradient of {', '.join(names)}", places
-        return "gradient", f"{reason}, on another rank or by the sum of finite gradients", places
 
 
 def _scale_if_bad(scaler: torch.amp.GradScaler, norm: float) -> float:
