@@ -22,7 +22,7 @@ from vestim_pl.functional.training_health import judge_batch
 from vestim_pl.functional.training_snapshot import refuse_sharded_weights, trained_parameters
 from vestim_pl.functional.validation_trend import ValidationTrend
 from vestim_pl.functional.validation_verdict import (
-    EarlyStoppingShield,
+    MetricShield,
     nonfinite_metrics,
     require_before_early_stopping,
 )
@@ -125,7 +125,7 @@ class DivergenceRecovery(Callback):
         self.rollbacks = Rollbacks(self.rate, self.watch, max_attempts, snapshot_every, restore_random_state)
         self.snapshots = self.rollbacks.snapshots
         self.file, self.monitor, self.save_snapshots = LastGoodFile(checkpoint_every, dirpath), monitor, save_snapshots
-        self._shield, self._last_step = EarlyStoppingShield(), 0
+        self._shield, self._last_step = MetricShield(), 0
         self._ended = self._recovered = self._resumed = self._gave_up = False
 
     @property
@@ -178,7 +178,7 @@ class DivergenceRecovery(Callback):
         told = told or self.rollbacks.observe_validation(trainer, pl_module, self.monitor)
         if told and self._recover(trainer, pl_module, f"epoch {trainer.current_epoch}: the validation metric {told}"):
             self._mend_checkpoints(trainer)
-            self._shield.raise_over(trainer.early_stopping_callbacks, list(bad))
+            self._shield.raise_over(trainer, bad)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         pl_module.log_dict({"recovery/attempts": float(len(self.attempts)), "recovery/factor": self.rate.value})
