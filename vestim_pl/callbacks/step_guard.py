@@ -1,6 +1,7 @@
 """Keep a non-finite loss or gradient out of weights, moments and schedulers."""
 
 import logging
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.events import Event, publish
 from vestim_pl.functional.gradient_access import require_plain_gradients
 from vestim_pl.functional.module_extras import clear_nonfinite_extras
+from vestim_pl.functional.raw_steps import RawSteps
 from vestim_pl.functional.recovery_request import ask_for_recovery
 from vestim_pl.functional.scheduler_hold import SchedulerHold
 from vestim_pl.functional.skip_budget import SkipBudget
@@ -25,6 +27,7 @@ from vestim_pl.functional.step_finiteness import (
     judge_step,
     read_signals,
 )
+from vestim_pl.functional.validation_verdict import MetricShield, nonfinite_metrics
 
 __all__ = ["StepGuard"]
 
@@ -33,7 +36,8 @@ class StepGuard(Callback):
     """Skips an optimizer step whose loss or gradient is not finite, before it reaches the weights.
 
     Skipped means skipped: the gradients are None, so neither weights nor moments nor weight decay move; step-wise
-    schedulers do not advance (with manual optimization they are the module's: it can ask ``last_step_skipped``); what
+    schedulers do not advance (with manual optimization they are the module's: it can ask ``last_step_skipped``, also
+    after the step of an optimizer from ``self.optimizers(use_pl_optimizer=False)``, which is judged too); what
     the forward pass left in buffers is undone; a carried recurrent state that went non-finite and that the module
     keeps in its checkpoint starts anew in the lanes concerned. With accumulation the whole window is skipped, since
     its gradient is one sum. Decided from the norm before clipping, because clipping spreads one NaN over all
@@ -46,6 +50,10 @@ class StepGuard(Callback):
     Skipping hides instability, so it has a budget. When that is used up, or when the parameters themselves are not
     finite, a callback that has ``recover_from`` (:class:`vestim_pl.callbacks.DivergenceRecovery`) is asked; if none
     recovers, training stops. Place it before callbacks that change gradients.
+
+    A metric that the module averages over the epoch takes the bad loss in all the same. EarlyStopping then does not
+    stop, and a scheduler that reduces on its plateau is not stepped, but ModelCheckpoint ranks such an epoch last:
+    leave losses that are not finite out of the metric.
 
     Event: ``skip``, with ``cause`` (``batch``, ``parameter``, ``loss``, ``gradient`` or ``overflow``), the ``batches``
     of the window, and their ``recordings`` where ``trainer.datamodule`` has ``locate(batch)``.
@@ -64,7 +72,7 @@ class StepGuard(Callback):
         protect_buffers: Copy buffers before each step, so that a skip can undo what the forward pass did to them.
 
     Raises:
-        ConfigurationError: If a limit is negative, or the optimizer or strategy hides the gradients.
+        ConfigurationError: If a limit is negative, or optimizer, strategy or module hide the gradients.
         DivergenceError: When the budget is used up and nothing recovers.
 
     Example::
@@ -90,6 +98,7 @@ class StepGuard(Callback):
         self._exhausted = ""
         self._hold, self._clipping = SchedulerHold(), ClippingHold()
         self._held = False
+        self._raw, self._shield, self._marred_epoch = RawSteps(), MetricShield(), -1
         self._buffers: BufferCopy | None = None
         self._losses: list[tuple[int, Tensor]] = []
         self._batches: list[tuple[int, Any]] = []
@@ -105,7 +114,9 @@ class StepGuard(Callback):
         self._buffers = BufferCopy(pl_module) if self.protect_buffers else None
         self._losses.clear()
         self._batches.clear()
-        self._decided = False
+        self._decided, self._marred_epoch = False, -1
+        judge = partial(self.on_before_optimizer_step, trainer, pl_module)
+        self._raw.watch(trainer, pl_module, judge, judged=lambda: self._decided)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._held:
@@ -129,8 +140,9 @@ class StepGuard(Callback):
         verdict, reason = judge_step(loss, norm, None if scaler is None else _scale_if_bad(scaler, norm))
         self.last_step_skipped = verdict is not StepVerdict.APPLY
         if verdict is StepVerdict.APPLY:
-            self.applied_steps += bool(gradients)
-            self.budget.applied()
+            if gradients:
+                self.applied_steps += 1
+                self.budget.applied()
         elif verdict is StepVerdict.OVERFLOW and not self._batch_is_bad(trainer):
             self._count_overflow(trainer, reason)
         else:
@@ -140,6 +152,7 @@ class StepGuard(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._decided:
+            self._losses.clear()
             self._batches.clear()
         if self._exhausted:
             reason, self._exhausted = self._exhausted, ""
@@ -153,18 +166,24 @@ class StepGuard(Callback):
     def on_event(self, trainer: Trainer, event: Event) -> None:
         if event.kind == "rollback":  # the gradients of an open window are gone, and so is what was wrong with it
             self._losses.clear()
-            self._exhausted = ""
+            self._batches.clear()  # so that the next batch copies the buffers anew
+            self._exhausted, self._marred_epoch = "", trainer.current_epoch
             self.budget.reset()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         counts = {"applied": self.applied_steps, "skipped": self.skipped_steps, "overflows": self.overflows}
         pl_module.log_dict({f"step_guard/{name}": float(count) for name, count in counts.items()})
+        self._shield.lower()
+        if self._marred_epoch == trainer.current_epoch:  # the mean of its losses may not be finite
+            self._shield.raise_over(trainer, nonfinite_metrics(trainer, schedulers=True))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._release()
+        self._shield.lower()
+        self._raw.release()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._release()
+        self.on_train_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         counts = {"applied": self.applied_steps, "skipped": self.skipped_steps, "overflows": self.overflows}
@@ -209,7 +228,7 @@ class StepGuard(Callback):
         if self._buffers is not None:
             self._buffers.restore()
         mended = clear_nonfinite_extras(pl_module)
-        self.skipped_steps += 1
+        self.skipped_steps, self._marred_epoch = self.skipped_steps + 1, trainer.current_epoch
         left, count = self.budget.skipped(trainer.current_epoch)
         batches = [index for index, _ in self._batches]
         where = f"epoch {trainer.current_epoch}, batch {', '.join(map(str, batches)) or '-'}"
