@@ -4,7 +4,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vestim_pl.functional.callback_order import measured_before
+from vestim_pl.functional.callback_order import measured_before, require_before_averaging
 from vestim_pl.functional.checkpoint_finiteness import (
     forget_nonfinite_scores,
     poisoned_entries,
@@ -21,11 +21,7 @@ from vestim_pl.functional.rollbacks import Rollbacks
 from vestim_pl.functional.training_health import judge_batch
 from vestim_pl.functional.training_snapshot import refuse_sharded_weights, trained_parameters
 from vestim_pl.functional.validation_trend import ValidationTrend
-from vestim_pl.functional.validation_verdict import (
-    MetricShield,
-    nonfinite_metrics,
-    require_before_early_stopping,
-)
+from vestim_pl.functional.validation_verdict import MetricShield, nonfinite_metrics, require_before_early_stopping
 
 __all__ = ["DivergenceRecovery"]
 
@@ -50,8 +46,8 @@ class DivergenceRecovery(Callback):
     No checkpoint keeps what diverged: one about to be written with non-finite numbers triggers a recovery and gets the
     good state; after a recovery ``last.ckpt`` is written anew, and files with a non-finite score are removed.
 
-    Place it after guards and other callbacks, so that what it saves has seen them; EarlyStopping must come after it.
-    Events: ``rollback``, ``recovery`` (the rate is raised again), ``checkpoint_removed``.
+    Place it after guards and other callbacks, so that what it saves has seen them; EarlyStopping and WeightAveraging
+    must come after it. Events: ``rollback``, ``recovery`` (the rate is raised again), ``checkpoint_removed``.
 
     ============================== =================================================================================
     logged key (once an epoch)     meaning
@@ -84,7 +80,7 @@ class DivergenceRecovery(Callback):
         save_snapshots: Keep them in checkpoints, up to six times as large then, so that a resumed run recovers alike.
 
     Raises:
-        ConfigurationError: If an argument is out of range, or an EarlyStopping stands before this callback.
+        ConfigurationError: If an argument is out of range, or an EarlyStopping or WeightAveraging stands before it.
         DivergenceError: When all attempts are used up, with the story of all of them. The last good state is put back
             before, so that whatever saves on an exception saves that.
 
@@ -135,6 +131,7 @@ class DivergenceRecovery(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         require_before_early_stopping(trainer, self)
+        require_before_averaging(trainer, self)
         refuse_sharded_weights(trainer, "DivergenceRecovery")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
