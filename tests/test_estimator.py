@@ -235,11 +235,14 @@ class LosesItsLoss(VoltageEstimator):
         return super().training_step(batch, batch_idx) + math.inf
 
 
-def test_a_step_that_was_skipped_for_its_loss_alone_is_not_clipped(tmp_path):
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_a_step_that_was_skipped_for_its_loss_alone_is_not_clipped(tmp_path, algorithm, precision):
     estimator = make_estimator(LosesItsLoss, optimizer={"name": "SGD", "lr": 1.0})
     before = torch.nn.utils.parameters_to_vector(estimator.parameters()).detach().clone()
     guard = StepGuard()
-    make_trainer(tmp_path, callbacks=[guard], gradient_clip_val=1e-3).fit(estimator, loader(make_batch()))
+    options = {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": algorithm, "precision": precision}
+    make_trainer(tmp_path, callbacks=[guard], **options).fit(estimator, loader(make_batch()))
     assert guard.skipped_steps == 1
     assert guard.gradient_norm > 1e-3  # finite, and above the limit
     assert torch.equal(torch.nn.utils.parameters_to_vector(estimator.parameters()), before)

@@ -2,11 +2,13 @@
 
 import copy
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -144,6 +146,11 @@ def fit(
     trainer = Trainer(callbacks=callbacks, **(defaults | options))
     trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path)
     return trainer
+
+
+def two_processes() -> DDPStrategy:
+    """Strategy in which ranks that wait for each other in vain fail soon."""
+    return DDPStrategy(start_method="spawn", process_group_backend="gloo", timeout=timedelta(seconds=20))
 
 
 def same(left: Any, right: Any) -> bool:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import vestim_pl.callbacks
 from tests.callbacks.fault_injector import FaultInjector
-from tests.callbacks.foreign import RankReport, Recorder, ResumableLoader, fit, leaky_sequences, same
+from tests.callbacks.foreign import RankReport, Recorder, ResumableLoader, fit, leaky_sequences, same, two_processes
 from tests.test_configuration import compose
 from vestim_pl.callbacks import (
     AdaptiveGradientClipping,
@@ -105,8 +105,8 @@ class Foreign(LightningModule):
     def configure_optimizers(self):
         return torch.optim.AdamW(self.parameters(), lr=0.02)
 
-    def train_dataloader(self):
-        return ResumableLoader(leaky_sequences(BATCHES * 8, 6, seed=1), batch_size=8)
+    def train_dataloader(self):  # of each rank its own data: no sampler comes to a loader of somebody's own
+        return ResumableLoader(leaky_sequences(BATCHES * 8, 6, seed=1 + 10 * self.global_rank), batch_size=8)
 
     def val_dataloader(self):
         return DataLoader(TensorDataset(*leaky_sequences(8, 6, seed=2)), batch_size=8)
@@ -325,13 +325,15 @@ def test_it_is_used_again_in_another_training(make, name):
 
 @pytest.mark.slow
 def test_all_of_them_on_two_processes_keep_the_ranks_alike(tmp_path):
-    callbacks = [build(tmp_path / name) for name, build in REGISTRY.items()]
+    callbacks: list[Callback] = [FaultInjector("input", float("nan"), STOP_AT, rank=1)]
+    callbacks += [build(tmp_path / name) for name, build in REGISTRY.items()]
     callbacks += [Recorder(), RankReport(tmp_path)]
-    run(fresh(), callbacks, strategy="ddp_spawn", devices=2, max_epochs=2)
+    run(fresh(), callbacks, strategy=two_processes(), devices=2, max_epochs=2)
     first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
     assert len(first["history"]) == 2 * BATCHES
     assert same(first["history"], second["history"])
     assert first["kinds"] == second["kinds"]
+    assert "skip" in first["kinds"]
     assert all(bool(torch.isfinite(tensor).all()) for tensor in first["weights"])
     lines = (tmp_path / "EventLog" / "events.jsonl").read_text().splitlines()
     assert len(lines) == len(first["kinds"]) > 0, "an event was written by both processes, or by none"

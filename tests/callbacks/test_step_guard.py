@@ -3,13 +3,14 @@ import math
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
-from torch.optim.lr_scheduler import StepLR
+from lightning.pytorch.utilities import GradClipAlgorithmType
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from tests.callbacks.fault_injector import FaultInjector
-from tests.callbacks.foreign import ForeignRecurrent, RankReport, Recorder, fit, same
-from vestim_pl.callbacks import StepGuard
+from tests.callbacks.foreign import ForeignRecurrent, RankReport, Recorder, fit, same, two_processes
+from vestim_pl.callbacks import DivergenceRecovery, FiniteParameterGuard, StepGuard
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 
 NAN, INF = float("nan"), float("inf")
@@ -102,6 +103,25 @@ def test_decided_before_clipping_spreads_the_fault():
     assert "cell.weight" in seen.of("skip")[0].reason
     assert "head" not in seen.of("skip")[0].reason
     assert same(seen.weights[4], seen.weights[3])
+
+
+class ClipsItself(Scheduled):
+    """Somebody's own clipping, which computes with the trainer's setting."""
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+        self.trainer.precision_plugin.clip_gradients(optimizer, gradient_clip_val * 2, GradClipAlgorithmType.VALUE)
+
+
+@pytest.mark.parametrize("options", [{}, {"precision": "bf16-mixed"}])
+@pytest.mark.parametrize("module", [Scheduled, ClipsItself])
+def test_skip_under_clipping_by_value(module, options):
+    clip = {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": "value"}
+    trainer, model, guard, seen = run("input", module=module(), **clip, **options)
+    assert same(seen.weights[4], seen.weights[3])
+    assert (guard.skipped_steps, guard.applied_steps) == (1, 11)
+    assert "clip_grad_by_value" not in vars(trainer.precision_plugin)
+    limit = 1e-3 * (2 if module is ClipsItself else 1)
+    assert all(parameter.grad.abs().max() <= limit for parameter in model.parameters())  # clips on
 
 
 def scaled_precision():
@@ -328,6 +348,169 @@ def test_scheduler_is_released_when_training_ends_or_breaks():
     assert trainer.lr_scheduler_configs[0].interval == "step"
 
 
+def test_batches_without_a_loss_after_a_skip_are_no_skips():
+    class Silent(ForeignRecurrent):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            return None if 4 <= batch_idx <= 6 else loss * NAN if batch_idx == 3 else loss
+
+    _, _, guard, seen = run("input", at=999, module=Silent())
+    assert [event.batch for event in seen.of("skip")] == [3]
+    assert (guard.skipped_steps, guard.applied_steps) == (1, 8)
+
+
+def test_batches_without_a_loss_do_not_end_a_row_of_skips():
+    class EverySecond(ForeignRecurrent):
+        def training_step(self, batch, batch_idx):
+            return None if batch_idx % 2 else super().training_step(batch, batch_idx) * NAN
+
+    with pytest.raises(DivergenceError, match="batch 4: 3 skips in a row, 2 allowed"):
+        run("input", at=999, module=EverySecond(), guard=StepGuard(max_consecutive_skips=2))
+
+
+class Raw(ForeignRecurrent):
+    """Manual optimization, two batches a step, past Lightning's wrapper."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        self.manual_backward(super().training_step(batch, batch_idx))
+        if batch_idx % 2:
+            self.step(self.optimizers(use_pl_optimizer=False))
+
+    def step(self, optimizer):
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+class WithClosure(Raw):
+    def step(self, optimizer):
+        optimizer.step(lambda: None)
+
+
+class OwnOptimizer(Raw):
+    def configure_optimizers(self):
+        self.own = torch.optim.SGD(self.parameters(), lr=0.02)
+
+    def step(self, optimizer):
+        self.own.step()
+
+
+def test_steps_past_lightning_are_guarded_too():
+    trainer, _, guard, seen = run("input", module=Raw())
+    assert same(seen.weights[5], seen.weights[3])
+    assert same(seen.moments[5], seen.moments[3])
+    assert not same(seen.weights[7], seen.weights[5])
+    assert seen.of("skip")[0].values["batches"] == [4, 5]
+    assert (guard.skipped_steps, guard.applied_steps) == (1, 5)
+    assert not trainer.optimizers[0]._optimizer_step_pre_hooks
+    assert not trainer.optimizers[0]._optimizer_step_post_hooks
+
+
+def test_steps_that_cannot_be_judged_are_refused_at_the_first():
+    with pytest.raises(ConfigurationError, match="AdamW was stepped past Lightning"):
+        run("input", module=WithClosure(), at=999)
+    with pytest.raises(ConfigurationError, match="AdamW was stepped past Lightning"):
+        run("input", module=Raw(), at=999, plugins=[scaled_precision()])
+    with pytest.raises(ConfigurationError, match="of OwnOptimizer returns no optimizer of its parameters"):
+        run("input", module=OwnOptimizer(), at=999)
+
+
+class Stepping(Raw):
+    def optimizers(self, use_pl_optimizer=True):
+        return super().optimizers()
+
+
+def test_manual_steps_under_a_scaler_are_judged_once():
+    _, _, guard, seen = run("input", module=Stepping(), plugins=[scaled_precision()])
+    assert same(seen.weights[5], seen.weights[3])
+    assert (guard.skipped_steps, guard.applied_steps) == (1, 5)
+
+
+class LogsItsLoss(ForeignRecurrent):
+    """Averages its loss over the epoch, and reduces its rate as soon as that does not improve."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.log("train_loss", loss, on_step=False, on_epoch=True)
+        return loss
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        scheduler = ReduceLROnPlateau(optimizer, patience=0, factor=0.5, threshold=-9.0)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "train_loss"}}
+
+
+@pytest.mark.parametrize("recovery", [[], [DivergenceRecovery(snapshot_every=2)]])
+@pytest.mark.parametrize("on_train_epoch_end", [True, False])
+def test_mean_over_an_epoch_with_a_skip_neither_stops_the_run_nor_cuts_the_rate(recovery, on_train_epoch_end):
+    stopper = EarlyStopping("train_loss", patience=9, strict=False, check_on_train_epoch_end=on_train_epoch_end)
+    injector, recorder = FaultInjector("input", NAN, 15), Recorder()
+    callbacks = [injector, StepGuard(), *recovery, stopper, recorder]
+    trainer = fit(LogsItsLoss(), callbacks, max_epochs=4, limit_val_batches=1)
+    assert trainer.current_epoch == 4
+    assert stopper.wait_count <= 1
+    assert {event.kind for event in recorder.events} == {"skip"}
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 0.02
+    assert stopper.check_finite
+
+
+def test_mean_over_an_epoch_without_a_skip_is_checked():
+    class Lies(LogsItsLoss):
+        def training_step(self, batch, batch_idx):
+            self.log("train_loss", NAN if self.current_epoch == 2 else 1.0, on_step=False, on_epoch=True)
+            return ForeignRecurrent.training_step(self, batch, batch_idx)
+
+    stopper = EarlyStopping("train_loss", patience=9, check_on_train_epoch_end=True)
+    trainer = fit(Lies(), [FaultInjector("input", NAN, 15), StepGuard(), stopper], max_epochs=4)
+    assert trainer.current_epoch == 3
+
+
+def test_window_that_a_rollback_has_ended_is_forgotten():
+    class Normed(ForeignRecurrent):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.BatchNorm1d(8)
+
+        def training_step(self, batch, batch_idx):
+            self.norm(batch[0][:, :, 0])
+            return super().training_step(batch, batch_idx)
+
+    class Faults(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.current_epoch == 0 and batch_idx == 8:
+                pl_module.norm.running_mean.fill_(NAN)  # before the guard copies it
+                pl_module.cell.weight.data[0, 0] = NAN
+            if trainer.current_epoch == 0 and batch_idx == 11:
+                batch[0][0, 0, 0] = NAN
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if trainer.current_epoch == 0 and batch_idx == 8:
+                recovery.recover_from(trainer, pl_module, "asked for")
+
+    module, recovery, recorder = Normed(), DivergenceRecovery(snapshot_every=1), Recorder()
+    callbacks = [Faults(), StepGuard(), recovery, recorder]
+    fit(module, callbacks, accumulate_grad_batches=4)
+    assert [event.kind for event in recorder.events] == ["rollback", "skip"]
+    assert recorder.of("skip")[0].values["batches"] == [9, 10, 11]
+    assert torch.isfinite(module.norm.running_mean).all()
+
+
+def test_norm_is_that_of_the_unscaled_gradient_under_a_scaler():
+    class Keeps(Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            norms.append(guard.gradient_norm)
+
+    norms = []
+    for plugins in ([], [scaled_precision()]):
+        torch.manual_seed(0)
+        guard = StepGuard()
+        fit(ForeignRecurrent(), [guard, Keeps()], plugins=plugins, max_steps=3)
+    assert norms[3:] == pytest.approx(norms[:3], rel=0.05)
+
+
 class LossOnly(ForeignRecurrent):
     """On rank 1 alone the loss, but no gradient, is NaN in batch 4: averaged gradients do not show it."""
 
@@ -346,3 +529,15 @@ def test_every_rank_skips_alike(tmp_path):
     assert same(first["history"][2], first["history"][1])
     assert same(first["history"][4], first["history"][3])
     assert not same(first["history"][5], first["history"][4])
+
+
+def test_parameters_of_one_rank_alone_have_every_rank_recover(tmp_path):
+    guards = [StepGuard(), FiniteParameterGuard(), DivergenceRecovery(snapshot_every=2)]
+    callbacks = [FaultInjector("parameter", NAN, 4, rank=1), *guards, Recorder(), RankReport(tmp_path)]
+    fit(ForeignRecurrent(), callbacks, strategy=two_processes(), devices=2)
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
+    assert first["kinds"] == second["kinds"] == ["skip", "rollback"]
+    assert "parameters of another rank are not finite" in first["reasons"][0]
+    assert "parameters cell.weight are not finite" in second["reasons"][0]
+    assert same(first["weights"], second["weights"])
+    assert all(torch.isfinite(weight).all() for weight in first["weights"])

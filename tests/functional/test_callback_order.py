@@ -1,6 +1,13 @@
+import pytest
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
 
+from tests.callbacks.fault_injector import FaultInjector
+from tests.callbacks.foreign import ForeignRecurrent, Recorder, fit
+from vestim_pl.callbacks import DivergenceRecovery, FiniteParameterGuard
 from vestim_pl.functional.callback_order import measured_before, measured_last
+from vestim_pl.functional.errors import ConfigurationError
 
 
 class Looks(Callback):
@@ -41,3 +48,18 @@ def test_the_module_gets_what_the_last_one_with_the_hook_has_measured():
     assert measured(Looks(1.0), Looks()) is None
     assert measured(Callback()) is None
     assert measured(Looks(1.0), kind=WithTheHook) is None  # it comes after them
+
+
+@pytest.mark.parametrize("kind", [DivergenceRecovery, FiniteParameterGuard])
+def test_weights_are_averaged_after_they_were_put_right_or_the_run_is_refused(kind):
+    average = EMAWeightAveraging(decay=0.9)
+    with pytest.raises(ConfigurationError, match=f"{kind.__name__}: EMAWeightAveraging stands before it"):
+        fit(ForeignRecurrent(), [average, kind()])
+
+
+def test_average_taken_after_a_recovery_is_finite():
+    module, recorder = ForeignRecurrent(), Recorder()
+    callbacks = [DivergenceRecovery(snapshot_every=2), EMAWeightAveraging(decay=0.9), recorder]
+    fit(module, [FaultInjector("gradient", float("nan"), 6), *callbacks], max_epochs=2, limit_val_batches=1)
+    assert len(recorder.of("rollback")) == 1
+    assert all(torch.isfinite(parameter).all() for parameter in module.parameters())

@@ -4,7 +4,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vestim_pl.functional.callback_order import measured_before
+from vestim_pl.functional.callback_order import measured_before, require_before_averaging
 from vestim_pl.functional.checkpoint_finiteness import (
     forget_nonfinite_scores,
     poisoned_entries,
@@ -21,11 +21,7 @@ from vestim_pl.functional.rollbacks import Rollbacks
 from vestim_pl.functional.training_health import judge_batch
 from vestim_pl.functional.training_snapshot import refuse_sharded_weights, trained_parameters
 from vestim_pl.functional.validation_trend import ValidationTrend
-from vestim_pl.functional.validation_verdict import (
-    EarlyStoppingShield,
-    nonfinite_metrics,
-    require_before_early_stopping,
-)
+from vestim_pl.functional.validation_verdict import MetricShield, nonfinite_metrics, require_before_early_stopping
 
 __all__ = ["DivergenceRecovery"]
 
@@ -49,9 +45,9 @@ class DivergenceRecovery(Callback):
     No checkpoint keeps what diverged: one about to be written with non-finite numbers triggers a recovery and gets the
     good state; after a recovery ``last.ckpt`` is written anew, and files with a non-finite score are removed.
 
-    Place it after guards and other callbacks, so that what it saves has seen them; EarlyStopping must come after it.
-    Events: ``rollback``, ``recovery`` (the rate is raised again), ``checkpoint_removed``. Logged once an epoch:
-    ``recovery/attempts``, the recoveries so far, and ``recovery/factor``, that on the learning rate.
+    Place it after guards and other callbacks, so that what it saves has seen them; EarlyStopping and WeightAveraging
+    must come after it. Events: ``rollback``, ``recovery`` (the rate is raised again), ``checkpoint_removed``. Logged
+    once an epoch: ``recovery/attempts``, the recoveries so far, and ``recovery/factor``, that on the learning rate.
 
     Args:
         learning_rate_factor: What each recovery multiplies the learning rate by, and the most of the rate at which
@@ -77,7 +73,7 @@ class DivergenceRecovery(Callback):
         save_snapshots: Keep them in checkpoints, up to six times as large then, so that a resumed run recovers alike.
 
     Raises:
-        ConfigurationError: If an argument is out of range, or an EarlyStopping stands before this callback.
+        ConfigurationError: If an argument is out of range, or an EarlyStopping or WeightAveraging stands before it.
         DivergenceError: When all attempts are used up, with their story, after the last good state was put back, so
             that whatever saves on an exception saves that; or when there is no state to go back to.
 
@@ -118,7 +114,7 @@ class DivergenceRecovery(Callback):
         self.rollbacks = Rollbacks(self.rate, self.watch, max_attempts, snapshot_every, restore_random_state)
         self.snapshots = self.rollbacks.snapshots
         self.file, self.monitor, self.save_snapshots = LastGoodFile(checkpoint_every, dirpath), monitor, save_snapshots
-        self._shield, self._last_step = EarlyStoppingShield(), 0
+        self._shield, self._last_step = MetricShield(), 0
         self._ended = self._recovered = self._resumed = False
 
     @property
@@ -128,6 +124,7 @@ class DivergenceRecovery(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         require_before_early_stopping(trainer, self)
+        require_before_averaging(trainer, self)
         refuse_sharded_weights(trainer, "DivergenceRecovery")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -174,7 +171,7 @@ class DivergenceRecovery(Callback):
         if told:
             self._recover(trainer, pl_module, f"epoch {trainer.current_epoch}: the validation metric {told}")
             self._mend_checkpoints(trainer)
-            self._shield.raise_over(trainer.early_stopping_callbacks, list(bad))
+            self._shield.raise_over(trainer, bad)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         pl_module.log_dict({"recovery/attempts": float(len(self.attempts)), "recovery/factor": self.rate.value})

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 
+from vestim_pl.functional.callback_order import require_before_averaging
 from vestim_pl.functional.checkpoint_finiteness import refresh_checkpoint
 from vestim_pl.functional.checkpoint_gate import CheckpointGate
 from vestim_pl.functional.checks import check_integers
@@ -51,7 +52,7 @@ class FiniteParameterGuard(Callback):
             an attention mask of -inf.
 
     Raises:
-        ConfigurationError: If ``every_n_steps`` is not positive.
+        ConfigurationError: If ``every_n_steps`` is not positive, or a ``WeightAveraging`` stands before it.
         DivergenceError: If parameters are not finite and no callback recovers them.
 
     Example::
@@ -82,6 +83,9 @@ class FiniteParameterGuard(Callback):
     def watches_for(self) -> tuple[str, ...]:
         """Events that it looks out for at every step."""
         return ("non_finite",) if self.every_n_steps == 1 else ()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        require_before_averaging(trainer, self)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for checkpoint in self._silenced:

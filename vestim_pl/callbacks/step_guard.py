@@ -1,6 +1,7 @@
 """Keep a non-finite loss or gradient out of weights, moments and schedulers."""
 
 import logging
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,22 +9,25 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
-from vestim_pl.functional.batch_location import locate_batch, nonfinite_fields
+from vestim_pl.functional.batch_location import nonfinite_fields
 from vestim_pl.functional.buffer_copy import BufferCopy
+from vestim_pl.functional.clipping_hold import ClippingHold
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.events import Event, publish
 from vestim_pl.functional.gradient_access import require_plain_gradients
 from vestim_pl.functional.module_extras import clear_nonfinite_extras
+from vestim_pl.functional.raw_steps import RawSteps
 from vestim_pl.functional.recovery_request import ask_for_recovery
 from vestim_pl.functional.scheduler_hold import SchedulerHold
 from vestim_pl.functional.skip_budget import SkipBudget
+from vestim_pl.functional.skip_cause import find_skip_cause
 from vestim_pl.functional.step_finiteness import (
     StepVerdict,
     gradient_tensors,
     judge_step,
-    nonfinite_names,
     read_signals,
 )
+from vestim_pl.functional.validation_verdict import MetricShield, nonfinite_metrics
 
 __all__ = ["StepGuard"]
 
@@ -32,7 +36,8 @@ class StepGuard(Callback):
     """Skips an optimizer step whose loss or gradient is not finite, before it reaches the weights.
 
     Skipped means skipped: the gradients are None, so neither weights nor moments nor weight decay move; step-wise
-    schedulers do not advance (with manual optimization they are the module's: it can ask ``last_step_skipped``); what
+    schedulers do not advance (with manual optimization they are the module's: it can ask ``last_step_skipped``, also
+    after the step of an optimizer from ``self.optimizers(use_pl_optimizer=False)``, which is judged too); what
     the forward pass left in buffers is undone; a carried recurrent state that went non-finite and that the module
     keeps in its checkpoint starts anew in the lanes concerned. With accumulation the whole window is skipped, since
     its gradient is one sum. Decided from the norm before clipping, because clipping spreads one NaN over all
@@ -45,6 +50,10 @@ class StepGuard(Callback):
     Skipping hides instability, so it has a budget. When that is used up, or when the parameters themselves are not
     finite, a callback that has ``recover_from`` (:class:`vestim_pl.callbacks.DivergenceRecovery`) is asked; if none
     recovers, training stops. Place it before callbacks that change gradients.
+
+    A metric that the module averages over the epoch takes the bad loss in all the same. EarlyStopping then does not
+    stop, and a scheduler that reduces on its plateau is not stepped, but ModelCheckpoint ranks such an epoch last:
+    leave losses that are not finite out of the metric.
 
     Event: ``skip``, with ``cause`` (``batch``, ``parameter``, ``loss``, ``gradient`` or ``overflow``), the ``batches``
     of the window, and their ``recordings`` where ``trainer.datamodule`` has ``locate(batch)``.
@@ -63,7 +72,7 @@ class StepGuard(Callback):
         protect_buffers: Copy buffers before each step, so that a skip can undo what the forward pass did to them.
 
     Raises:
-        ConfigurationError: If a limit is negative, or the optimizer or strategy hides the gradients.
+        ConfigurationError: If a limit is negative, or optimizer, strategy or module hide the gradients.
         DivergenceError: When the budget is used up and nothing recovers.
 
     Example::
@@ -87,7 +96,9 @@ class StepGuard(Callback):
         self.last_step_skipped = False
         self.gradient_norm: float | None = None  # of this step, for the callback right after
         self._exhausted = ""
-        self._hold = SchedulerHold()
+        self._hold, self._clipping = SchedulerHold(), ClippingHold()
+        self._held = False
+        self._raw, self._shield, self._marred_epoch = RawSteps(), MetricShield(), -1
         self._buffers: BufferCopy | None = None
         self._losses: list[tuple[int, Tensor]] = []
         self._batches: list[tuple[int, Any]] = []
@@ -103,10 +114,13 @@ class StepGuard(Callback):
         self._buffers = BufferCopy(pl_module) if self.protect_buffers else None
         self._losses.clear()
         self._batches.clear()
-        self._decided = False
+        self._decided, self._marred_epoch = False, -1
+        judge = partial(self.on_before_optimizer_step, trainer, pl_module)
+        self._raw.watch(trainer, pl_module, judge, judged=lambda: self._decided)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._hold.release()
+        if self._held:
+            self._release()
         if not self._batches and self._buffers is not None:
             self._buffers.save()
         self._batches.append((batch_idx, batch))
@@ -126,8 +140,9 @@ class StepGuard(Callback):
         verdict, reason = judge_step(loss, norm, None if scaler is None else _scale_if_bad(scaler, norm))
         self.last_step_skipped = verdict is not StepVerdict.APPLY
         if verdict is StepVerdict.APPLY:
-            self.applied_steps += bool(gradients)
-            self.budget.applied()
+            if gradients:
+                self.applied_steps += 1
+                self.budget.applied()
         elif verdict is StepVerdict.OVERFLOW and not self._batch_is_bad(trainer):
             self._count_overflow(trainer, reason)
         else:
@@ -137,6 +152,7 @@ class StepGuard(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._decided:
+            self._losses.clear()
             self._batches.clear()
         if self._exhausted:
             reason, self._exhausted = self._exhausted, ""
@@ -150,18 +166,24 @@ class StepGuard(Callback):
     def on_event(self, trainer: Trainer, event: Event) -> None:
         if event.kind == "rollback":  # the gradients of an open window are gone, and so is what was wrong with it
             self._losses.clear()
-            self._exhausted = ""
+            self._batches.clear()  # so that the next batch copies the buffers anew
+            self._exhausted, self._marred_epoch = "", trainer.current_epoch
             self.budget.reset()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         counts = {"applied": self.applied_steps, "skipped": self.skipped_steps, "overflows": self.overflows}
         pl_module.log_dict({f"step_guard/{name}": float(count) for name, count in counts.items()})
+        self._shield.lower()
+        if self._marred_epoch == trainer.current_epoch:  # the mean of its losses may not be finite
+            self._shield.raise_over(trainer, nonfinite_metrics(trainer, schedulers=True))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._hold.release()
+        self._release()
+        self._shield.lower()
+        self._raw.release()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._hold.release()
+        self.on_train_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         counts = {"applied": self.applied_steps, "skipped": self.skipped_steps, "overflows": self.overflows}
@@ -173,6 +195,11 @@ class StepGuard(Callback):
         self.overflows = state_dict.get("overflows", 0)
         self.budget.load_state_dict(state_dict.get("budget", {}))
 
+    def _release(self) -> None:
+        self._held = False
+        self._hold.release()
+        self._clipping.release()
+
     def _batch_is_bad(self, trainer: Trainer) -> bool:
         """Whether the overflow came with the data of some rank, which no loss scale would mend."""
         bad = any(nonfinite_fields(batch) for _, batch in self._batches)
@@ -181,6 +208,7 @@ class StepGuard(Callback):
     def _count_overflow(self, trainer: Trainer, reason: str) -> None:
         """Leave the gradients to the scaler, which skips the update itself, but hold the schedulers."""
         self.overflows += 1
+        self._held = True
         self._hold.engage(trainer.lr_scheduler_configs)
         batches = [index for index, _ in self._batches]
         text = f"epoch {trainer.current_epoch}, batch {batches[-1] if batches else '-'}: {reason}; the scaler lowers it"
@@ -190,15 +218,17 @@ class StepGuard(Callback):
         )  # fmt: skip
 
     def _skip(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, reason: str) -> None:
-        cause, detail, places = self._find_cause(trainer, pl_module, reason)
+        cause, detail, places = find_skip_cause(trainer, pl_module, reason, self._losses, self._batches)
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
+        self._held = True
         self._hold.engage(trainer.lr_scheduler_configs)
+        self._clipping.engage(trainer.precision_plugin)
         if self._buffers is not None:
             self._buffers.restore()
         mended = clear_nonfinite_extras(pl_module)
-        self.skipped_steps += 1
+        self.skipped_steps, self._marred_epoch = self.skipped_steps + 1, trainer.current_epoch
         left, count = self.budget.skipped(trainer.current_epoch)
         batches = [index for index, _ in self._batches]
         where = f"epoch {trainer.current_epoch}, batch {', '.join(map(str, batches)) or '-'}"
@@ -209,30 +239,6 @@ class StepGuard(Callback):
         )  # fmt: skip
         if not left or cause == "parameter":  # the event has told the rest
             self._exhausted = f"{where}: {count if not left else 'no skip mends parameters that are not finite'}"
-
-    def _find_cause(
-        self, trainer: Trainer, pl_module: LightningModule, reason: str
-    ) -> tuple[str, str, list[dict[str, Any]]]:
-        """Name the first cause, from the batch onwards: only the bad path pays for it."""
-        # Parameters first, and alone: they are the same on every rank, so all ranks ask for a recovery or none does.
-        if names := nonfinite_names(pl_module.named_parameters()):
-            return "parameter", f"{reason}: parameters {', '.join(names)} are not finite", []
-        bad_losses = [index for index, loss in self._losses if not bool(torch.isfinite(loss).all())]
-        suspects = [(index, batch) for index, batch in self._batches if index in bad_losses] or self._batches
-        places: list[dict[str, Any]] = []
-        fields: list[str] = []
-        for index, batch in suspects:
-            found = nonfinite_fields(batch)
-            fields += [f"{name} of batch {index}" for name in found]
-            places += locate_batch(trainer, batch, sorted({row for rows in found.values() for row in rows}))
-        if fields:
-            return "batch", f"{reason}: non-finite values in {', '.join(fields)}", places
-        if bad_losses:
-            return "loss", f"{reason} although batch and parameters are finite", places
-        names = nonfinite_names((name, p.grad) for name, p in pl_module.named_parameters())
-        if names:
-            return "gradient", f"{reason}: first in the gradient of {', '.join(names)}", places
-        return "gradient", f"{reason}, on another rank or by the sum of finite gradients", places
 
 
 def _scale_if_bad(scaler: torch.amp.GradScaler, norm: float) -> float:

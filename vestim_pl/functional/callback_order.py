@@ -1,11 +1,15 @@
-"""What the callback right before another one has just measured."""
+"""What the callback right before another one has just measured, and which must not stand before it."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer, callbacks
 
-__all__ = ["measured_before", "measured_last"]
+from vestim_pl.functional.errors import ConfigurationError
+
+__all__ = ["measured_before", "measured_last", "require_before_averaging"]
+
+_AVERAGING = getattr(callbacks, "WeightAveraging", ())  # Lightning has it from 2.6 on
 
 
 def measured_before(trainer: Trainer, callback: Callback, hook: str, name: str) -> Any:
@@ -56,6 +60,31 @@ def measured_last(module: LightningModule, hook: str, name: str) -> Any:
     if getattr(type(module), hook) is not getattr(LightningModule, hook):
         return None
     return _of_the_last(module.trainer.callbacks, hook, name)  # type: ignore[attr-defined]
+
+
+def require_before_averaging(trainer: Trainer, callback: Callback) -> None:
+    """Refuse an average of the weights that would be taken before the callback has put them right.
+
+    One NaN stays in an average for good, and at the end of the training the average becomes the module's weights.
+
+    Raises:
+        ConfigurationError: If a ``WeightAveraging``, such as ``EMAWeightAveraging``, stands before the callback.
+
+    Example::
+
+        >>> guard = Callback()
+        >>> trainer = Trainer(callbacks=[guard], logger=False, enable_checkpointing=False)
+        >>> require_before_averaging(trainer, guard)
+
+    """
+    present: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for other in present[: present.index(callback)]:
+        if isinstance(other, _AVERAGING):
+            name, average = type(callback).__name__, type(other).__name__
+            raise ConfigurationError(
+                f"{name}: {average} stands before it and would average weights that are not finite, before {name}"
+                f" puts them right; put {average} after {name} in callbacks"
+            )
 
 
 def _of_the_last(callbacks: Sequence[Callback], hook: str, name: str) -> Any:

@@ -94,13 +94,19 @@ def forget_nonfinite_scores(trainer: Trainer) -> list[str]:
     """
     removed: list[str] = []
     for callback in _model_checkpoints(trainer):
-        for path in [path for path, score in callback.best_k_models.items() if not math.isfinite(float(score))]:
+        for path in _nonfinite(trainer, callback.best_k_models):
             del callback.best_k_models[path]
             trainer.strategy.remove_checkpoint(path)
             removed.append(path)
             _rank(callback)
             publish(trainer, "checkpoint_removed", f"removed {path}: its score is not finite", path=path)
     return removed
+
+
+def _nonfinite(trainer: Trainer, scores: dict[str, torch.Tensor]) -> list[str]:
+    """Paths whose score is not finite on some rank: the books of all ranks have to stay equally long."""
+    agree = trainer.strategy.reduce_boolean_decision
+    return [path for path, score in scores.items() if agree(not math.isfinite(float(score)), all=False)]
 
 
 def _exists(trainer: Trainer, path: str) -> bool:
