@@ -323,7 +323,7 @@ def test_number_of_bundles_is_limited():
     recorder, paths, bundle = run(FaultInjector("input", NAN, at=2, persistent=True), bundle={"max_bundles": 2})
     assert len(paths) == 2
     assert len(recorder.of("bundle")) == 2
-    assert bundle.state_dict() == {"written": 2}
+    assert bundle.state_dict() == {"written": 2, "faults": 2}
 
 
 def test_size_of_a_bundle_is_limited():
