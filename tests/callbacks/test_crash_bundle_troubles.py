@@ -12,9 +12,10 @@ from torch import nn
 
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, Recorder, ResumableLoader, fit, leaky_sequences
-from vestim_pl.callbacks import CrashBundle, StepGuard
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.callbacks import CrashBundle, FiniteParameterGuard, StepGuard
+from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.step_window import StepWindow
+from vestim_pl.replay import main
 
 NAN, INF = math.nan, math.inf
 SKIPS = ([], [StepGuard])
@@ -33,7 +34,7 @@ class Net(LightningModule):
         pass
 
     def loss(self, inputs, target):
-        return (self.net(inputs)[..., 0] - target).square().mean()
+        return (self.net(inputs)[..., 0] - target).square().mean() * self.hparams.get("scale", 1.0)
 
     def training_step(self, batch, batch_idx):
         return self.loss(*batch)
@@ -225,3 +226,29 @@ def test_a_closure_that_is_called_again_is_harmless():
     recorder, events, _ = run(Many(), At(2, nan_input), bundle={"max_bundles": 1})
     assert len(recorder.weights) == 6
     assert len(events) == 1
+
+
+@pytest.mark.parametrize("guards", [[FiniteParameterGuard], [StepGuard, FiniteParameterGuard]])
+def test_after_non_finite_weights_its_line_says_only_where_the_bundle_is(guards):
+    def huge_rate(module, batch):
+        module.optimizers().param_groups[0]["lr"] = 1e38
+
+    with pytest.raises(DivergenceError):
+        run(Net(scale=1e3), At(2, huge_rate), recorder := Recorder(), guards=guards)
+    assert [event.kind for event in recorder.events] == ["non_finite", "bundle"]
+    bundle = recorder.events[1]
+    assert bundle.reason.startswith("epoch 0, batch 2: to replay the step: ")
+    assert bundle.values["cause"] == "update"
+
+
+@pytest.mark.parametrize("guards", SKIPS)
+def test_the_recorded_reason_does_not_say_where_twice(guards, capsys):
+    _, _, paths = run(Net(), At(2, nan_input), guards=guards)
+    main([str(paths[0]), "--trust"])
+    assert capsys.readouterr().out.count("epoch 0, batch 2") == 1
+
+
+def test_replay_prints_strict_json(capsys):
+    _, _, paths = run(Net(scale=INF), At(2, lambda m, b: b[0].fill_(NAN)))
+    main([str(paths[0]), "--trust", "--json"])
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["hparams"]["scale"] == "Infinity"
