@@ -1,6 +1,7 @@
 """Run the step of a crash bundle again: ``python -m vestim_pl.replay BUNDLE``."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,6 @@ from pathlib import Path
 from vestim_pl.functional.bundle_file import read_bundle
 from vestim_pl.functional.bundle_replay import replay_bundle
 from vestim_pl.functional.errors import VestimError
-from vestim_pl.functional.event_lines import strict_json
 from vestim_pl.functional.step_story import first_finding, tell_finding, tell_history, tell_step
 from vestim_pl.functional.step_trace import Phase
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if options.json:
-        print(strict_json({"replayed": replay.trace.as_dict(), "notes": replay.notes, **bundle["summary"]}, indent=1))
+        print(json.dumps({"replayed": replay.trace.as_dict(), "notes": replay.notes, **bundle["summary"]}, indent=1))
         return 0 if replay.trace.findings else NOT_REPRODUCED
     summary = bundle["summary"]
     print(f"recorded: epoch {summary['epoch']}, batch {summary['batches'][-1]}: {summary['reason']}")

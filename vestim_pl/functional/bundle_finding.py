@@ -9,7 +9,7 @@ from torch import nn
 
 from vestim_pl.functional.bundle_content import step_inputs
 from vestim_pl.functional.bundle_replay import load_state
-from vestim_pl.functional.errors import one_line
+from vestim_pl.functional.errors import name_error
 from vestim_pl.functional.module_extras import copy_tensors
 from vestim_pl.functional.step_rerun import batch_name, copy_aside, rerun_step
 from vestim_pl.functional.step_trace import Finding, Frame, Phase, StepTrace
@@ -83,7 +83,7 @@ def rerun_aside(trainer: Trainer, pl_module: LightningModule, window: StepWindow
             # the backward pass of the run may still need the batch as it is
             rerun_step(aside, replace(inputs, batches=copy_tensors(inputs.batches)), trace, None)
     except Exception as failure:  # the training and the bundle matter more than the finding
-        error = one_line(failure)
+        error = name_error(failure)
     window.rerun = {"findings": trace.findings, "error": error}
 
 

@@ -1,6 +1,6 @@
 """Errors that a person reads: one line with the setting or file, what was found, and the way out."""
 
-__all__ = ["ConfigurationError", "DataError", "DivergenceError", "VestimError", "one_line"]
+__all__ = ["ConfigurationError", "DataError", "DivergenceError", "VestimError", "name_error"]
 
 
 class VestimError(Exception):
@@ -30,14 +30,13 @@ class DivergenceError(VestimError, RuntimeError):
     """Training diverged and no recovery was left: the message says when, after which signs, and what to change."""
 
 
-def one_line(error: BaseException) -> str:
-    r"""Kind of an error and the first line of its message, for a sentence of ours.
+def name_error(error: BaseException) -> str:
+    """An error of somebody else's code in one line.
 
     Example::
 
-        >>> one_line(TypeError("cannot pickle a lock\nand more"))
-        'TypeError: cannot pickle a lock'
+        >>> name_error(KeyError("state"))
+        "KeyError: 'state'"
 
     """
-    message = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
