@@ -100,7 +100,8 @@ def _look_and_write(
     told["megabytes"] = round(size, 3)
     if size > limit:
         return f"{size:.3g} MB are over max_megabytes={limit:g}"
-    located = {phase.value: finding.as_dict() for phase, finding in findings.items()}
+    bad = {phase: finding for phase, finding in findings.items() if finding.frame.range.non_finite}
+    located = {phase.value: finding.as_dict() for phase, finding in bad.items()}
     found = {"reason": reason, "findings": located, "not_located": missing}
     written = {"path": str(path), "replay": command_line("vestim_pl.replay", str(path))}
     write_bundle(path, content, bundle_summary(trainer, pl_module, window) | found | told | written)
