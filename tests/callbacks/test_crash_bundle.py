@@ -13,11 +13,12 @@ from torch import nn
 
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, Recorder, ResumableLoader, fit, leaky_sequences, same
-from vestim_pl.callbacks import CrashBundle, DivergenceRecovery, FiniteParameterGuard, StepGuard
+from vestim_pl.callbacks import CrashBundle, DivergenceRecovery, EventLog, FiniteParameterGuard, StepGuard
 from vestim_pl.functional.bundle_file import read_bundle
 from vestim_pl.functional.bundle_replay import replay_bundle
 from vestim_pl.functional.command_line import command_line
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
+from vestim_pl.functional.event_lines import read_events
 from vestim_pl.functional.step_trace import Phase
 
 NAN, INF = math.nan, math.inf
@@ -323,7 +324,7 @@ def test_number_of_bundles_is_limited():
     recorder, paths, bundle = run(FaultInjector("input", NAN, at=2, persistent=True), bundle={"max_bundles": 2})
     assert len(paths) == 2
     assert len(recorder.of("bundle")) == 2
-    assert bundle.state_dict() == {"written": 2}
+    assert bundle.state_dict() == {"written": 2, "faults": 2}
 
 
 def test_size_of_a_bundle_is_limited():
@@ -440,11 +441,32 @@ def test_fast_dev_run():
     fit(ForeignRecurrent(), [CrashBundle()], fast_dev_run=True)
 
 
-def test_the_rank_with_the_bad_loss_writes_its_batch(tmp_path):
+@pytest.mark.parametrize("guards", [[], [StepGuard]])
+def test_the_rank_with_the_bad_loss_writes_its_batch_and_all_ranks_tell_of_it(tmp_path, guards):
     torch.manual_seed(0)
-    injector = FaultInjector("input", NAN, at=2, rank=1)
-    callbacks = [injector, CrashBundle(str(tmp_path / "bundles"), max_bundles=1), StepGuard()]
-    fit(ForeignRecurrent(), callbacks, strategy="ddp_spawn", devices=2, max_steps=4)
-    bundle = read_bundle(tmp_path / "bundles" / "epoch_0000-batch_000002-rank_1.pt")
+    injector, log = FaultInjector("input", NAN, at=2, rank=1), tmp_path / "events.jsonl"
+    callbacks = [injector, CrashBundle(max_bundles=1), *(guard() for guard in guards), EventLog(str(log))]
+    fit(ForeignRecurrent(), callbacks, strategy="ddp_spawn", devices=2, max_steps=4, default_root_dir=tmp_path)
+    path = tmp_path / "bundles" / "epoch_0000-batch_000002-rank_1.pt"
+    assert list(path.parent.glob("*.pt")) == [path]
+    event = next(event for event in read_events(log) if event["kind"] == "bundle")
+    assert event["values"]["path"] == str(path)
+    assert event["reason"].startswith("epoch 0, batch 2, rank 1: ")
+    bundle = read_bundle(path)
     assert bundle["summary"]["cause"] == "batch"
     assert replay_bundle(bundle, trust=True).trace.origin.frame.range.index == (0, 0, 0)
+
+
+class InfiniteLossOfRankOne(ForeignRecurrent):
+    """An infinite loss with a finite gradient, of which the other rank sees nothing by itself."""
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) + (INF if batch_idx == 2 and self.global_rank == 1 else 0)
+
+
+def test_ranks_of_which_one_has_written_already_do_not_wait_for_each_other(tmp_path):
+    log = tmp_path / "events.jsonl"
+    callbacks = [CrashBundle(str(tmp_path)), StepGuard(), EventLog(str(log))]
+    fit(InfiniteLossOfRankOne(), callbacks, strategy="ddp_spawn", devices=2, max_steps=4)
+    assert [path.name for path in tmp_path.glob("*.pt")] == ["epoch_0000-batch_000002-rank_1.pt"]
+    assert [event["kind"] for event in read_events(log)] == ["skip", "bundle"]

@@ -1,11 +1,15 @@
 import json
+import math
 import pickle
+import resource
 
 import pytest
 import torch
 
-from vestim_pl.functional.bundle_file import package_versions, read_bundle, tensor_megabytes, write_bundle
+from vestim_pl.functional.bundle_file import free_path, package_versions, read_bundle, tensor_megabytes, write_bundle
 from vestim_pl.functional.errors import ConfigurationError
+
+NAN, INF = math.nan, math.inf
 
 
 def test_comes_back_and_can_be_read_by_a_person(tmp_path):
@@ -13,7 +17,7 @@ def test_comes_back_and_can_be_read_by_a_person(tmp_path):
     write_bundle(path, {"weights": {"a": torch.ones(2)}}, {"reason": "loss", "rate": 0.1, "odd": {1, 2}})
     bundle = read_bundle(path)
     assert torch.equal(bundle["weights"]["a"], torch.ones(2))
-    assert bundle["summary"] == {"reason": "loss", "rate": 0.1, "odd": "{1, 2}"}
+    assert bundle["summary"] == {"reason": "loss", "rate": 0.1, "odd": [1, 2]}
     assert json.loads(path.with_suffix(".json").read_text()) == bundle["summary"]
 
 
@@ -58,3 +62,42 @@ def test_versions():
     found = package_versions(["torch", "no-such-package"])
     assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert found["no-such-package"] == "not installed"
+
+
+def strict(path):
+    return json.loads(path.read_text(), parse_constant=pytest.fail)
+
+
+def test_json_is_strict_whatever_is_in_the_summary(tmp_path):
+    summary = {"hparams": {(0, 1): 2, None: NAN}, "rates": [INF, -INF], "scale": torch.tensor([NAN]), "odd": object}
+    write_bundle(tmp_path / "b.pt", {}, summary)
+    told = strict(tmp_path / "b.json")
+    assert told["hparams"] == {"(0, 1)": 2, "None": "NaN"}
+    assert (told["rates"], told["scale"]) == (["Infinity", "-Infinity"], ["NaN"])
+    assert read_bundle(tmp_path / "b.pt")["summary"] == told
+
+
+@pytest.fixture
+def small_disk():
+    """Files of this process end after 20 kB, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_nothing_torn(tmp_path, small_disk):
+    with pytest.raises((OSError, RuntimeError)):
+        write_bundle(tmp_path / "tensors.pt", {"x": torch.zeros(100_000)}, {})
+    with pytest.raises((OSError, RuntimeError)):
+        write_bundle(tmp_path / "text.pt", {}, {"x": "x" * 100_000})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_taken_gets_a_number(tmp_path):
+    path, names = tmp_path / "b.pt", []
+    for _ in range(3):
+        names.append(free_path(path).name)
+        write_bundle(free_path(path), {}, {})
+    assert names == ["b.pt", "b-2.pt", "b-3.pt"]
+    assert len(list(tmp_path.iterdir())) == 6

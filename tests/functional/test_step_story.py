@@ -70,3 +70,24 @@ def test_history_ends_with_the_first():
     lines = tell_history(finding(Phase.FORWARD, "lstm", "cell", 7, [before])).splitlines()
     assert lines[0] == "  forward lstm, time step 6, hidden: 0.25 .. 0.75"
     assert lines[1].endswith("0.5 .. 2, 1 not finite, first nan at [3, 17]   <-- first")
+
+
+def test_what_nobody_looked_into_is_not_called_finite():
+    why = "TypeError: cannot pickle a lock"
+    loss = {Phase.LOSS: finding(Phase.LOSS, "of batch 4")}
+    assert tell_step(loss, why) == f"the loss of batch 4 is nan at [3, 17]; not located within the step: {why}"
+    loss[Phase.BATCH] = finding(Phase.BATCH, "inputs")
+    assert "strikes" not in tell_step(loss, why)
+    assert tell_step({}, why) == f"not located: {why}"
+
+
+@pytest.mark.parametrize("kind", ["buffer", "carried state"])
+def test_what_is_carried_into_the_step_is_told(kind):
+    assert tell_finding(finding(Phase.PARAMETER, "h", kind)) == f"{kind} h is nan at [3, 17] already before the step"
+
+
+def test_finite_gradients_whose_norm_is_not():
+    huge = Finding(Frame(Phase.GRADIENT, "head.weight", "", None, TensorRange(0.0, 2e25)), [])
+    assert tell_step({Phase.GRADIENT: huge}).startswith(
+        "the gradient of parameter head.weight is the largest with 2e+25; each is finite, but the norm of all overflows"
+    )

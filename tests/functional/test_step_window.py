@@ -68,3 +68,24 @@ def test_clear_forgets_the_batches():
     window.before_update()
     window.clear()
     assert (window.batches, window.gradients, window.updating, window.random_states()) == ([], {}, False, [])
+
+
+def test_carried_is_what_may_have_brought_the_fault_along():
+    class Odd(Net):
+        def __init__(self):
+            super().__init__()
+            self.best = torch.tensor(float("inf"))
+            self.register_buffer("mask", torch.tensor([0.0, -float("inf")]))
+            self.register_buffer("lazy", None)
+
+        def on_save_checkpoint(self, checkpoint):
+            checkpoint.update(carried=self.carried, best=self.best)
+
+    module = Odd()
+    window = window_of(module)
+    module.lazy = torch.tensor(-float("inf"))
+    module.carried = torch.tensor([float("nan")])
+    window.start_batch(None, 0)
+    found = [(kind, name) for kind, name, _ in window.carried() if not name.startswith("norm.")]
+    assert found == [("carried state", "carried")]
+    assert ("buffer", "norm.running_mean") in [(kind, name) for kind, name, _ in window.carried()]

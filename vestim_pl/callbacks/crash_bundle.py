@@ -1,7 +1,7 @@
 """Write what reproduces a step that went wrong."""
 
-import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +10,21 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vestim_pl.functional.bundle_content import (
-    bundle_content,
-    bundle_summary,
-    loss_scale,
-    recordings_of,
-)
-from vestim_pl.functional.bundle_file import tensor_megabytes, write_bundle
-from vestim_pl.functional.bundle_finding import find_in_step, rerun_aside
-from vestim_pl.functional.command_line import command_line
+from vestim_pl.functional.bundle_content import loss_scale
+from vestim_pl.functional.bundle_file import free_path
+from vestim_pl.functional.bundle_finding import rerun_aside
+from vestim_pl.functional.bundle_report import BundleReport, report_fault
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.events import Event, publish, watched_events
 from vestim_pl.functional.finiteness import all_finite
-from vestim_pl.functional.gradient_access import require_plain_gradients
+from vestim_pl.functional.gradient_access import require_one_step, require_plain_gradients
+from vestim_pl.functional.rank_agreement import gather, ranks_at_fault
+from vestim_pl.functional.recovery_request import require_before_recovery
 from vestim_pl.functional.step_finiteness import StepVerdict, judge_step, total_norm
-from vestim_pl.functional.step_story import tell_step
-from vestim_pl.functional.step_trace import Phase
 from vestim_pl.functional.step_window import StepWindow
 from vestim_pl.functional.training_snapshot import trained_parameters
 
 __all__ = ["CrashBundle"]
-
-_log = logging.getLogger("vestim_pl")
 
 _BAD_UPDATE = "the update left parameters that are not finite"
 _BAD_WEIGHTS = "the parameters are not finite"
@@ -48,13 +41,17 @@ class CrashBundle(Callback):
 
     The same is done at once, on a copy of the module within the run, because what came from outside of the step (a
     hook, another callback, a fault of the machine) does not replay; the finding is in the event and in the bundle.
+    Where the step cannot be run again, both say ``not located`` and why. Batches are not copied before a step: those
+    that ``training_step`` changes in place are looked at and kept as it left them.
 
     Works alone and beside guards; place it before them, so that it sees gradients before they are taken away, and
-    before DivergenceRecovery. An overflow that a gradient scaler handles makes no bundle.
+    before DivergenceRecovery. An overflow that a gradient scaler handles makes no bundle. On several ranks those whose
+    own loss or batch is not finite write; the event is that of the first of them.
 
     Event: ``bundle``, with ``path``, the ``cause`` (``parameter``, ``batch``, ``forward``, ``loss``, ``backward``,
     ``gradient`` or ``update``), the ``finding`` and the ``recordings`` where ``trainer.datamodule`` has
-    ``locate(batch)``. It comes at the end of the batch, after a guard's ``skip``, whose cause its line does not repeat.
+    ``locate(batch)``. It comes after a guard's ``skip`` or ``non_finite``, whose cause its line does not repeat. Where
+    no bundle could be written it tells so, and ``path`` is empty.
 
     Where guards look out for a ``skip`` and for parameters that are ``non_finite`` at every step, as StepGuard and
     FiniteParameterGuard do, it takes their word and measures nothing itself.
@@ -64,13 +61,13 @@ class CrashBundle(Callback):
 
     Args:
         folder: Where bundles go; None for ``bundles`` in the trainer's log folder.
-        max_bundles: Bundles in one training; further faults make none.
+        max_bundles: Faults in one training that are looked into; the event of the last one tells so.
         max_megabytes: A bundle with more MB of tensors is not written.
         ring: Number of ranges kept before a finding.
 
     Raises:
-        ConfigurationError: If an argument is out of range; with manual optimization; behind a callback that restores
-            weights; for a fused optimizer under a gradient scaler and for sharded strategies.
+        ConfigurationError: If an argument is out of range; with manual optimization or LBFGS; behind a callback that
+            restores weights; for a fused optimizer under a gradient scaler and for sharded strategies.
 
     Example::
 
@@ -87,44 +84,42 @@ class CrashBundle(Callback):
                 raise ConfigurationError(f"CrashBundle.{name}: {value} must be positive")
         self.folder, self.ring = folder, ring
         self.max_bundles, self.max_megabytes = max_bundles, max_megabytes
-        self.written = 0
+        self.written = self.faults = 0  # bundles on disk, and those looked for, which max_bundles limits
         self._window: StepWindow | None = None
-        self._done = self._skip_told = False
-        self._told = False  # whether guards tell of all that is not finite, so that looking twice is of no use
-        self._due: tuple[tuple[str, str, str], dict[str, Any]] | None = None  # the event to publish, its text in parts
+        self._done = self._agreed = False  # of this batch: here, and on all ranks together
+        self._cause_told = False
+        self._told = self._weights_told = False  # whether guards look at every step, so that to look twice is of no use
+        self._due: BundleReport | None = None  # the event to publish
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and not pl_module.automatic_optimization:
-            raise ConfigurationError(
-                f"CrashBundle: {type(pl_module).__name__} optimizes manually, so one training_step is not one step to"
-                " replay; use automatic optimization or leave the callback out"
-            )
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        for other in callbacks[: callbacks.index(self)]:
-            if stage == "fit" and hasattr(other, "recover_from"):
-                name = type(other).__name__
-                raise ConfigurationError(
-                    f"CrashBundle: {name} stands before it and would restore the weights before they are looked at; put"
-                    f" CrashBundle before {name} in callbacks"
-                )
+        if stage == "fit":
+            require_before_recovery(trainer, self)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, type(self).__name__)
-        self._told = watched_events(trainer) >= {"skip", "non_finite"}
+        require_one_step(trainer, pl_module, type(self).__name__)
+        watched = watched_events(trainer)
+        self._told, self._weights_told = watched >= {"skip", "non_finite"}, "non_finite" in watched
+        # here, for it asks all ranks
+        self._folder = Path(self.folder or Path(trainer.log_dir or trainer.default_root_dir) / "bundles")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._window is None:
             self._window = StepWindow(pl_module, trainer.optimizers[0])
         if self._window.updating or self._done:  # the window before is over
             self._window.clear()
-        self._done = self._skip_told = False
+        if self._due is not None:
+            self._tell(trainer)
+        self._done = self._agreed = self._cause_told = False
         self._window.start_batch(batch, batch_idx)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        if self._window is not None:
-            self._window.losses.append(loss.detach())
-            if loss.is_cpu and not math.isfinite(loss.item()) and not self._window.rerun:
-                rerun_aside(trainer, pl_module, self._window, self.ring)  # while what caused it is still at work
+        window = self._window
+        if window is None:
+            return
+        window.losses.append(loss.detach())
+        if loss.is_cpu and not math.isfinite(loss.item()) and not window.rerun and self.faults < self.max_bundles:
+            rerun_aside(trainer, pl_module, window, self.ring)  # while what caused it is still at work
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         window = self._window
@@ -134,16 +129,14 @@ class CrashBundle(Callback):
         if not self._told:
             signals = window.measure()
             if signals.is_cpu:
-                self._judge(
-                    trainer, pl_module, window
-                )  # reading costs nothing here, and the fault may still be at work
+                self._judge(trainer, pl_module, window)  # reading costs nothing, and the fault may still be at work
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._window is not None and self._window.updating:
             if not self._told:
-                self._judge(trainer, pl_module, self._window, updated=True)
+                self._judge(trainer, pl_module, self._window, updated=not self._weights_told)
             self._window.gradients = {}
         self._tell(trainer)
 
@@ -152,42 +145,48 @@ class CrashBundle(Callback):
         window = self._window
         if window is None or not window.batches:
             return
-        if event.kind == "non_finite":
-            self.before_rollback(trainer, trainer.lightning_module)
+        if event.kind == "non_finite":  # whose line comes first in every log: the bundle is told later
+            self._cause_told = True
+            self._look_at_weights(trainer, trainer.lightning_module, window)
         if event.kind != "skip" or event.values.get("cause") == "overflow":
             return
-        self._skip_told = True
-        window.copy_state()  # nothing was updated yet
-        window.loss_scale = loss_scale(trainer)
-        self._write(trainer, trainer.lightning_module, window, event.reason)
+        self._cause_told = True
+        if not self._agreed:
+            window.copy_state()  # nothing was updated yet
+            window.loss_scale = loss_scale(trainer)
+            ranks = ranks_at_fault(trainer, window)
+            self._write_together(trainer, trainer.lightning_module, window, event.reason, ranks)
 
     def before_rollback(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the weights before they are restored; in the midst of an accumulation window nothing else does."""
-        window = self._window
-        if window is not None and window.batches and not all_finite(trained_parameters(pl_module).values()):
-            window.copy_state()
-            window.loss_scale = loss_scale(trainer, lowered=window.updating)
-            if trainer.is_global_zero:
-                self._write(trainer, pl_module, window, _BAD_UPDATE if window.updating else _BAD_WEIGHTS)
+        if self._window is not None and self._window.batches:
+            self._look_at_weights(trainer, pl_module, self._window)
+        self._tell(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._tell(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._window is not None and self._window.updating:
-            self._judge(trainer, pl_module, self._window, updated=True)
+            self._judge(trainer, pl_module, self._window, updated=True, together=False)
         self._tell(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._window = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"written": self.written}
+        return {"written": self.written, "faults": self.faults}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.written = state_dict.get("written", 0)
+        self.faults = state_dict.get("faults", self.written)
 
-    def _judge(self, trainer: Trainer, pl_module: LightningModule, window: StepWindow, updated: bool = False) -> None:
+    def _judge(
+        self, trainer: Trainer, pl_module: LightningModule, window: StepWindow, updated: bool = False,
+        together: bool = True,
+    ) -> None:  # fmt: skip
         """Write a bundle if loss or gradient, or what the update made of the weights, is not finite; one host sync."""
-        if self._done:
+        if self._done or (window.read and not updated):
             return
         signals = window.measure()
         values = [] if window.read else [signals]
@@ -201,48 +200,50 @@ class CrashBundle(Callback):
         if math.isfinite(loss + norm) and all_finite(trained_parameters(pl_module).values()):
             return  # only the sum of the squared weights overflowed, or a frozen one is infinite, as masks are
         window.loss_scale = loss_scale(trainer, lowered=updated)
+        together = together and not math.isfinite(norm)  # the gradient is that of all ranks, so all of them come here
+        ranks = ranks_at_fault(trainer, window) if together else []
         verdict, reason = judge_step(loss, norm, window.loss_scale)
-        if verdict is StepVerdict.APPLY:
-            reason = _BAD_UPDATE
-        if verdict is not StepVerdict.OVERFLOW and (not math.isfinite(loss) or trainer.is_global_zero):
+        if verdict is StepVerdict.OVERFLOW and not ranks:
+            return
+        reason = _BAD_UPDATE if verdict is StepVerdict.APPLY else reason
+        if together:
+            self._write_together(trainer, pl_module, window, reason, ranks)
+        elif not math.isfinite(loss) or trainer.is_global_zero:
             self._write(trainer, pl_module, window, reason)
 
+    def _look_at_weights(self, trainer: Trainer, pl_module: LightningModule, window: StepWindow) -> None:
+        if trainer.is_global_zero and not all_finite(trained_parameters(pl_module).values()):
+            window.copy_state()
+            window.loss_scale = loss_scale(trainer, lowered=window.updating)
+            self._write(trainer, pl_module, window, _BAD_UPDATE if window.updating else _BAD_WEIGHTS)
+
+    def _write_together(
+        self, trainer: Trainer, pl_module: LightningModule, window: StepWindow, reason: str, ranks: Sequence[int]
+    ) -> None:
+        """Write on the ranks at fault, on the first if none is, and have all ranks tell of the first of these bundles.
+
+        Every rank has to call.
+        """
+        if trainer.global_rank in (ranks or [0]):
+            self._write(trainer, pl_module, window, reason)
+        reports, written, faults = zip(*gather(trainer, (self._due, self.written, self.faults)), strict=True)
+        self._due = next((report for report in reports if report is not None), None)
+        self.written, self.faults = max(written), max(faults)
+        self._done = self._agreed = True
+
     def _write(self, trainer: Trainer, pl_module: LightningModule, window: StepWindow, reason: str) -> None:
-        if self._done or self.written >= self.max_bundles:
+        if self._done or self.faults >= self.max_bundles:
             return
         self._done = True
-        findings = find_in_step(trainer, pl_module, window, self.ring)
-        content = bundle_content(trainer, pl_module, window)
-        size, path = tensor_megabytes(content), self._path(trainer, window.indices[-1])
-        told: dict[str, Any] = {
-            "cause": next((phase.value for phase in Phase if phase in findings), "unknown"),
-            "finding": tell_step(findings),
-            "recordings": recordings_of(trainer, window),
-            "megabytes": round(size, 3),
-            "replay": command_line("vestim_pl.replay", str(path)),
-            "path": str(path),
-        }
-        what = f"to replay the step: {told['replay']}"
-        if size > self.max_megabytes:
-            told["path"], what = "", f"no bundle: {size:.3g} MB are over max_megabytes={self.max_megabytes:g}"
-        else:
-            located = {phase.value: finding.as_dict() for phase, finding in findings.items()}
-            found = {"reason": reason, "findings": located, "not_located": window.rerun["error"]}
-            try:
-                write_bundle(path, content, bundle_summary(trainer, pl_module, window) | found | told)
-            except OSError as failure:
-                _log.warning("%s: the bundle could not be written: %s", path, failure)
-                return
-            self.written += 1
-        where = f"epoch {trainer.current_epoch}, batch {', '.join(map(str, window.indices))}"
-        self._due = (where, f"{reason}: {told['finding']}; ", what), told | {"batch": window.indices[-1]}
+        self.faults += 1
+        rank = f"-rank_{trainer.global_rank}" if trainer.world_size > 1 else ""
+        name = f"epoch_{trainer.current_epoch:04d}-batch_{window.indices[-1]:06d}{rank}.pt"
+        path = free_path(self._folder / name)
+        self._due = report_fault(trainer, pl_module, window, reason, path, self.ring, self.max_megabytes)
+        self.written += bool(self._due.values["path"])
 
     def _tell(self, trainer: Trainer) -> None:
         if self._due is not None:
-            ((where, why, what), told), self._due = self._due, None
-            publish(trainer, "bundle", f"{where}: {'' if self._skip_told else why}{what}", **told)
-
-    def _path(self, trainer: Trainer, batch_idx: int) -> Path:
-        folder = Path(self.folder or Path(trainer.log_dir or trainer.default_root_dir) / "bundles")
-        rank = f"-rank_{trainer.global_rank}" if trainer.world_size > 1 else ""
-        return folder / f"epoch_{trainer.current_epoch:04d}-batch_{batch_idx:06d}{rank}.pt"
+            report, self._due = self._due, None
+            note = f"the last of max_bundles={self.max_bundles}; " if self.faults == self.max_bundles else ""
+            publish(trainer, "bundle", report.line(self._cause_told, note), **report.values)

@@ -1,9 +1,11 @@
 """The file of a crash bundle: tensors and plain types, loaded without running anything."""
 
 import json
+import os
 import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ import torch
 from torch import Tensor
 
 from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.event_lines import strict_json
 from vestim_pl.functional.step_trace import named_tensors
 
-__all__ = ["package_versions", "read_bundle", "tensor_megabytes", "write_bundle"]
+__all__ = ["free_path", "package_versions", "read_bundle", "tensor_megabytes", "write_bundle"]
 
 FORMAT = 1
 
@@ -21,16 +24,43 @@ FORMAT = 1
 def write_bundle(path: Path, content: dict[str, Any], summary: dict[str, Any]) -> None:
     """Write ``path`` with everything, and a JSON file beside it with what a person reads.
 
+    Both are there in the end or none is: they are written under other names first, and what is torn is removed.
+
     Args:
         path: The bundle, ending in ``.pt``.
         content: Nested dictionaries and lists of tensors, numbers and strings.
-        summary: Nested data; what JSON does not know is written as text.
+        summary: Nested data; what JSON does not know is written as text, numbers that are not finite as their names.
+
+    Raises:
+        OSError: If the folder cannot be written.
+        RuntimeError: If torch cannot write the file, on a full disk for one.
 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(summary, indent=1, default=str)
-    torch.save({"format": FORMAT, "summary": json.loads(text), **_on_cpu(content)}, path)
-    path.with_suffix(".json").write_text(f"{text}\n", encoding="utf-8")
+    text = strict_json(summary, indent=1)
+    parts = {end: path.with_suffix(f"{end}.part") for end in (".pt", ".json")}
+    try:
+        torch.save({"format": FORMAT, "summary": json.loads(text), **_on_cpu(content)}, parts[".pt"])
+        parts[".json"].write_text(f"{text}\n", encoding="utf-8")
+        for end, part in parts.items():
+            part.replace(path.with_suffix(end))
+    except BaseException:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+        raise
+
+
+def free_path(path: Path) -> Path:
+    """The path, with a number from 2 on where a bundle of that name is there already.
+
+    Example::
+
+        >>> free_path(Path("no_such_folder/epoch_0000.pt")).name
+        'epoch_0000.pt'
+
+    """
+    names = chain([path], (path.with_stem(f"{path.stem}-{number}") for number in count(2)))
+    return next(name for name in names if not any(os.path.lexists(name.with_suffix(end)) for end in (".pt", ".json")))
 
 
 def read_bundle(path: Path) -> dict[str, Any]:

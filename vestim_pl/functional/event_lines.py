@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["event_line", "plain_value", "read_events"]
+__all__ = ["event_line", "plain_value", "read_events", "strict_json"]
 
 
 def plain_value(value: Any) -> Any:
@@ -47,7 +47,19 @@ def event_line(event: Mapping[str, Any]) -> str:
         '{"kind": "skip", "reason": "loss is NaN", "values": {"loss": "NaN"}}'
 
     """
-    return json.dumps(plain_value(event), allow_nan=False, ensure_ascii=False)
+    return strict_json(event)
+
+
+def strict_json(value: Any, indent: int | None = None) -> str:
+    """Nested data as JSON that any reader takes, whatever is in it; see :func:`plain_value`.
+
+    Example::
+
+        >>> strict_json({(0, 1): float("nan")})
+        '{"(0, 1)": "NaN"}'
+
+    """
+    return json.dumps(plain_value(value), allow_nan=False, ensure_ascii=False, indent=indent)
 
 
 def read_events(path: str | Path) -> list[dict[str, Any]]:

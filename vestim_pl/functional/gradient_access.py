@@ -1,12 +1,12 @@
 """May a callback read and change the gradients of this run? Checked once, before the first step."""
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from vestim_pl.functional.errors import ConfigurationError
 
-__all__ = ["is_sharded", "is_unscaled_in_step", "require_plain_gradients"]
+__all__ = ["is_sharded", "is_unscaled_in_step", "require_one_step", "require_plain_gradients"]
 
 
 def is_sharded(trainer: Trainer) -> bool:
@@ -34,6 +34,30 @@ def is_unscaled_in_step(trainer: Trainer, optimizer: Optimizer) -> bool:
     """
     scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
     return scaled and bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
+def require_one_step(trainer: Trainer, pl_module: LightningModule, callback: str) -> None:
+    """Refuse a run in which the losses between two batches are not those of one optimizer step.
+
+    Args:
+        trainer: Trainer that is about to fit.
+        pl_module: The module in training.
+        callback: Name of the caller, for the message.
+
+    Raises:
+        ConfigurationError: With manual optimization, and for LBFGS, which calls for a loss as often as it likes.
+
+    """
+    if not pl_module.automatic_optimization:
+        raise ConfigurationError(
+            f"{callback}: {type(pl_module).__name__} optimizes manually, so one training_step is not one step to"
+            " replay; use automatic optimization or leave the callback out"
+        )
+    if any(isinstance(optimizer, LBFGS) for optimizer in trainer.optimizers):
+        raise ConfigurationError(
+            f"{callback}: LBFGS evaluates several losses a step, so there is no one step to replay; use another"
+            " optimizer or leave the callback out"
+        )
 
 
 def require_plain_gradients(trainer: Trainer, callback: str) -> None:

@@ -1,8 +1,10 @@
 """Asking the other callbacks for a recovery before giving up."""
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
-__all__ = ["ask_for_recovery", "somebody_recovers"]
+from vestim_pl.functional.errors import ConfigurationError
+
+__all__ = ["ask_for_recovery", "require_before_recovery", "somebody_recovers"]
 
 
 def ask_for_recovery(trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
@@ -48,3 +50,24 @@ def somebody_recovers(trainer: Trainer) -> bool:
 
     """
     return any(callable(getattr(callback, "recover_from", None)) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+
+
+def require_before_recovery(trainer: Trainer, callback: Callback) -> None:
+    """Refuse an order in which a callback comes to see the weights only after another one may have restored them.
+
+    Args:
+        trainer: Trainer that is about to fit.
+        callback: The one that looks at the weights.
+
+    Raises:
+        ConfigurationError: If a callback with ``recover_from`` stands before it.
+
+    """
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for other in callbacks[: callbacks.index(callback)]:
+        if hasattr(other, "recover_from"):
+            own, name = type(callback).__name__, type(other).__name__
+            raise ConfigurationError(
+                f"{own}: {name} stands before it and would restore the weights before they are looked at; put {own}"
+                f" before {name} in callbacks"
+            )

@@ -28,6 +28,12 @@ def tell_finding(finding: Finding) -> str:
     where = f"{frame.range.value} at {list(frame.range.index)}" if frame.range.index else frame.range.value
     time = "" if frame.time is None else f", time step {frame.time}"
     own = f"{frame.tensor} of {frame.name}" if frame.tensor else f"parameter {frame.name}"
+    own = f"{frame.tensor} {frame.name}" if frame.tensor in ("buffer", "carried state") else own
+    if frame.phase is Phase.GRADIENT and not frame.range.non_finite:
+        return (
+            f"the gradient of parameter {frame.name} is the largest with {frame.range.largest:.3g}; each is finite, but"
+            " the norm of all overflows float32"
+        )
     return {
         Phase.PARAMETER: f"{own} is {where} already before the step",
         Phase.BATCH: f"field {frame.name} of the batch holds {where}",
@@ -39,12 +45,25 @@ def tell_finding(finding: Finding) -> str:
     }[frame.phase]
 
 
-def tell_step(findings: Mapping[Phase, Finding]) -> str:
-    """First cause, and where it strikes first within the network, as a sentence without a full stop."""
+def tell_step(findings: Mapping[Phase, Finding], not_located: str = "") -> str:
+    """First cause, and where it strikes first within the network, as a sentence without a full stop.
+
+    Args:
+        findings: What is not finite, by phase.
+        not_located: Why nobody looked into the step, empty where somebody did; then nothing is said of what is there.
+
+    Example::
+
+        >>> tell_step({}), tell_step({}, "TypeError: cannot pickle a lock")
+        ('no tensor of the step holds a NaN or an infinity', 'not located: TypeError: cannot pickle a lock')
+
+    """
     origin = first_finding(findings)
     if origin is None:
-        return "no tensor of the step holds a NaN or an infinity"
+        return f"not located: {not_located}" if not_located else "no tensor of the step holds a NaN or an infinity"
     text = tell_finding(origin)
+    if not_located:
+        return f"{text}; not located within the step: {not_located}"
     if origin.frame.phase in (Phase.PARAMETER, Phase.BATCH):
         struck = next((findings[phase] for phase in (Phase.FORWARD, Phase.LOSS) if phase in findings), None)
         text += "" if struck is None else f"; it strikes first in {tell_finding(struck)}"

@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vestim_pl.functional.buffer_copy import BufferCopy
+from vestim_pl.functional.finiteness import all_finite
 from vestim_pl.functional.module_extras import copy_tensors, save_extras
 from vestim_pl.functional.numpy_state import NumpyState
 from vestim_pl.functional.pre_step_copy import PreStepCopy
 from vestim_pl.functional.python_state import PythonState
 from vestim_pl.functional.random_state import random_states, restore_random_states
 from vestim_pl.functional.step_finiteness import step_signals, total_norm
+from vestim_pl.functional.step_trace import named_tensors
 
 __all__ = ["StepWindow"]
 
@@ -42,6 +44,9 @@ class StepWindow:
         self._python, self._numpy = PythonState(), NumpyState()
         self.parameters = list(self._names)
         self.copy = PreStepCopy(module, optimizer)
+        extras = named_tensors(_extras(module)) if self._has_extras else []
+        self._sound_buffers = {name for name, buffer in module.named_buffers() if all_finite([buffer])}
+        self._unsound_extras = {name for name, tensor in extras if not all_finite([tensor])}
         self.clear()
 
     def clear(self) -> None:
@@ -73,6 +78,16 @@ class StepWindow:
     def buffers(self) -> dict[str, Tensor]:
         """Buffers by name, as they were before the first batch."""
         return self._buffers.named()
+
+    def carried(self) -> list[tuple[str, str, Tensor]]:
+        """What was there before the first batch beside weights and moments: kind, name, tensor.
+
+        Left out is what was not finite when the training began, such as an attention mask of -inf or a best score, and
+        buffers that were not there then.
+        """
+        buffers = [("buffer", name, tensor) for name, tensor in self.buffers.items() if name in self._sound_buffers]
+        extras = [(name, tensor) for name, tensor in named_tensors(self.extras) if name not in self._unsound_extras]
+        return buffers + [("carried state", name, tensor) for name, tensor in extras]
 
     def before_update(self) -> None:
         """Copy weights and moments, and keep the gradients."""

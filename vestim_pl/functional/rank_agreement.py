@@ -1,0 +1,48 @@
+"""What the ranks of a training tell each other about a step that went wrong."""
+
+from typing import Any
+
+import torch.distributed
+from lightning.pytorch import Trainer
+
+from vestim_pl.functional.batch_location import nonfinite_fields
+from vestim_pl.functional.finiteness import all_finite
+from vestim_pl.functional.step_window import StepWindow
+
+__all__ = ["gather", "ranks_at_fault"]
+
+
+def gather(trainer: Trainer, value: Any) -> list[Any]:
+    """The value of every rank, in their order; all of them have to call.
+
+    Args:
+        trainer: The trainer.
+        value: Plain data.
+
+    Example::
+
+        >>> gather(Trainer(logger=False, enable_checkpointing=False), "alone")
+        ['alone']
+
+    """
+    if trainer.world_size == 1 or not torch.distributed.is_initialized():
+        return [value]
+    values = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def ranks_at_fault(trainer: Trainer, window: StepWindow) -> list[int]:
+    """Ranks whose own losses are not finite, else those whose own batches are not; all ranks have to call.
+
+    Gradients are averaged, so that a NaN of one rank is in those of all.
+
+    Args:
+        trainer: The trainer.
+        window: The step.
+
+    """
+    own = not all_finite(window.losses), any(nonfinite_fields(batch) for batch in window.batches)
+    found = gather(trainer, own)
+    losses, batches = ([rank for rank, bad in enumerate(found) if bad[part]] for part in (0, 1))
+    return losses or batches
