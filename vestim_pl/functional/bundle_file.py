@@ -15,7 +15,7 @@ from vestim_pl.functional.step_trace import named_tensors
 
 __all__ = ["package_versions", "read_bundle", "tensor_megabytes", "write_bundle"]
 
-FORMAT = 1
+FORMAT = 2
 
 
 def write_bundle(path: Path, content: dict[str, Any], summary: dict[str, Any]) -> None:
@@ -83,9 +83,9 @@ def package_versions(packages: Iterable[str] = ("torch", "lightning", "vestim_pl
 
 
 def _on_cpu(value: Any) -> Any:
-    """Copy with every tensor on the CPU and in memory of its own: a view would be saved with all of its base."""
+    """Copy with every tensor on the CPU, of no subclass, in memory of its own: a view is saved with all of its base."""
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True).contiguous()
+        return value.detach().as_subclass(Tensor).to("cpu", copy=True).contiguous()
     if isinstance(value, dict):
         return {key: _on_cpu(item) for key, item in value.items()}
     return [_on_cpu(item) for item in value] if isinstance(value, list) else value
