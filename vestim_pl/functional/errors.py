@@ -1,6 +1,6 @@
 """Errors that a person reads: one line with the setting or file, what was found, and the way out."""
 
-__all__ = ["ConfigurationError", "DataError", "DivergenceError", "VestimError"]
+__all__ = ["ConfigurationError", "DataError", "DivergenceError", "VestimError", "name_error"]
 
 
 class VestimError(Exception):
@@ -28,3 +28,15 @@ class DataError(VestimError, ValueError):
 
 class DivergenceError(VestimError, RuntimeError):
     """Training diverged and no recovery was left: the message says when, after which signs, and what to change."""
+
+
+def name_error(error: BaseException) -> str:
+    """An error of somebody else's code in one line.
+
+    Example::
+
+        >>> name_error(KeyError("state"))
+        "KeyError: 'state'"
+
+    """
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
