@@ -179,6 +179,27 @@ def test_module_of_the_script_itself(tmp_path):
     assert not path.exists()  # what stands under __main__ was not run again
 
 
+class Packs(ForeignRecurrent):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTM(2, 1, batch_first=True)
+
+    def forward(self, inputs, state=None):
+        packed = nn.utils.rnn.pack_padded_sequence(inputs, torch.full((len(inputs),), 8), batch_first=True)
+        outputs, _ = nn.utils.rnn.pad_packed_sequence(self.cell(packed)[0], batch_first=True)
+        return outputs[..., 0], outputs[:, -1]
+
+
+def test_layer_without_time_steps_is_named_as_a_whole_and_said_so(monkeypatch):
+    bundle = bundle_of(Packs(), monkeypatch, "parameter")
+    assert bundle["summary"]["not_located"] == ""
+    replay = replay_bundle(bundle, trust=True)
+    frame = replay.trace.findings[Phase.FORWARD].frame
+    assert (frame.name, frame.tensor, frame.time, frame.range.index) == ("cell", "output", None, (0, 0))
+    why = "it was given a packed sequence"
+    assert replay.notes == [f"module cell is not run step by step, for {why}: no time step is named within it"]
+
+
 def test_batch_of_a_tensor_subclass(monkeypatch):
     class Own(torch.Tensor):
         pass
