@@ -1,6 +1,7 @@
 """Losses, gradients and update of a replay are those of the run, whatever had a part in them."""
 
 import math
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -130,10 +131,14 @@ class Config(Plain):
         return super().training_step(batch, batch_idx) * self.factor
 
 
-class Namespaced(Config):
+class Namespaced(Plain):
     def __init__(self, config):
-        super().__init__(config)
+        super().__init__()
+        self.save_hyperparameters(config)
         self.factor = config.factor * config.sizes[1]
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * self.factor
 
 
 class Changed(Plain):
@@ -142,6 +147,8 @@ class Changed(Plain):
         self.save_hyperparameters()
         assert rest == {"more": 1}
         self.hparams.factor *= 2
+
+    def on_fit_start(self):
         self.hparams.later = 3
 
     def training_step(self, batch, batch_idx):
@@ -151,7 +158,7 @@ class Changed(Plain):
 class Partly(Plain):
     def __init__(self, factor):
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters({"factor": factor, "note": "that __init__ does not take"})
         self.hparams.later, self.names = 3, {"a", "b"}
 
     def on_save_checkpoint(self, checkpoint):
@@ -162,6 +169,18 @@ class Partly(Plain):
 
     def training_step(self, batch, batch_idx):
         return super().training_step(batch, batch_idx) * len(self.names) * self.hparams.later
+
+
+class Sparse(Plain):
+    def build(self):
+        super().build()
+        self.table = nn.Embedding(9, 1, sparse=True)
+
+    def forward(self, x):
+        return self.head(self.net(x))[:, -1, 0] + self.table(x[:, 0, 0].abs().long())[:, 0]
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
 
 
 class Watch(Callback):
@@ -211,8 +230,10 @@ CASES = {
     "noise": (Plain, [GradientNoise(0.5)], {}),
     "layers of configure_model": (Configured, [], {}),
     "layers of setup": (SetUp, [], {}),
+    "sparse gradients": (Sparse, [], {}),
     "dictionary": (lambda: Config({"factor": 5.0}), [], {}),
-    "namespace": (lambda: Namespaced(OmegaConf.create({"factor": 5.0, "sizes": [1, 2]})), [], {}),
+    "namespace": (lambda: Namespaced(Namespace(factor=5.0, sizes=[1, 2])), [], {}),
+    "configuration": (lambda: Namespaced(OmegaConf.create({"factor": 5.0, "sizes": [1, 2]})), [], {}),
     "hyperparameters of before and after": (lambda: Changed(5.0, OmegaConf.create([1]), more=1), [], {}),
     "set in the checkpoint": (lambda: Partly(1.0), [], {}),
 }

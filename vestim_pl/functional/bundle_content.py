@@ -6,8 +6,9 @@ from lightning.pytorch import LightningModule, Trainer
 
 from vestim_pl.functional.batch_location import locate_batch, nonfinite_fields
 from vestim_pl.functional.bundle_file import package_versions
+from vestim_pl.functional.class_import import class_path
 from vestim_pl.functional.module_rebuild import describe_module
-from vestim_pl.functional.plain_data import class_path, to_plain
+from vestim_pl.functional.plain_data import to_plain
 from vestim_pl.functional.step_rerun import StepInputs
 from vestim_pl.functional.step_window import StepWindow
 

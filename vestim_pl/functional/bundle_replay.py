@@ -8,10 +8,11 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.optim import Optimizer
 
+from vestim_pl.functional.class_import import import_named
 from vestim_pl.functional.errors import ConfigurationError, name_error
 from vestim_pl.functional.module_extras import load_extras
 from vestim_pl.functional.module_rebuild import build_layers, rebuild_module, restore_modes
-from vestim_pl.functional.plain_data import from_plain, import_named, is_complete
+from vestim_pl.functional.plain_data import from_plain, is_complete
 from vestim_pl.functional.pre_step_copy import load_optimizer_state
 from vestim_pl.functional.quiet_trainer import quiet_trainer
 from vestim_pl.functional.step_rerun import StepInputs, rerun_step, silence

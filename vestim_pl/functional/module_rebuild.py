@@ -7,8 +7,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.parsing import AttributeDict
 
+from vestim_pl.functional.class_import import class_path, import_any, import_named
 from vestim_pl.functional.errors import ConfigurationError, name_error
-from vestim_pl.functional.plain_data import class_path, from_plain, import_any, import_named, is_complete, to_plain
+from vestim_pl.functional.plain_data import from_plain, is_complete, to_plain
 
 __all__ = ["build_layers", "describe_module", "rebuild_module", "restore_modes"]
 
@@ -54,13 +55,13 @@ def rebuild_module(description: dict[str, Any], trust: bool, factory: str | None
     arguments = _init_arguments(kind, description, trust)
     try:
         module = kind(**arguments)
+        if is_complete(description["hparams"]):  # those that were changed after __init__
+            module.hparams.update(from_plain(description["hparams"], trust))
     except Exception as error:  # an __init__ may raise anything
         raise ConfigurationError(
             f"{name}: cannot be built from its saved hyperparameters ({name_error(error)}); call save_hyperparameters()"
             " in its __init__, or pass --factory module:function that returns the module"
         ) from error
-    if is_complete(description["hparams"]):  # those that were changed after __init__
-        module.hparams.update(from_plain(description["hparams"], trust))
     return module
 
 
