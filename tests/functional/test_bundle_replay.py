@@ -200,7 +200,7 @@ def test_layer_without_time_steps_is_named_as_a_whole_and_said_so(monkeypatch):
     assert replay.notes == [f"module cell is not run step by step, for {why}: no time step is named within it"]
 
 
-def test_batch_of_a_tensor_subclass(monkeypatch):
+def test_batch_and_buffer_of_a_tensor_subclass():
     class Own(torch.Tensor):
         pass
 
@@ -208,6 +208,8 @@ def test_batch_of_a_tensor_subclass(monkeypatch):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             batch[0] = batch[0].as_subclass(Own)
 
-    fit(ForeignRecurrent(), [Wrap(), FaultInjector("input", float("nan"), at=1), CrashBundle("bundles")], max_steps=2)
+    module = ForeignRecurrent()
+    module.register_buffer("own", torch.ones(2).as_subclass(Own))
+    fit(module, [Wrap(), FaultInjector("input", float("nan"), at=1), CrashBundle("bundles")], max_steps=2)
     bundle = read_bundle(next(Path("bundles").glob("*.pt")))
     assert replay_bundle(bundle, trust=True).trace.origin.frame.phase is Phase.BATCH
