@@ -49,6 +49,9 @@ def test_hyperparameters_that_do_not_build_it(bundle):
     bundle["module"]["initial"] = {"__kind__": "dict", "items": [["hidden", {"__kind__": "opaque", "repr": "object"}]]}
     with pytest.raises(ConfigurationError, match=r"its hyperparameter hidden could not be saved.*--factory"):
         replay_bundle(bundle, trust=True)
+    bundle["module"]["initial"] = {"__kind__": "opaque", "repr": "a configuration"}
+    with pytest.raises(ConfigurationError, match=r"its hyperparameters could not be saved.*--factory"):
+        replay_bundle(bundle, trust=True)
 
 
 def test_weights_without_a_place_are_told(bundle):

@@ -82,13 +82,13 @@ def build_layers(module: LightningModule, trainer: Trainer, needed: set[str]) ->
     """
     module.trainer = trainer
     notes = []
-    for hook, arguments in (("setup", ("fit",)), ("configure_model", ())):
+    for hook, arguments in (("setup", ["fit"]), ("configure_model", [])):
         if not is_overridden(hook, module):
             continue
         try:
             getattr(module, hook)(*arguments)
         except Exception as error:  # without the data of the run it may raise anything
-            notes.append(f"{hook}{arguments or '()'} of the module failed ({name_error(error)})".replace(",)", ")"))
+            notes.append(f"{hook}({', '.join(map(repr, arguments))}) of the module failed ({name_error(error)})")
     missing = sorted(needed - {name for name, _ in module.named_parameters()})
     if notes and missing:
         raise ConfigurationError(
@@ -113,12 +113,14 @@ def _init_arguments(kind: type, description: dict[str, Any], trust: bool) -> dic
     named = {name for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     initial, argument = description["initial"], description["argument"]
     whole, takes_any = argument in named, any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    taken = [[key, value] for key, value in initial["items"] if whole or takes_any or key in named]
-    lost = [str(key) for key, value in taken if not is_complete([key, value])]
+    taken = [[key, value] for key, value in initial.get("items", []) if whole or takes_any or key in named]
+    lost = [f"hyperparameter {key}" for key, value in taken if not is_complete([key, value])]
+    if "items" not in initial:  # a configuration that could not be resolved
+        lost = ["hyperparameters"]
     if lost:
         raise ConfigurationError(
-            f"{description['class']}: its hyperparameter {lost[0]} could not be saved in the bundle; pass --factory"
-            " module:function that returns the module"
+            f"{description['class']}: its {lost[0]} could not be saved in the bundle; pass --factory module:function"
+            " that returns the module"
         )
     if not whole:
         return {key: from_plain(value, trust) for key, value in taken}
