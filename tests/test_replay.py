@@ -99,3 +99,22 @@ def test_untrusted_class_is_one_line(capsys):
     fit(ForeignRecurrent(), [injector, CrashBundle("bundles")], max_steps=2)
     assert main(["bundles/epoch_0000-batch_000001.pt"]) == 1
     assert "--trust" in capsys.readouterr().err
+
+
+def test_number_of_frames_is_checked(capsys):
+    assert main([bundle_of_our_estimator(), "--frames", "-1"]) == 1
+    err = capsys.readouterr().err
+    assert err == "error: --frames: -1 shows nothing; give 1 or more\n"
+
+
+def test_norm_that_overflows_over_finite_gradients_is_told(capsys):
+    class Huge(Callback):
+        def on_after_backward(self, trainer, pl_module):
+            for parameter in pl_module.parameters():
+                parameter.grad.fill_(3e38)
+
+    fit(ForeignRecurrent(), [Huge(), CrashBundle("bundles", max_bundles=1)], max_steps=1)
+    assert main(["bundles/epoch_0000-batch_000000.pt", "--trust"]) == NOT_REPRODUCED
+    out = capsys.readouterr().out
+    assert "the gradient norm is inf" in out
+    assert "replayed: every number of the step is finite here too" in out

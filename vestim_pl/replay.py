@@ -5,10 +5,11 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vestim_pl.functional.bundle_file import read_bundle
-from vestim_pl.functional.bundle_replay import replay_bundle
-from vestim_pl.functional.errors import VestimError
+from vestim_pl.functional.bundle_replay import Replay, replay_bundle
+from vestim_pl.functional.errors import ConfigurationError, VestimError
 from vestim_pl.functional.step_story import first_finding, tell_finding, tell_history, tell_step
 from vestim_pl.functional.step_trace import Phase
 
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
+        if options.frames < 1:
+            raise ConfigurationError(f"--frames: {options.frames} shows nothing; give 1 or more")
         bundle = read_bundle(Path(options.bundle))
         replay = replay_bundle(bundle, options.trust, options.factory, options.frames)
     except VestimError as error:
@@ -36,8 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if options.json:
         print(json.dumps({"replayed": replay.trace.as_dict(), "notes": replay.notes, **bundle["summary"]}, indent=1))
-        return 0 if replay.trace.findings else NOT_REPRODUCED
-    summary = bundle["summary"]
+    else:
+        _tell(bundle["summary"], replay)
+    return 0 if replay.trace.findings else NOT_REPRODUCED
+
+
+def _tell(summary: dict[str, Any], replay: Replay) -> None:
     print(f"recorded: epoch {summary['epoch']}, batch {summary['batches'][-1]}: {summary['reason']}")
     print(f"          {summary['finding']}")
     for place in summary["recordings"]:
@@ -45,12 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for note in replay.notes:
         print(f"note:     {note}")
     findings = replay.trace.findings
+    if not findings and not summary["findings"]:
+        print("replayed: every number of the step is finite here too")
+        return
     if not findings:
         print(
             "replayed: not reproduced: with the recorded weights, batch and random state every number of the step is"
             " finite. What is recorded came in from outside of it: a hook, another callback, or the machine."
         )
-        return NOT_REPRODUCED
+        return
     told = tell_step(findings)
     print(f"replayed: {'the same' if told == summary['finding'] else told}")
     for phase in Phase:
@@ -61,7 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if shown is not None:
         print(f"\nranges (smallest .. largest magnitude) up to {shown.frame.phase} {shown.frame.name}:")
         print(tell_history(shown))
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

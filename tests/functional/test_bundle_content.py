@@ -1,6 +1,5 @@
 import math
 
-import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
 
@@ -10,6 +9,7 @@ from vestim_pl.functional.bundle_content import (
     bundle_content,
     loss_scale,
     recordings_of,
+    step_before,
     step_inputs,
 )
 from vestim_pl.functional.plain_data import is_complete
@@ -25,17 +25,32 @@ def window_in_a_run(**options):
     return trainer, module, window
 
 
-@pytest.mark.parametrize(("algorithm", "by_value"), [(None, False), ("norm", False), ("value", True)])
-def test_clipping_is_that_of_the_trainer(algorithm, by_value):
-    trainer, _, window = window_in_a_run(gradient_clip_val=0.5, gradient_clip_algorithm=algorithm)
+def test_conditions_are_those_of_the_trainer():
+    trainer, module, window = window_in_a_run(accumulate_grad_batches=4, max_epochs=3)
     inputs = step_inputs(trainer, window)
-    assert (inputs.clip_value, inputs.clip_by_value, inputs.precision) == (0.5, by_value, "32-true")
+    assert (inputs.divisor, inputs.precision) == (4, "32-true")
+    told = bundle_content(trainer, module, window)["trainer"]
+    assert told == {
+        "epoch": 1, "step": 1, "batches": 12, "max_epochs": 3, "max_steps": 1, "accumulate_grad_batches": 4
+    }  # fmt: skip
+
+
+def test_step_and_gradients_before_and_after_the_update():
+    trainer, module, window = window_in_a_run()
+    assert (step_before(trainer, window), bundle_content(trainer, module, window)["applied"]) == (1, None)
+    window.updating = True
+    assert step_before(trainer, window) == 0  # of the one that was made already
+    applied = bundle_content(trainer, module, window)["applied"]
+    assert applied["cell.weight"] is module.cell.weight.grad
+    trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.increment_ready()
+    assert (step_before(trainer, window), bundle_content(trainer, module, window)["applied"]) == (1, None)
 
 
 def test_content_is_plain():
     trainer, module, window = window_in_a_run()
     content = bundle_content(trainer, module, window)
-    assert is_complete([content["module"]["hparams"], *content["batches"], content["extras"]])
+    plain = [content["module"]["hparams"], content["module"]["initial"], *content["batches"], content["extras"]]
+    assert is_complete(plain)
     assert content["module"]["class"] == "tests.callbacks.foreign:ForeignRecurrent"
     assert content["indices"] == [7]
 

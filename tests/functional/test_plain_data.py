@@ -1,14 +1,12 @@
 from collections import namedtuple
 from pathlib import Path
 
-import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from torch.optim import Optimizer
+from omegaconf import OmegaConf
 
-from vestim_pl.functional.errors import ConfigurationError
-from vestim_pl.functional.plain_data import class_path, from_plain, import_named, is_complete, to_plain
+from vestim_pl.functional.plain_data import from_plain, is_complete, to_plain
 from vestim_pl.functional.sequence_batch import SequenceBatch
 
 Pair = namedtuple("Pair", ["x", "y"])  # noqa: PYI024
@@ -21,7 +19,23 @@ def roundtrip(value, tmp_path, **options):
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, 3, 2.5, "text", [1, [2]], (1, (2, 3)), {"a": {1: 2}}, {}, (), {"nested": [({"x": None},)]}],
+    [
+        {1, 2},
+        frozenset("ab"),
+        OmegaConf.create([8, {"a": 1}]),
+        OmegaConf.create({"net": {"sizes": [8, 8]}}),
+        None,
+        True,
+        3,
+        2.5,
+        "text",
+        [1, [2]],
+        (1, (2, 3)),
+        {"a": {1: 2}},
+        {},
+        (),
+        {"nested": [({"x": None},)]},
+    ],
 )
 def test_plain_containers_come_back(value, tmp_path):
     found = roundtrip(value, tmp_path)
@@ -61,38 +75,20 @@ def test_what_is_not_plain_is_described_and_told():
     assert from_plain(described)["a"].startswith("<object")
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "os:system",
-        "vestim_pl.command:os.system",  # a trusted module that imported it
-        "vestim_pl.functional.plain_data:importlib.import_module",
-        "vestim_plus:Thing",
-        "lightning.pytorch:LightningModule",
-        "vestim_pl.estimator:LightningModule",  # a trusted module, a class from elsewhere
-        "vestim_pl.functional.bundle_file:write_bundle",
-        "",
-        ":",
-    ],
-)
-def test_untrusted_paths_are_not_imported(path):
-    with pytest.raises(ConfigurationError, match="--trust"):
-        import_named(path, object if "Lightning" not in path else pl.LightningModule)
+def test_interpolation_that_leads_nowhere_is_described():
+    assert not is_complete(to_plain(OmegaConf.create({"a": "${nowhere}"})))
+    assert from_plain(to_plain(OmegaConf.create({"a": 1, "b": "${a}"}))) == {"a": 1, "b": 1}
 
 
-def test_class_must_be_of_the_kind_asked_for():
-    assert import_named("torch.optim:Adam", Optimizer) is torch.optim.Adam
-    with pytest.raises(ConfigurationError, match="--trust"):
-        import_named("torch.optim:Adam", pl.LightningModule)
-    with pytest.raises(ConfigurationError, match="is no LightningModule"):
-        import_named("torch.optim:Adam", pl.LightningModule, trust=True)
+def test_tensor_of_a_subclass_becomes_a_plain_one(tmp_path):
+    class Own(torch.Tensor):
+        pass
+
+    found = roundtrip([torch.ones(2).as_subclass(Own)], tmp_path)[0]
+    assert type(found) is torch.Tensor
 
 
-@pytest.mark.parametrize("path", ["no_such_module:Thing", "pathlib:Nothing", "pathlib"])
-def test_path_that_leads_nowhere(path):
-    with pytest.raises(ConfigurationError, match=r"cannot be imported|is no Path"):
-        import_named(path, Path, trust=True)
-
-
-def test_class_path_leads_back():
-    assert import_named(class_path(torch.optim.AdamW), Optimizer) is torch.optim.AdamW
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_sparse_tensor_comes_back(tmp_path):
+    value = torch.sparse_coo_tensor([[0, 2]], [1.0, 2.0], (3,))
+    assert roundtrip([value], tmp_path)[0].to_dense().tolist() == [1.0, 0.0, 2.0]

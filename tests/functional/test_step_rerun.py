@@ -30,12 +30,12 @@ def inputs_of(*batches, **options):
 
 def test_gradients_are_those_of_the_accumulated_loss():
     module, batches = silence(Net()), (torch.randn(4, 2), torch.randn(4, 2))
-    rerun_step(module, inputs_of(*batches), StepTrace(), None)
+    rerun_step(module, inputs_of(*batches, divisor=3), StepTrace(), None)  # a window of 3, cut short by an epoch's end
     found = module.layer.weight.grad.clone()
     module.zero_grad()
     for seed, batch in enumerate(batches):
         torch.manual_seed(seed)
-        (module.training_step(batch, 0) / 2).backward()
+        (module.training_step(batch, 0) / 3).backward()
     assert torch.equal(found, module.layer.weight.grad)
 
 
@@ -47,15 +47,25 @@ def test_loss_scale_cancels_out():
     assert torch.allclose(plain, module.layer.weight.grad)
 
 
-@pytest.mark.parametrize(("by_value", "expected"), [(False, 0.01), (True, 0.01 * 3**0.5)])
-def test_update_is_clipped_as_the_trainer_does(by_value, expected):
-    module = silence(Net())
+def test_update_is_made_with_the_gradients_that_the_run_applied():
+    module, trace = silence(Net()), StepTrace()
     before = [p.detach().clone() for p in module.parameters()]
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
-    inputs = inputs_of(100 * torch.ones(4, 2), clip_value=0.01, clip_by_value=by_value)
-    rerun_step(module, inputs, StepTrace(), optimizer)
-    change = torch.cat([(p - b).flatten() for p, b in zip(module.parameters(), before, strict=True)])
-    assert change.norm().item() == pytest.approx(expected, rel=1e-3)
+    applied = {"layer.weight": torch.tensor([[1.0, 2.0]])}  # a callback took the bias's away
+    rerun_step(module, inputs_of(torch.ones(4, 2), applied=applied), trace, optimizer)
+    torch.testing.assert_close(module.layer.weight, before[0] - applied["layer.weight"])
+    assert torch.equal(module.layer.bias, before[1])
+    rerun_step(module, inputs_of(torch.ones(4, 2)), trace, optimizer)  # the run made no update
+    torch.testing.assert_close(module.layer.weight, before[0] - applied["layer.weight"])
+    assert trace.findings == {}
+
+
+def test_bad_gradient_that_was_applied_is_named():
+    module, trace = silence(Net()), StepTrace()
+    applied = {"layer.weight": torch.tensor([[1.0, float("nan")]])}
+    optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
+    rerun_step(module, inputs_of(torch.ones(4, 2), applied=applied), trace, optimizer)
+    assert (trace.origin.frame.phase, trace.origin.frame.name) == (Phase.GRADIENT, "layer.weight")
 
 
 @pytest.mark.parametrize("name", ["parameter", "moment", "batch", "loss", "gradient", "update"])
@@ -71,12 +81,19 @@ def test_each_phase_is_seen(name):
         batch[1, 1] = float("nan")
     if name == "gradient":
         module.layer.weight.register_hook(lambda grad: grad * float("nan"))
-    trace = StepTrace()
-    rerun_step(module, inputs_of(batch), trace, optimizer)
+    trace, applied = StepTrace(), {key: torch.full_like(value, 10.0) for key, value in module.named_parameters()}
+    rerun_step(module, inputs_of(batch, applied=applied), trace, optimizer)
     expected = {"moment": Phase.PARAMETER}.get(name, Phase.UPDATE if name == "update" else None) or Phase(name)
     assert trace.origin.frame.phase is expected
     if name == "moment":
         assert trace.origin.frame.tensor == "optimizer's momentum_buffer"
+
+
+@pytest.mark.parametrize("precision", [("64-true", torch.float64), ("bf16-true", torch.bfloat16)])
+def test_new_tensors_of_a_true_precision(precision):
+    with precision_context(precision[0], "cpu"):
+        assert torch.zeros(1).dtype is precision[1]
+    assert torch.zeros(1).dtype is torch.float32
 
 
 @pytest.mark.parametrize("output", [lambda loss: {"loss": loss}, lambda loss: None, lambda loss: loss.detach()])
@@ -102,7 +119,8 @@ def test_copy_logs_nothing_and_knows_the_trainer():
 
 
 @pytest.mark.parametrize(
-    ("precision", "dtype"), [("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16), ("32-true", torch.float32)]
+    ("precision", "dtype"),
+    [("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16), ("32-true", torch.float32)],
 )
 def test_autocast_of_the_precision(precision, dtype):
     with precision_context(precision, "cpu") as context:

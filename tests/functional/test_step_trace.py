@@ -105,6 +105,78 @@ def test_gradient_is_followed_back_to_its_first_bad_tensor():
     assert (frame.name, frame.tensor, frame.time) == ("lstm", "gradient of hidden", 4)
 
 
+class Packed(nn.LSTM):
+    """Packs what it is given; by keyword, as some do."""
+
+    def __init__(self):
+        super().__init__(2, 3)
+        self.inner = nn.LSTM(2, 3)
+
+    def forward(self, x):
+        return self.inner(input=nn.utils.rnn.pack_padded_sequence(x, [3, 2]))
+
+
+class Last(nn.GRU):
+    def forward(self, x):
+        return super().forward(x)[0][-1]
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "why"),
+    [
+        (Packed(), "inner", "it was given a packed sequence"),
+        (nn.Sequential(nn.LSTM(2, 3, proj_size=2)), "0", "it has a proj_size"),
+        (nn.Sequential(Last(2, 3)), "0", "it has a forward of its own"),
+    ],
+    ids=["packed", "projection", "subclass"],
+)
+def test_recurrent_layer_that_cannot_run_stepwise_is_seen_as_a_whole(model, name, why):
+    x = torch.randn(3, 2, 2)
+    plain, trace = model(x), StepTrace()
+    with traced(model, trace):
+        output = model(x)
+    assert str(plain) == str(output)
+    assert trace.findings == {}
+    assert f"module {name} is not run step by step, for {why}: no time step is named within it" in trace.notes
+    x[1, 0, 1] = math.nan
+    trace = StepTrace()
+    with traced(model.get_submodule(name), trace):
+        model(x)
+    frame = trace.origin.frame
+    assert (frame.tensor, frame.time, frame.range.value) == ("input", None, "nan")
+    assert trace_frames(trace)[-1].tensor == "output"
+
+
+def trace_frames(trace):
+    trace.see(Phase.UPDATE, "end", torch.tensor(math.nan))
+    return trace.findings[Phase.UPDATE].history
+
+
+def test_inputs_by_keyword_are_seen():
+    class Scale(nn.Module):
+        def forward(self, x, factor):
+            return x * factor
+
+    trace, module = StepTrace(), Scale()
+    with traced(module, trace):
+        module(torch.ones(2), factor=torch.tensor([1.0, math.inf]))
+    frame = trace.origin.frame
+    assert (frame.tensor, frame.range.index) == ("input 1", (1,))
+    trace, lstm = StepTrace(), nn.LSTM(2, 3)
+    with traced(lstm, trace):
+        lstm(input=torch.tensor([[[0.0, math.nan]]]))
+    assert (trace.origin.frame.time, trace.notes) == (0, [])
+
+
+def test_what_a_hook_makes_of_a_recurrent_output_is_named_as_its_output():
+    model = Net()
+    model.recurrent.register_forward_hook(lambda module, args, output: (output[0] * math.nan, output[1]))
+    trace = trace_of(model, torch.randn(2, 5, 2), backward=False)
+    frame = trace.origin.frame
+    assert (frame.name, frame.tensor, frame.time) == ("recurrent", "output", None)
+    assert Phase.RECURRENT not in trace.findings
+
+
 def test_ring_keeps_the_last_frames():
     trace = trace_of(Net(), torch.randn(1, 50, 2) * torch.tensor([1.0]), ring=5)
     trace.see(Phase.UPDATE, "weight", torch.tensor([math.nan]))

@@ -25,6 +25,7 @@ def test_nothing_finite_and_scalars():
     found = measure_range(torch.tensor(math.inf))
     assert math.isnan(found.largest)
     assert (found.non_finite, found.index, found.value) == (1, (), "inf")
+    assert '"smallest": null' in json.dumps(found.as_dict(), allow_nan=False)
 
 
 def test_sparse_and_half():

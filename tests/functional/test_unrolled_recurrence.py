@@ -111,3 +111,34 @@ def test_mixed_precision(kind):
     half = tuple(part.bfloat16() for part in state) if kind is nn.LSTM else state.bfloat16()
     full, _ = unrolled_recurrence(module, inputs, half)  # a carried half state after autocast is over
     assert full.dtype == torch.float32
+
+
+def test_forward_of_an_instance_and_of_a_class_is_left_to_run():
+    class Twice(nn.GRU):
+        def forward(self, x):
+            return 2 * super().forward(x)[0]
+
+    class Declared(nn.GRU):
+        computes_as_base = True
+
+        def forward(self, x, hx=None):
+            return super().forward(x, hx)
+
+    class Undeclared(Declared):
+        def forward(self, x, hx=None):
+            return super().forward(x, hx)[0]
+
+    patched = nn.GRU(3, 3)
+    patched.forward = lambda x: x + 1
+    model = nn.ModuleDict(
+        {"a": Twice(3, 3), "b": Declared(3, 3), "c": Undeclared(3, 3), "d": patched, "e": nn.LSTM(3, 3, proj_size=2)}
+    )
+    inputs, seen = torch.randn(4, 2, 3), []
+    before = {name: module(inputs) for name, module in model.items()}
+    with unrolled(model, lambda name, step: seen.append(name)) as names:
+        after = {name: module(inputs) for name, module in model.items()}
+    assert names == ["b"]
+    assert set(seen) == {"b"}
+    for name in "acde":
+        assert all(map(torch.equal, flat(before[name]), flat(after[name])))
+    assert torch.equal(patched(inputs), inputs + 1)  # what was there is there again

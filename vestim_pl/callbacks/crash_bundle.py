@@ -35,9 +35,10 @@ class CrashBundle(Callback):
 
     A bundle holds the weights and optimizer state before the step, buffers, what the module itself adds to a
     checkpoint (a carried recurrent state), the batches of the accumulation window, random states, precision, loss
-    scale, clipping, hyperparameters and versions. ``python -m vestim_pl.replay BUNDLE`` runs the step again on CPU,
-    without the training data, and names the first module, time step and tensor that is not finite. Beside the ``.pt``
-    file, which loads with ``weights_only=True``, lies a ``.json`` file to read.
+    scale, the gradients of the update where one was made, hyperparameters and versions.
+    ``python -m vestim_pl.replay BUNDLE`` runs the step again on CPU, without the training data, and names the first
+    module, time step and tensor that is not finite. Beside the ``.pt`` file, which loads with ``weights_only=True``,
+    lies a ``.json`` file to read.
 
     The same is done at once, on a copy of the module within the run, because what came from outside of the step (a
     hook, another callback, a fault of the machine) does not replay; the finding is in the event and in the bundle.

@@ -6,24 +6,24 @@ from lightning.pytorch import LightningModule, Trainer
 
 from vestim_pl.functional.batch_location import locate_batch, nonfinite_fields
 from vestim_pl.functional.bundle_file import package_versions
-from vestim_pl.functional.plain_data import class_path, to_plain
+from vestim_pl.functional.class_import import class_path
+from vestim_pl.functional.module_rebuild import describe_module
+from vestim_pl.functional.plain_data import to_plain
 from vestim_pl.functional.step_rerun import StepInputs
 from vestim_pl.functional.step_window import StepWindow
 
-__all__ = ["bundle_content", "bundle_summary", "loss_scale", "recordings_of", "step_inputs"]
+__all__ = ["bundle_content", "bundle_summary", "loss_scale", "recordings_of", "step_before", "step_inputs"]
 
 
 def step_inputs(trainer: Trainer, window: StepWindow) -> StepInputs:
     """What the step was computed from, besides weights and moments."""
-    algorithm = trainer.gradient_clip_algorithm
     return StepInputs(
         batches=window.batches,
         indices=window.indices,
         random=window.random_states(),
         precision=str(trainer.precision),
         loss_scale=window.loss_scale,
-        clip_value=trainer.gradient_clip_val,
-        clip_by_value=algorithm is not None and algorithm.value == "value",
+        divisor=trainer.accumulate_grad_batches,
     )
 
 
@@ -31,7 +31,15 @@ def bundle_content(trainer: Trainer, pl_module: LightningModule, window: StepWin
     """Tensors and plain data of everything that :func:`~vestim_pl.functional.bundle_replay.replay_bundle` needs."""
     inputs = step_inputs(trainer, window)
     return {
-        "module": {"class": class_path(type(pl_module)), "hparams": to_plain(dict(pl_module.hparams))},
+        "module": describe_module(pl_module),
+        "trainer": {
+            "epoch": trainer.current_epoch,
+            "step": step_before(trainer, window),
+            "batches": trainer.num_training_batches,
+            "max_epochs": trainer.max_epochs,
+            "max_steps": trainer.max_steps,
+            "accumulate_grad_batches": trainer.accumulate_grad_batches,
+        },
         "parameters": window.copy.parameters(),
         "buffers": window.buffers,
         "extras": to_plain(window.extras),
@@ -41,9 +49,25 @@ def bundle_content(trainer: Trainer, pl_module: LightningModule, window: StepWin
         "random": list(inputs.random),
         "precision": inputs.precision,
         "loss_scale": inputs.loss_scale,
-        "clip_value": inputs.clip_value,
-        "clip_by_value": inputs.clip_by_value,
+        "applied": _applied_gradients(trainer, pl_module, window),
     }
+
+
+def step_before(trainer: Trainer, window: StepWindow) -> int:
+    """``global_step`` as it was when the step of the window was computed."""
+    return trainer.global_step - _is_updated(trainer, window)
+
+
+def _is_updated(trainer: Trainer, window: StepWindow) -> bool:
+    steps = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
+    return window.updating and steps.ready == steps.completed
+
+
+def _applied_gradients(trainer: Trainer, module: LightningModule, window: StepWindow) -> dict[str, Any] | None:
+    """Gradients that the optimizer took, after clipping and callbacks; None before it did."""
+    if not _is_updated(trainer, window):
+        return None
+    return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
 
 
 def bundle_summary(trainer: Trainer, pl_module: LightningModule, window: StepWindow) -> dict[str, Any]:
@@ -51,7 +75,7 @@ def bundle_summary(trainer: Trainer, pl_module: LightningModule, window: StepWin
     datamodule = getattr(trainer, "datamodule", None)
     return {
         "epoch": trainer.current_epoch,
-        "step": trainer.global_step,
+        "step": step_before(trainer, window),
         "batches": list(window.indices),
         "precision": str(trainer.precision),
         "module": class_path(type(pl_module)),

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.event_lines import strict_json
+from vestim_pl.functional.plain_data import plain_tensor
 from vestim_pl.functional.step_trace import named_tensors
 
 __all__ = ["free_path", "package_versions", "read_bundle", "tensor_megabytes", "write_bundle"]
 
-FORMAT = 1
+FORMAT = 2
 
 
 def write_bundle(path: Path, content: dict[str, Any], summary: dict[str, Any]) -> None:
@@ -113,9 +114,10 @@ def package_versions(packages: Iterable[str] = ("torch", "lightning", "vestim_pl
 
 
 def _on_cpu(value: Any) -> Any:
-    """Copy with every tensor on the CPU and in memory of its own: a view would be saved with all of its base."""
+    """Copy with every tensor on the CPU, of no subclass, in memory of its own: a view is saved with all of its base."""
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True).contiguous()
+        copied = plain_tensor(value).to("cpu", copy=True)
+        return copied.contiguous() if copied.layout is torch.strided else copied
     if isinstance(value, dict):
         return {key: _on_cpu(item) for key, item in value.items()}
     return [_on_cpu(item) for item in value] if isinstance(value, list) else value

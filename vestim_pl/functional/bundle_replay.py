@@ -8,15 +8,19 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.optim import Optimizer
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.class_import import import_named
+from vestim_pl.functional.errors import ConfigurationError, name_error
 from vestim_pl.functional.module_extras import load_extras
-from vestim_pl.functional.plain_data import from_plain, import_any, import_named, is_complete
+from vestim_pl.functional.module_rebuild import build_layers, rebuild_module, restore_modes
+from vestim_pl.functional.plain_data import from_plain, is_complete
 from vestim_pl.functional.pre_step_copy import load_optimizer_state
 from vestim_pl.functional.quiet_trainer import quiet_trainer
 from vestim_pl.functional.step_rerun import StepInputs, rerun_step, silence
 from vestim_pl.functional.step_trace import StepTrace
 
 __all__ = ["Replay", "load_state", "replay_bundle"]
+
+_TRUE_PRECISIONS = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Replay:
 
     Attributes:
         trace: What the step showed.
-        notes: What could not be set up as it was, one sentence each.
+        notes: What could not be set up or seen as it was, one sentence each.
 
     """
 
@@ -36,6 +40,11 @@ class Replay:
 def replay_bundle(bundle: dict[str, Any], trust: bool = False, factory: str | None = None, ring: int = 20) -> Replay:
     """Rebuild module, optimizer and batch of a bundle and run the step under observation.
 
+    The module is built as Lightning does it: ``__init__`` with the saved hyperparameters, ``setup("fit")``,
+    ``configure_model()``, then the state of before the step, with each tensor's type, and who was frozen or in
+    evaluation mode; its trainer tells epoch and step of the run. The update is made with the gradients that the run
+    made it with; where it made none, because a guard skipped it or the bundle was written before, none is made.
+
     Args:
         bundle: What :func:`~vestim_pl.functional.bundle_file.read_bundle` returned.
         trust: Import the classes that the bundle names, wherever they are; this runs their code.
@@ -43,30 +52,41 @@ def replay_bundle(bundle: dict[str, Any], trust: bool = False, factory: str | No
         ring: Number of ranges kept up to a finding.
 
     Raises:
-        ConfigurationError: If the module or the batch cannot be rebuilt.
+        ConfigurationError: If the module cannot be rebuilt, or its step not be run.
 
     """
     with isolate_rng():
-        notes: list[str] = []
-        module = _rebuild_module(bundle["module"], trust, factory)
-        floats = [tensor.dtype for tensor in bundle["parameters"].values() if tensor.is_floating_point()]
-        if floats:
-            module.to(floats[0])
-        module.trainer = quiet_trainer()
-        notes += load_state(module, bundle["parameters"], bundle["buffers"], from_plain(bundle["extras"], trust))
-        if notes:
+        module = rebuild_module(bundle["module"], trust, factory)
+        notes = build_layers(module, quiet_trainer(**bundle["trainer"]), set(bundle["parameters"]))
+        if dtype := _TRUE_PRECISIONS.get(bundle["precision"]):
+            module.to(dtype)  # so that it tells this as its own dtype
+        misfits = load_state(module, bundle["parameters"], bundle["buffers"], {})
+        notes += misfits + _restore_extras(module, bundle["extras"], trust)
+        restore_modes(module, bundle["module"])
+        optimizer = None
+        if misfits:
             notes.append("the update is not replayed, for the weights do not all fit")
-        optimizer = None if notes else _rebuild_optimizer(module, bundle["optimizer"], trust, notes)
+        elif bundle["applied"] is not None:
+            optimizer = _rebuild_optimizer(module, bundle["optimizer"], trust, notes)
         if not is_complete(bundle["batches"]):
             notes.append("the batch holds objects that could not be saved; they are replaced by their description")
         inputs = StepInputs(
             batches=from_plain(bundle["batches"], trust), indices=bundle["indices"], random=bundle["random"],
-            precision=bundle["precision"], loss_scale=bundle["loss_scale"], clip_value=bundle["clip_value"],
-            clip_by_value=bundle["clip_by_value"],
+            precision=bundle["precision"], loss_scale=bundle["loss_scale"], applied=bundle["applied"],
+            divisor=bundle["trainer"]["accumulate_grad_batches"],
         )  # fmt: skip
         trace = StepTrace(ring)
-        rerun_step(silence(module.train()), inputs, trace, optimizer)
-    return Replay(trace, notes)
+        try:
+            rerun_step(silence(module), inputs, trace, optimizer)
+        except Exception as error:  # somebody's training_step may raise anything
+            failure = f"the step fails in the replay ({name_error(error)})"
+            if not trace.findings:
+                raise ConfigurationError(
+                    f"{bundle['module']['class']}: {'; '.join([failure, *notes])}; pass --factory module:function that"
+                    " returns the module with all that training_step needs"
+                ) from error
+            notes.append(failure)
+    return Replay(trace, notes + trace.notes)
 
 
 @torch.no_grad()
@@ -80,6 +100,8 @@ def load_state(module: LightningModule, parameters: dict[str, Any], buffers: dic
         for name, tensor in saved.items():
             place = places.get(name)
             if place is not None and place.shape == tensor.shape:
+                if place.dtype != tensor.dtype:  # each as it was: a module may mix them
+                    place.data = place.data.to(tensor.dtype)
                 place.copy_(tensor)
             else:
                 notes.append(f"{kind} {name} of the bundle has no place in the module")
@@ -89,26 +111,17 @@ def load_state(module: LightningModule, parameters: dict[str, Any], buffers: dic
     return notes
 
 
-def _rebuild_module(description: dict[str, Any], trust: bool, factory: str | None) -> LightningModule:
-    if factory is not None:
-        module = import_any(factory)()
-        if not isinstance(module, LightningModule):
-            raise ConfigurationError(f"--factory {factory}: returned {type(module).__name__}, not a LightningModule")
-        return module
-    name, hparams = description["class"], description["hparams"]
-    if not is_complete(hparams):
-        raise ConfigurationError(
-            f"{name}: its hyperparameters hold objects that could not be saved; pass --factory module:function that"
-            " returns the module"
-        )
-    kind = import_named(name, LightningModule, trust)
+def _restore_extras(module: LightningModule, extras: dict[str, Any], trust: bool) -> list[str]:
+    lost = [key for key, value in extras["items"] if not is_complete(value)]
+    notes = [f"{key}, which on_save_checkpoint adds, could not be saved and is left out" for key in lost]
+    kept = {key: from_plain(value, trust) for key, value in extras["items"] if key not in lost}
+    if not kept:
+        return notes
     try:
-        return kind(**from_plain(hparams, trust))
-    except TypeError as error:
-        raise ConfigurationError(
-            f"{name}: cannot be built from its saved hyperparameters ({error}); call save_hyperparameters() in its"
-            " __init__, or pass --factory module:function that returns the module"
-        ) from error
+        load_extras(module, kept)
+    except Exception as error:  # somebody's on_load_checkpoint may raise anything
+        notes.append(f"on_load_checkpoint fails in the replay ({name_error(error)})")
+    return notes
 
 
 def _rebuild_optimizer(

@@ -137,7 +137,7 @@ def measure_gradient_flow(model: nn.Module, loss_of: Callable[[], Tensor], mass:
         One entry a recurrent layer (and layer within it), in the order of the calls.
 
     Raises:
-        ConfigurationError: If ``model`` called no recurrent layer.
+        ConfigurationError: If ``model`` called no recurrent layer that runs step by step.
 
     Example::
 
@@ -163,8 +163,8 @@ def measure_gradient_flow(model: nn.Module, loss_of: Callable[[], Tensor], mass:
         loss = loss_of()
     if not hidden:
         raise ConfigurationError(
-            f"gradient flow: {type(model).__name__} calls no nn.LSTM, nn.GRU or nn.RNN with trainable weights;"
-            " leave the probe out"
+            f"gradient flow: {type(model).__name__} calls no nn.LSTM, nn.GRU or nn.RNN with trainable weights"
+            " that runs step by step (with padded tensors, no proj_size, no forward of its own); leave the probe out"
         )
     total = _gradients(loss, hidden, cells)
     top = list(hidden)[-1]

@@ -1,28 +1,29 @@
 """Nested containers as plain dictionaries, lists, numbers and tensors, and back: nothing to unpickle."""
 
-import importlib
 from collections import namedtuple
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
+from vestim_pl.functional.class_import import class_path, import_named
 from vestim_pl.functional.errors import ConfigurationError
 
-__all__ = ["class_path", "from_plain", "import_any", "import_named", "is_complete", "to_plain"]
-
-TRUSTED = ("vestim_pl.", "torch.optim.")
-"""Packages whose classes may be imported because a file names them."""
+__all__ = ["from_plain", "is_complete", "plain_tensor", "to_plain"]
 
 _KIND = "__kind__"
+_COLLECTIONS: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset}
 
 
 def to_plain(value: Any) -> Any:
     """Describe nested tuples, named tuples, lists and mappings of tensors and numbers in plain types.
 
-    Tensors are kept as they are, cut off their graph. What is none of these becomes its ``repr``, marked as such, so
-    that a file can always be written; :func:`is_complete` tells.
+    Tensors are kept as they are, cut off their graph and of no subclass; sets and OmegaConf's containers come back too.
+    What is none of these becomes its ``repr``, marked as such, so that a file can always be written;
+    :func:`is_complete` tells.
 
     Example::
 
@@ -33,9 +34,13 @@ def to_plain(value: Any) -> Any:
 
     """
     if isinstance(value, Tensor):
-        return value.detach()
+        return plain_tensor(value)
     if value is None or isinstance(value, str | bool | int | float):
         return value if type(value) in (type(None), str, bool, int, float) else _base(value)
+    if isinstance(value, DictConfig | ListConfig):
+        return _plain_config(value)
+    if isinstance(value, set | frozenset):
+        return {_KIND: type(value).__name__, "items": [to_plain(item) for item in value]}
     if isinstance(value, Mapping):
         return {_KIND: "dict", "items": [[to_plain(key), to_plain(item)] for key, item in value.items()]}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -53,7 +58,8 @@ def to_plain(value: Any) -> Any:
 def from_plain(value: Any, trust: bool = False) -> Any:
     """Rebuild what :func:`to_plain` described.
 
-    A named tuple gets its own class back where that may be imported (see :func:`import_named`), else one of the same
+    A named tuple gets its own class back where that may be imported (see
+    :func:`~vestim_pl.functional.class_import.import_named`), else one of the same
     name and fields.
 
     Args:
@@ -68,8 +74,12 @@ def from_plain(value: Any, trust: bool = False) -> Any:
     kind, items = value[_KIND], value.get("items", [])
     if kind == "dict":
         return {from_plain(key, trust): from_plain(item, trust) for key, item in items}
-    if kind == "tuple":
-        return tuple(from_plain(item, trust) for item in items)
+    if kind == "config":
+        return OmegaConf.create(from_plain(value | {_KIND: "dict"}, trust))
+    if kind == "config list":
+        return OmegaConf.create(from_plain(items, trust))
+    if kind in _COLLECTIONS:
+        return _COLLECTIONS[kind](from_plain(item, trust) for item in items)
     if kind == "namedtuple":
         return _named_tuple(value["class"], value["fields"], trust)(*(from_plain(item, trust) for item in items))
     return value["repr"]
@@ -91,79 +101,28 @@ def is_complete(value: Any) -> bool:
     return True
 
 
-def class_path(kind: type) -> str:
-    """Where a class is imported from, as ``module:Name``.
-
-    Example::
-
-        >>> class_path(Path)
-        'pathlib:Path'
-
-    """
-    module = "pathlib" if kind.__module__.startswith("pathlib") else kind.__module__
-    return f"{module}:{kind.__qualname__}"
-
-
-def import_named(path: str, base: type, trust: bool = False) -> Any:
-    """Import the class that ``module:Name`` says, if that may be done.
-
-    Importing runs the module's code, and calling what was found runs more. So unless the user trusts the file, only a
-    class is taken, derived from ``base``, and defined within :data:`TRUSTED` packages: ``vestim_pl.command:os.system``
-    begins with a trusted name and is neither.
-
-    Args:
-        path: Where the class is.
-        base: What it must be derived from.
-        trust: Import whatever is named.
-
-    Raises:
-        ConfigurationError: If the path is not trusted, or leads nowhere.
+def plain_tensor(value: Tensor) -> Tensor:
+    """The tensor without its graph, and as a plain one where it is of a subclass: else no file loads safely.
 
     Example::
 
         >>> import torch
-        >>> import_named("torch.optim.adam:Adam", torch.optim.Optimizer).__name__
-        'Adam'
-        >>> import_named("os:system", object)
-        Traceback (most recent call last):
-        ...
-        vestim_pl.functional.errors.ConfigurationError: os:system: only classes of vestim_pl and torch.optim are
-        imported because a bundle names them; pass --trust if you trust the bundle
+        >>> type(plain_tensor(torch.nn.Parameter(torch.zeros(1)))).__name__
+        'Tensor'
 
     """
-    refusal = ConfigurationError(
-        f"{path}: only classes of vestim_pl and torch.optim are imported because a bundle names them; pass --trust if"
-        " you trust the bundle"
-    )
-    if not trust and not _is_trusted(path.partition(":")[0]):
-        raise refusal
-    found = import_any(path)
-    if not (isinstance(found, type) and issubclass(found, base)):
-        if not trust:
-            raise refusal
-        raise ConfigurationError(f"{path}: is no {base.__name__} but {found!r}")
-    if not trust and not _is_trusted(found.__module__):
-        raise refusal
-    return found
+    detached = value.detach()
+    return detached if type(detached) is Tensor else detached.as_subclass(Tensor)
 
 
-def import_any(path: str) -> Any:
-    """Import whatever ``module:name`` says; for paths that the user wrote, never for those out of a file.
-
-    Raises:
-        ConfigurationError: If the path leads nowhere.
-
-    """
-    module, _, name = path.partition(":")
+def _plain_config(value: DictConfig | ListConfig) -> Any:
     try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(
-            f"{path}: cannot be imported here ({error}); install the project, run from its folder, or pass --factory"
-        ) from error
-    return found
+        plain = to_plain(OmegaConf.to_container(value, resolve=True))
+    except OmegaConfBaseException:  # an interpolation that leads nowhere
+        return {_KIND: "opaque", "repr": repr(value)[:200]}
+    if plain is None:
+        return None
+    return {_KIND: "config list", "items": plain} if isinstance(plain, list) else plain | {_KIND: "config"}
 
 
 def _named_tuple(path: str, fields: list[str], trust: bool) -> Any:
@@ -171,10 +130,6 @@ def _named_tuple(path: str, fields: list[str], trust: bool) -> Any:
         return import_named(path, tuple, trust)
     except ConfigurationError:
         return namedtuple(path.rpartition(":")[2].rpartition(".")[2], fields)  # noqa: PYI024 - known at run time only
-
-
-def _is_trusted(module: str) -> bool:
-    return f"{module}.".startswith(TRUSTED)
 
 
 def _base(value: Any) -> Any:

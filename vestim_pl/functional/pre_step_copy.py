@@ -6,7 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from vestim_pl.functional.plain_data import class_path, to_plain
+from vestim_pl.functional.class_import import class_path
+from vestim_pl.functional.plain_data import to_plain
 from vestim_pl.functional.tensor_copies import TensorCopies
 
 __all__ = ["PreStepCopy", "load_optimizer_state"]

@@ -2,13 +2,14 @@
 
 import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 from torch.optim import Optimizer
@@ -30,8 +31,9 @@ class StepInputs:
             :func:`~vestim_pl.functional.random_state.random_states`.
         precision: Lightning's name of the precision.
         loss_scale: Factor of the gradient scaler, None without one.
-        clip_value: ``gradient_clip_val`` of the trainer, None without clipping.
-        clip_by_value: Whether it clips each element instead of the norm.
+        divisor: By what Lightning divides each loss: ``accumulate_grad_batches``, also in a shorter last window.
+        applied: Gradients by parameter with which the optimizer made its update, after clipping and callbacks; None
+            where no update was made.
 
     """
 
@@ -40,12 +42,15 @@ class StepInputs:
     random: Sequence[dict[str, Any]]
     precision: str = "32-true"
     loss_scale: float | None = None
-    clip_value: float | None = None
-    clip_by_value: bool = False
+    divisor: int = 1
+    applied: Mapping[str, Tensor] | None = None
 
 
 def rerun_step(module: LightningModule, inputs: StepInputs, trace: StepTrace, optimizer: Optimizer | None) -> None:
     """Run ``training_step``, backward pass and update of one step; the trace sees every tensor on the way.
+
+    The update is made with the gradients that the run made it with, so whatever changed them in between (clipping, a
+    callback, a hook of the module) has its part; where the run made none, none is made.
 
     Changes the module, the optimizer and the random state: hand in a copy, and isolate the generators.
 
@@ -74,14 +79,16 @@ def rerun_step(module: LightningModule, inputs: StepInputs, trace: StepTrace, op
                 continue
             trace.see(Phase.LOSS, f"of batch {index}", loss)
             if loss.requires_grad:
-                (loss * (scale / len(inputs.batches))).backward()
+                (loss * (scale / inputs.divisor)).backward()
     with torch.no_grad():
         for name, parameter in parameters.items():
             if parameter.grad is not None:
                 parameter.grad.div_(scale)
                 trace.see(Phase.GRADIENT, name, parameter.grad)
-    if optimizer is not None:
-        _clip(parameters.values(), inputs)
+    if optimizer is not None and inputs.applied is not None:
+        trace.see_all(Phase.GRADIENT, dict(inputs.applied))
+        for name, parameter in parameters.items():
+            parameter.grad = inputs.applied.get(name)
         optimizer.step()
         trace.see_all(Phase.UPDATE, parameters)
         _see_moments(trace, Phase.UPDATE, parameters, optimizer)
@@ -116,19 +123,16 @@ def silence(module: LightningModule) -> LightningModule:
 
 
 def precision_context(precision: str, device_type: str) -> AbstractContextManager[Any]:
-    """Autocast as Lightning's precision of that name sets it around ``training_step``."""
+    """Autocast or default type, as Lightning's precision of that name sets it around ``training_step``."""
     if precision.startswith("bf16-mixed"):
         return torch.autocast(device_type, dtype=torch.bfloat16, cache_enabled=False)
     if precision.startswith("16-mixed"):
         return torch.autocast(device_type, dtype=torch.float16, cache_enabled=False)
+    if precision == "64-true":
+        return DoublePrecision().train_step_context()
+    if precision in ("bf16-true", "16-true"):
+        return HalfPrecision("bf16-true" if precision == "bf16-true" else "16-true").train_step_context()
     return contextlib.nullcontext()
-
-
-def _clip(parameters: Any, inputs: StepInputs) -> None:
-    if inputs.clip_value and inputs.clip_by_value:
-        torch.nn.utils.clip_grad_value_(parameters, inputs.clip_value)
-    elif inputs.clip_value:
-        torch.nn.utils.clip_grad_norm_(parameters, inputs.clip_value)
 
 
 def _see_moments(trace: StepTrace, phase: Phase, parameters: dict[str, Any], optimizer: Optimizer) -> None:

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from vestim_pl.functional.tensor_range import TensorRange, measure_range
-from vestim_pl.functional.unrolled_recurrence import RecurrentStep, unrolled
+from vestim_pl.functional.unrolled_recurrence import RecurrentStep, unrolled, why_fused
 
 __all__ = ["Finding", "Frame", "Phase", "StepTrace", "named_tensors", "traced"]
 
@@ -102,6 +103,7 @@ class StepTrace:
 
     def __init__(self, ring: int = 20) -> None:
         self.findings: dict[Phase, Finding] = {}
+        self.notes: list[str] = []  # what could not be seen, one sentence each
         self._ring: deque[Frame] = deque(maxlen=ring)
 
     @property
@@ -135,6 +137,9 @@ class StepTrace:
 def traced(model: nn.Module, trace: StepTrace) -> Iterator[None]:
     """Let a trace see the inputs and outputs of every submodule, forward and backward, step by step where recurrent.
 
+    A recurrent layer that cannot be run step by step (see
+    :func:`~vestim_pl.functional.unrolled_recurrence.why_fused`) is seen as a whole, and a note says so.
+
     A module that works with infinities on purpose, such as an attention mask, is seen with them too.
 
     Args:
@@ -146,11 +151,9 @@ def traced(model: nn.Module, trace: StepTrace) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(unrolled(model, watcher.see_step))
         for path, module in model.named_modules():
-            if isinstance(module, nn.RNNBase):
-                continue  # seen step by step
             name = path or type(module).__name__
-            before = module.register_forward_pre_hook(lambda _, args, name=name: watcher.see_inputs(name, args))
-            after = module.register_forward_hook(lambda _, args, output, name=name: watcher.see_outputs(name, output))
+            before = module.register_forward_pre_hook(partial(watcher.see_inputs, name), with_kwargs=True)
+            after = module.register_forward_hook(partial(watcher.see_outputs, name), with_kwargs=True)
             stack.callback(before.remove)
             stack.callback(after.remove)
         yield
@@ -162,13 +165,24 @@ class _Watcher:
     def __init__(self, model: nn.Module, trace: StepTrace) -> None:
         self.model, self.trace = model, trace
 
-    def see_inputs(self, name: str, args: Any) -> None:
-        for number, (_, value) in enumerate(named_tensors(args)):  # further ones: a state, say
+    def see_inputs(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+        values = (*args, *kwargs.values())
+        if isinstance(module, nn.RNNBase):
+            why = why_fused(module, values[0])
+            if not why:
+                return  # seen step by step
+            note = f"module {name} is not run step by step, for {why}: no time step is named within it"
+            self.trace.notes += [note] if note not in self.trace.notes else []
+        for number, (_, value) in enumerate(named_tensors(values)):  # further ones: a state, say
             self.trace.see(Phase.FORWARD, name, value, f"input {number}" if number else "input")
 
-    def see_outputs(self, name: str, output: Any) -> None:
+    def see_outputs(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        stepwise = isinstance(module, nn.RNNBase) and not why_fused(module, (*args, *kwargs.values())[0])
         for _, value in named_tensors(output):
-            self._see(name, value, "output")
+            if stepwise:  # its steps are followed backward, and what a hook made of its output is not one of them
+                self.trace.see(Phase.FORWARD, name, value, "output")
+            else:
+                self._see(name, value, "output")
 
     def see_step(self, name: str, step: RecurrentStep) -> None:
         layer = (

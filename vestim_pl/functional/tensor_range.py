@@ -30,8 +30,9 @@ class TensorRange:
     value: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dictionary, ready for JSON."""
-        return asdict(self) | {"index": list(self.index)}
+        """Plain dictionary, ready for JSON, which knows no NaN: None where nothing is finite."""
+        none = {"smallest": None, "largest": None} if math.isnan(self.largest) else {}
+        return asdict(self) | {"index": list(self.index)} | none
 
     def __str__(self) -> str:
         span = f"{self.smallest:.3g} .. {self.largest:.3g}"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vestim_pl.functional.errors import ConfigurationError
 
-__all__ = ["RecurrentStep", "unrolled", "unrolled_recurrence"]
+__all__ = ["RecurrentStep", "unrolled", "unrolled_recurrence", "why_fused"]
 
 State = Tensor | tuple[Tensor, Tensor]
 
@@ -74,10 +74,9 @@ def unrolled_recurrence(
         True
 
     """
-    if not isinstance(inputs, Tensor) or module.proj_size:
+    if why := why_fused(module, inputs):
         raise ConfigurationError(
-            f"{type(module).__name__}: packed sequences and proj_size cannot be unrolled step by step;"
-            " pass padded tensors and use proj_size=0"
+            f"{type(module).__name__}: cannot be unrolled step by step, for {why}; pass padded tensors, use proj_size=0"
         )
     lone = inputs.ndim == 2
     sequence = inputs.unsqueeze(1) if lone else inputs.transpose(0, 1) if module.batch_first else inputs  # [L, B, F]
@@ -105,16 +104,37 @@ def unrolled_recurrence(
     return sequence, (states[0], states[1]) if isinstance(module, nn.LSTM) else states[0]
 
 
+def why_fused(module: nn.RNNBase, inputs: Any) -> str:
+    """Why the layer cannot be computed step by step for these inputs, as a clause; empty where it can.
+
+    Example::
+
+        >>> why_fused(nn.LSTM(3, 8, proj_size=2), torch.zeros(5, 2, 3))
+        'it has a proj_size'
+
+    """
+    if module.proj_size:
+        return "it has a proj_size"
+    if not isinstance(inputs, Tensor):
+        return "it was given a packed sequence"
+    if not isinstance(vars(module).get("forward"), _Stepwise | None) or not _computes_as_base(type(module)):
+        return "it has a forward of its own"
+    return ""
+
+
 @contextmanager
 def unrolled(model: nn.Module, observe: Callable[[str, RecurrentStep], None]) -> Iterator[list[str]]:
     """Let every ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` within ``model`` run step by step, observed, in this context.
+
+    What :func:`why_fused` has a reason for runs as ever, unobserved: a layer with ``proj_size``, a call with a packed
+    sequence, a subclass with a ``forward`` of its own that does not declare ``computes_as_base = True`` beside it.
 
     Args:
         model: Any module.
         observe: Called with the name of the layer and each of its steps.
 
     Yields:
-        Names of the recurrent layers.
+        Names of the layers that run step by step.
 
     Example::
 
@@ -126,9 +146,10 @@ def unrolled(model: nn.Module, observe: Callable[[str, RecurrentStep], None]) ->
         [('encoder', 0), ('encoder', 1)]
 
     """
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.RNNBase)}
+    recurrent = {name: module for name, module in model.named_modules() if isinstance(module, nn.RNNBase)}
+    layers = {name: module for name, module in recurrent.items() if not why_fused(module, torch.empty(0))}
     for name, module in layers.items():
-        module.forward = _unrolled_forward(name, module, observe)
+        module.forward = _Stepwise(name, module, observe)
     try:
         yield list(layers)
     finally:
@@ -136,11 +157,22 @@ def unrolled(model: nn.Module, observe: Callable[[str, RecurrentStep], None]) ->
             del module.forward
 
 
-def _unrolled_forward(name: str, module: nn.RNNBase, observe: Callable[[str, RecurrentStep], None]) -> Any:
-    def forward(input: Tensor, hx: State | None = None) -> tuple[Tensor, State]:  # noqa: A002 - the module's own names
-        return unrolled_recurrence(module, input, hx, lambda step: observe(name, step))
+class _Stepwise:
+    """Forward of a layer within :func:`unrolled`; a packed sequence goes the fused way."""
 
-    return forward
+    def __init__(self, name: str, module: nn.RNNBase, observe: Callable[[str, RecurrentStep], None]) -> None:
+        self.name, self.module, self.observe, self.fused = name, module, observe, module.forward
+
+    def __call__(self, input: Any, hx: State | None = None) -> Any:  # noqa: A002 - the module's own names
+        if why_fused(self.module, input):
+            return self.fused(input, hx)
+        return unrolled_recurrence(self.module, input, hx, lambda step: self.observe(self.name, step))
+
+
+def _computes_as_base(kind: type) -> bool:
+    """Whether the class has PyTorch's forward, or says ``computes_as_base`` of its own: same values, other way."""
+    owner = next(base for base in kind.__mro__ if "forward" in vars(base))
+    return owner in (nn.LSTM, nn.GRU, nn.RNN) or bool(vars(owner).get("computes_as_base"))
 
 
 def _initial(module: nn.RNNBase, sequence: Tensor, state: State | None, lone: bool) -> list[Tensor]:

@@ -39,6 +39,8 @@ class GRULayer(nn.GRU):
 
     """
 
+    computes_as_base = True  # so probes and replays may run it step by step as an nn.GRU
+
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size, batch_first=True)
 
