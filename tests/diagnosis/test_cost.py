@@ -1,4 +1,3 @@
-
 from vestim_pl.diagnosis.cost import check_memory, check_time
 from vestim_pl.diagnosis.plan import Plan
 
