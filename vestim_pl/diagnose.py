@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
@@ -17,22 +16,28 @@ from vestim_pl.command import is_multirun, run_command
 from vestim_pl.configuration import build, plain
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.diagnosis import (
+    ClipSetting,
     Finding,
+    Plan,
     Severity,
     diagnose_data,
     diagnose_run,
     diagnose_settings,
     diagnose_training,
     measure,
+    one_value_each,
     print_findings,
     worst,
 )
 from vestim_pl.functional.checks import check_choice
-from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.precision import resolve_precision
+from vestim_pl.functional.process_count import process_count
+from vestim_pl.rehearsal import rehearse
 from vestim_pl.reports.run_folder import RunFolder
-from vestim_pl.train import build_estimator
+from vestim_pl.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
+from vestim_pl.train import build_estimator, reset_global_state
+from vestim_pl.trainer import quiet_lightning
 
 __all__ = ["command", "diagnose", "exit_status"]
 
@@ -102,24 +107,39 @@ def command() -> None:
 
 def _before_training(config: DictConfig) -> list[Finding]:
     settings = {name: plain(config[name]) for name in ("network", "optimizer", "sampling", "trainer", "callbacks")}
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    flush_denormals(config.callbacks.get("flush_denormals") is not None)
-    torch.set_float32_matmul_precision("high")
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    precision = str(resolve_precision(config.trainer.get("precision"), config.trainer.get("accelerator", "auto")))
-    findings = diagnose_settings(settings, precision, is_multirun())
+    refuse_missing_checkpoint(config.ckpt_path)
+    quiet_lightning()
+    reset_global_state(config)
     datamodule: VoltageDataModule = build(config.data, sampling=build(config.sampling))
     datamodule.setup("fit")
-    findings += diagnose_data(datamodule)
     estimator = build_estimator(config, datamodule)
+    refuse_unfit_checkpoint(config.ckpt_path, estimator)
+    rehearsed = rehearse(config, estimator, datamodule)
+    bystander = _bystander(config)
+    precision = str(bystander.precision)
     parameters = sum(parameter.numel() for parameter in estimator.parameters() if parameter.requires_grad)
-    clip = config.trainer.get("gradient_clip_val"), str(config.trainer.get("gradient_clip_algorithm") or "norm")
-    found = measure(estimator, datamodule, _bystander(config, precision), clip)
-    return [*diagnose_training(settings, datamodule, parameters, precision, found), *findings]
+    clip = ClipSetting.of(settings["trainer"], settings["callbacks"])
+    found = measure(estimator, datamodule, bystander, (clip.threshold, clip.algorithm))
+    plan = Plan.of(rehearsed, found.batches, found.validation_batches, _processes(config))
+    return one_value_each(
+        [
+            *diagnose_training(settings, datamodule, parameters, precision, found, plan),
+            *diagnose_settings(settings, precision, is_multirun()),
+            *diagnose_data(datamodule),
+        ]
+    )
 
 
-def _bystander(config: DictConfig, precision: str) -> pl.Trainer:
+def _processes(config: DictConfig) -> int:
+    options = config.trainer
+    return process_count(
+        options.get("devices", "auto"), options.get("accelerator", "auto"), options.get("num_nodes", 1)
+    )
+
+
+def _bystander(config: DictConfig) -> pl.Trainer:
     """A trainer that only knows device and precision: it fits and writes nothing."""
+    precision = resolve_precision(config.trainer.get("precision"), config.trainer.get("accelerator", "auto"))
     try:
         return pl.Trainer(
             accelerator=config.trainer.get("accelerator", "auto"), devices=1, precision=cast("Any", precision),
@@ -133,11 +153,16 @@ def _tell(findings: Sequence[Finding], title: str, path: Path | None) -> None:
     print_findings(findings, title)
     if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     written = {"title": title, "severity": worst(findings).value, "findings": [each.as_dict() for each in findings]}
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"json: {path} cannot be written: {error.strerror or error}; name another file with json=..."
+        ) from error
     _log.info("written to %s", path)
 
 

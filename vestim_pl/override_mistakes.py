@@ -54,6 +54,11 @@ def _not_composed(error: ConfigCompositionException, first: str, valid_keys: Col
     cause = error.__cause__
     key = getattr(cause, "full_key", None)
     if key and "not in struct" in str(cause):
+        if key in valid_keys:  # of the configuration without overrides
+            owner = str(key).rpartition(".")[0]
+            return (
+                f"{key}: no such key, since another choice switches {owner} off or replaces it; leave one of them out"
+            )
         return f"{key}: no such key; {way_out(str(key), valid_keys)}"
     if cause is not None:
         return f"{first} {str(cause).splitlines()[0]}"

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import random
 
 import numpy as np
@@ -12,7 +13,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from vestim_pl.callbacks import GradientFlowProbe
+from vestim_pl.callbacks.gradient_flow_probe import _sentence
 from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.gradient_flow import GradientFlow, summarize_flow
 
 
 class Foreign(LightningModule):
@@ -170,3 +173,12 @@ def test_bad_argument_is_refused(options):
 
 def test_fast_dev_run():
     run(GradientFlowProbe(folder="flow"), fast_dev_run=True)
+
+
+def test_a_layer_whose_gradient_is_not_finite_is_told_first():
+    good, bad = [0.5**lag for lag in range(9)], [1.0, math.inf, math.nan]
+    flows = [GradientFlow(name, n, [], *summarize_flow(n), False) for name, n in (("good", good), ("bad", bad))]
+    told = _sentence(flows, flows[0], 0.99)
+    assert told.startswith("gradient flow: the gradient of bad is not finite within 3 steps; gradient flow: 99 %")
+    assert _sentence(flows[:1], flows[0], 0.99).count("gradient flow") == 1
+    assert _sentence(flows[1:], flows[1], 0.99).count("bad") == 1

@@ -94,7 +94,7 @@ def test_a_divergence_and_its_signs(tmp_path):
     assert "model parameters became NaN/Inf" in story(run)["end of the run"].evidence
     assert "1 x clip burst from step 1799 on" in evidence
     assert "grew from a median of 1 to 20 (step 1899)" in evidence
-    assert story(run)["divergence"].override == "+preset=resilient optimizer.lr=0.0001"
+    assert story(run)["divergence"].override == "optimizer.lr=0.0001"
 
 
 def test_a_divergence_without_events_shows_in_the_metrics(tmp_path):
@@ -139,3 +139,14 @@ def test_a_checkpoint_that_is_none_leaves_the_deviation_unknown(tmp_path):
     assert math.isnan(target_std_mv(tmp_path))
     torch.save({"state_dict": {"scaler.target_std": torch.tensor(0.067)}}, tmp_path / "checkpoints" / "last.ckpt")
     assert target_std_mv(tmp_path) == pytest.approx(67.0)
+
+
+def test_one_table_has_one_rate_and_no_threshold_of_a_divergence(tmp_path):
+    """A recovery cut the rate to a tenth, the run went on, and what it learnt is a constant."""
+    rollback = {"kind": "rollback", "reason": "the loss is at 2833", "step": 4, "values": {"learning_rate_after": 1e-6}}
+    run = write_run(tmp_path / "run", [150.0] * EPOCHS, clip_fraction=1.0, events=(rollback,), std=0.141)
+    found = story(run)
+    assert found["constant prediction"].override == "optimizer.lr=1e-05"
+    assert found["divergence"].override == ""
+    assert found["divergence"].evidence.endswith("; for optimizer.lr see constant prediction")
+    assert (found["over-clipping"].severity, found["over-clipping"].override) == ("warning", "")

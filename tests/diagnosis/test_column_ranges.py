@@ -30,3 +30,8 @@ def test_a_few_rows_are_a_note():
 
 def test_inside_with_the_borders_is_as_it_should_be():
     assert check_column_ranges(table(0.0, 40.0), table(0.0, 40.0), ["Temp"], "Voltage").severity == "ok"
+
+
+def test_ranges_that_differ_in_a_late_digit_are_shown_to_differ():
+    finding = check_column_ranges(table(2.5, 4.2), table(2.5, 4.20001), ["Temp"], "Voltage")
+    assert "(test 2.5 to 4.20001, training 2.5 to 4.2)" in finding.evidence

@@ -1,27 +1,39 @@
-import pytest
-
 from vestim_pl.diagnosis.cost import check_memory, check_time
+from vestim_pl.diagnosis.plan import Plan
 
 
 def test_steps_and_time():
-    finding = check_time(batches=257, accumulate=4, step_seconds=0.1, max_epochs=50)
+    finding = check_time(Plan(257, 65, 50), 0.1, 0.0)
     assert finding.severity == "ok"
-    assert "257 batches of 100 ms make 65 optimizer steps an epoch: 26 s an epoch, 21 min" in finding.evidence
+    assert (
+        "257 batches of 100 ms make 65 optimizer steps an epoch: 26 s an epoch and 0 s for validation, 21 min"
+        in finding.evidence
+    )
 
 
 def test_more_than_a_day_is_a_warning():
-    finding = check_time(batches=10_000, accumulate=1, step_seconds=1.0, max_epochs=50)
+    finding = check_time(Plan(10_000, 10_000, 50), 1.0, 0.0)
     assert (finding.severity, finding.override) == ("warning", "trainer.max_epochs=7")
-    windows = check_time(batches=10_000, accumulate=1, step_seconds=1.0, max_epochs=50, stride=2)
+    windows = check_time(Plan(10_000, 10_000, 50), 1.0, 0.0, stride=2)
     assert (windows.severity, windows.override) == ("warning", "sampling.stride=14")
-    few = check_time(batches=50, accumulate=1, step_seconds=1.0, max_epochs=100_000, stride=2)
+    few = check_time(Plan(50, 50, 100_000), 1.0, 0.0, stride=2)
     assert few.override == "trainer.max_epochs=1440", "an epoch should keep some batches"
-    assert check_time(10_000, 1, 1.0, 7).severity == check_time(10_000 * 2 // 14, 1, 1.0, 50, 14).severity == "ok"
+    assert check_time(Plan(10_000, 10_000, 7), 1.0, 0.0).severity == "ok"
+    assert check_time(Plan(10_000 * 2 // 14, 1, 50), 1.0, 0.0, 14).severity == "ok"
 
 
-@pytest.mark.parametrize("max_epochs", [None, -1])
-def test_no_end_is_a_note(max_epochs):
-    assert check_time(10, 1, 0.1, max_epochs).severity == "note"
+def test_validation_counts_and_no_stride_mends_it():
+    rare = Plan(100, 100, 50, validations=0.2, validation_batches=3000)
+    assert "100 s an epoch and 10 min for validation, 9.7 h for 50 epochs" in check_time(rare, 1.0, 1.0).evidence
+    often = Plan(100, 100, 50, validations=1.0, validation_batches=3000)
+    finding = check_time(often, 1.0, 1.0, stride=2)
+    assert (finding.severity, finding.override) == ("warning", "trainer.max_epochs=23")
+    limited = Plan(10_000, 10_000, 50, limited=True)
+    assert check_time(limited, 1.0, 0.0, stride=2).override == "trainer.max_epochs=7", "fewer windows change nothing"
+
+
+def test_no_end_is_a_note():
+    assert check_time(Plan(10, 10, None), 0.1, 0.0).severity == "note"
 
 
 def test_memory_that_runs_out_is_a_warning():

@@ -51,3 +51,11 @@ def test_the_window_that_it_suggests_is_shorter_and_long_enough(factor):
     shorter = int(finding.override.removeprefix("sampling.lookback="))
     assert shorter < 400
     assert check_gradient_memory([flow(factor, shorter)], shorter).severity == "ok"
+
+
+def test_a_gradient_that_is_not_finite_is_told_without_figures():
+    norms = [1.0, float("inf"), 2.0]
+    lost = GradientFlow("layers.1", norms, [], *summarize_flow(norms), False)
+    finding = check_gradient_memory([flow(0.9, 3), flow(50.0, 3, "grows"), lost], 3)
+    assert finding.severity == "error"
+    assert finding.evidence == "the gradient of layers.1 is not finite on its way back over 3 steps: it explodes"

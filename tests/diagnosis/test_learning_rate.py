@@ -60,3 +60,9 @@ def test_a_loss_that_never_falls_is_a_warning():
 
 def test_a_loss_that_is_not_finite_before_any_update_is_an_error():
     assert check_learning_rate(RangeTest([1e-6], [math.nan]), 1e-3).severity == "error"
+
+
+def test_the_factor_fits_the_rate_that_is_named():
+    finding = check_learning_rate(RangeTest([2.9e-5, 1e-2], [1.0, 0.5], 0.1), 1e-8)  # a twentieth is 1.45e-6
+    assert finding.override == "optimizer.lr=1e-06"
+    assert "it is 100 times below a safe 1e-06" in finding.evidence

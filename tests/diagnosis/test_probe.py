@@ -141,3 +141,10 @@ def test_windows_has_neither_resource_nor_sysconf(monkeypatch):
     monkeypatch.setitem(sys.modules, "resource", None)
     monkeypatch.delattr(os, "sysconf")
     assert dict(_memory(torch.device("cpu"))) == {"peak_bytes": None, "available_bytes": None, "where": "memory"}
+
+
+def test_a_validation_is_measured_too():
+    module = datamodule(WindowSampling(lookback=20, batch_size=32, evaluation_batch_size=64))
+    found = measure(estimator(module), module, trainer(), (1.0, "norm"))
+    assert found.validation_batches == len(module.val_dataloader()) > 1
+    assert found.validation_seconds > 0

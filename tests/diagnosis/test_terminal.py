@@ -32,3 +32,15 @@ def test_a_terminal_has_a_table_with_brackets_whole():
     assert "data [V]" in text
     assert "Run [bold]a" in text
     assert "severity" in text
+
+
+def test_an_override_is_a_line_of_its_own_however_narrow_the_terminal():
+    long = (
+        "+callbacks.gradient_flow={_target_:vestim_pl.callbacks.GradientFlowProbe} sampling.lookback=40 optimizer.lr=1"
+    )
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=80, color_system=None, legacy_windows=False)
+    print_findings([Finding("capacity", Severity.WARNING, "1.5 a step", long), FINDINGS[1]], "Run", console)
+    lines = file.getvalue().splitlines()
+    assert lines[lines.index("to mend capacity:") + 1] == long
+    assert "to mend data [V]:" not in lines

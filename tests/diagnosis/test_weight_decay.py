@@ -20,5 +20,5 @@ def test_weight_decay(optimizer, severity, override):
 
 
 def test_evidence_has_the_numbers():
-    assert "(100 parameters, 50 rows each)" in check_weight_decay({"name": "SGD"}, 100, 5000).evidence
+    assert "(100 parameters, 50 rows for each)" in check_weight_decay({"name": "SGD"}, 100, 5000).evidence
     assert "1e-05" in check_weight_decay({"name": "SGD", "weight_decay": 1e-5}, 100, 5000).evidence

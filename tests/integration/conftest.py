@@ -68,3 +68,16 @@ SMALL = (
 def small() -> tuple[str, ...]:
     """Overrides that make a training on windows last a second."""
     return SMALL
+
+
+@pytest.fixture
+def compose_diagnose(recordings: Path, small: tuple[str, ...]) -> Callable[..., DictConfig]:
+    """Compose ``diagnose.yaml`` with overrides, on the small recordings, with a small sampling."""
+
+    def _compose(*overrides: str) -> DictConfig:
+        GlobalHydra.instance().clear()
+        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            given = ["data=folder", f"data.root={recordings}", "run_dir=.", *small, *overrides]
+            return hydra.compose("diagnose", given)
+
+    return _compose

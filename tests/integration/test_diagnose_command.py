@@ -3,9 +3,9 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import hydra
@@ -27,17 +27,6 @@ def command(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.fixture
-def compose_diagnose(recordings: Path, small: tuple[str, ...]) -> Callable[..., DictConfig]:
-    def _compose(*overrides: str) -> DictConfig:
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            given = ["data=folder", f"data.root={recordings}", "run_dir=.", *small, *overrides]
-            return hydra.compose("diagnose", given)
-
-    return _compose
-
-
 def by_check(findings: list[Finding]) -> dict[str, Finding]:
     return {finding.check: finding for finding in findings}
 
@@ -52,7 +41,7 @@ def test_what_failed_is_told_with_overrides_that_mend_it(compose_diagnose, tmp_p
     assert "warning  weight decay" in capsys.readouterr().out
     for finding in found.values():
         if finding.override:
-            mended = compose_diagnose(*settings, *finding.override.split())
+            mended = compose_diagnose(*settings, *shlex.split(finding.override))
             check(mended)
     mended = by_check(diagnose(compose_diagnose(*settings, found["weight decay"].override)))
     assert mended["weight decay"].severity == "ok"

@@ -8,6 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
@@ -38,7 +39,8 @@ class GradientFlowProbe(Callback):
     once.
 
     Writes ``step_<n>.png``, ``step_<n>.json`` and ``step_<n>.csv`` (``layer, lag, hidden_norm, cell_norm``), and one
-    ``gradient_flow`` event with the sentence to read.
+    ``gradient_flow`` event with the sentence to read: of the layer that reaches farthest back, and before it of those
+    whose gradient is not finite.
 
     ============================================ ====================================================================
     logged key                                   meaning
@@ -127,7 +129,7 @@ class GradientFlowProbe(Callback):
         for flow in summary.values():
             del flow["hidden_norms"], flow["cell_norms"]
         publish(
-            trainer, "gradient_flow", describe_flow(longest, self.mass), batch=batch_idx, level=logging.INFO,
+            trainer, "gradient_flow", _sentence(self.flows, longest, self.mass), batch=batch_idx, level=logging.INFO,
             layers=summary, folder=str(folder),
         )  # fmt: skip
 
@@ -144,6 +146,13 @@ def write_flows(flows: Sequence[GradientFlow], folder: Path, step: int, mass: fl
             for lag, (hidden, cell) in enumerate(zip_longest(flow.hidden_norms, flow.cell_norms, fillvalue="")):
                 writer.writerow([flow.layer, lag, hidden, cell])
     plot_gradient_flow(flows, stem.with_suffix(".png"), f"Gradient through the window before step {step:,}", mass)
+
+
+def _sentence(flows: Sequence[GradientFlow], longest: GradientFlow, mass: float) -> str:
+    """What to know of the layers: first each whose gradient is not finite, then the one that reaches farthest back."""
+    lost = [flow for flow in flows if not np.isfinite(flow.hidden_norms).all()]
+    told = [*lost, longest] if longest not in lost else lost
+    return "; ".join(describe_flow(flow, mass) for flow in told)
 
 
 def _loss(module: LightningModule, batch: Any, batch_idx: int) -> Tensor:

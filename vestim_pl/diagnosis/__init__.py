@@ -2,19 +2,25 @@
 
 from vestim_pl.diagnosis.after_run import diagnose_run
 from vestim_pl.diagnosis.before_training import diagnose_data, diagnose_settings, diagnose_training
+from vestim_pl.diagnosis.clip_setting import ClipSetting
 from vestim_pl.diagnosis.finding import Finding, Severity, worst
+from vestim_pl.diagnosis.one_value import one_value_each
+from vestim_pl.diagnosis.plan import Plan
 from vestim_pl.diagnosis.probe import Measurements, measure
 from vestim_pl.diagnosis.terminal import print_findings
 
 __all__ = [
+    "ClipSetting",
     "Finding",
     "Measurements",
+    "Plan",
     "Severity",
     "diagnose_data",
     "diagnose_run",
     "diagnose_settings",
     "diagnose_training",
     "measure",
+    "one_value_each",
     "print_findings",
     "worst",
 ]

@@ -1,23 +1,29 @@
 """Every check of a run folder: what happened in a run that has ended, or died."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 
+from vestim_pl.diagnosis.clip_setting import ClipSetting
 from vestim_pl.diagnosis.constant_prediction import check_constant_prediction
 from vestim_pl.diagnosis.divergence import check_divergence
 from vestim_pl.diagnosis.ending import check_ending
 from vestim_pl.diagnosis.finding import Finding
 from vestim_pl.diagnosis.learning_rate_exhausted import check_learning_rate_exhausted
+from vestim_pl.diagnosis.one_value import one_value_each
 from vestim_pl.diagnosis.over_clipping import check_over_clipping
+from vestim_pl.diagnosis.way_out import borne_rate, missing_recovery
 from vestim_pl.reports.run_folder import RunFolder
 from vestim_pl.reports.run_status import RunState, best_validation, run_status
 
 __all__ = ["diagnose_run", "target_std_mv"]
 
 MILLIVOLTS = 1000.0
+ENDED = (RunState.FINISHED, RunState.EARLY_STOPPED)
 
 
 def diagnose_run(run: RunFolder) -> list[Finding]:
@@ -34,22 +40,24 @@ def diagnose_run(run: RunFolder) -> list[Finding]:
 
     """
     status = run_status(run)
-    rate, threshold = _number(run.setting("optimizer.lr")), _number(run.setting("trainer.gradient_clip_val"))
-    best = best_validation(run.metrics)
+    callbacks, trainer = _section(run, "callbacks"), _section(run, "trainer")
     diverged = status.state is RunState.DIVERGED
-    ended = status.state in (RunState.FINISHED, RunState.EARLY_STOPPED)
+    astray = diverged or any(event.get("kind") in ("rollback", "non_finite") for event in run.events)
+    rate = _number(run.setting("optimizer.lr"))
+    borne, better = (None, None) if rate is None else borne_rate(rate, run.events, diverged, callbacks)
     findings = [
         check_ending(status, run.path),
-        check_divergence(run.metrics, run.events, diverged, status.reason, rate),
+        check_divergence(run.metrics, run.events, diverged, status.reason, _way_out(run, callbacks, better)),
     ]
     if status.state is not RunState.TRIAL and not run.metrics.empty:
-        val_rmse = math.nan if best is None else best[0]
+        best = best_validation(run.metrics)
+        val_rmse, ended = math.nan if best is None else best[0], status.state in ENDED
         findings += [
-            check_constant_prediction(run.steps, val_rmse, target_std_mv(run.path), rate, ended),
-            check_over_clipping(run.metrics, threshold),
-            check_learning_rate_exhausted(run.metrics, run.events, rate),
+            check_constant_prediction(run.steps, val_rmse, target_std_mv(run.path), borne, ended, astray),
+            check_over_clipping(run.metrics, ClipSetting.of(trainer, callbacks), astray),
+            check_learning_rate_exhausted(run.metrics, run.events, rate, callbacks),
         ]
-    return findings
+    return one_value_each(findings)
 
 
 def target_std_mv(path: Path) -> float:
@@ -66,6 +74,18 @@ def target_std_mv(path: Path) -> float:
         except (OSError, RuntimeError, UnpicklingError, KeyError, TypeError, EOFError):
             continue
     return math.nan
+
+
+def _way_out(run: RunFolder, callbacks: Mapping[str, Any], rate: float | None) -> str:
+    """Recovery where the run had none, at a base rate that it bears; nothing of a configuration that is not there."""
+    streams = str(run.setting("sampling._target_", "")).endswith(".StreamSampling")
+    parts = [missing_recovery(callbacks, streams)] if "callbacks" in run.config else []
+    return " ".join(part for part in (*parts, "" if rate is None else f"optimizer.lr={rate:g}") if part)
+
+
+def _section(run: RunFolder, name: str) -> Mapping[str, Any]:
+    found = run.setting(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _number(value: object) -> float | None:

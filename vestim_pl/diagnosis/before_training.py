@@ -5,17 +5,20 @@ from typing import Any
 
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.diagnosis.capacity import check_capacity
+from vestim_pl.diagnosis.clip_setting import ClipSetting
 from vestim_pl.diagnosis.clipping import check_clipping
 from vestim_pl.diagnosis.column_ranges import check_column_ranges
 from vestim_pl.diagnosis.constant_columns import check_constant_columns
 from vestim_pl.diagnosis.cost import check_memory, check_time
 from vestim_pl.diagnosis.distributed import check_distributed
 from vestim_pl.diagnosis.dropout import check_dropout
-from vestim_pl.diagnosis.finding import Finding
+from vestim_pl.diagnosis.finding import Finding, Severity
 from vestim_pl.diagnosis.fused_optimizer import check_fused_optimizer
 from vestim_pl.diagnosis.gradient_memory import check_gradient_memory
 from vestim_pl.diagnosis.learning_rate import check_learning_rate
 from vestim_pl.diagnosis.mixed_precision import check_mixed_precision
+from vestim_pl.diagnosis.nodes import name_of
+from vestim_pl.diagnosis.plan import Plan
 from vestim_pl.diagnosis.probe import Measurements
 from vestim_pl.diagnosis.sampling_interval import check_sampling_interval
 from vestim_pl.diagnosis.weight_decay import check_weight_decay
@@ -28,7 +31,7 @@ def diagnose_settings(settings: Mapping[str, Any], precision: str, multirun: boo
 
     Args:
         settings: The composed configuration as plain dictionaries.
-        precision: ``trainer.precision`` as resolved for this machine.
+        precision: Precision that the trainer has on this machine.
         multirun: Whether the command runs with ``-m``.
 
     """
@@ -56,7 +59,12 @@ def diagnose_data(datamodule: VoltageDataModule) -> list[Finding]:
 
 
 def diagnose_training(
-    settings: Mapping[str, Any], datamodule: VoltageDataModule, parameters: int, precision: str, found: Measurements
+    settings: Mapping[str, Any],
+    datamodule: VoltageDataModule,
+    parameters: int,
+    precision: str,
+    found: Measurements,
+    plan: Plan,
 ) -> list[Finding]:
     """Checks of what the first steps have shown.
 
@@ -64,44 +72,54 @@ def diagnose_training(
         settings: The composed configuration as plain dictionaries.
         datamodule: The recordings, read.
         parameters: Trainable parameters.
-        precision: ``trainer.precision`` as resolved for this machine.
+        precision: Precision that the trainer has on this machine.
         found: The measurements.
+        plan: How much the training does.
 
     """
-    network, optimizer, trainer, sampling = (settings[name] for name in ("network", "optimizer", "trainer", "sampling"))
+    network, optimizer, sampling = (settings[name] for name in ("network", "optimizer", "sampling"))
     lookback, sizes = int(sampling["lookback"]), list(network["hidden_sizes"])
     parameters //= int(network.get("members", 1))  # members of an ensemble learn apart, each from all rows
     size = "lanes" if "lanes" in sampling else "batch_size"
     smaller = f"sampling.{size}={max(1, int(sampling[size]) // 2)}" if size in sampling else ""
     chrono_is_open = "forget_bias" in network and network["forget_bias"] != "chrono"
+    recurrent = str(network.get("name")) != "FNN"
     data_bytes = sum(datamodule.table(split).nbytes for split in datamodule.splits)
+    rate = float(optimizer.get("lr", 1e-3))
+    learning_rate = check_learning_rate(found.range_test, rate)
+    lower_rate = learning_rate.override if learning_rate.severity is Severity.ERROR else f"optimizer.lr={rate / 10:g}"
     return [
-        check_clipping(found.norms, trainer.get("gradient_clip_val"), adaptive=clips_adaptively(settings)),
-        check_learning_rate(found.range_test, float(optimizer.get("lr", 1e-3))),
-        check_gradient_memory(found.flows, lookback, chrono_is_open),
-        check_capacity(parameters, lookback, sizes),
-        check_weight_decay(optimizer, parameters, datamodule.table("train").rows),
-        check_dropout(float(network.get("dropout", 0.0)), sizes, found.dropout_scatter_mv),
-        check_mixed_precision(precision, found.full_seconds, found.mixed_seconds),
-        check_time(
-            found.batches,
-            int(trainer.get("accumulate_grad_batches", 1)),
-            found.step_seconds,
-            trainer.get("max_epochs"),
-            sampling.get("stride"),
+        check_clipping(
+            found.norms,
+            ClipSetting.of(settings["trainer"], settings["callbacks"]),
+            unstable=learning_rate.severity is Severity.ERROR,
+            lower_rate=lower_rate,
         ),
+        learning_rate,
+        check_gradient_memory(found.flows, lookback, chrono_is_open, flow_probe(settings["callbacks"])),
+        check_capacity(parameters, lookback, sizes, recurrent),
+        check_weight_decay(optimizer, parameters, datamodule.table("train").rows),
+        check_dropout(float(network.get("dropout", 0.0)), sizes, found.dropout_scatter_mv, recurrent),
+        check_mixed_precision(precision, found.full_seconds, found.mixed_seconds),
+        check_time(plan, found.step_seconds, found.validation_seconds, sampling.get("stride")),
         check_memory(found.peak_bytes, found.available_bytes, data_bytes, found.where, smaller),
     ]
 
 
-def clips_adaptively(settings: Mapping[str, Any]) -> bool:
-    """Whether a callback of the configuration clips by a limit that follows the norm.
+def flow_probe(callbacks: Mapping[str, Any]) -> str:
+    """What shows in a training how far back its gradient reaches: the callback that is on, or how to add it.
+
+    A choice of ``callbacks=[...]`` would replace that of a preset, so it is added by itself.
 
     Example::
 
-        >>> clips_adaptively({"callbacks": {"mine": {"_target_": "vestim_pl.callbacks.AdaptiveGradientClipping"}}})
-        True
+        >>> flow_probe({"gradient_flow": {"_target_": "vestim_pl.callbacks.GradientFlowProbe"}})
+        'the callback gradient_flow'
+        >>> flow_probe({})
+        '+callbacks.gradient_flow={_target_:vestim_pl.callbacks.GradientFlowProbe}'
 
     """
-    nodes = (node for node in settings["callbacks"].values() if node)
-    return any(str(node.get("_target_", "")).endswith(".AdaptiveGradientClipping") for node in nodes)
+    if name := name_of(callbacks, "GradientFlowProbe"):
+        return f"the callback {name}"
+    there = "gradient_flow" in callbacks
+    return f"{'' if there else '+'}callbacks.gradient_flow={{_target_:vestim_pl.callbacks.GradientFlowProbe}}"

@@ -12,7 +12,7 @@ STARVED = 2.0
 TIGHT = 5.0
 
 
-def check_capacity(parameters: int, lookback: int, hidden_sizes: Sequence[int]) -> Finding:
+def check_capacity(parameters: int, lookback: int, hidden_sizes: Sequence[int], recurrent: bool = True) -> Finding:
     """Hold the size of the network against the length of what it must summarise.
 
     VEstim's guide compares the two: 10 hidden units for a lookback of 400 are one parameter and a half a step, and its
@@ -22,6 +22,7 @@ def check_capacity(parameters: int, lookback: int, hidden_sizes: Sequence[int]) 
         parameters: Trainable parameters.
         lookback: ``sampling.lookback``.
         hidden_sizes: ``network.hidden_sizes``.
+        recurrent: Whether the network carries what it has seen in a state; the rule is about those.
 
     Example::
 
@@ -29,6 +30,11 @@ def check_capacity(parameters: int, lookback: int, hidden_sizes: Sequence[int]) 
         '571 parameters for a lookback of 400: 1.4 a step, with 10 hidden units'
 
     """
+    if not recurrent:
+        evidence = (
+            f"{parameters:,} parameters, no state to summarise the lookback in: the rule is for recurrent networks"
+        )
+        return Finding(CHECK, Severity.OK, evidence)
     ratio = parameters / lookback
     units = " and ".join(map(str, hidden_sizes))
     evidence = f"{parameters:,} parameters for a lookback of {lookback}: {ratio:,.1f} a step, with {units} hidden units"

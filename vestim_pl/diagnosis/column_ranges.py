@@ -42,7 +42,7 @@ def check_column_ranges(train: RecordingTable, test: RecordingTable, features: S
         low, high = float(seen.min()), float(seen.max())
         outside = float(np.mean((asked < low) | (asked > high)))
         if outside:
-            spans = f"test {asked.min():.4g} to {asked.max():.4g}, training {low:.4g} to {high:.4g}"
+            spans = _spans((float(asked.min()), float(asked.max())), (low, high))
             told.append(f"{_percent(outside)} of the test rows lie outside the training range in {name} ({spans})")
             largest = max(largest, outside)
     if not told:
@@ -50,6 +50,23 @@ def check_column_ranges(train: RecordingTable, test: RecordingTable, features: S
     severity = Severity.WARNING if largest > MUCH else Severity.NOTE
     way_out = ": add training recordings that reach as far" if severity is Severity.WARNING else ""
     return Finding(CHECK, severity, "; ".join(told) + way_out)
+
+
+def _spans(test: tuple[float, float], train: tuple[float, float]) -> str:
+    """Both ranges, in as many digits as show where they differ.
+
+    Example::
+
+        >>> _spans((2.5, 4.20001), (2.5, 4.2))
+        'test 2.5 to 4.20001, training 2.5 to 4.2'
+
+    """
+    for digits in range(4, 10):
+        asked, seen = ([f"{value:.{digits}g}" for value in span] for span in (test, train))
+        shown = [left != right for left, right in zip(asked, seen, strict=True)]
+        if shown == [left != right for left, right in zip(test, train, strict=True)]:
+            break
+    return f"test {' to '.join(asked)}, training {' to '.join(seen)}"
 
 
 def _columns(

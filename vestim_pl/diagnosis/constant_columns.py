@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from vestim_pl.data import RecordingTable
 from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.diagnosis.quoting import hydra_text, on_command_line
 
 __all__ = ["check_constant_columns"]
 
@@ -45,7 +46,7 @@ def check_constant_columns(table: RecordingTable, features: Sequence[str], volta
         CHECK,
         Severity.WARNING,
         f"{told} in all {table.rows:,} rows of the training split: it tells nothing",
-        f"data.features=[{','.join(rest)}]" if rest else "",
+        on_command_line(f"data.features=[{','.join(map(hydra_text, rest))}]") if rest else "",
     )
 
 

@@ -20,6 +20,7 @@ def check_constant_prediction(
     target_std_mv: float,
     rate: float | None = None,
     ended: bool = True,
+    astray: bool = False,
 ) -> Finding:
     """Hold the estimates against the best constant, whose RMSE is the standard deviation of the voltage.
 
@@ -30,8 +31,9 @@ def check_constant_prediction(
         steps: Tested steps with ``measured`` and ``estimated`` [V]; None without a test.
         val_rmse_mv: Best validation RMSE in mV; NaN where none was finite.
         target_std_mv: Standard deviation of the training voltage in mV, from the checkpoint; NaN where unknown.
-        rate: ``optimizer.lr``, for the way out.
+        rate: ``optimizer.lr`` times what recoveries left of it, for the way out.
         ended: Whether training ended by itself; a run cut short may only not have got there yet.
+        astray: Whether training went astray at that rate, so that a higher one is no way out.
 
     Example::
 
@@ -44,7 +46,7 @@ def check_constant_prediction(
         'optimizer.lr=0.001'
 
     """
-    override = "" if rate is None else f"optimizer.lr={_other_rate(rate):g}"
+    override = "" if rate is None else f"optimizer.lr={rate / 10 if astray else _other_rate(rate):g}"
     if steps is not None and len(steps):
         measured, estimated = (steps[name].to_numpy("float64") * 1000.0 for name in ("measured", "estimated"))
         varies, deviation = float(estimated.std()), float(measured.std())

@@ -3,6 +3,7 @@
 from math import ceil
 
 from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.diagnosis.plan import Plan
 
 __all__ = ["check_memory", "check_time", "duration", "milliseconds"]
 
@@ -12,44 +13,40 @@ MARGIN = 1.2  # the time of a step is never twice the same
 FULL = 0.8
 
 
-def check_time(
-    batches: int, accumulate: int, step_seconds: float, max_epochs: int | None, stride: int | None = None
-) -> Finding:
-    """Steps an epoch and the time they take, from the median of the steps measured.
-
-    Validation comes on top; early stopping may end sooner.
+def check_time(plan: Plan, step_seconds: float, validation_seconds: float, stride: int | None = None) -> Finding:
+    """Steps an epoch and the time they take with the validations between them; early stopping may end sooner.
 
     Args:
-        batches: Batches an epoch.
-        accumulate: ``trainer.accumulate_grad_batches``.
+        plan: How much a training does.
         step_seconds: Median seconds of a batch: gathered, forward, backward, update.
-        max_epochs: ``trainer.max_epochs``; None or -1 without a bound.
+        validation_seconds: Median seconds of a batch of validation.
         stride: ``sampling.stride`` of windows, of which an epoch could have fewer; None for streams.
 
     Example::
 
-        >>> print(check_time(257, 1, 0.1, 50).evidence)
-        257 batches of 100 ms make 257 optimizer steps an epoch: 26 s an epoch, 21 min for 50 epochs, validation apart
+        >>> print(check_time(Plan(257, 257, 50, validations=1.0, validation_batches=20), 0.1, 0.05).evidence)
+        257 batches of 100 ms make 257 optimizer steps an epoch: 26 s an epoch and 1 s for validation, 22 min for 50
+        epochs
 
     """
-    steps = -(-batches // accumulate)
-    epoch = batches * step_seconds
+    epoch, validation = plan.batches * step_seconds, plan.validations * plan.validation_batches * validation_seconds
     evidence = (
-        f"{batches:,} batches of {milliseconds(step_seconds)} make {steps:,} optimizer steps an epoch:"
-        f" {duration(epoch)} an epoch"
+        f"{plan.batches:,} batches of {milliseconds(step_seconds)} make {plan.steps:,} optimizer steps an epoch:"
+        f" {duration(epoch)} an epoch and {duration(validation)} for validation"
     )
-    if max_epochs is None or max_epochs < 1:
+    if plan.epochs is None:
         return Finding("time", Severity.NOTE, f"{evidence}; trainer.max_epochs sets no end", "trainer.max_epochs=50")
-    evidence += f", {duration(epoch * max_epochs)} for {max_epochs} epochs, validation apart"
-    excess = epoch * max_epochs / LONG_DAY
-    if excess > 1:
-        factor = ceil(MARGIN * excess)
-        if stride is not None and FEW * factor <= batches:
-            override = f"sampling.stride={factor * stride}"
-        else:
-            override = f"trainer.max_epochs={max(1, int(max_epochs / (MARGIN * excess)))}"
-        return Finding("time", Severity.WARNING, f"{evidence}: more than a day", override)
-    return Finding("time", Severity.OK, evidence)
+    whole = (epoch + validation) * plan.epochs
+    evidence += f", {duration(whole)} for {plan.told}"
+    if whole <= LONG_DAY:
+        return Finding("time", Severity.OK, evidence)
+    left = LONG_DAY / MARGIN - validation * plan.epochs
+    factor = ceil(epoch * plan.epochs / left) if left > 0 else 0
+    if stride is not None and factor and FEW * factor <= plan.batches and not plan.limited:
+        override = f"sampling.stride={factor * stride}"
+    else:
+        override = f"trainer.max_epochs={max(1, int(plan.epochs * LONG_DAY / (MARGIN * whole)))}"
+    return Finding("time", Severity.WARNING, f"{evidence}: more than a day", override)
 
 
 def check_memory(
@@ -97,12 +94,12 @@ def duration(seconds: float) -> str:
 
     Example::
 
-        >>> [duration(seconds) for seconds in (0.25, 45, 1500, 9000)]
-        ['0.25 s', '45 s', '25 min', '2.5 h']
+        >>> [duration(seconds) for seconds in (0.25, 45, 100, 1500, 9000)]
+        ['0.25 s', '45 s', '100 s', '25 min', '2.5 h']
 
     """
     if seconds < 120:
-        return f"{seconds:.2g} s"
+        return f"{seconds:.2g} s" if seconds < 99.5 else f"{seconds:.0f} s"
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"

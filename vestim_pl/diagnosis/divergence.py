@@ -22,7 +22,7 @@ GREW = 3.0  # times the median of before
 
 
 def check_divergence(
-    metrics: pd.DataFrame, events: Sequence[Mapping[str, Any]], diverged: bool, reason: str, rate: float | None = None
+    metrics: pd.DataFrame, events: Sequence[Mapping[str, Any]], diverged: bool, reason: str, way_out: str = ""
 ) -> Finding:
     """Find the step, where it began, and the signs before: norms or losses that grew.
 
@@ -33,18 +33,18 @@ def check_divergence(
         events: Its events in order.
         diverged: Whether the run ended in it.
         reason: How the run ended, in a sentence, which the first event may be as well.
-        rate: ``optimizer.lr``, for the way out.
+        way_out: Overrides that mend it.
 
     Example::
 
         >>> values = [1.0, 1.1, 0.9, 1.0, 40.0]
         >>> metrics = pd.DataFrame({"key": "grad_norm/pre_clip", "epoch": 0, "step": range(5), "value": values})
         >>> event = {"kind": "non_finite", "step": 5, "reason": "model parameters became NaN/Inf"}
-        >>> finding = check_divergence(metrics, [event], True, "model parameters became NaN/Inf", 1e-2)
+        >>> finding = check_divergence(metrics, [event], True, "model parameters became NaN/Inf", "optimizer.lr=0.001")
         >>> print(finding.evidence)
         diverged at step 5; signs before: the gradient norm grew from a median of 1.05 to 40 (step 4)
         >>> finding.override
-        '+preset=resilient optimizer.lr=0.001'
+        'optimizer.lr=0.001'
 
     """
     seen = [event for event in events if event.get("kind") in BAD]
@@ -60,14 +60,14 @@ def check_divergence(
         where = f" at step {at}" if at is not None else ""
         told = "" if what in reason else f": {what}"
         began = told if first == at else f", {word} at step {first}{told}"
-        return Finding(CHECK, Severity.ERROR, f"diverged{where}{began}{before}", _way_out(events, rate))
+        return Finding(CHECK, Severity.ERROR, f"diverged{where}{began}{before}", way_out)
     counted = ", ".join(f"{number} {kind}" for kind, number in Counter(str(e["kind"]) for e in seen).items())
     told = f"{word} at step {first}: {what}; the run went on{f' ({counted})' if counted else ''}{before}"
     if seen and all(_is_data(event) for event in seen):
         return Finding(
             CHECK, Severity.WARNING, f"{told}; the data are at fault: open the recordings that events.jsonl names"
         )
-    return Finding(CHECK, Severity.WARNING, told, _way_out(events, rate))
+    return Finding(CHECK, Severity.WARNING, told, way_out)
 
 
 def _first(seen: Sequence[Mapping[str, Any]], metrics: pd.DataFrame) -> tuple[int | None, str, str]:
@@ -76,23 +76,24 @@ def _first(seen: Sequence[Mapping[str, Any]], metrics: pd.DataFrame) -> tuple[in
     at_metric = int(bad["step"].iloc[0]) if len(bad) and not math.isnan(bad["step"].iloc[0]) else None
     event = next((event for event in seen if isinstance(event.get("step"), int)), None)
     if event is not None and (at_metric is None or event["step"] <= at_metric + 1):  # an event comes after its step
-        reason = str(event.get("reason", event["kind"]))
+        reason = _reason(event)
         a_level = event["kind"] == "rollback" and not _NO_NUMBER.search(reason)
         return int(event["step"]), reason, "first astray" if a_level else _NOT_FINITE
     return at_metric, "" if at_metric is None else f"{bad['key'].iloc[0]} is {bad['value'].iloc[0]}", _NOT_FINITE
+
+
+def _reason(event: Mapping[str, Any]) -> str:
+    """Reason of an event; of a monitored metric its value alone, not what the callback makes of it."""
+    values = event.get("values")
+    if isinstance(values, Mapping) and "monitor" in values and "value" in values:
+        return f"{values['monitor']} is {str(values['value']).lower().replace('infinity', 'inf')}"
+    return str(event.get("reason", event["kind"]))
 
 
 def _is_data(event: Mapping[str, Any]) -> bool:
     """A skip for a batch that held the bad number itself; the learning rate is not to blame."""
     values = event.get("values")
     return event.get("kind") == "skip" and isinstance(values, Mapping) and values.get("cause") == "batch"
-
-
-def _way_out(events: Sequence[Mapping[str, Any]], rate: float | None) -> str:
-    """Everything that keeps a run alive, at a tenth of the smallest rate that was tried."""
-    tried = [event["values"].get("learning_rate_after") for event in events if isinstance(event.get("values"), Mapping)]
-    rates = [float(each) for each in (rate, *tried) if isinstance(each, int | float) and each > 0]
-    return "+preset=resilient" + (f" optimizer.lr={min(rates) / 10:g}" if rates else "")
 
 
 def _last_step(events: Sequence[Mapping[str, Any]], first: int | None) -> int | None:

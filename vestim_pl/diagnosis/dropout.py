@@ -9,7 +9,7 @@ __all__ = ["check_dropout"]
 CHECK = "dropout"
 
 
-def check_dropout(dropout: float, hidden_sizes: Sequence[int], scatter_mv: float) -> Finding:
+def check_dropout(dropout: float, hidden_sizes: Sequence[int], scatter_mv: float, recurrent: bool = True) -> Finding:
     """Say what is dropped where, and what it costs.
 
     VEstim hands dropout to ``torch.nn.LSTM``, which drops between layers only: with one layer nothing at all. Here it
@@ -20,6 +20,7 @@ def check_dropout(dropout: float, hidden_sizes: Sequence[int], scatter_mv: float
         dropout: ``network.dropout``.
         hidden_sizes: ``network.hidden_sizes``.
         scatter_mv: Standard deviation in mV of the estimate over repeated passes with dropout on.
+        recurrent: Whether the layers are recurrent, as those that VEstim drops nothing in.
 
     Example::
 
@@ -34,10 +35,10 @@ def check_dropout(dropout: float, hidden_sizes: Sequence[int], scatter_mv: float
     if len(hidden_sizes) > 1:
         return Finding(CHECK, Severity.OK, f"dropout {dropout:g} on {len(hidden_sizes)} layers' outputs {scatter}")
     kept = (1 - dropout) * hidden_sizes[0]
-    return Finding(
-        CHECK,
-        Severity.NOTE,
+    evidence = (
         f"dropout {dropout:g} with one layer acts here on what the head reads ({kept:.3g} of {hidden_sizes[0]} units"
-        f" left) and {scatter}; in torch.nn.LSTM(dropout=...), as VEstim used it, it would do nothing",
-        "network.dropout=0.0",
+        f" left) and {scatter}"
     )
+    if recurrent:
+        evidence += "; in torch.nn.LSTM(dropout=...), as VEstim used it, it would do nothing"
+    return Finding(CHECK, Severity.NOTE, evidence, "network.dropout=0.0")

@@ -37,7 +37,8 @@ class Finding:
         check: Name of the check, for a person.
         severity: How much it matters.
         evidence: What was measured, with numbers, in a sentence.
-        override: What to add to the command line to mend it; empty where there is nothing to mend, or no override can.
+        override: What to add to the command line to mend it, quoted as a shell needs it; empty where there is nothing
+            to mend, or no override can.
 
     Example::
 

@@ -83,19 +83,20 @@ def check_learning_rate(test: RangeTest, rate: float) -> Finding:
         f"optimizer.lr is {rate:g}; in a range test the loss falls fastest at {test.steepest:.1g} and blows up at"
         f" {blows_up}; an update moves the weights by {100 * test.update_ratio:.2g} % of their norm"
     )
-    good = min(test.steepest / BELOW_STEEPEST if math.isfinite(test.steepest) else rate / 10, test.unstable / 10)
+    falls = math.isfinite(test.steepest)
+    good = float(f"{min(test.steepest / BELOW_STEEPEST if falls else rate / 10, test.unstable / 10):.1g}")
     if not math.isfinite(test.losses[0]):
         return Finding(CHECK, Severity.ERROR, "the loss is not finite before the first update", "")
     if rate >= test.unstable:
-        return Finding(CHECK, Severity.ERROR, said, f"optimizer.lr={good:.1g}")
+        return Finding(CHECK, Severity.ERROR, said, f"optimizer.lr={good:g}")
     if 3 * rate >= test.unstable:
-        return Finding(CHECK, Severity.WARNING, f"{said}: less than three times above", f"optimizer.lr={good:.1g}")
-    if math.isfinite(test.steepest) and SLOW * rate < good:
+        return Finding(CHECK, Severity.WARNING, f"{said}: less than three times above", f"optimizer.lr={good:g}")
+    if falls and SLOW * rate < good:
         evidence = (
-            f"{said}: it is {good / rate:.0f} times below a safe {good:.1g} and learns slowly, or stays at a constant"
+            f"{said}: it is {good / rate:.3g} times below a safe {good:g} and learns slowly, or stays at a constant"
             " prediction"
         )
-        return Finding(CHECK, Severity.WARNING, evidence, f"optimizer.lr={good:.1g}")
-    if not math.isfinite(test.steepest):
+        return Finding(CHECK, Severity.WARNING, evidence, f"optimizer.lr={good:g}")
+    if not falls:
         return Finding(CHECK, Severity.WARNING, f"the loss fell at no rate from {test.rates[0]:.1g} on", "")
     return Finding(CHECK, Severity.OK, said)

@@ -46,7 +46,9 @@ class Measurements:
         norms: Size of the gradient before clipping, one a step: norm, or largest value where values are clipped; of the
             network whose is largest, where there are several.
         step_seconds: Median seconds of a step.
-        batches: Batches an epoch.
+        batches: Batches of the training split.
+        validation_seconds: Median seconds of a batch of validation.
+        validation_batches: Batches of the validation split.
         flows: Gradient by lag, one a recurrent layer; empty without one.
         range_test: Loss over a growing learning rate.
         dropout_scatter_mv: Scatter of the estimate in mV with dropout on, over repeated passes.
@@ -61,6 +63,8 @@ class Measurements:
     norms: Sequence[float]
     step_seconds: float
     batches: int
+    validation_seconds: float
+    validation_batches: int
     flows: Sequence[GradientFlow]
     range_test: RangeTest
     dropout_scatter_mv: float
@@ -89,12 +93,15 @@ def measure(
     loader = datamodule.train_dataloader()
     with isolate_rng():
         estimator = copy_aside(estimator.to(trainer.strategy.root_device), trainer)
+        validation = _validation(copy_aside(estimator, trainer), datamodule.val_dataloader())
         norms, seconds, batch = _first_steps(copy_aside(estimator, trainer), loader, clip)
         full, mixed = _precisions(estimator, trainer, batch)
         return Measurements(
             norms=norms,
             step_seconds=median(seconds) * (mixed / full if full and mixed else 1.0),
             batches=len(loader),
+            validation_seconds=validation[0],
+            validation_batches=validation[1],
             flows=_flows(copy_aside(estimator, trainer), batch),
             range_test=_range_test(copy_aside(estimator, trainer), batch),
             dropout_scatter_mv=_dropout_scatter(copy_aside(estimator, trainer), batch),
@@ -129,6 +136,21 @@ def _first_steps(
     if first is None:
         raise ConfigurationError("sampling: no batch holds a step that counts; lower sampling.burn_in or lookback")
     return norms, seconds, first
+
+
+def _validation(estimator: VoltageEstimator, loader: Any) -> tuple[float, int]:
+    """Median seconds of the first batches of a validation after one that warms up, and how many there are."""
+    estimator.eval()
+    seconds: list[float] = []
+    begun = started = time.perf_counter()
+    with torch.no_grad(), estimator.trainer.precision_plugin.forward_context():
+        for batch in loader:
+            estimator.validation_step(SequenceBatch(*(tensor.to(estimator.device) for tensor in batch)), 0)
+            seconds.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            if len(seconds) > TIMED or started - begun > BUDGET:
+                break
+    return median(seconds[1:] or seconds or [0.0]), len(loader)
 
 
 def _flows(estimator: VoltageEstimator, batch: SequenceBatch) -> list[GradientFlow]:

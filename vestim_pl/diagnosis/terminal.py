@@ -16,6 +16,8 @@ _STYLES = {Severity.OK: "green", Severity.NOTE: "cyan", Severity.WARNING: "yello
 def print_findings(findings: Sequence[Finding], title: str, console: Console | None = None) -> None:
     """Print the findings in their order, and how many there are of each severity.
 
+    Overrides stand below the table, each on a line of its own that nothing folds, to be copied.
+
     Args:
         findings: What the checks found.
         title: What was diagnosed.
@@ -25,12 +27,14 @@ def print_findings(findings: Sequence[Finding], title: str, console: Console | N
     console = console or Console()
     if console.is_terminal:
         table = Table(title=escape(title), title_justify="left", show_lines=True)
-        for heading in ("check", "severity", "evidence", "override"):
+        for heading in ("check", "severity", "evidence"):
             table.add_column(heading, no_wrap=heading == "severity", overflow="fold")
         for finding in findings:
             severity = f"[{_STYLES[finding.severity]}]{finding.severity.value}[/]"
-            table.add_row(escape(finding.check), severity, escape(finding.evidence), escape(finding.override))
+            table.add_row(escape(finding.check), severity, escape(finding.evidence))
         console.print(table)
+        for line in _overrides(findings):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     else:
         for line in (title, *(_line(finding) for finding in findings)):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -52,6 +56,19 @@ def summary(findings: Sequence[Finding]) -> str:
         for severity in (Severity.ERROR, Severity.WARNING, Severity.NOTE)
     ]
     return ", ".join([*plural, f"{count[Severity.OK]} ok"])
+
+
+def _overrides(findings: Sequence[Finding]) -> list[str]:
+    """Each override below the check that it is for.
+
+    Example::
+
+        >>> _overrides([Finding("weight decay", Severity.WARNING, "it is 0", "optimizer.weight_decay=1e-4")])
+        ['to mend weight decay:', 'optimizer.weight_decay=1e-4']
+
+    """
+    named = [finding for finding in findings if finding.override]
+    return [line for finding in named for line in (f"to mend {finding.check}:", finding.override)]
 
 
 def _line(finding: Finding) -> str:

@@ -28,7 +28,7 @@ def check_weight_decay(optimizer: Mapping[str, Any], parameters: int, rows: int)
 
         >>> finding = check_weight_decay({"name": "Adam", "lr": 1e-4, "weight_decay": 0.0}, 571, 57_100)
         >>> finding.severity.value, finding.evidence
-        ('warning', 'optimizer.weight_decay is 0: nothing holds the weights back (571 parameters, 100 rows each)')
+        ('warning', 'optimizer.weight_decay is 0: nothing holds the weights back (571 parameters, 100 rows for each)')
 
     """
     decay = float(optimizer.get("weight_decay") or (1e-2 if _decays_anyway(optimizer) else 0.0))
@@ -41,9 +41,22 @@ def check_weight_decay(optimizer: Mapping[str, Any], parameters: int, rows: int)
         CHECK,
         Severity.WARNING,
         "optimizer.weight_decay is 0: nothing holds the weights back"
-        f" ({parameters:,} parameters, {rows / parameters:,.0f} rows each)",
+        f" ({parameters:,} parameters, {_rows(rows / parameters)} for each)",
         f"{'' if 'weight_decay' in optimizer else '+'}optimizer.weight_decay=1e-4",
     )
+
+
+def _rows(number: float) -> str:
+    """Rows for a parameter; fewer than one, to two digits.
+
+    Example::
+
+        >>> _rows(100.0), _rows(1.2), _rows(0.034)
+        ('100 rows', '1 row', '0.034 rows')
+
+    """
+    text = f"{number:,.0f}" if number >= 1 else f"{number:.2g}"
+    return f"{text} row{'' if text == '1' else 's'}"
 
 
 def _decays_anyway(optimizer: Mapping[str, Any]) -> bool:

@@ -1,0 +1,85 @@
+import shlex
+from pathlib import Path
+
+import hydra
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from vestim_pl.configuration import check, conf_folder
+from vestim_pl.diagnosis.after_run import diagnose_run
+from vestim_pl.diagnosis.way_out import borne_rate, missing_recovery
+from vestim_pl.reports.run_folder import RunFolder
+from vestim_pl.trainer import build_trainer
+
+BAD = {"kind": "non_finite", "step": 70, "reason": "model parameters became NaN/Inf"}
+OFF = "callbacks.step_guard=null callbacks.finite_parameters=null callbacks.recovery=null"
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return hydra.compose("train", overrides)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        "",
+        OFF,
+        "+preset=guide_baseline",
+        "+preset=resilient",
+        "+preset=fast",
+        f"sampling=streams {OFF}",
+        f"network=fnn trainer.gradient_clip_val=0.5 {OFF}",
+        "+preset=safer callbacks.recovery=null sampling.lookback=40",
+        "callbacks=[warmup]",
+        "~callbacks.recovery",
+        "~callbacks.recovery ~callbacks.early_stopping",
+    ],
+)
+def test_the_way_out_is_accepted_whatever_the_run_had(tmp_path: Path, choices: str) -> None:
+    given = ["run_dir=.", "trainer.accelerator=cpu", *choices.split()]
+    config = composed(given)
+    run = RunFolder(tmp_path, config=OmegaConf.to_container(config, resolve=False), events=(BAD,))
+    found = next(each for each in diagnose_run(run) if each.check == "divergence")
+    parts = shlex.split(found.override)
+    mended = composed([*given, *parts])
+    mended.run_dir = str(tmp_path)
+    check(mended)
+    assert mended.optimizer.lr == pytest.approx(config.optimizer.lr / 10)
+    kinds = [type(callback).__name__ for callback in build_trainer(mended).callbacks]
+    if choices != "~callbacks.recovery":  # it would come after the early stopping, and is refused there
+        assert {"StepGuard", "FiniteParameterGuard", "DivergenceRecovery"} <= set(kinds)
+    if "EarlyStopping" in kinds and "DivergenceRecovery" in kinds:
+        assert kinds.index("DivergenceRecovery") < kinds.index("EarlyStopping")
+    if all(config.callbacks.get(name) for name in ("step_guard", "finite_parameters", "recovery")):
+        assert len(parts) == 1, "only the rate"
+
+
+def test_streams_are_recovered_by_whole_epochs():
+    parts = missing_recovery({"recovery": None}, streams=True).split()
+    assert parts[-1] == "+callbacks.recovery.whole_epochs=true"
+
+
+def rollback(**values: object) -> dict[str, object]:
+    return {"kind": "rollback", "values": {"learning_rate_after": 1e-9, **values}}
+
+
+def test_the_rate_is_a_base_rate_without_the_warmup():
+    assert borne_rate(10.0, [rollback()], False, {}) == (1.0, 1.0)
+    assert borne_rate(10.0, [rollback(), rollback()], False, {}) == (0.1, 0.1)
+    assert borne_rate(10.0, [rollback(), rollback()], True, {}) == (0.1, 0.01), "it diverged at that too"
+    assert borne_rate(10.0, [], False, {}) == (10.0, 1.0), "nothing cut it"
+
+
+def test_the_cut_of_the_run_counts_and_what_was_raised_again():
+    halves = {"recovery": {"_target_": "vestim_pl.callbacks.DivergenceRecovery", "learning_rate_factor": 0.5}}
+    assert borne_rate(8.0, [rollback(), rollback()], False, halves) == (2.0, 2.0)
+    raised = {"kind": "recovery", "values": {"factor": 0.4}}
+    assert borne_rate(10.0, [rollback(), raised], False, {}) == (4.0, 4.0)
+
+
+def test_nothing_is_named_for_a_run_that_left_no_configuration(tmp_path: Path) -> None:
+    found = diagnose_run(RunFolder(tmp_path, events=(BAD,)))
+    assert [each.override for each in found] == ["", ""]

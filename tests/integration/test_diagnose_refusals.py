@@ -1,0 +1,173 @@
+"""What diagnose refuses as train does, and what it leaves as it was."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from vestim_pl.configuration import conf_folder
+from vestim_pl.diagnose import command as diagnose_command
+from vestim_pl.diagnose import diagnose
+from vestim_pl.diagnosis import Finding, Severity, measure
+from vestim_pl.diagnosis.before_training import flow_probe
+from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.train import train
+from vestim_pl.trainer import build_trainer
+
+PRESETS = sorted(path.stem for path in (conf_folder() / "preset").glob("*.yaml"))
+
+
+def command(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vestim_pl.diagnose", *overrides],
+        cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def by_check(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.check: finding for finding in findings}
+
+
+def dead_run(folder: Path) -> Path:
+    run = folder / "outputs" / "dead"
+    run.mkdir(parents=True)
+    event = {"kind": "non_finite", "reason": "model parameters became NaN/Inf after optimizer step", "step": 70}
+    (run / "events.jsonl").write_text(json.dumps(event) + "\n")
+    return run
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches: 0 is not positive"),
+        ("trainer.max_epochs=0", "trainer.max_epochs: 0 trains nothing"),
+        ("scheduler=cosine trainer.max_epochs=-1", "scheduler.name: cosine needs to know"),
+        ("ckpt_path=/nonexistent.ckpt", "ckpt_path: /nonexistent.ckpt is not a file"),
+        ("callbacks=[default,adaptive_clipping]", "trainer.gradient_clip_val: 1.0 would clip a second time"),
+        ("callbacks=[default,lookback_warmup]", "LookbackWarmup.start: 50 is longer than the full window of 20"),
+        ("callbacks=[default,gradient_flow] network=fnn", "gradient flow: VoltageEstimator calls no nn.LSTM"),
+    ],
+)
+def test_what_train_refuses_is_refused(compose_diagnose, compose, small, overrides, told):
+    with pytest.raises(ConfigurationError) as refused:
+        diagnose(compose_diagnose(*overrides.split()))
+    assert str(refused.value).startswith(told)
+    with pytest.raises(ConfigurationError) as trained:
+        train(compose(*small, *overrides.split()))
+    assert str(trained.value) == str(refused.value)
+
+
+def test_the_rehearsal_leaves_no_trace(compose_diagnose, tmp_path):
+    config = compose_diagnose("callbacks=[crash_bundle,default,gradient_flow]", f"run_dir={tmp_path / 'run'}")
+    before, handler = sorted(tmp_path.rglob("*")), signal.getsignal(signal.SIGINT)
+    diagnose(config)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert config.run_dir == str(tmp_path / "run")
+
+
+def test_several_processes_are_diagnosed_in_one(compose_diagnose):
+    one, both = (by_check(diagnose(compose_diagnose(f"trainer.devices={n}")))["time"].evidence for n in (1, 2))
+    batches = int(one.partition(" ")[0])
+    assert both.startswith(f"{-(-batches // 2)} batches")
+
+
+def test_the_precision_that_lightning_puts_in_its_place_is_the_one_that_counts(compose_diagnose):
+    """On the CPU 16-mixed is bf16-mixed, which scales nothing."""
+    with pytest.warns(UserWarning, match="bf16"):
+        found = by_check(diagnose(compose_diagnose("trainer.precision=16-mixed", "+optimizer.fused=true")))
+    assert found["fused optimizer"].severity == "ok"
+    assert "bf16-mixed" in found["mixed precision"].evidence
+
+
+def test_the_clip_of_the_configuration_is_used_before_training(compose_diagnose, monkeypatch):
+    asked = []
+    monkeypatch.setattr("vestim_pl.diagnose.measure", lambda *given: asked.append(given[3]) or measure(*given))
+    diagnose(compose_diagnose("trainer.gradient_clip_val=0.25"))
+    diagnose(compose_diagnose("+trainer.gradient_clip_algorithm=value"))
+    bound = ("callbacks=[default,adaptive_clipping]", "trainer.gradient_clip_val=null")
+    diagnose(compose_diagnose(*bound, "callbacks.adaptive_clipping.max_norm=0.5"))
+    assert asked == [(0.25, "norm"), (1.0, "value"), (0.5, "norm")]
+
+
+def test_a_multirun_of_several_processes_is_an_error(compose_diagnose, monkeypatch):
+    monkeypatch.setattr("vestim_pl.diagnose.is_multirun", lambda: True)
+    assert by_check(diagnose(compose_diagnose("trainer.devices=2")))["devices"].severity == "error"
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
+    dead_run(tmp_path)
+    done = command(tmp_path, "run=outputs/dead", "json=/proc/x/y.json")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: json: /proc/x/y.json cannot be written: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_gravest_job_of_a_multirun_gives_the_status(monkeypatch):
+    jobs = [Severity.WARNING, Severity.ERROR, Severity.OK]
+    monkeypatch.setattr("vestim_pl.diagnose.diagnose", lambda config: [Finding("a", config.severity, "")])
+
+    def run(task: Callable[[DictConfig], None], name: str) -> None:
+        for severity in jobs:
+            task(OmegaConf.create({"severity": severity, "fail_on": "warning"}))
+
+    monkeypatch.setattr("vestim_pl.diagnose.run_command", run)
+    with pytest.raises(SystemExit) as ended:
+        diagnose_command()
+    assert ended.value.code == 3
+
+
+def test_a_setting_of_what_another_choice_switched_off_is_explained(tmp_path):
+    done = command(tmp_path, "+preset=fast", "callbacks.early_stopping.patience=40")
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "error: callbacks.early_stopping.patience: no such key, since another choice switches callbacks.early_stopping"
+        " off or replaces it; leave one of them out"
+    )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_probe_that_is_named_for_the_gradients_reach_composes(compose_diagnose, preset):
+    given = [f"+preset={preset}"] if preset not in ("fast", "accurate") else []
+    config = compose_diagnose(
+        *given, "trainer.gradient_clip_val=null" if preset == "resilient" else "trainer.devices=1"
+    )
+    named = flow_probe(OmegaConf.to_container(config.callbacks))
+    assert (
+        named == "the callback gradient_flow"
+        if preset == "resilient"
+        else named.startswith("+callbacks.gradient_flow=")
+    )
+    if preset != "resilient":
+        build_trainer(compose_diagnose(*given, named))
+
+
+RESILIENT = {
+    "StepGuard", "FiniteParameterGuard", "DivergenceRecovery", "CrashBundle", "LearningRateWarmup",
+    "AdaptiveGradientClipping", "GradientNoise", "LookbackWarmup", "GradientFlowProbe", "GradientNormMonitor",
+    "PlateauLearningRate", "EarlyStopping", "GracefulInterrupt", "EventLog", "RandomStateCheckpoint",
+}  # fmt: skip
+
+
+def test_resilient_is_option_1_with_every_stability_callback():
+    def composed(preset: str) -> DictConfig:
+        GlobalHydra.instance().clear()
+        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            return hydra.compose("train", [f"+preset={preset}", "run_dir=."])
+
+    resilient, safer = composed("resilient"), composed("safer")
+    names = {node["_target_"].rpartition(".")[2] for node in resilient.callbacks.values() if node is not None}
+    assert names >= RESILIENT
+    assert resilient.trainer.gradient_clip_val is None
+    assert resilient.callbacks.adaptive_clipping.max_norm == safer.trainer.gradient_clip_val == 1.0
+    for name in ("network", "optimizer", "sampling", "data"):
+        assert resilient[name] == safer[name], name
+    assert resilient.trainer.max_epochs == safer.trainer.max_epochs
