@@ -14,9 +14,10 @@ Three figures:
 - *added*: the same, less the clipping that the trainer does without the callbacks and no longer does with them:
   AdaptiveGradientClipping clips in its place, and behind StepGuard the estimator clips by the norm that the guard has
   measured.
-- *in the loop*: how much longer a step takes with the callbacks, from its start to that of the next, the difference of
-  the medians, with its 95 % interval (of a median 1.57 times the middle half over the root of the number; McGill et al.
-  1978). It has everything in it. The stopwatch of the hooks runs in every fifth step only, and those do not count here.
+- *in the loop*: how much longer a step takes with the callbacks, from its start to that of the next: the median over
+  pairs of neighbouring steps, one with and one without, with its 95 % interval (of a median 1.57 times the middle half
+  over the root of the number; McGill et al. 1978). It has everything in it. The stopwatch of the hooks runs in every
+  fifth step only, and those do not count here.
 
 ``safer`` and ``resilient`` are the presets' callbacks without those that look at validations (EarlyStopping,
 ModelCheckpoint, EpochSummary) and AdaptiveLookback, which shortens the steps. What belongs to the first steps only is
@@ -27,7 +28,6 @@ and then, such as a snapshot or a logged value, counts by its share in the hooks
 """
 
 import argparse
-import math
 import random
 import statistics
 import tempfile
@@ -144,11 +144,6 @@ class Steps:
         """Mean time of a step within a part."""
         return self.hooks[part] / self.watched * 1e6
 
-    def median(self) -> tuple[float, float]:
-        """Median of a step in microseconds, and half of its 95 % interval."""
-        low, _, high = statistics.quantiles(self.seconds, n=4)
-        return statistics.median(self.seconds) * 1e6, 1.57 * (high - low) / len(self.seconds) ** 0.5 * 1e6
-
 
 class Switch(pl.Callback):
     """Switches the callbacks of a training on and off, by a coin, and keeps the time of both kinds of step.
@@ -159,6 +154,8 @@ class Switch(pl.Callback):
 
     def __init__(self, trainer: pl.Trainer, estimator: pl.LightningModule, steps: int) -> None:
         self.on, self.off = Steps(), Steps()
+        self.differences: list[float] = []  # seconds, with less without, of pairs of neighbours
+        self._neighbour: tuple[bool, float] | None = None
         self._callbacks: list[pl.Callback] = list(trainer.callbacks)  # type: ignore[attr-defined]
         self._clip, self._coin = trainer.gradient_clip_val, random.Random(0)  # noqa: S311 - a coin
         self._steps, self._made = steps, 0
@@ -189,6 +186,7 @@ class Switch(pl.Callback):
                     steps.hooks[part] = steps.hooks.get(part, 0.0) + seconds
             else:
                 steps.seconds.append(now - self._start)
+                self._pair(now - self._start)
         self._made += 1
         trainer.should_stop = self._made >= SETTLING_STEPS + self._steps
         self._counts = self._made >= SETTLING_STEPS and not trainer.is_last_batch
@@ -198,6 +196,14 @@ class Switch(pl.Callback):
         self._watch(self._coin.random() < WATCHED)
         self._within = {}
         self._start = time.perf_counter()
+
+    def _pair(self, seconds: float) -> None:
+        if self._neighbour is None or self._neighbour[0] is self._is_on:
+            self._neighbour = self._is_on, seconds
+        else:
+            longer = seconds - self._neighbour[1]
+            self.differences.append(longer if self._is_on else -longer)
+            self._neighbour = None
 
     def _watch(self, watched: bool) -> None:
         if watched is not self._watched:
@@ -245,10 +251,10 @@ def measure(sampling: str, name: str, options: argparse.Namespace) -> dict[str, 
             run.trainer.callbacks.append(TensorByTensor())  # type: ignore[attr-defined]
         switch = Switch(run.trainer, run.estimator, options.steps or STEPS[sampling])
         run.trainer.fit(run.estimator, datamodule=run.datamodule)
-    return table_row(sampling, name, switch.on, switch.off)
+    return table_row(sampling, name, switch.on, switch.off, switch.differences)
 
 
-def table_row(sampling: str, name: str, on: Steps, off: Steps) -> dict[str, Any]:
+def table_row(sampling: str, name: str, on: Steps, off: Steps, differences: Sequence[float]) -> dict[str, Any]:
     """What a case adds to a step.
 
     Args:
@@ -256,13 +262,14 @@ def table_row(sampling: str, name: str, on: Steps, off: Steps) -> dict[str, Any]
         name: Name of the case.
         on: Steps with the callbacks.
         off: Steps of the same training without.
+        differences: Seconds by which steps with the callbacks are longer than neighbours without.
 
     """
     parts = {part: on.microseconds(part) for part in on.hooks if part != CLIPPING}
     hooks = sum(parts.values())
     added = hooks + on.microseconds(CLIPPING) - off.microseconds(CLIPPING)
-    (with_them, doubt), (bare, bare_doubt) = on.median(), off.median()
-    loop = with_them - bare
+    bare, loop = statistics.median(off.seconds) * 1e6, statistics.median(differences) * 1e6
+    low, _, high = statistics.quantiles(differences, n=4)
     return {
         "sampling": sampling,
         "callbacks": name,
@@ -270,7 +277,7 @@ def table_row(sampling: str, name: str, on: Steps, off: Steps) -> dict[str, Any]
         "us in the hooks": hooks,
         "us added": added,
         "us in the loop": loop,
-        "+-": math.hypot(doubt, bare_doubt),
+        "+-": 1.57 * (high - low) * 1e6 / len(differences) ** 0.5,
         "hooks, % of the step": hooks / bare * 100,
         "added, % of the step": added / bare * 100,
         "loop, % of the step": loop / bare * 100,
