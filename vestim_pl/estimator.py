@@ -199,8 +199,8 @@ class VoltageEstimator(LightningModule):
         super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        carried = self._carried.get("train")
-        checkpoint["carried_state"] = None if carried is None else list(carried)  # made anew by every step
+        carried = self._carried.get("train")  # made anew by every step
+        checkpoint["carried_state"] = None if carried is None else list(carried)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         carried = checkpoint.get("carried_state")
@@ -238,14 +238,10 @@ class VoltageEstimator(LightningModule):
         return {"train": self.train_errors, "val": self.val_errors, "test": self.test_errors}[split]
 
 
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(value: Any) -> Any:
     """Deep copy in plain dictionaries, lists and numbers, so that a checkpoint holds nothing to unpickle."""
-    return {str(key): _plain_value(value) for key, value in options.items()}
-
-
-def _plain_value(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return _plain(value)
+        return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain_value(entry) for entry in value]
+        return [_plain(entry) for entry in value]
     return value

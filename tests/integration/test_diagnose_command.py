@@ -1,11 +1,8 @@
 """The diagnose command: findings before training and on a run folder, and an exit status that tells severity."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import hydra
@@ -14,21 +11,11 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
+from tests.integration.diagnose_command import by_check, command
 from vestim_pl.configuration import check, conf_folder
 from vestim_pl.diagnose import diagnose, exit_status
-from vestim_pl.diagnosis import Finding, Severity
+from vestim_pl.diagnosis import Severity
 from vestim_pl.functional.errors import ConfigurationError
-
-
-def command(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vestim_pl.diagnose", *overrides],
-        cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-
-
-def by_check(findings: list[Finding]) -> dict[str, Finding]:
-    return {finding.check: finding for finding in findings}
 
 
 def test_what_failed_is_told_with_overrides_that_mend_it(compose_diagnose, tmp_path, recordings, capsys):

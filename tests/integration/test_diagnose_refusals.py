@@ -1,10 +1,7 @@
 """What diagnose refuses as train does, and what it leaves as it was."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from tests.integration.diagnose_command import by_check, command
 from vestim_pl.configuration import conf_folder
 from vestim_pl.diagnose import command as diagnose_command
 from vestim_pl.diagnose import diagnose
@@ -23,17 +21,6 @@ from vestim_pl.train import train
 from vestim_pl.trainer import build_trainer
 
 PRESETS = sorted(path.stem for path in (conf_folder() / "preset").glob("*.yaml"))
-
-
-def command(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vestim_pl.diagnose", *overrides],
-        cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-
-
-def by_check(findings: list[Finding]) -> dict[str, Finding]:
-    return {finding.check: finding for finding in findings}
 
 
 def dead_run(folder: Path) -> Path:
