@@ -15,6 +15,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
+from vestim_pl.app.auto_resume import resolve_checkpoint
+from vestim_pl.app.checkpoint_settings import refuse_wrong_checkpoints
 from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
 from vestim_pl.command import is_multirun, run_command
 from vestim_pl.compilation import compile_network
@@ -77,21 +79,23 @@ def train(config: DictConfig) -> TrainingRun:
     """
     run_dir = Path(config.run_dir)
     _refuse_a_sweep_of_several_processes(config)
+    refuse_wrong_checkpoints(plain(config.callbacks))
     refuse_missing_checkpoint(config.ckpt_path)
+    ckpt_path = resolve_checkpoint(config.ckpt_path, run_dir)
     quiet_lightning()
     reset_global_state(config)
     datamodule: VoltageDataModule = build(config.data, sampling=build(config.sampling))
     datamodule.setup("fit")
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
     estimator = build_estimator(config, datamodule)
-    refuse_unfit_checkpoint(config.ckpt_path, estimator)
+    refuse_unfit_checkpoint(ckpt_path, estimator)
     compile_network(estimator, wanted=config.compile)
     tell_missing_guards(config)
     trainer = build_trainer(config)
     write_provenance(run_dir, trainer)
     _set_aside_metrics(run_dir)
     try:
-        _fit(trainer, estimator, datamodule, config.ckpt_path)
+        _fit(trainer, estimator, datamodule, ckpt_path)
         return _finish(config, trainer, estimator, datamodule)
     except Exception as error:  # for the report: the command tells it to the terminal and the log
         publish(trainer, "stop", str(error), level=logging.DEBUG, error=type(error).__name__)
