@@ -54,14 +54,21 @@ def test_of_the_same_step_the_later_one_is_taken(folder):
 
 def test_a_damaged_and_a_non_finite_one_are_named_and_left_out(folder, caplog):
     flip_a_bit(write(folder / "last.ckpt", 40))
-    write(folder / "last_good.ckpt", 30, weight=float("nan"))
+    write(folder / "other.ckpt", 30, weight=float("nan"))
     write(folder / "best.ckpt", 20)
     write(folder / "last.ckpt.partial", 50)
     assert resolve_checkpoint("auto", folder.parent) == str(folder / "best.ckpt")
     damaged, nonfinite, taken = caplog.messages
     assert "last.ckpt is damaged" in damaged
-    assert "last_good.ckpt holds numbers that are not finite: weight (500 NaN of 500)" in nonfinite
+    assert "other.ckpt holds numbers that are not finite: weight (500 NaN of 500)" in nonfinite
     assert "resuming from" in taken
+
+
+def test_the_last_good_one_comes_after_those_that_resume_exactly(folder):
+    write(folder / "last_good.ckpt", 35)
+    assert newest_checkpoint(folder)[0].name == "last_good.ckpt"
+    write(folder / "last.ckpt", 30)
+    assert newest_checkpoint(folder)[0].name == "last.ckpt"
 
 
 def test_a_truncated_one_is_named_though_its_step_is_unknown(folder, caplog):

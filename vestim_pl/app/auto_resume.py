@@ -52,6 +52,9 @@ def resolve_checkpoint(ckpt_path: str | None, run_dir: Path) -> str | None:
 def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, object]] | None:
     """The sound checkpoint with the most steps, and the later written one of two with the same; with its content.
 
+    ``last_good.ckpt`` comes after all others: it is written between the callbacks of a batch, so what resumes from it
+    is sound but not equal to a training that was never stopped.
+
     Damaged ones and those with non-finite numbers are left out, each with a line in the log.
 
     Args:
@@ -64,7 +67,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, object]] | None:
         ConfigurationError: If there are checkpoints, and none of them is sound.
 
     """
-    candidates = sorted(map(_look_at, folder.glob("*.ckpt")), key=lambda c: (c.step, c.written), reverse=True)
+    candidates = sorted(map(_look_at, folder.glob("*.ckpt")), key=_rank, reverse=True)
     faults: list[str] = []
     for candidate in candidates:
         try:
@@ -78,6 +81,10 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, object]] | None:
             " hydra.run.dir=..., or remove these files to start from the beginning"
         )
     return None
+
+
+def _rank(candidate: _Candidate) -> tuple[bool, int, float]:
+    return candidate.path.stem != "last_good", candidate.step, candidate.written
 
 
 def _look_at(path: Path) -> _Candidate:
