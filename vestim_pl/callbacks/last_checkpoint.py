@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 
 from vestim_pl.functional.checkpoint_interval import parse_interval
-from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.events import publish
 from vestim_pl.lightning_support.epoch_end_resume import (
     is_epoch_end,
@@ -41,8 +40,8 @@ class LastCheckpoint(Checkpoint):
     (:class:`~vestim_pl.lightning_support.whole_checkpoint_io.WholeCheckpointIO`). After a rollback of
     ``DivergenceRecovery`` the file is written anew at the next exact moment.
 
-    Place it after every ModelCheckpoint, so that it knows what they have saved. A ``ReduceLROnPlateau`` by epochs is
-    updated after every checkpoint of that epoch; use :class:`~vestim_pl.callbacks.PlateauLearningRate` to resume
+    It moves to the end of the callbacks, so that the file holds what all others did. A ``ReduceLROnPlateau`` by epochs
+    is updated after every checkpoint of that epoch; use :class:`~vestim_pl.callbacks.PlateauLearningRate` to resume
     exactly.
 
     Args:
@@ -50,7 +49,7 @@ class LastCheckpoint(Checkpoint):
         every: Interval within an epoch, such as ``10 min``, ``2 h`` or ``500 steps``; None writes at ends of epochs.
 
     Raises:
-        ConfigurationError: If the interval cannot be read, or a ModelCheckpoint comes later or writes the same file.
+        ConfigurationError: If the interval cannot be read.
 
     Example::
 
@@ -72,9 +71,8 @@ class LastCheckpoint(Checkpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        for callback in callbacks[callbacks.index(self) :]:
-            if isinstance(callback, ModelCheckpoint):
-                raise ConfigurationError("LastCheckpoint: stands before a ModelCheckpoint; place it after all of them")
+        if callbacks[-1] is not self:  # a new list: Lightning is walking through the old one
+            trainer.callbacks = [*(c for c in callbacks if c is not self), self]  # type: ignore[attr-defined]
         if stage == "fit":
             keep_checkpoints_whole(trainer)
 
