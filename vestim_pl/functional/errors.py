@@ -1,6 +1,6 @@
 """Errors that a person reads: one line with the setting or file, what was found, and the way out."""
 
-__all__ = ["ConfigurationError", "DataError", "DivergenceError", "VestimError", "name_error"]
+__all__ = ["ConfigurationError", "DataError", "DivergenceError", "FileError", "VestimError", "name_error"]
 
 
 class VestimError(Exception):
@@ -24,6 +24,10 @@ class ConfigurationError(VestimError, ValueError):
 
 class DataError(VestimError, ValueError):
     """A recording cannot be used as it is: the message names file, column, row and what to do."""
+
+
+class FileError(VestimError, OSError):
+    """A file cannot be written, through no fault of the program: the message says which, why, and what to do."""
 
 
 class DivergenceError(VestimError, RuntimeError):
