@@ -1,0 +1,139 @@
+"""A checkpoint that cannot be trusted is refused in one line, and nothing in it runs."""
+
+import os
+import zipfile
+
+import pytest
+import torch
+
+from vestim_pl.deploy.checkpoint_file import check_checkpoint
+from vestim_pl.functional.errors import ConfigurationError
+
+TRAINING = {
+    "state_dict": {"weight": torch.arange(2000.0), "bias": torch.ones(3)},
+    "hyper_parameters": {"features": ["SOC"]},
+    "epoch": 1, "global_step": 7, "loops": {}, "callbacks": {}, "lr_schedulers": [],
+    "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2000)}}, "param_groups": [{"lr": 0.1}]}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def save(tmp_path):
+    def _save(content):
+        torch.save(content, tmp_path / "some.ckpt")
+        return tmp_path / "some.ckpt"
+
+    return _save
+
+
+def refused(path, **options):
+    with pytest.raises(ConfigurationError, match=f"^ckpt_path: {path} ") as caught:
+        check_checkpoint(path, **options)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "weights_only" not in text
+    assert "; give " in text
+    return text
+
+
+def test_a_sound_one_is_read(save):
+    checkpoint = check_checkpoint(save(TRAINING), to_resume=True)
+    assert checkpoint["global_step"] == 7
+    assert torch.equal(checkpoint["state_dict"]["weight"], torch.arange(2000.0))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 0.9, 0.999])
+def test_a_file_that_was_cut_off_is_refused(save, share):
+    path = save(TRAINING)
+    os.truncate(path, int(share * path.stat().st_size))
+    refused(path)
+
+
+def test_a_flipped_bit_in_any_record_is_found(save):
+    path = save(TRAINING)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+    for record in records:
+        if not record.file_size:
+            continue
+        start = whole.index(archive_bytes(path, record), record.header_offset)
+        for position in (start, start + record.file_size // 2, start + record.file_size - 1):
+            flipped = bytearray(whole)
+            flipped[position] ^= 0x10
+            path.write_bytes(flipped)
+            assert f"damaged: {record.filename} does not match its checksum" in refused(path)
+        path.write_bytes(whole)
+
+
+def archive_bytes(path, record):
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(record)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused(save, value):
+    weights = TRAINING["state_dict"] | {"bias": torch.tensor([1.0, value, 1.0])}
+    assert "not finite: bias (1 " in refused(save(TRAINING | {"state_dict": weights}))
+
+
+def test_moments_that_are_not_finite_matter_to_resume_alone(save):
+    states = [{"state": {0: {"exp_avg": torch.tensor([float("nan")])}}, "param_groups": []}]
+    path = save(TRAINING | {"optimizer_states": states})
+    check_checkpoint(path)
+    assert "not finite: optimizer.0.state.0.exp_avg (1 NaN of 1)" in refused(path, to_resume=True)
+
+
+def test_weights_alone_do_for_all_but_resuming(save):
+    path = save({"state_dict": TRAINING["state_dict"]})
+    check_checkpoint(path)
+    assert "no training to resume" in refused(path, to_resume=True)
+
+
+class Harmful:
+    def __reduce__(self):
+        return (os.mkdir, ("executed",))
+
+
+@pytest.mark.parametrize("content", [Harmful(), {"state_dict": Harmful()}, TRAINING | {"hyper_parameters": Harmful()}])
+def test_nothing_in_it_runs(save, tmp_path, content):
+    assert "could run foreign code" in refused(save(content))
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        3,
+        [],
+        {},
+        {"state_dict": {}},
+        {"state_dict": 1},
+        {"state_dict": {"weight": 1}},
+        {"state_dict": {1: torch.ones(1)}},
+    ],
+)
+def test_a_file_of_another_kind_is_refused(save, content):
+    refused(save(content))
+
+
+def test_a_tensor_that_repeats_itself_is_not_read(save):
+    assert "larger than the file" in refused(save({"state_dict": {"weight": torch.zeros(1).expand(10**14)}}))
+
+
+def test_a_compressed_archive_is_not_unpacked(tmp_path):
+    path = tmp_path / "bomb.ckpt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * 2_000_000)
+    assert "compressed" in refused(path)
+
+
+def test_what_is_no_file_or_no_archive_is_refused(tmp_path):
+    (tmp_path / "notes.md").write_text("# notes")
+    torch.save(TRAINING, tmp_path / "legacy.ckpt", _use_new_zipfile_serialization=False)
+    os.mkfifo(tmp_path / "pipe")
+    assert "does not exist" in refused(tmp_path / "nowhere.ckpt")
+    assert "is not a file" in refused(tmp_path)
+    assert "is not a file" in refused(tmp_path / "pipe")
+    assert "is no checkpoint" in refused(tmp_path / "notes.md")
+    assert "is no checkpoint" in refused(tmp_path / "legacy.ckpt")
