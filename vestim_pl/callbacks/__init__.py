@@ -13,6 +13,7 @@ from vestim_pl.callbacks.gradient_flow_probe import GradientFlowProbe
 from vestim_pl.callbacks.gradient_noise import GradientNoise
 from vestim_pl.callbacks.gradient_norm_monitor import GradientNormMonitor
 from vestim_pl.callbacks.keep_freed_memory import KeepFreedMemory
+from vestim_pl.callbacks.last_checkpoint import LastCheckpoint
 from vestim_pl.callbacks.learning_rate_warmup import LearningRateWarmup
 from vestim_pl.callbacks.lookback_warmup import LookbackWarmup
 from vestim_pl.callbacks.plateau_learning_rate import PlateauLearningRate
@@ -33,6 +34,7 @@ __all__ = [
     "GradientNoise",
     "GradientNormMonitor",
     "KeepFreedMemory",
+    "LastCheckpoint",
     "LearningRateWarmup",
     "LookbackWarmup",
     "PlateauLearningRate",

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import Trainer
@@ -15,6 +15,7 @@ from vestim_pl.functional.step_finiteness import nonfinite_names
 from vestim_pl.functional.training_snapshot import tensors_in
 
 __all__ = [
+    "LatestCheckpoint",
     "forget_nonfinite_scores",
     "poisoned_entries",
     "refresh_checkpoint",
@@ -58,6 +59,18 @@ def refresh_checkpoint(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
             checkpoint["callbacks"][callback.state_key] = state
 
 
+@runtime_checkable
+class LatestCheckpoint(Protocol):
+    """A callback that keeps the latest state on the disk, and has to learn of a rollback.
+
+    ``DivergenceRecovery`` calls it at the end of a batch or of a validation, before the hooks of checkpoint callbacks;
+    or in ``on_exception``, when no other moment will come.
+    """
+
+    def write_anew(self, trainer: Trainer) -> None:
+        """Replace the file, which may hold what the rollback has left, by the state that is now in place."""
+
+
 def rewrite_latest(trainer: Trainer) -> list[str]:
     """Write the checkpoints that stand for the latest state anew, after that state was put right; an event for each.
 
@@ -69,6 +82,9 @@ def rewrite_latest(trainer: Trainer) -> list[str]:
 
     """
     written: list[str] = []
+    for keeper in trainer.checkpoint_callbacks:
+        if isinstance(keeper, LatestCheckpoint):
+            keeper.write_anew(trainer)
     for callback in _model_checkpoints(trainer):
         latest = {callback.last_model_path} | ({callback.best_model_path} if callback.monitor is None else set())
         for path in sorted(latest - {""}):

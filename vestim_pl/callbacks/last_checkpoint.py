@@ -1,0 +1,121 @@
+"""The last state of a training on the disk."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+
+from vestim_pl.functional.checkpoint_interval import parse_interval
+from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.events import publish
+from vestim_pl.lightning_support.exact_moments import ends_within_epoch, exact_after_batch
+from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole
+
+__all__ = ["LastCheckpoint"]
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes one checkpoint, that of the last state, at the end of every epoch and at intervals within long ones.
+
+    ``ModelCheckpoint(save_last=True)`` writes ``last.ckpt`` only where it has just saved a better model, so that file
+    may be many epochs old. This callback writes it anew whatever the metric says, and only at moments from which a
+    training resumes exactly: at the end of an epoch, after its validation; within an epoch after a complete optimizer
+    step that no validation follows. An interval that runs out at another moment waits for the next such one. With
+    :class:`~vestim_pl.callbacks.RandomStateCheckpoint` and a stateful data loader, resuming is then exact to the bit.
+
+    A training that ``max_steps``, ``max_time`` or a callback ends within an epoch leaves the checkpoint of its last
+    step, from which the epoch continues; Lightning would count that epoch as done. One that EarlyStopping has ended is
+    at its end when it resumes, and trains no further epoch.
+
+    Files are written whole or not at all, those of other checkpoint callbacks too
+    (:class:`~vestim_pl.lightning_support.whole_checkpoint_io.WholeCheckpointIO`). After a rollback of
+    ``DivergenceRecovery`` the file is written anew at the next exact moment.
+
+    Place it after every ModelCheckpoint, so that it knows what they have saved. A ``ReduceLROnPlateau`` by epochs is
+    updated after every checkpoint of that epoch; use :class:`~vestim_pl.callbacks.PlateauLearningRate` to resume
+    exactly.
+
+    Args:
+        path: The file to write.
+        every: Interval within an epoch, such as ``10 min``, ``2 h`` or ``500 steps``; None writes at ends of epochs.
+
+    Raises:
+        ConfigurationError: If the interval cannot be read, or a ModelCheckpoint comes later or writes the same file.
+
+    Example::
+
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=[LastCheckpoint("checkpoints/last.ckpt", every="500 steps")], logger=False)
+
+    """
+
+    def __init__(self, path: str, every: str | None = "10 min") -> None:
+        self.path = Path(path)
+        self.interval = parse_interval(every, f"{type(self).__name__}.every")
+        self._saved_at, self._saved_step = time.monotonic(), 0
+        self._due = self._rolled_back = self._ended_within_epoch = False
+
+    @property
+    def dirpath(self) -> str:
+        """Folder of the file."""
+        return str(self.path.parent)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for callback in callbacks[callbacks.index(self) :]:
+            if isinstance(callback, ModelCheckpoint):
+                raise ConfigurationError("LastCheckpoint: stands before a ModelCheckpoint; place it after all of them")
+        if stage == "fit":
+            keep_checkpoints_whole(trainer)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        resumed = trainer.ckpt_path is not None
+        stoppers = [c for c in trainer.early_stopping_callbacks if isinstance(c, EarlyStopping)]
+        if resumed and any(stopper.wait_count >= stopper.patience for stopper in stoppers):
+            trainer.should_stop = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._due = self._rolled_back = self._ended_within_epoch = False
+        self._note(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._ended_within_epoch = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._ended_within_epoch = ends_within_epoch(trainer)
+        if (self._ended_within_epoch or self._is_due(trainer)) and exact_after_batch(trainer):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._ended_within_epoch:
+            self._save(trainer)
+
+    def write_anew(self, trainer: Trainer) -> None:
+        """Replace the file, which may hold what a rollback has left: at the next exact moment, in an exception now."""
+        self._due = self._rolled_back = True
+        if trainer.interrupted:
+            self._save(trainer)
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        """Whether the interval has run out, or the file must be replaced; rank zero's clock decides for all."""
+        if self.interval.seconds is not None or self.interval.steps is not None:
+            passed = self.interval.passed(time.monotonic() - self._saved_at, trainer.global_step - self._saved_step)
+            self._due |= bool(trainer.strategy.broadcast(passed)) if trainer.world_size > 1 else passed
+        return self._due
+
+    def _save(self, trainer: Trainer) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        trainer.save_checkpoint(self.path)
+        if self._rolled_back:
+            text = f"wrote {self.path} anew with the last good state"
+            publish(trainer, "checkpoint_removed", text, path=str(self.path))
+        self._due = self._rolled_back = False
+        self._note(trainer)
+
+    def _note(self, trainer: Trainer) -> None:
+        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
