@@ -1,6 +1,6 @@
 """Errors that a person reads: one line with the setting or file, what was found, and the way out."""
 
-__all__ = ["ConfigurationError", "DataError", "DivergenceError", "FileError", "VestimError", "name_error"]
+__all__ = ["ConfigurationError", "DataError", "DivergenceError", "FileError", "VestimError", "name_error", "printable"]
 
 
 class VestimError(Exception):
@@ -32,6 +32,18 @@ class FileError(VestimError, OSError):
 
 class DivergenceError(VestimError, RuntimeError):
     """Training diverged and no recovery was left: the message says when, after which signs, and what to change."""
+
+
+def printable(text: str) -> str:
+    r"""Text out of a file that nobody vouches for, in one line and without control characters.
+
+    Example::
+
+        >>> printable("weight\n\x1b[2J is nan")
+        'weight  [2J is nan'
+
+    """
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def name_error(error: BaseException) -> str:

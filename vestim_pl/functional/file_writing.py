@@ -53,9 +53,10 @@ def writing_problem(error: BaseException, path: Path) -> str | None:
 
     """
     number = error.errno if isinstance(error, OSError) else None
-    if isinstance(error, RuntimeError) and _OF_TORCH.search(str(error)):
-        full = free_megabytes(path) < _LITTLE
-        number = errno.ENOSPC if full else errno.EIO if path.parent.is_dir() else errno.ENOENT
+    if isinstance(error, RuntimeError) and _OF_TORCH.search(str(error)):  # which does not say why
+        if path.parent.is_dir() and free_megabytes(path) >= _LITTLE:
+            return "torch failed to write it; check quota, limits and the disk"
+        number = errno.ENOSPC if path.parent.is_dir() else errno.ENOENT
     if number in _GONE and not path.parent.is_dir():
         return f"the folder {path.parent} is gone; was it removed or unmounted?"
     if number not in _REASONS:
