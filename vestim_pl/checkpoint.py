@@ -10,12 +10,12 @@ from torch import Tensor
 from vestim_pl.deploy.checkpoint_file import check_checkpoint
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.errors import ConfigurationError, name_error, printable
+from vestim_pl.functional.outsized import refuse_outsized
 from vestim_pl.functional.tensor_archive import UnusableFileError
 
 __all__ = ["copy_estimator", "load_estimator"]
 
 _SETTINGS = VoltageEstimator.CHECKPOINT_HYPER_PARAMS_KEY
-_LARGEST, _LONGEST = 1_000_000, 1000  # number, and entries of all lists, in the settings of any network
 
 
 def load_estimator(path: str | Path, device: str | torch.device = "cpu") -> VoltageEstimator:
@@ -36,8 +36,8 @@ def load_estimator(path: str | Path, device: str | torch.device = "cpu") -> Volt
     weights, settings = checkpoint["state_dict"], checkpoint.get(_SETTINGS)
     try:
         if not isinstance(settings, dict):
-            raise UnusableFileError("it has no hyper_parameters")
-        _refuse_outsized(settings, weights)
+            raise UnusableFileError("has no hyper_parameters")
+        refuse_outsized(settings, weights)
         with torch.random.fork_rng(devices=[]):  # building draws initial weights
             with torch.device("meta"):
                 _refuse_misfits(_build(settings).state_dict(), weights)
@@ -45,7 +45,7 @@ def load_estimator(path: str | Path, device: str | torch.device = "cpu") -> Volt
         estimator.load_state_dict(weights)
     except UnusableFileError as fault:
         raise ConfigurationError(
-            f"ckpt_path: {path} is no checkpoint of a voltage estimator ({printable(str(fault))}); give one that"
+            f"ckpt_path: {path} is no checkpoint of a voltage estimator: it {printable(str(fault))}; give one that"
             " vestim_pl.train wrote"
         ) from None
     return estimator.to(device).eval()
@@ -55,38 +55,14 @@ def _build(settings: Mapping[str, Any]) -> VoltageEstimator:
     try:
         return VoltageEstimator(**settings)
     except Exception as error:  # what a file says may make anything raise
-        raise UnusableFileError(f"its hyper_parameters: {name_error(error)}") from error
-
-
-def _refuse_outsized(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-    """Refuse sizes that the weights do not bear out, before anything of such a size is built.
-
-    A network of a billion units would fill the memory, and one of a billion members would take for ever, before its
-    weights could be found missing.
-    """
-    network = settings.get("network")
-    members = network.get("members", 1) if isinstance(network, Mapping) else 1
-    numbers, entries = [], 0
-    waiting = [settings.get(name) for name in ("features", "network", "rc_pairs")]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, Mapping | list | tuple):
-            entries += len(value)
-            waiting += list(value.values() if isinstance(value, Mapping) else value)
-        elif isinstance(value, int | float):
-            numbers.append(value)
-    largest = max([_LARGEST, *(tensor.numel() for tensor in weights.values())])
-    if entries > _LONGEST or any(abs(number) > largest for number in numbers if number == number):
-        raise UnusableFileError("the sizes in its hyper_parameters are not those of its weights")
-    if isinstance(members, int) and members > len(weights):
-        raise UnusableFileError(f"it has {len(weights)} weights for {members} networks")
+        raise UnusableFileError(f"has hyper_parameters that build nothing: {name_error(error)}") from error
 
 
 def _refuse_misfits(wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
     for name in sorted(wanted.keys() | weights.keys()):
         there, here = (list(tensors[name].shape) if name in tensors else "none" for tensors in (weights, wanted))
         if there != here:
-            raise UnusableFileError(f"{name} is {there} in its weights and {here} by its hyper_parameters")
+            raise UnusableFileError(f"has {name} of shape {there} in its weights and {here} by its hyper_parameters")
 
 
 def copy_estimator(estimator: VoltageEstimator, device: str | torch.device | None = None) -> VoltageEstimator:

@@ -76,17 +76,16 @@ def free_path(path: Path) -> Path:
 def read_bundle(path: Path) -> dict[str, Any]:
     """Read a bundle: a file that is damaged, or that would run code when loaded, is refused.
 
-    What is in it is checked where it is used, by :func:`~vestim_pl.functional.bundle_replay.replay_bundle`.
-
     Raises:
-        ConfigurationError: If there is no whole bundle of a known format.
+        ConfigurationError: If there is no whole bundle of a known format; what is in it is checked by
+            :func:`~vestim_pl.functional.bundle_replay.replay_bundle`.
 
     """
     try:
         bundle = read_archive(path, "crash bundle", _GIVE)
         found = bundle.get("format") if isinstance(bundle, dict) else None
         if found != FORMAT:
-            raise UnusableFileError(f"has format {found!r:.40} instead of {FORMAT}; {_GIVE}")
+            raise UnusableFileError(f"has format {found!s:.40} instead of {FORMAT}; {_GIVE}")
     except UnusableFileError as fault:
         raise ConfigurationError(f"{path}: {printable(str(fault))}") from None
     except OSError as error:

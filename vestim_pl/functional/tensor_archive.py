@@ -55,8 +55,8 @@ def read_archive(path: Path, kind: str, suggestion: str) -> Any:
         ) from None
     except Exception as error:  # a file of another kind fails anywhere
         raise UnusableFileError(f"is no {kind} ({type(error).__name__}); {suggestion}") from None
-    if not _is_tree(content, most=path.stat().st_size):
-        raise UnusableFileError(f"is no {kind}: it unfolds to far more than the file holds; {suggestion}")
+    if not _is_bounded(content, most=path.stat().st_size):
+        raise UnusableFileError(f"is no {kind}: its content is larger than the file; {suggestion}")
     return content
 
 
@@ -89,20 +89,22 @@ def _check_archive(path: Path, kind: str, suggestion: str) -> None:
         raise UnusableFileError(f"is damaged: {broken} does not match its checksum; {suggestion}")
 
 
-def _is_tree(content: Any, most: int) -> bool:
-    """Whether nested containers have no more entries than that, and do not hold themselves.
+def _is_bounded(content: Any, most: int) -> bool:
+    """Whether nested containers have no more entries than that, do not hold themselves, and no tensor is larger.
 
-    A pickle may hold one list in many places, and that one another; a walk through thirty of these would not end.
+    A pickle may hold one list in many places, and that one another; a walk through thirty of these would not end. A
+    tensor may repeat one number as often as it likes.
     """
     waiting, seen = [(content, 0)], 0
     while waiting:
         value, depth = waiting.pop()
+        entries: list[Any] = []
         if isinstance(value, Mapping):
             entries = [*value.keys(), *value.values()]
         elif isinstance(value, list | tuple | set | frozenset):
             entries = list(value)
-        else:
-            continue
+        elif isinstance(value, torch.Tensor) and value.layout is torch.strided and value.nbytes > most:
+            return False
         seen += len(entries)
         if seen > most or depth > _DEEPEST:
             return False
