@@ -27,9 +27,17 @@ from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.evaluation import score_checkpoint
 from vestim_pl.functional.command_line import command_line
 from vestim_pl.functional.denormals import flush_denormals
-from vestim_pl.functional.errors import ConfigurationError, DivergenceError, FileError, VestimError
+from vestim_pl.functional.errors import (
+    ConfigurationError,
+    DivergenceError,
+    FileError,
+    VestimError,
+    name_error,
+    printable,
+)
 from vestim_pl.functional.events import publish
 from vestim_pl.functional.process_count import process_count
+from vestim_pl.lightning_support.restoring import failed_while_restoring
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.reports.run_report import write_report
 from vestim_pl.reports.sweep_report import report_sweep
@@ -39,6 +47,7 @@ from vestim_pl.trainer import build_trainer, quiet_lightning, tell_missing_guard
 __all__ = ["TrainingRun", "build_estimator", "main", "reset_global_state", "train"]
 
 _log = logging.getLogger("vestim_pl")
+_NO_METRIC = r"metric `|monitored key"
 
 
 @dataclass(frozen=True)
@@ -168,16 +177,24 @@ def _fit(
     interrupt = next((c for c in trainer.callbacks if isinstance(c, GracefulInterrupt)), None)  # type: ignore[attr-defined]
     try:
         trainer.fit(estimator, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
-    except (MisconfigurationException, RuntimeError) as error:  # Lightning's words for a metric that nobody logs
-        if not re.search(r"metric `|monitored key", str(error)):
-            raise
-        raise ConfigurationError(
-            f"callbacks: {str(error).splitlines()[0].partition('. HINT')[0]}; correct its monitor"
-        ) from error
     except SystemExit:  # Lightning's answer to Ctrl-C
         if interrupt is not None and interrupt.checkpoint.is_file():
             _log.info("to go on: %s", resume_command(interrupt.checkpoint))
         sys.exit(130)
+    except VestimError:
+        raise
+    except Exception as error:
+        if failed_while_restoring(error):
+            raise ConfigurationError(
+                f"ckpt_path: {ckpt_path} cannot be resumed from ({printable(name_error(error))}): it is damaged or of a"
+                " run with other settings; give another checkpoint"
+            ) from error
+        # Lightning's words for a metric that nothing logs
+        if isinstance(error, MisconfigurationException | RuntimeError) and re.search(_NO_METRIC, str(error)):
+            raise ConfigurationError(
+                f"callbacks: {str(error).splitlines()[0].partition('. HINT')[0]}; correct its monitor"
+            ) from error
+        raise
 
 
 def _after_failure(config: DictConfig, trainer: pl.Trainer, error: BaseException) -> None:

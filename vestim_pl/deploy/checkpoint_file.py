@@ -73,6 +73,9 @@ def _check_keys(checkpoint: Mapping[str, Any], to_resume: bool) -> None:
         raise UnusableFileError(
             f"holds weights but no training to resume ({missing[0]} is missing); give last.ckpt of a run"
         )
+    states = checkpoint["optimizer_states"] if to_resume else [{}]
+    if not isinstance(states, list) or not states:  # Lightning would resume without, and lose the moments silently
+        raise UnusableFileError("holds no state of an optimizer to resume; give last.ckpt of a run")
 
 
 def _check_tensors(checkpoint: Mapping[str, Any], to_resume: bool, largest: int) -> None:
