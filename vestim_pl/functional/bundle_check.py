@@ -93,3 +93,7 @@ def check_bundle(bundle: dict[str, Any]) -> None:
         where, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Input ")
         text = f"{where} is missing" if first["type"] == "missing" else f"{where} {what[:1].lower()}{what[1:]}"
         raise UnusableFileError(f"is damaged: its {text:.200}") from None
+    counts = {name: len(bundle[name]) for name in ("batches", "indices", "random")}
+    if len(set(counts.values())) > 1 or not bundle["summary"]["batches"]:
+        found = ", ".join(f"{count} {name}" for name, count in counts.items())
+        raise UnusableFileError(f"is damaged: its step has {found}, which must be as many")

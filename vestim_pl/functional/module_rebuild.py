@@ -18,6 +18,8 @@ from vestim_pl.functional.tensor_archive import UnusableFileError
 
 __all__ = ["build_layers", "describe_module", "rebuild_module", "restore_modes"]
 
+_SPARE = 1_000_000  # parameters that may be missing in a bundle, which a note then says
+
 
 def describe_module(module: LightningModule) -> dict[str, Any]:
     """Class, hyperparameters and modes of a module, in plain data.
@@ -82,7 +84,7 @@ def _refuse_larger(kind: type, arguments: dict[str, Any], weights: Mapping[str, 
     refuse_outsized(arguments, weights)
     with torch.device("meta"):
         wanted = sum(parameter.numel() for parameter in kind(**arguments).parameters())
-    if wanted > sum(weight.numel() for weight in weights.values()):
+    if wanted > sum(weight.numel() for weight in weights.values()) + _SPARE:
         raise UnusableFileError("has settings of another size than its weights")
 
 
