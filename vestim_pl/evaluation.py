@@ -34,7 +34,7 @@ def score_checkpoint(
         RMSE, MAE and largest error in mV by recording and overall.
 
     Raises:
-        FileError: If a file cannot be written; the table is printed by then.
+        FileError: If a file cannot be written; the table is printed all the same.
 
     """
     soc = datamodule.columns.soc
@@ -56,9 +56,11 @@ def score_checkpoint(
         trainer.callbacks.remove(collected)  # type: ignore[attr-defined]
     steps = collected.steps()
     errors = error_table(steps)
-    print_errors(errors, evaluation=datamodule.sampling.evaluation)  # first: a full disk cannot take this away
-    with whole_file(folder / "test_errors.csv") as partial:
-        errors.to_csv(partial, index=False)
-    with whole_file(folder / "test_steps.parquet") as partial:
-        steps.to_parquet(partial, index=False)
+    try:
+        with whole_file(folder / "test_errors.csv") as partial:
+            errors.to_csv(partial, index=False)
+        with whole_file(folder / "test_steps.parquet") as partial:
+            steps.to_parquet(partial, index=False)
+    finally:  # a full disk does not take this away
+        print_errors(errors, evaluation=datamodule.sampling.evaluation)
     return errors

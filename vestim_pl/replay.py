@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vestim_pl.app.machine_faults import close_output, machine_fault
 from vestim_pl.functional.bundle_file import read_bundle
 from vestim_pl.functional.bundle_replay import Replay, replay_bundle
 from vestim_pl.functional.errors import ConfigurationError, VestimError, name_error, printable
@@ -35,15 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigurationError(f"--frames: {options.frames} shows nothing; give 1 or more")
         bundle = read_bundle(Path(options.bundle))
         replay = replay_bundle(bundle, options.trust, options.factory, options.frames)
+        if options.json:
+            print(
+                json.dumps({"replayed": replay.trace.as_dict(), "notes": replay.notes, **bundle["summary"]}, indent=1)
+            )
+        else:
+            _tell(bundle["summary"], replay)
+        close_output()
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         print(f"error: {_one_line(error, options.bundle)}", file=sys.stderr)
         return 1
-    if options.json:
-        print(json.dumps({"replayed": replay.trace.as_dict(), "notes": replay.notes, **bundle["summary"]}, indent=1))
-    else:
-        _tell(bundle["summary"], replay)
     return 0 if replay.trace.findings else NOT_REPRODUCED
 
 
@@ -52,6 +56,8 @@ def _one_line(error: Exception, path: str) -> str:
     if isinstance(error, VestimError):
         told = printable(str(error))
         return told if path in told or told.startswith("--") else f"{path}: {told}"
+    if fault := machine_fault(error, Path(path).parent):
+        return fault
     found = printable(name_error(error))
     return f"{path}: cannot be replayed ({found}); it is damaged, or another version of vestim_pl wrote it"
 

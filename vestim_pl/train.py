@@ -231,7 +231,7 @@ def _what_is_kept(run_dir: Path) -> str:
         except VestimError:
             continue
         return f"checkpoints/{path.name} of step {step:,} is complete; then resume with: {resume_command(path)}"
-    return "no checkpoint was written yet"
+    return "there is no complete checkpoint to resume from"
 
 
 def resume_command(checkpoint: Path) -> str:

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from vestim_pl.functional.errors import FileError
 from vestim_pl.functional.file_writing import whole_file
 from vestim_pl.reports import error_sections, run_sections
 from vestim_pl.reports.event_story import event_story
@@ -96,7 +97,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         print(write_report(arguments.run_dir))
-    except NotADirectoryError as error:
+    except (FileError, NotADirectoryError) as error:
         parser.error(str(error))
 
 

@@ -46,13 +46,15 @@ def write_sweep(folder: Path, console: Console | None = None) -> Path:
 
     Raises:
         NotADirectoryError: If there is no such folder.
-        FileError: If a file cannot be written; the jobs are printed by then.
+        FileError: If a file cannot be written; the jobs are printed all the same.
 
     """
     jobs = sweep_table(folder)
-    print_sweep(jobs, console)
-    with whole_file(folder / "sweep.csv") as partial:
-        jobs.to_csv(partial, index=False)
+    try:
+        with whole_file(folder / "sweep.csv") as partial:
+            jobs.to_csv(partial, index=False)
+    finally:  # a full disk does not take this away
+        print_sweep(jobs, console)
     page = files("vestim_pl.reports")
     content = Template(page.joinpath("report.html").read_text(encoding="utf-8")).substitute(
         style=page.joinpath("report.css").read_text(encoding="utf-8"),
@@ -154,7 +156,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         print(write_sweep(arguments.folder))
-    except NotADirectoryError as error:
+    except (FileError, NotADirectoryError) as error:
         parser.error(str(error))
 
 
