@@ -11,7 +11,15 @@ from vestim_pl.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
 @pytest.fixture
 def checkpoint(tmp_path):
     path = tmp_path / "last.ckpt"
-    torch.save({"state_dict": nn.Linear(3, 2).state_dict()}, path)
+    training = {
+        "epoch": 1,
+        "global_step": 8,
+        "loops": {},
+        "callbacks": {},
+        "optimizer_states": [{}],
+        "lr_schedulers": [],
+    }
+    torch.save({"state_dict": nn.Linear(3, 2).state_dict(), **training}, path)
     return str(path)
 
 

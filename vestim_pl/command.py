@@ -4,7 +4,9 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from vestim_pl.app.machine_faults import causes, close_output, machine_fault
 from vestim_pl.configuration import check, conf_folder, flat_keys
 from vestim_pl.functional.denormals import flush_denormals
-from vestim_pl.functional.errors import ConfigurationError, VestimError
+from vestim_pl.functional.errors import ConfigurationError, FileError, VestimError
 from vestim_pl.override_mistakes import explain
 
 __all__ = ["is_multirun", "run_command", "run_folder"]
@@ -58,8 +61,9 @@ def run_command(
 ) -> None:
     """Compose the configuration from the command line and run the task in its run folder.
 
-    A mistake of the user ends in one line on standard error and a non-zero exit status; ``HYDRA_FULL_ERROR=1`` shows
-    the traceback as well. In a multirun a failed job does not stop the others.
+    A mistake of the user, and what the machine refuses (a full disk, a folder that is gone), end in one line on
+    standard error and a non-zero exit status; ``HYDRA_FULL_ERROR=1`` shows the traceback as well. In a multirun a
+    failed job does not stop the others.
 
     Args:
         task: Takes the configuration, returns the number that a sweeper minimises.
@@ -70,44 +74,70 @@ def run_command(
     flush_denormals()  # before the first parallel operation starts the workers, see FlushDenormals
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands the error to us instead of printing it
-    mistakes: list[Exception] = []
-    started: list[Path | None] = []
+    course = _Course()
     try:
-        guarded = _guarded(task, mistakes, started)
-        try:
-            hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)()
-        finally:
-            if after_multirun and started and (folder := started[0]):
-                after_multirun(folder)
-        if mistakes:
-            raise mistakes[0]
-    except (VestimError, HydraException, OmegaConfBaseException) as error:
-        if wants_traceback:
-            raise
-        message = explain(error, _valid_keys(config_name)) if isinstance(error, HydraException) else str(error)
-        print(f"error: {message}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        if wants_traceback or started:
-            raise
-        print(
-            f"error: hydra.run.dir: {error.filename} cannot be made or written to: {error.strerror}; name another"
-            " folder with hydra.run.dir=...",
-            file=sys.stderr,
+        guarded = _guarded(task, course)
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)()
+    except Exception as error:  # of the user, of the machine, or a bug of ours, which is raised again below
+        course.errors.insert(0, error)
+    finally:
+        if after_multirun and course.folder and course.is_multirun:
+            _collect(course, after_multirun, course.folder)
+        _collect(course, close_output)
+    if not course.errors:
+        return
+    line = None if wants_traceback else _one_line(course.errors[0], config_name, course.folder)
+    if line is None:
+        raise course.errors[0]
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(1)
+
+
+@dataclass
+class _Course:
+    """How a command went.
+
+    Attributes:
+        errors: Errors, the one that counts first.
+        folder: The folder of the run or multirun, None before the task starts: until then it is Hydra that writes.
+        is_multirun: Whether the task is a job of several.
+
+    """
+
+    errors: list[Exception] = field(default_factory=list)
+    folder: Path | None = None
+    is_multirun: bool = False
+
+
+def _collect(course: _Course, function: Callable[..., object], *arguments: Any) -> None:
+    """Call what comes after the task; its error counts where the task had none."""
+    try:
+        function(*arguments)
+    except Exception as error:
+        course.errors.append(error)
+
+
+def _one_line(error: Exception, config_name: str, folder: Path | None) -> str | None:
+    """What the terminal reports of an error, None for a bug of ours."""
+    if isinstance(error, HydraException):
+        return explain(error, _valid_keys(config_name))
+    if isinstance(error, VestimError | OmegaConfBaseException):
+        return str(error)
+    if re.match("Config group override must be a string or a list", str(error)):  # Hydra's, of no class of its own
+        return (
+            "a group of settings cannot be null; choose one of its files, or set its parts to null, such as"
+            " logger.csv=null"
         )
-        sys.exit(1)
-    except ValueError as error:
-        group = re.match(
-            "Config group override must be a string or a list", str(error)
-        )  # Hydra's, of no class of its own
-        if wants_traceback or not group:
-            raise
-        print(
-            "error: a group of settings cannot be null; choose one of its files, or set its parts to null, such as"
-            " logger.csv=null",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+    if folder is not None:
+        return machine_fault(error, folder)
+    cause = next((cause for cause in causes(error) if isinstance(cause, OSError)), None)
+    if cause is None:
+        return None
+    where = cause.filename or "its files"
+    return (
+        f"hydra.run.dir: {where} cannot be made or written to: {cause.strerror or cause}; name another folder with"
+        " hydra.run.dir=..."
+    )
 
 
 def is_multirun() -> bool:
@@ -115,29 +145,28 @@ def is_multirun() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
 
 
-def _guarded(
-    task: Callable[[DictConfig], float | None], mistakes: list[Exception], started: list[Path | None]
-) -> Callable[[DictConfig], float | None]:
+def _guarded(task: Callable[[DictConfig], float | None], course: _Course) -> Callable[[DictConfig], float | None]:
     """The task, after the configuration was checked.
 
-    A mistake in a single run is handed over in ``mistakes``, since Hydra would add a line of its own; in a multirun it
-    is logged and raised, so that Hydra counts the job as failed and goes on with the next. ``started`` gets the
-    folder of the multirun, or None: before, it is Hydra that writes.
+    A mistake in a single run is handed over in ``course``, since Hydra would add a line of its own; in a multirun it
+    is logged and raised, so that Hydra counts the job as failed and starts the next.
     """
 
     def guarded(config: DictConfig) -> float | None:
-        started.append(Path(HydraConfig.get().sweep.dir).absolute() if is_multirun() else None)
+        course.is_multirun, folder = is_multirun(), Path(HydraConfig.get().runtime.output_dir)
+        course.folder = Path(HydraConfig.get().sweep.dir).absolute() if course.is_multirun else folder
         try:
-            _refuse_missing(config)
-            _refuse_other_folder(config)
-            check(config)
-            return task(config)
+            with _machine_faults(folder):
+                _refuse_missing(config)
+                _refuse_other_folder(config)
+                check(config)
+                return task(config)
         except (VestimError, OmegaConfBaseException) as error:
-            if is_multirun():
+            if course.is_multirun:
                 _log.error("error: %s", error)
                 raise
             _tell_log_file(f"error: {error}")
-            mistakes.append(error)
+            course.errors.append(error)
             return None
         except Exception:
             _tell_log_file("an error of the program, please report it:", sys.exc_info())
@@ -145,6 +174,19 @@ def _guarded(
 
     guarded.__module__ = task.__module__
     return guarded
+
+
+@contextmanager
+def _machine_faults(folder: Path) -> Iterator[None]:
+    """Turn an error that the machine caused within the block into one line."""
+    try:
+        yield
+    except VestimError:
+        raise
+    except Exception as error:
+        if fault := machine_fault(error, folder):
+            raise FileError(fault) from error
+        raise
 
 
 def _tell_log_file(text: str, traceback: Any = None) -> None:

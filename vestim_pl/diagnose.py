@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +29,8 @@ from vestim_pl.diagnosis import (
     worst,
 )
 from vestim_pl.functional.checks import check_choice
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.errors import ConfigurationError, FileError
+from vestim_pl.functional.file_writing import whole_file
 from vestim_pl.functional.precision import resolve_precision
 from vestim_pl.functional.process_count import process_count
 from vestim_pl.rehearsal import rehearse
@@ -154,11 +154,12 @@ def _tell(findings: Sequence[Finding], title: str, path: Path | None) -> None:
     if path is None:
         return
     written = {"title": title, "severity": worst(findings).value, "findings": [each.as_dict() for each in findings]}
-    partial = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        with whole_file(path) as partial:
+            partial.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except FileError as error:
+        raise FileError(f"json: {error}, or name another file with json=...") from error
     except OSError as error:
         raise ConfigurationError(
             f"json: {path} cannot be written: {error.strerror or error}; name another file with json=..."

@@ -7,6 +7,7 @@ import pandas as pd
 
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
+from vestim_pl.functional.file_writing import whole_file
 from vestim_pl.reports.recording_errors import RecordingErrors, error_table
 from vestim_pl.reports.terminal import print_errors
 
@@ -32,6 +33,9 @@ def score_checkpoint(
     Returns:
         RMSE, MAE and largest error in mV by recording and overall.
 
+    Raises:
+        FileError: If a file cannot be written; the table is printed all the same.
+
     """
     soc = datamodule.columns.soc
     collected = RecordingErrors(
@@ -52,7 +56,11 @@ def score_checkpoint(
         trainer.callbacks.remove(collected)  # type: ignore[attr-defined]
     steps = collected.steps()
     errors = error_table(steps)
-    steps.to_parquet(folder / "test_steps.parquet", index=False)
-    errors.to_csv(folder / "test_errors.csv", index=False)
-    print_errors(errors, evaluation=datamodule.sampling.evaluation)
+    try:
+        with whole_file(folder / "test_errors.csv") as partial:
+            errors.to_csv(partial, index=False)
+        with whole_file(folder / "test_steps.parquet") as partial:
+            steps.to_parquet(partial, index=False)
+    finally:  # a full disk does not take this away
+        print_errors(errors, evaluation=datamodule.sampling.evaluation)
     return errors

@@ -17,6 +17,7 @@ from vestim_pl import __version__
 from vestim_pl.checkpoint import copy_estimator
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.errors import ConfigurationError, VestimError
+from vestim_pl.functional.file_writing import whole_file, writing
 from vestim_pl.networks.onnx_operators import with_onnx_operators
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def export_onnx(estimator: VoltageEstimator, path: str | Path, units: Mapping[st
     Raises:
         ConfigurationError: If a package is not installed, or the network cannot be exported for any length.
         VestimError: If the model does not compute what the estimator does; nothing is written then.
+        FileError: If the file cannot be written; an earlier one stays.
 
     """
     model = onnx_model(estimator, units).SerializeToString()
@@ -66,8 +68,10 @@ def export_onnx(estimator: VoltageEstimator, path: str | Path, units: Mapping[st
             f"export: the ONNX model differs from the estimator by {difference:g} V, more than float32 explains; "
             "nothing was written: try other versions of torch, onnxscript and onnxruntime"
         )
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(model)
+    with writing(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial:
+        partial.write_bytes(model)
     return difference
 
 

@@ -2,14 +2,16 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vestim_pl.app.machine_faults import close_output, machine_fault
 from vestim_pl.functional.bundle_file import read_bundle
 from vestim_pl.functional.bundle_replay import Replay, replay_bundle
-from vestim_pl.functional.errors import ConfigurationError, VestimError
+from vestim_pl.functional.errors import ConfigurationError, VestimError, name_error, printable
 from vestim_pl.functional.step_story import first_finding, tell_finding, tell_history, tell_step
 from vestim_pl.functional.step_trace import Phase
 
@@ -34,21 +36,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigurationError(f"--frames: {options.frames} shows nothing; give 1 or more")
         bundle = read_bundle(Path(options.bundle))
         replay = replay_bundle(bundle, options.trust, options.factory, options.frames)
-    except VestimError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if options.json:
+            print(
+                json.dumps({"replayed": replay.trace.as_dict(), "notes": replay.notes, **bundle["summary"]}, indent=1)
+            )
+        else:
+            _tell(bundle["summary"], replay)
+        close_output()
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"error: {_one_line(error, options.bundle)}", file=sys.stderr)
         return 1
-    if options.json:
-        print(json.dumps({"replayed": replay.trace.as_dict(), "notes": replay.notes, **bundle["summary"]}, indent=1))
-    else:
-        _tell(bundle["summary"], replay)
     return 0 if replay.trace.findings else NOT_REPRODUCED
 
 
+def _one_line(error: Exception, path: str) -> str:
+    """What a file holds may make anything raise, so any error is the file's unless we know better."""
+    if isinstance(error, VestimError):
+        told = printable(str(error))
+        return told if path in told or told.startswith("--") else f"{path}: {told}"
+    if fault := machine_fault(error, Path(path).parent):
+        return fault
+    found = printable(name_error(error))
+    return f"{path}: cannot be replayed ({found}); it is damaged, or another version of vestim_pl wrote it"
+
+
 def _tell(summary: dict[str, Any], replay: Replay) -> None:
-    print(f"recorded: epoch {summary['epoch']}, batch {summary['batches'][-1]}: {summary['reason']}")
-    print(f"          {summary['finding']}")
+    print(f"recorded: epoch {summary['epoch']}, batch {summary['batches'][-1]}: {printable(summary['reason'])}")
+    print(f"          {printable(summary['finding'])}")
     for place in summary["recordings"]:
-        print("          " + ", ".join(f"{key} {value}" for key, value in place.items()))
+        print("          " + printable(", ".join(f"{key} {value}" for key, value in place.items())))
     for note in replay.notes:
         print(f"note:     {note}")
     findings = replay.trace.findings

@@ -1,11 +1,11 @@
-"""Whether a checkpoint can be gone on from, told before the training starts."""
+"""Whether training can resume from a checkpoint, checked before it starts."""
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.deploy.checkpoint_file import check_checkpoint
+from vestim_pl.functional.errors import ConfigurationError, printable
 
 __all__ = ["refuse_missing_checkpoint", "refuse_unfit_checkpoint"]
 
@@ -22,14 +22,14 @@ def refuse_missing_checkpoint(ckpt_path: str | None) -> None:
 
 
 def refuse_unfit_checkpoint(ckpt_path: str | None, module: nn.Module) -> None:
-    """Refuse a file that is no checkpoint, or whose weights do not fit the module.
+    """Refuse a file that is damaged or no checkpoint, or whose weights do not fit the module.
 
     Args:
-        ckpt_path: The checkpoint to go on from, if any.
+        ckpt_path: The checkpoint to resume from, if any.
         module: What the settings of this run build.
 
     Raises:
-        ConfigurationError: With the first weight that differs.
+        ConfigurationError: With what is wrong with the file, or the first weight that differs.
 
     Example::
 
@@ -38,17 +38,12 @@ def refuse_unfit_checkpoint(ckpt_path: str | None, module: nn.Module) -> None:
     """
     if ckpt_path in (None, "last", "auto"):
         return
-    try:
-        found = torch.load(str(ckpt_path), map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:  # a file of another kind fails anywhere
-        raise ConfigurationError(
-            f"ckpt_path: {ckpt_path} is no checkpoint of a training; give last.ckpt of an earlier run"
-        ) from error
+    found = check_checkpoint(str(ckpt_path), to_resume=True)["state_dict"]
     wanted = module.state_dict()
     for name in sorted(found.keys() | wanted.keys()):
         there, here = (list(weights[name].shape) if name in weights else "none" for weights in (found, wanted))
         if there != here:
             raise ConfigurationError(
-                f"ckpt_path: {ckpt_path} was trained with other settings: {name} is {there} there and {here} here;"
-                " repeat the settings of that run, see hparams.yaml in its folder"
+                f"ckpt_path: {ckpt_path} was trained with other settings: {printable(name)} is {there} there and {here}"
+                " here; repeat the settings of that run, see hparams.yaml in its folder"
             )

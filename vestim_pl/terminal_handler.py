@@ -30,6 +30,11 @@ class TerminalHandler(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__(stream)
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Leave lines that standard output cannot take to the log file; the command reports it once, at its end."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
     @property
     def stream(self) -> TextIO:
         """The present standard output."""

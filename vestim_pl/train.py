@@ -4,6 +4,7 @@ import logging
 import math
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +18,28 @@ from omegaconf import DictConfig
 
 from vestim_pl.app.auto_resume import resolve_checkpoint
 from vestim_pl.app.checkpoint_settings import refuse_wrong_checkpoints
+from vestim_pl.app.machine_faults import machine_fault
 from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
 from vestim_pl.command import is_multirun, run_command
 from vestim_pl.compilation import compile_network
 from vestim_pl.configuration import build, plain
 from vestim_pl.data import VoltageDataModule
+from vestim_pl.deploy.checkpoint_file import check_checkpoint
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.evaluation import score_checkpoint
 from vestim_pl.functional.command_line import command_line
 from vestim_pl.functional.denormals import flush_denormals
-from vestim_pl.functional.errors import ConfigurationError, DivergenceError
+from vestim_pl.functional.errors import (
+    ConfigurationError,
+    DivergenceError,
+    FileError,
+    VestimError,
+    name_error,
+    printable,
+)
 from vestim_pl.functional.events import publish
 from vestim_pl.functional.process_count import process_count
+from vestim_pl.lightning_support.restoring import failed_while_restoring
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.reports.run_report import write_report
 from vestim_pl.reports.sweep_report import report_sweep
@@ -38,6 +49,7 @@ from vestim_pl.trainer import build_trainer, quiet_lightning, tell_missing_guard
 __all__ = ["TrainingRun", "build_estimator", "main", "reset_global_state", "train"]
 
 _log = logging.getLogger("vestim_pl")
+_NO_METRIC = r"metric `|monitored key"
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,7 @@ def train(config: DictConfig) -> TrainingRun:
         ConfigurationError: If settings contradict each other.
         DataError: If a recording cannot be used.
         DivergenceError: If training diverged and nothing could recover it.
+        FileError: If the disk is full, the folder of the run is gone, and the like, with the last whole checkpoint.
 
     """
     run_dir = Path(config.run_dir)
@@ -96,12 +109,15 @@ def train(config: DictConfig) -> TrainingRun:
     _set_aside_metrics(run_dir)
     try:
         _fit(trainer, estimator, datamodule, ckpt_path)
-        return _finish(config, trainer, estimator, datamodule)
-    except Exception as error:  # for the report: the command tells it to the terminal and the log
-        publish(trainer, "stop", str(error), level=logging.DEBUG, error=type(error).__name__)
+        run = _finish(config, trainer, estimator, datamodule)
+    except BaseException as error:  # a run that died gets its report, too
+        _after_failure(config, trainer, error)
+        if fault := machine_fault(error, run_dir):
+            raise FileError(f"{fault}; {_what_is_kept(run_dir)}") from error
         raise
-    finally:  # a run that died has a story to tell, too
-        _report(run_dir, wanted=not config.trainer.get("fast_dev_run"))
+    if not config.trainer.get("fast_dev_run"):
+        _report(run_dir)
+    return run
 
 
 def _finish(
@@ -165,33 +181,67 @@ def _fit(
     interrupt = next((c for c in trainer.callbacks if isinstance(c, GracefulInterrupt)), None)  # type: ignore[attr-defined]
     try:
         trainer.fit(estimator, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
-    except (MisconfigurationException, RuntimeError) as error:  # Lightning's words for a metric that nobody logs
-        if not re.search(r"metric `|monitored key", str(error)):
-            raise
-        raise ConfigurationError(
-            f"callbacks: {str(error).splitlines()[0].partition('. HINT')[0]}; correct its monitor"
-        ) from error
     except SystemExit:  # Lightning's answer to Ctrl-C
         if interrupt is not None and interrupt.checkpoint.is_file():
             _log.info("to go on: %s", resume_command(interrupt.checkpoint))
         sys.exit(130)
+    except VestimError:
+        raise
+    except Exception as error:
+        if failed_while_restoring(error):
+            raise ConfigurationError(
+                f"ckpt_path: {ckpt_path} cannot be resumed from ({printable(name_error(error))}): it is damaged or of a"
+                " run with other settings; give another checkpoint"
+            ) from error
+        # Lightning's words for a metric that nothing logs
+        if isinstance(error, MisconfigurationException | RuntimeError) and re.search(_NO_METRIC, str(error)):
+            raise ConfigurationError(
+                f"callbacks: {str(error).splitlines()[0].partition('. HINT')[0]}; correct its monitor"
+            ) from error
+        raise
 
 
-def _report(run_dir: Path, wanted: bool) -> None:
-    if not wanted:
-        return
+def _after_failure(config: DictConfig, trainer: pl.Trainer, error: BaseException) -> None:
+    """Leave the reason and a report, as far as the machine lets us; the command reports the error itself."""
+    with suppress(OSError):  # the error may be that nothing can be written
+        if isinstance(error, Exception):
+            publish(trainer, "stop", str(error), level=logging.DEBUG, error=type(error).__name__)
+        if not config.trainer.get("fast_dev_run"):
+            _report(Path(config.run_dir))
+
+
+def _report(run_dir: Path) -> None:
+    """Write the report of the run.
+
+    Raises:
+        FileError: If it cannot be written, with the command that tries again.
+
+    """
+    again = command_line("vestim_pl.reports.run_report", str(run_dir))
     try:
         _log.info("report: %s", write_report(run_dir))
+    except (FileError, NotADirectoryError) as error:
+        raise FileError(f"{error}; then write the report with: {again}") from error
     except Exception:  # nothing computed is lost for want of a picture
-        _log.exception(
-            "the report could not be written; %s tries again",
-            command_line("vestim_pl.reports.run_report", str(run_dir)),
-        )
+        _log.exception("the report could not be written; %s tries again", again)
+
+
+def _what_is_kept(run_dir: Path) -> str:
+    """The last whole checkpoint of a run that the machine stopped, and how to resume from it."""
+    for name in ("last", "best"):
+        path = run_dir / "checkpoints" / f"{name}.ckpt"
+        try:
+            step = check_checkpoint(path, to_resume=True)["global_step"]
+        except VestimError:
+            continue
+        return f"checkpoints/{path.name} of step {step:,} is complete; then resume with: {resume_command(path)}"
+    return "there is no complete checkpoint to resume from"
 
 
 def resume_command(checkpoint: Path) -> str:
-    """The command line that goes on from a checkpoint with the settings of this run."""
-    overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("ckpt_path=")]
+    """The command line that resumes from a checkpoint with the settings of this run."""
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    overrides = [o for o in given if not o.startswith("ckpt_path=")]
     return command_line("vestim_pl.train", *overrides, f"ckpt_path={checkpoint}")
 
 

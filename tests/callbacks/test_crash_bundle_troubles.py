@@ -171,7 +171,7 @@ def test_a_full_disk_is_told_with_the_finding(guards, monkeypatch):
     assert len(recorder.weights) == 6
     assert len(events) == 1
     assert "field 0 of the batch holds nan at [0, 0, 0]" in events[0].reason
-    assert "no bundle: bundles/epoch_0000-batch_000002.pt could not be written (RuntimeError: " in events[0].reason
+    assert "no bundle: bundles/epoch_0000-batch_000002.pt: cannot be written: torch failed" in events[0].reason
     assert events[0].values["path"] == events[0].values["replay"] == ""
     assert list(Path("bundles").iterdir()) == []
 

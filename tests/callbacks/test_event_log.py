@@ -1,10 +1,13 @@
 import datetime
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from lightning.pytorch import Callback
 
 from vestim_pl.callbacks import EventLog, LearningRateWarmup
+from vestim_pl.functional.errors import FileError
 from vestim_pl.functional.event_lines import read_events
 from vestim_pl.functional.events import publish
 
@@ -67,3 +70,41 @@ def test_only_rank_zero_writes_and_a_dev_run_does_not(foreign, fit, tmp_path, mo
 def test_no_events_no_file(foreign, fit, tmp_path):
     fit(foreign.Module(), [EventLog(str(tmp_path / "events.jsonl"))])
     assert not (tmp_path / "events.jsonl").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is there on Linux alone")
+def test_a_full_disk_stops_the_run_in_that_step(foreign, fit, tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.symlink_to("/dev/full")
+    with pytest.raises(FileError, match=r"events\.jsonl: cannot be written: the disk is full"):
+        fit(foreign.Module(), [Tell(), EventLog(str(path))])
+
+
+def test_a_folder_that_was_removed_is_not_made_again(foreign, fit, tmp_path):
+    path = tmp_path / "run" / "events.jsonl"
+
+    class Remove(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                shutil.rmtree(path.parent)
+
+    with pytest.raises(FileError, match="run is gone; was it removed or unmounted"):
+        fit(foreign.Module(), [Remove(), Tell(), EventLog(str(path))])
+    assert not path.parent.exists()
+
+
+def test_a_run_that_stops_for_a_reason_of_its_own_keeps_it(foreign, fit, tmp_path, caplog):
+    path = tmp_path / "run" / "events.jsonl"
+
+    class Fail(Tell):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                shutil.rmtree(path.parent)
+                raise KeyError("a bug")
+
+        def on_exception(self, trainer, pl_module, exception):
+            publish(trainer, "stop", "a bug")
+
+    with pytest.raises(KeyError, match="a bug"):
+        fit(foreign.Module(), [Fail(), EventLog(str(path))])
+    assert "an event is lost: " in caplog.text

@@ -50,7 +50,7 @@ def test_damaged_files_are_refused(tmp_path, content):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(ConfigurationError, match="there is no such file"):
+    with pytest.raises(ConfigurationError, match="does not exist"):
         read_bundle(tmp_path / "none.pt")
 
 

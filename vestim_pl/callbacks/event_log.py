@@ -1,14 +1,19 @@
 """Write what happened in a run to a file, one line an event."""
 
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
 from lightning.pytorch import Callback, Trainer
 
+from vestim_pl.functional.errors import FileError
 from vestim_pl.functional.event_lines import event_line
 from vestim_pl.functional.events import Event
+from vestim_pl.functional.file_writing import appending, writing
 
 __all__ = ["EventLog"]
+
+_log = logging.getLogger("vestim_pl")
 
 
 class EventLog(Callback):
@@ -20,10 +25,15 @@ class EventLog(Callback):
     the strings ``NaN``, ``Infinity`` and ``-Infinity``. Read it with
     :func:`vestim_pl.functional.event_lines.read_events`, pandas or jq. Nothing is written under ``fast_dev_run``.
 
-    Whoever calls :func:`vestim_pl.functional.events.publish` is heard; the file is made with the first event.
+    Every event of :func:`vestim_pl.functional.events.publish` is written; the file is made with the first one. Where an
+    event cannot be written, because the disk is full or the folder is gone, the run stops: nothing else of it could be
+    kept either. A run that is stopping already logs a warning instead, so that its own reason is the one reported.
 
     Args:
-        path: File to write; its folder is made.
+        path: File to write; its folder is made with the first event, and not made again when it is removed.
+
+    Raises:
+        FileError: From the step in which an event cannot be written.
 
     Example::
 
@@ -34,14 +44,26 @@ class EventLog(Callback):
 
     def __init__(self, path: str = "events.jsonl") -> None:
         self.path = Path(path)
+        self._has_folder = False
 
     def on_event(self, trainer: Trainer, event: Event) -> None:
-        """Write one event; called by whoever publishes it."""
+        """Write one event, which :func:`vestim_pl.functional.events.publish` hands over."""
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         line = event_line({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event.as_dict()})
+        try:
+            self._append(line)
+        except FileError as error:
+            if not trainer.interrupted:
+                raise
+            _log.warning("an event is lost: %s", error)
+
+    def _append(self, line: str) -> None:
+        if not self._has_folder:
+            with writing(self.path):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._has_folder = True
         # Opened for each event: they are rare, and nothing is left open or unwritten when the process dies.
-        with self.path.open("ab+") as file:
+        with appending(self.path), self.path.open("ab+") as file:
             torn = file.tell() > 0 and (file.seek(-1, 2), file.read(1))[1] != b"\n"
             file.write((b"\n" if torn else b"") + line.encode() + b"\n")

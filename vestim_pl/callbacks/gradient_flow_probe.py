@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.events import publish
+from vestim_pl.functional.file_writing import writing
 from vestim_pl.functional.gradient_flow import GradientFlow, describe_flow, measure_gradient_flow
 from vestim_pl.functional.gradient_flow_plot import plot_gradient_flow
 from vestim_pl.functional.lookback import whole_batch
@@ -135,17 +136,27 @@ class GradientFlowProbe(Callback):
 
 
 def write_flows(flows: Sequence[GradientFlow], folder: Path, step: int, mass: float) -> None:
-    """Write numbers and plot of one measurement into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write numbers and plot of one measurement into ``folder``.
+
+    Raises:
+        FileError: If a file cannot be written.
+
+    """
     stem = folder / f"step_{step:07d}"
-    stem.with_suffix(".json").write_text(json.dumps([flow.as_dict() for flow in flows], indent=1) + "\n")
-    with stem.with_suffix(".csv").open("w", newline="") as file:
+    with writing(stem):
+        folder.mkdir(parents=True, exist_ok=True)
+        stem.with_suffix(".json").write_text(json.dumps([flow.as_dict() for flow in flows], indent=1) + "\n")
+        _write_table(flows, stem.with_suffix(".csv"))
+        plot_gradient_flow(flows, stem.with_suffix(".png"), f"Gradient through the window before step {step:,}", mass)
+
+
+def _write_table(flows: Sequence[GradientFlow], path: Path) -> None:
+    with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["layer", "lag", "hidden_norm", "cell_norm"])
         for flow in flows:
             for lag, (hidden, cell) in enumerate(zip_longest(flow.hidden_norms, flow.cell_norms, fillvalue="")):
                 writer.writerow([flow.layer, lag, hidden, cell])
-    plot_gradient_flow(flows, stem.with_suffix(".png"), f"Gradient through the window before step {step:,}", mass)
 
 
 def _sentence(flows: Sequence[GradientFlow], longest: GradientFlow, mass: float) -> str:

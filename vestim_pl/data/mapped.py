@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from vestim_pl.data.folders import SplitReader, find_recordings
 from vestim_pl.data.recording_table import RecordingTable
+from vestim_pl.functional.file_writing import writing
 
 __all__ = ["mapped_tables", "open_table", "write_table"]
 
@@ -44,6 +46,7 @@ def mapped_tables(
 
     Raises:
         DataError: As ``SplitReader.read``.
+        FileError: If the cache cannot be written.
 
     """
     folder = cache / _fingerprint(reader, splits)
@@ -89,37 +92,57 @@ def open_table(path: Path) -> RecordingTable:
 
 def _write_all(reader: SplitReader, splits: Sequence[str], folder: Path) -> None:
     """Write all splits and only then give the folder its name: an interrupted write is never taken for whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
     try:
         reader.allocate = lambda rows, features: _scratch(work, rows, features)
         tables = reader.read(splits)
-        for split, table in tables.items():
-            write_table(table, work / f"{split}.arrow")
-        del tables
-        for scratch in work.glob("*.rows"):
-            scratch.unlink()
-        (work / "skipped.json").write_text(json.dumps(reader.skipped), encoding="utf-8")
-        try:
-            work.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # otherwise another process was first
-                raise
+        with writing(folder):
+            for split, table in tables.items():
+                write_table(table, work / f"{split}.arrow")
+            del tables
+            for scratch in work.glob("*.rows"):
+                scratch.unlink()
+            (work / "skipped.json").write_text(json.dumps(reader.skipped), encoding="utf-8")
+            try:
+                work.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # otherwise another process was first
+                    raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
 def _scratch(work: Path, rows: int, features: int) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
-    """Room for rows that lies in files."""
+    """Room for rows that lies in files.
+
+    The space is reserved first. A mapped file has holes until its pages are written, and a write that finds the disk
+    full then ends the process with SIGBUS, without a word.
+    """
 
     def room(shape: tuple[int, ...], dtype: type[np.floating]) -> np.memmap:
-        handle, name = tempfile.mkstemp(dir=work, suffix=".rows")
-        os.close(handle)
-        return np.memmap(name, dtype=dtype, mode="w+", shape=shape)
+        with writing(work.parent / "rows"):
+            handle, name = tempfile.mkstemp(dir=work, suffix=".rows")
+            try:
+                _reserve(handle, math.prod(shape) * np.dtype(dtype).itemsize)
+            finally:
+                os.close(handle)
+        return np.memmap(name, dtype=dtype, mode="r+", shape=shape)
 
     rows = max(rows, 1)  # an empty file cannot be mapped
     inputs, target = room((rows, features), np.float32), room((rows,), np.float32)
     return torch.from_numpy(inputs), torch.from_numpy(target), room((rows,), np.float64)
+
+
+def _reserve(handle: int, size: int) -> None:
+    """Give a new file its size and its space on the disk."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, size)
+        return
+    zeros = bytes(1 << 20)  # macOS
+    for start in range(0, size, len(zeros)):
+        os.write(handle, zeros[: size - start])
 
 
 def _array(values: np.ndarray) -> pa.Array:

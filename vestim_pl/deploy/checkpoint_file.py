@@ -1,8 +1,5 @@
 """Whether a checkpoint file can be trusted: its archive, its content, its numbers."""
 
-import pickle
-import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,16 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.errors import ConfigurationError, printable
 from vestim_pl.functional.finiteness import find_nonfinite
+from vestim_pl.functional.tensor_archive import UnusableFileError, read_archive
 
 __all__ = ["check_checkpoint"]
 
 _TO_RESUME = ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
-
-
-class _UnusableError(Exception):
-    """What is wrong with the file, as the end of a sentence that begins with its path."""
+_KIND = "checkpoint of a training"
+_GIVE = "give last.ckpt or best.ckpt of a run"
 
 
 def check_checkpoint(path: str | Path, *, to_resume: bool = False, setting: str = "ckpt_path") -> dict[str, Any]:
@@ -50,82 +46,36 @@ def check_checkpoint(path: str | Path, *, to_resume: bool = False, setting: str 
     """
     path = Path(path)
     try:
-        _check_archive(path)
-        checkpoint = _load(path)
+        checkpoint = read_archive(path, _KIND, _GIVE)
+        if not isinstance(checkpoint, dict):
+            raise UnusableFileError(f"is no {_KIND} but a {type(checkpoint).__name__}; {_GIVE}")
         _check_keys(checkpoint, to_resume)
         _check_tensors(checkpoint, to_resume, largest=path.stat().st_size)
-    except _UnusableError as fault:
-        raise ConfigurationError(f"{setting}: {path} {fault}") from None
+    except UnusableFileError as fault:
+        raise ConfigurationError(f"{setting}: {path} {printable(str(fault))}") from None
     except OSError as error:
         raise ConfigurationError(f"{setting}: {path} cannot be read: {error.strerror or error}") from None
-    return checkpoint
-
-
-def _check_archive(path: Path) -> None:
-    """Every record is there and matches its checksum, and the file holds what it promises.
-
-    ``torch.save`` does not compress. An archive that claims to unpack to more than its size is refused unread: it was
-    made to fill the memory.
-    """
-    if not path.is_file():  # a folder, a pipe
-        found = "is not a file" if path.exists() else "does not exist"
-        raise _UnusableError(f"{found}; give a checkpoint that a training wrote")
-    size = path.stat().st_size
-    if not size:
-        raise _UnusableError("is empty; give another checkpoint of that run")
-    with path.open("rb") as file:
-        if file.read(2) != b"PK":
-            raise _UnusableError("is no checkpoint of a training; give last.ckpt or best.ckpt of a run")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(record.file_size for record in archive.infolist())
-            broken = archive.testzip() if unpacked <= size else None
-    except OSError:
-        raise
-    except Exception as error:  # zipfile has many words for damage: its own, struct's, zlib's, Unicode's
-        text = str(error).partition("\n")[0] or type(error).__name__
-        raise _UnusableError(f"is damaged or cut off ({text}); give another checkpoint of that run") from None
-    if unpacked > size:
-        raise _UnusableError("is no checkpoint of a training (its archive is compressed); give another file")
-    if broken is not None:
-        raise _UnusableError(f"is damaged: {broken} does not match its checksum; give another checkpoint of that run")
-
-
-def _load(path: Path) -> dict[str, Any]:
-    """Content of a sound archive; torch's advice to load without ``weights_only`` is kept to itself."""
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f" ({named.group(1)})" if named else ""
-        raise _UnusableError(
-            f"holds more than tensors, numbers and text{what}, and reading that could run foreign code; give a"
-            " checkpoint that vestim_pl.train wrote"
-        ) from None
-    except Exception as error:  # a file of another kind fails anywhere
-        raise _UnusableError(
-            f"is no checkpoint of a training ({type(error).__name__}); give last.ckpt or best.ckpt of a run"
-        ) from None
-    if not isinstance(checkpoint, dict):
-        raise _UnusableError(f"is no checkpoint of a training but a {type(checkpoint).__name__}; give another file")
     return checkpoint
 
 
 def _check_keys(checkpoint: Mapping[str, Any], to_resume: bool) -> None:
     weights = checkpoint.get("state_dict")
     if not isinstance(weights, Mapping) or not weights:
-        raise _UnusableError(
+        raise UnusableFileError(
             "is no checkpoint of a training: it has no state_dict; give last.ckpt or best.ckpt of a run"
         )
     for name, weight in weights.items():
         if not isinstance(name, str) or not isinstance(weight, Tensor) or not _is_plain(weight):
-            raise _UnusableError(
+            raise UnusableFileError(
                 f"is no checkpoint of a training: {name} in its state_dict is no plain tensor; give another file"
             )
     if to_resume and (missing := [key for key in _TO_RESUME if key not in checkpoint]):
-        raise _UnusableError(
+        raise UnusableFileError(
             f"holds weights but no training to resume ({missing[0]} is missing); give last.ckpt of a run"
         )
+    states = checkpoint["optimizer_states"] if to_resume else [{}]
+    if not isinstance(states, list) or not states:  # Lightning would resume without, and lose the moments silently
+        raise UnusableFileError("holds no state of an optimizer to resume; give last.ckpt of a run")
 
 
 def _check_tensors(checkpoint: Mapping[str, Any], to_resume: bool, largest: int) -> None:
@@ -135,9 +85,11 @@ def _check_tensors(checkpoint: Mapping[str, Any], to_resume: bool, largest: int)
         named += list(_tensors("optimizer", checkpoint["optimizer_states"]))
     for name, tensor in named:
         if not _is_plain(tensor) or tensor.numel() * tensor.element_size() > largest:
-            raise _UnusableError(f"is no checkpoint of a training: {name} is larger than the file; give another file")
+            raise UnusableFileError(
+                f"is no checkpoint of a training: {name} is larger than the file; give another file"
+            )
     if bad := find_nonfinite(named, limit=1):
-        raise _UnusableError(f"holds numbers that are not finite: {bad[0]}; give another checkpoint of that run")
+        raise UnusableFileError(f"holds numbers that are not finite: {bad[0]}; give another checkpoint of that run")
 
 
 def _is_plain(tensor: Tensor) -> bool:

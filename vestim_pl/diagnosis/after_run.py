@@ -3,11 +3,9 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
-
+from vestim_pl.deploy.checkpoint_file import check_checkpoint
 from vestim_pl.diagnosis.clip_setting import ClipSetting
 from vestim_pl.diagnosis.constant_prediction import check_constant_prediction
 from vestim_pl.diagnosis.divergence import check_divergence
@@ -17,6 +15,7 @@ from vestim_pl.diagnosis.learning_rate_exhausted import check_learning_rate_exha
 from vestim_pl.diagnosis.one_value import one_value_each
 from vestim_pl.diagnosis.over_clipping import check_over_clipping
 from vestim_pl.diagnosis.way_out import borne_rate, missing_recovery
+from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.reports.run_folder import RunFolder
 from vestim_pl.reports.run_status import RunState, best_validation, run_status
 
@@ -69,9 +68,9 @@ def target_std_mv(path: Path) -> float:
     """
     for name in ("best", "last"):
         try:
-            loaded = torch.load(path / "checkpoints" / f"{name}.ckpt", map_location="cpu", weights_only=True)
-            return float(loaded["state_dict"]["scaler.target_std"]) * MILLIVOLTS
-        except (OSError, RuntimeError, UnpicklingError, KeyError, TypeError, EOFError):
+            weights = check_checkpoint(path / "checkpoints" / f"{name}.ckpt")["state_dict"]
+            return float(weights["scaler.target_std"]) * MILLIVOLTS
+        except (ConfigurationError, KeyError, RuntimeError):  # the last two: of another module
             continue
     return math.nan
 

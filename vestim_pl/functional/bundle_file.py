@@ -4,6 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, count
 from pathlib import Path
@@ -12,14 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.functional.errors import ConfigurationError, printable
 from vestim_pl.functional.event_lines import strict_json
+from vestim_pl.functional.file_writing import writing
 from vestim_pl.functional.plain_data import plain_tensor
 from vestim_pl.functional.step_trace import named_tensors
+from vestim_pl.functional.tensor_archive import UnusableFileError, read_archive
 
 __all__ = ["free_path", "package_versions", "read_bundle", "tensor_megabytes", "write_bundle"]
 
 FORMAT = 2
+_GIVE = "give the .pt file of a crash bundle"
 
 
 def write_bundle(path: Path, content: dict[str, Any], summary: dict[str, Any]) -> None:
@@ -33,10 +37,14 @@ def write_bundle(path: Path, content: dict[str, Any], summary: dict[str, Any]) -
         summary: Nested data; what JSON does not know is written as text, numbers that are not finite as their names.
 
     Raises:
-        OSError: If the folder cannot be written.
-        RuntimeError: If torch cannot write the file, on a full disk for one.
+        FileError: If the folder cannot be written, the disk is full, and the like.
 
     """
+    with writing(path):
+        _write_both(path, content, summary)
+
+
+def _write_both(path: Path, content: dict[str, Any], summary: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = strict_json(summary, indent=1)
     parts = {end: path.with_suffix(f"{end}.part") for end in (".pt", ".json")}
@@ -47,7 +55,8 @@ def write_bundle(path: Path, content: dict[str, Any], summary: dict[str, Any]) -
             part.replace(path.with_suffix(end))
     except BaseException:
         for part in parts.values():
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
         raise
 
 
@@ -65,21 +74,22 @@ def free_path(path: Path) -> Path:
 
 
 def read_bundle(path: Path) -> dict[str, Any]:
-    """Read a bundle, with ``weights_only=True``: a file that would run code when loaded is refused.
+    """Read a bundle: a file that is damaged, or that would run code when loaded, is refused.
 
     Raises:
-        ConfigurationError: If there is no bundle of a known format.
+        ConfigurationError: If there is no whole bundle of a known format; what is in it is checked by
+            :func:`~vestim_pl.functional.bundle_replay.replay_bundle`.
 
     """
-    if not path.is_file():
-        raise ConfigurationError(f"{path}: there is no such file; give the .pt file of a crash bundle")
     try:
-        bundle = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged or foreign file makes torch raise
-        raise ConfigurationError(f"{path}: is no crash bundle ({type(error).__name__}); give the .pt file") from error
-    found = bundle.get("format") if isinstance(bundle, dict) else None
-    if found != FORMAT:
-        raise ConfigurationError(f"{path}: format {found!r} instead of {FORMAT}; give the .pt file of a crash bundle")
+        bundle = read_archive(path, "crash bundle", _GIVE)
+        found = bundle.get("format") if isinstance(bundle, dict) else None
+        if found != FORMAT:
+            raise UnusableFileError(f"has format {found!s:.40} instead of {FORMAT}; {_GIVE}")
+    except UnusableFileError as fault:
+        raise ConfigurationError(f"{path}: {printable(str(fault))}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}") from None
     return dict(bundle)
 
 

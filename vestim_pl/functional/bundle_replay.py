@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.optim import Optimizer
 
+from vestim_pl.functional.bundle_check import check_bundle
 from vestim_pl.functional.class_import import import_named
 from vestim_pl.functional.errors import ConfigurationError, name_error
 from vestim_pl.functional.module_extras import load_extras
@@ -17,6 +18,7 @@ from vestim_pl.functional.pre_step_copy import load_optimizer_state
 from vestim_pl.functional.quiet_trainer import quiet_trainer
 from vestim_pl.functional.step_rerun import StepInputs, rerun_step, silence
 from vestim_pl.functional.step_trace import StepTrace
+from vestim_pl.functional.tensor_archive import UnusableFileError
 
 __all__ = ["Replay", "load_state", "replay_bundle"]
 
@@ -52,11 +54,15 @@ def replay_bundle(bundle: dict[str, Any], trust: bool = False, factory: str | No
         ring: Number of ranges kept up to a finding.
 
     Raises:
-        ConfigurationError: If the module cannot be rebuilt, or its step not be run.
+        ConfigurationError: If the bundle is damaged, the module cannot be rebuilt, or its step not be run.
 
     """
+    try:
+        check_bundle(bundle)
+    except UnusableFileError as fault:
+        raise ConfigurationError(f"the bundle {fault}; give another one") from None
     with isolate_rng():
-        module = rebuild_module(bundle["module"], trust, factory)
+        module = rebuild_module(bundle["module"], trust, factory, bundle["parameters"])
         notes = build_layers(module, quiet_trainer(**bundle["trainer"]), set(bundle["parameters"]))
         if dtype := _TRUE_PRECISIONS.get(bundle["precision"]):
             module.to(dtype)  # so that it tells this as its own dtype

@@ -10,7 +10,7 @@ from vestim_pl.functional.bundle_content import bundle_content, bundle_summary, 
 from vestim_pl.functional.bundle_file import tensor_megabytes, write_bundle
 from vestim_pl.functional.bundle_finding import find_in_step, not_located
 from vestim_pl.functional.command_line import command_line
-from vestim_pl.functional.errors import name_error
+from vestim_pl.functional.errors import FileError, name_error
 from vestim_pl.functional.event_lines import plain_value
 from vestim_pl.functional.step_story import tell_step
 from vestim_pl.functional.step_trace import Phase
@@ -80,6 +80,8 @@ def report_fault(
     }  # fmt: skip
     try:
         problem = _look_and_write(trainer, pl_module, window, reason, path, ring, limit, told)
+    except FileError as failure:
+        problem = str(failure)
     except Exception as failure:  # the training matters more than its bundle
         problem = f"{path} could not be written ({name_error(failure)})"
     return BundleReport(where + rank, reason, told, problem)

@@ -1,6 +1,6 @@
 """Errors that a person reads: one line with the setting or file, what was found, and the way out."""
 
-__all__ = ["ConfigurationError", "DataError", "DivergenceError", "VestimError", "name_error"]
+__all__ = ["ConfigurationError", "DataError", "DivergenceError", "FileError", "VestimError", "name_error", "printable"]
 
 
 class VestimError(Exception):
@@ -26,8 +26,24 @@ class DataError(VestimError, ValueError):
     """A recording cannot be used as it is: the message names file, column, row and what to do."""
 
 
+class FileError(VestimError, OSError):
+    """A file cannot be written, through no fault of the program: the message says which, why, and what to do."""
+
+
 class DivergenceError(VestimError, RuntimeError):
     """Training diverged and no recovery was left: the message says when, after which signs, and what to change."""
+
+
+def printable(text: str) -> str:
+    r"""Text out of a file that nobody vouches for, in one line and without control characters.
+
+    Example::
+
+        >>> printable("weight\n\x1b[2J is nan")
+        'weight  [2J is nan'
+
+    """
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def name_error(error: BaseException) -> str:

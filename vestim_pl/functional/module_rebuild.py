@@ -1,17 +1,24 @@
 """A LightningModule described in plain data, and built from that again."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.parsing import AttributeDict
+from torch import Tensor
 
 from vestim_pl.functional.class_import import class_path, import_any, import_named
 from vestim_pl.functional.errors import ConfigurationError, name_error
+from vestim_pl.functional.outsized import refuse_outsized
 from vestim_pl.functional.plain_data import from_plain, is_complete, to_plain
+from vestim_pl.functional.tensor_archive import UnusableFileError
 
 __all__ = ["build_layers", "describe_module", "rebuild_module", "restore_modes"]
+
+_SPARE = 1_000_000  # parameters that may be missing in a bundle, which a note then says
 
 
 def describe_module(module: LightningModule) -> dict[str, Any]:
@@ -33,13 +40,16 @@ def describe_module(module: LightningModule) -> dict[str, Any]:
     }
 
 
-def rebuild_module(description: dict[str, Any], trust: bool, factory: str | None) -> LightningModule:
+def rebuild_module(
+    description: dict[str, Any], trust: bool, factory: str | None, weights: Mapping[str, Tensor]
+) -> LightningModule:
     """Build a module from its class and hyperparameters as Lightning does from a checkpoint, or by a factory.
 
     Args:
         description: What :func:`describe_module` returned.
         trust: Import the class wherever it is.
         factory: ``module:function`` that returns the module.
+        weights: Parameters of the module by name: what is not trusted builds nothing larger.
 
     Raises:
         ConfigurationError: If the class cannot be imported, or not be built from what was saved.
@@ -54,15 +64,28 @@ def rebuild_module(description: dict[str, Any], trust: bool, factory: str | None
     kind = import_named(name, LightningModule, trust)
     arguments = _init_arguments(kind, description, trust)
     try:
+        if not trust:
+            _refuse_larger(kind, arguments, weights)
         module = kind(**arguments)
         if is_complete(description["hparams"]):  # those that were changed after __init__
             module.hparams.update(from_plain(description["hparams"], trust))
+    except UnusableFileError as fault:
+        raise ConfigurationError(f"{name}: the bundle {fault}; it is damaged, give another one") from None
     except Exception as error:  # an __init__ may raise anything
         raise ConfigurationError(
             f"{name}: cannot be built from its saved hyperparameters ({name_error(error)}); call save_hyperparameters()"
             " in its __init__, or pass --factory module:function that returns the module"
         ) from error
     return module
+
+
+def _refuse_larger(kind: type, arguments: dict[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Build without memory first."""
+    refuse_outsized(arguments, weights)
+    with torch.device("meta"):
+        wanted = sum(parameter.numel() for parameter in kind(**arguments).parameters())
+    if wanted > sum(weight.numel() for weight in weights.values()) + _SPARE:
+        raise UnusableFileError("has settings of another size than its weights")
 
 
 def build_layers(module: LightningModule, trainer: Trainer, needed: set[str]) -> list[str]:

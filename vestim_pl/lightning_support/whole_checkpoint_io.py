@@ -1,6 +1,5 @@
 """A checkpoint file is whole or absent, whatever happens while it is written."""
 
-import contextlib
 import io
 import os
 from collections.abc import Iterable
@@ -10,6 +9,8 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer
+
+from vestim_pl.functional.file_writing import whole_file, writing
 
 __all__ = ["WholeCheckpointIO", "keep_checkpoints_whole", "remove_partial_checkpoints", "write_whole"]
 
@@ -54,22 +55,16 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
         content: Its bytes.
 
     Raises:
-        OSError: With the old file as it was, and the partial one removed.
+        FileError: With the old file as it was, and the partial one removed.
 
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + _PARTIAL)
-    try:
-        with partial.open("wb") as file:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as partial, partial.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+        _sync_folder(path.parent)
 
 
 def keep_checkpoints_whole(trainer: Trainer) -> None:

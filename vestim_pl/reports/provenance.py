@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import Trainer
 
 import vestim_pl
+from vestim_pl.functional.file_writing import whole_file
 
 __all__ = ["provenance", "write_provenance"]
 
@@ -49,7 +50,8 @@ def write_provenance(run_dir: Path, trainer: Trainer) -> None:
     """Write ``provenance.json`` into the run folder, on rank zero."""
     if trainer.is_global_zero:
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "provenance.json").write_text(json.dumps(provenance(), indent=2) + "\n")
+        with whole_file(run_dir / "provenance.json") as partial:
+            partial.write_text(json.dumps(provenance(), indent=2) + "\n")
 
 
 def _version(name: str) -> str | None:

@@ -4,11 +4,12 @@
 """
 
 import argparse
-import os
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from vestim_pl.functional.errors import FileError
+from vestim_pl.functional.file_writing import whole_file
 from vestim_pl.reports import error_sections, run_sections
 from vestim_pl.reports.event_story import event_story
 from vestim_pl.reports.markup import Html, joined, text
@@ -35,13 +36,13 @@ def write_report(run_dir: Path) -> Path:
 
     Raises:
         NotADirectoryError: If there is no such folder.
+        FileError: If the file cannot be written.
 
     """
     page = render(RunFolder.read(run_dir))
     path = run_dir / REPORT
-    partial = path.with_suffix(".html.partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_text(page, encoding="utf-8")
     return path
 
 
@@ -96,7 +97,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         print(write_report(arguments.run_dir))
-    except NotADirectoryError as error:
+    except (FileError, NotADirectoryError) as error:
         parser.error(str(error))
 
 

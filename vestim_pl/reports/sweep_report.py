@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from rich.console import Console
 
+from vestim_pl.functional.command_line import command_line
+from vestim_pl.functional.errors import FileError
+from vestim_pl.functional.file_writing import whole_file
 from vestim_pl.reports import figures
 from vestim_pl.reports.markup import Html, figure, joined, number, section, table, text
 from vestim_pl.reports.sweep_table import short_names, sweep_table
@@ -43,30 +46,39 @@ def write_sweep(folder: Path, console: Console | None = None) -> Path:
 
     Raises:
         NotADirectoryError: If there is no such folder.
+        FileError: If a file cannot be written; the jobs are printed all the same.
 
     """
     jobs = sweep_table(folder)
-    jobs.to_csv(folder / "sweep.csv", index=False)
+    try:
+        with whole_file(folder / "sweep.csv") as partial:
+            jobs.to_csv(partial, index=False)
+    finally:  # a full disk does not take this away
+        print_sweep(jobs, console)
     page = files("vestim_pl.reports")
-    (folder / "sweep.html").write_text(
-        Template(page.joinpath("report.html").read_text(encoding="utf-8")).substitute(
-            style=page.joinpath("report.css").read_text(encoding="utf-8"),
-            title=text(f"Sweep · {'/'.join(folder.absolute().parts[-2:])}"),
-            subtitle=text(f"multirun of {len(jobs)} jobs"),
-            body=_body(jobs, folder),
-        ),
-        encoding="utf-8",
+    content = Template(page.joinpath("report.html").read_text(encoding="utf-8")).substitute(
+        style=page.joinpath("report.css").read_text(encoding="utf-8"),
+        title=text(f"Sweep · {'/'.join(folder.absolute().parts[-2:])}"),
+        subtitle=text(f"multirun of {len(jobs)} jobs"),
+        body=_body(jobs, folder),
     )
-    print_sweep(jobs, console)
+    with whole_file(folder / "sweep.html") as partial:
+        partial.write_text(content, encoding="utf-8")
     return folder / "sweep.html"
 
 
 def report_sweep(folder: Path) -> None:
-    """:func:`write_sweep` after a multirun, and the page told; a full disk is a warning, as the jobs are done."""
+    """:func:`write_sweep` after a multirun, and a log line with its page.
+
+    Raises:
+        FileError: If a file cannot be written; the line has the command that tries again.
+
+    """
     try:
         _log.info("sweep: %s", write_sweep(folder))
-    except OSError as error:
-        _log.warning("the sweep has no report: %s", error)
+    except FileError as error:
+        again = command_line("vestim_pl.reports.sweep_report", str(folder))
+        raise FileError(f"{error}; then write the report with: {again}") from error
 
 
 def _body(jobs: pd.DataFrame, folder: Path) -> Html:
@@ -144,7 +156,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         print(write_sweep(arguments.folder))
-    except NotADirectoryError as error:
+    except (FileError, NotADirectoryError) as error:
         parser.error(str(error))
 
 

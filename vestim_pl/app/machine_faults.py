@@ -1,0 +1,61 @@
+"""What the machine refused a command: a full disk, a folder that is gone, a permission that is missing, in one line."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from vestim_pl.functional.errors import FileError
+from vestim_pl.functional.file_writing import writing_problem
+
+__all__ = ["causes", "close_output", "machine_fault"]
+
+
+def machine_fault(error: BaseException, folder: Path) -> str | None:
+    """One line for an error that the machine caused, or None for any other, which keeps its traceback.
+
+    Args:
+        error: The error; what it was raised from is looked at too.
+        folder: Where the command writes, for an error that names no file.
+
+    Example::
+
+        >>> machine_fault(PermissionError(13, "Permission denied", "/data/val/a.csv"), Path("outputs"))
+        '/data/val/a.csv: permission denied; get permission or choose another folder'
+        >>> machine_fault(IndexError("a bug of ours"), Path("outputs")) is None
+        True
+
+    """
+    for cause in causes(error):
+        if isinstance(cause, FileError):
+            return str(cause)
+        if not isinstance(cause, OSError | RuntimeError):
+            continue
+        named = getattr(cause, "filename", None)
+        place = Path(os.fsdecode(named)) if isinstance(named, str | bytes) else folder / "file"
+        if problem := writing_problem(cause, place):
+            return f"{place if named else f'a file in {folder}, or standard output'}: {problem}"
+    return None
+
+
+def close_output() -> None:
+    """Write out what is left for standard output; where that fails, leave nothing for Python to fail with at its exit.
+
+    Raises:
+        FileError: If standard output lies on a full disk, or its reader has gone.
+
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        reason = (error.strerror or str(error)).lower()
+        raise FileError(f"standard output cannot be written: {reason}; the files of the run are complete") from error
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it was raised from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__
