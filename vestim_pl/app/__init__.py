@@ -1,0 +1,1 @@
+"""What the commands share; the only code that knows Hydra."""
