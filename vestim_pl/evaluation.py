@@ -5,6 +5,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pandas as pd
 
+from vestim_pl.app.interruption import finish_first
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.reports.recording_errors import RecordingErrors, error_table
@@ -50,9 +51,10 @@ def score_checkpoint(
         )
     finally:
         trainer.callbacks.remove(collected)  # type: ignore[attr-defined]
-    steps = collected.steps()
-    errors = error_table(steps)
-    steps.to_parquet(folder / "test_steps.parquet", index=False)
-    errors.to_csv(folder / "test_errors.csv", index=False)
-    print_errors(errors, evaluation=datamodule.sampling.evaluation)
+    with finish_first("writing the test errors"):
+        steps = collected.steps()
+        errors = error_table(steps)
+        steps.to_parquet(folder / "test_steps.parquet", index=False)
+        errors.to_csv(folder / "test_errors.csv", index=False)
+        print_errors(errors, evaluation=datamodule.sampling.evaluation)
     return errors

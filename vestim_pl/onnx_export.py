@@ -67,7 +67,9 @@ def export_onnx(estimator: VoltageEstimator, path: str | Path, units: Mapping[st
             "nothing was written: try other versions of torch, onnxscript and onnxruntime"
         )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(model)
+    partial = Path(f"{path}.partial")
+    partial.write_bytes(model)
+    partial.replace(path)
     return difference
 
 

@@ -30,6 +30,11 @@ class TerminalHandler(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__(stream)
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Print no traceback for a terminal or a pipe that has gone, as ``tee`` does at Ctrl-C: the log file has it."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
     @property
     def stream(self) -> TextIO:
         """The present standard output."""

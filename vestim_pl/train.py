@@ -3,7 +3,6 @@
 import logging
 import math
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
+from vestim_pl.app.interruption import finish_first, now
+from vestim_pl.app.slurm import requeue_job, requeued_checkpoint
+from vestim_pl.callbacks import GracefulInterrupt
 from vestim_pl.command import is_multirun, run_command
 from vestim_pl.compilation import compile_network
 from vestim_pl.configuration import build, plain
@@ -25,8 +26,10 @@ from vestim_pl.evaluation import score_checkpoint
 from vestim_pl.functional.command_line import command_line
 from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.functional.errors import ConfigurationError, DivergenceError
-from vestim_pl.functional.events import publish
+from vestim_pl.functional.event_lines import append_event
+from vestim_pl.functional.events import Event, publish
 from vestim_pl.functional.process_count import process_count
+from vestim_pl.lightning_support.stop_request import Interrupted, StopRequest, is_first_process, signal_name
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.reports.run_report import write_report
 from vestim_pl.reports.sweep_report import report_sweep
@@ -73,31 +76,48 @@ def train(config: DictConfig) -> TrainingRun:
         ConfigurationError: If settings contradict each other.
         DataError: If a recording cannot be used.
         DivergenceError: If training diverged and nothing could recover it.
+        Interrupted: If a signal stopped it; checkpoint, event and report are written.
 
     """
     run_dir = Path(config.run_dir)
+    ckpt_path = config.ckpt_path or requeued_checkpoint(run_dir)
+    try:
+        trainer, estimator, datamodule = _prepare(config, ckpt_path)
+    except Interrupted as stop:
+        _record_early_interrupt(config, stop)
+        _report(config)
+        raise
+    try:
+        _fit(trainer, estimator, datamodule, ckpt_path)
+        return _finish(config, trainer, estimator, datamodule)
+    except Interrupted as stop:
+        _record_interrupt(trainer, stop, run_dir / "checkpoints" / "last.ckpt")
+        raise
+    except Exception as error:  # for the report: the command reports it to the terminal and the log
+        publish(trainer, "stop", str(error), level=logging.DEBUG, error=type(error).__name__)
+        raise
+    finally:  # a run that died has a story to tell, too
+        _report(config)
+
+
+def _prepare(config: DictConfig, ckpt_path: str | None) -> tuple[pl.Trainer, VoltageEstimator, VoltageDataModule]:
+    """Everything that a training needs, checked; the recordings are read."""
+    now("reading the recordings", "nothing was trained; the same command starts again")
     _refuse_a_sweep_of_several_processes(config)
-    refuse_missing_checkpoint(config.ckpt_path)
+    refuse_missing_checkpoint(ckpt_path)
     quiet_lightning()
     reset_global_state(config)
     datamodule: VoltageDataModule = build(config.data, sampling=build(config.sampling))
     datamodule.setup("fit")
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
     estimator = build_estimator(config, datamodule)
-    refuse_unfit_checkpoint(config.ckpt_path, estimator)
+    refuse_unfit_checkpoint(ckpt_path, estimator)
     compile_network(estimator, wanted=config.compile)
     tell_missing_guards(config)
     trainer = build_trainer(config)
-    write_provenance(run_dir, trainer)
-    _set_aside_metrics(run_dir)
-    try:
-        _fit(trainer, estimator, datamodule, config.ckpt_path)
-        return _finish(config, trainer, estimator, datamodule)
-    except Exception as error:  # for the report: the command tells it to the terminal and the log
-        publish(trainer, "stop", str(error), level=logging.DEBUG, error=type(error).__name__)
-        raise
-    finally:  # a run that died has a story to tell, too
-        _report(run_dir, wanted=not config.trainer.get("fast_dev_run"))
+    write_provenance(Path(config.run_dir), trainer)
+    _set_aside_metrics(Path(config.run_dir))
+    return trainer, estimator, datamodule
 
 
 def _finish(
@@ -105,12 +125,14 @@ def _finish(
 ) -> TrainingRun:
     """Test the best checkpoint of a training that ran through."""
     best, run_dir = _best_checkpoint(trainer), Path(config.run_dir)
+    now("testing" if config.test else "ending", _test_advice(best, run_dir))
     if bool(config.trainer.get("fast_dev_run")) or best is None or best.best_model_score is None:
         if not config.trainer.get("fast_dev_run"):
             _log.warning("no best checkpoint, so nothing was tested: %s", _why_no_best(config))
         return TrainingRun(estimator, datamodule, trainer, math.nan, "", None)
     _log.info("best validation RMSE %.2f mV, checkpoint %s", best.best_model_score, best.best_model_path)
     errors = score_checkpoint(trainer, estimator, datamodule, best.best_model_path, run_dir) if config.test else None
+    now("ending", f"the training is complete, and everything is written, in {run_dir}")
     return TrainingRun(estimator, datamodule, trainer, float(best.best_model_score), best.best_model_path, errors)
 
 
@@ -126,7 +148,12 @@ def build_estimator(config: DictConfig, datamodule: VoltageDataModule) -> Voltag
 
 def main(config: DictConfig) -> float | None:
     """Task of the command: train, and return the best validation RMSE in mV for sweepers; never NaN."""
-    run = train(config)
+    try:
+        run = train(config)
+    except Interrupted as stop:
+        if is_first_process() and not is_multirun():
+            requeue_job(stop.signal)
+        raise
     if not run.best_checkpoint:
         return None
     if not math.isfinite(run.best_val_rmse_mv):
@@ -158,7 +185,10 @@ def reset_global_state(config: DictConfig) -> None:
 def _fit(
     trainer: pl.Trainer, estimator: VoltageEstimator, datamodule: VoltageDataModule, ckpt_path: str | None
 ) -> None:
-    interrupt = next((c for c in trainer.callbacks if isinstance(c, GracefulInterrupt)), None)  # type: ignore[attr-defined]
+    if any(isinstance(callback, GracefulInterrupt) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        now("starting the training", "nothing was trained; the same command starts again")
+    else:
+        now("training", "nothing was saved at the stop, because callbacks has no interrupt")
     try:
         trainer.fit(estimator, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
     except (MisconfigurationException, RuntimeError) as error:  # Lightning's words for a metric that nobody logs
@@ -167,17 +197,44 @@ def _fit(
         raise ConfigurationError(
             f"callbacks: {str(error).splitlines()[0].partition('. HINT')[0]}; correct its monitor"
         ) from error
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        if interrupt is not None and interrupt.checkpoint.is_file():
-            _log.info("to go on: %s", resume_command(interrupt.checkpoint))
-        sys.exit(130)
 
 
-def _report(run_dir: Path, wanted: bool) -> None:
-    if not wanted:
+def _record_interrupt(trainer: pl.Trainer, stop: Interrupted, last: Path) -> None:
+    """Leave an event, unless the callback that stopped the training has, and the command that continues."""
+    request = StopRequest.current()
+    if request is not None:
+        request.children = list(getattr(trainer.strategy.launcher, "procs", []))
+    if stop.reported and request is not None:
+        saved = last.is_file() and HydraConfig.initialized()
+        request.advice = f"to resume: {resume_command(last)}" if saved else "no checkpoint was written"
+    elif not stop.reported:
+        publish(trainer, "interrupt", stop.reason, level=logging.DEBUG, signal=signal_name(stop.signal))
+
+
+def _record_early_interrupt(config: DictConfig, stop: Interrupted) -> None:
+    """Leave the event of a run that was stopped before there was a trainer."""
+    log = config.callbacks.get("event_log")
+    if log is not None and is_first_process():
+        event = Event("interrupt", stop.reason, epoch=0, step=0, values={"signal": signal_name(stop.signal)})
+        append_event(Path(log.path), event.as_dict())
+
+
+def _test_advice(best: ModelCheckpoint | None, run_dir: Path) -> str:
+    """What is kept of a training whose test is stopped, and the command that tests it."""
+    if best is None or not HydraConfig.initialized():
+        return f"the training is complete, in {run_dir}"
+    data = [o for o in HydraConfig.get().overrides.task if re.match(r"data(=|\.(?!features|rc_pairs|cold_factor))", o)]
+    test = command_line("vestim_pl.evaluate", f"ckpt_path={best.best_model_path}", *data)
+    return f"the training is complete; to test its best checkpoint: {test}"
+
+
+def _report(config: DictConfig) -> None:
+    if config.trainer.get("fast_dev_run") or not is_first_process():
         return
+    run_dir = Path(config.run_dir)
     try:
-        _log.info("report: %s", write_report(run_dir))
+        with finish_first("writing the report"):
+            _log.info("report: %s", write_report(run_dir))
     except Exception:  # nothing computed is lost for want of a picture
         _log.exception(
             "the report could not be written; %s tries again",
@@ -186,7 +243,7 @@ def _report(run_dir: Path, wanted: bool) -> None:
 
 
 def resume_command(checkpoint: Path) -> str:
-    """The command line that goes on from a checkpoint with the settings of this run."""
+    """The command line that resumes from a checkpoint with the settings of this run."""
     overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("ckpt_path=")]
     return command_line("vestim_pl.train", *overrides, f"ckpt_path={checkpoint}")
 

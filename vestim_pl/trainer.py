@@ -11,10 +11,12 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from vestim_pl.callbacks import RandomStateCheckpoint
+from vestim_pl.callbacks import GracefulInterrupt, RandomStateCheckpoint
 from vestim_pl.configuration import build, plain
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.precision import resolve_precision
+from vestim_pl.lightning_support.signal_connector import switch_off_handlers
+from vestim_pl.lightning_support.stop_request import StopRequest
 from vestim_pl.no_profiler import NoProfiler
 
 __all__ = ["build_trainer", "quiet_lightning", "tell_missing_guards"]
@@ -34,7 +36,8 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
     """
     callbacks: list[Callback] = [build(node) for node in config.callbacks.values() if node is not None]
     # The generators are put back before anybody draws from them, or notes their state for a bundle.
-    callbacks.sort(key=lambda callback: not isinstance(callback, RandomStateCheckpoint))
+    # A checkpoint of a signal is written when all others have done what they do at the end of a batch.
+    callbacks.sort(key=lambda each: isinstance(each, GracefulInterrupt) - isinstance(each, RandomStateCheckpoint))
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
     loggers = [build(node) for node in config.logger.values() if node is not None]
@@ -48,11 +51,14 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
     if options["precision"] != setting:
         _log.info("trainer.precision: %s is %s on this machine", setting, options["precision"])
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             **options, callbacks=callbacks, logger=loggers or False, enable_progress_bar=sys.stdout.isatty()
         )
     except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigurationError(f"trainer: {_refusal(str(error).splitlines()[0], options)}") from error
+    if StopRequest.current() is not None:
+        switch_off_handlers(trainer)
+    return trainer
 
 
 def tell_missing_guards(config: DictConfig) -> None:

@@ -1,11 +1,10 @@
 """Write what happened in a run to a file, one line an event."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from lightning.pytorch import Callback, Trainer
 
-from vestim_pl.functional.event_lines import event_line
+from vestim_pl.functional.event_lines import append_event
 from vestim_pl.functional.events import Event
 
 __all__ = ["EventLog"]
@@ -39,9 +38,4 @@ class EventLog(Callback):
         """Write one event; called by whoever publishes it."""
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = event_line({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event.as_dict()})
-        # Opened for each event: they are rare, and nothing is left open or unwritten when the process dies.
-        with self.path.open("ab+") as file:
-            torn = file.tell() > 0 and (file.seek(-1, 2), file.read(1))[1] != b"\n"
-            file.write((b"\n" if torn else b"") + line.encode() + b"\n")
+        append_event(self.path, event.as_dict())

@@ -42,9 +42,9 @@ class RandomStateCheckpoint(Callback):
     the validation that follows it       the validation, which then runs in whole
     ==================================== ===============================================================================
 
-    Lightning alone leaves out the validation in the last case (a checkpoint of ``every_n_train_steps``, or of a signal),
-    or repeats a part of it; this callback changes the loop counters in the checkpoint so that all of it runs. A
-    ``torch.Generator`` of your own is not saved. Put this callback first if others draw numbers.
+    Lightning alone leaves out the validation in the last case, or repeats a part of it; this callback changes the loop
+    counters in the checkpoint so that all of it runs. A ``torch.Generator`` of your own is not saved. Put this callback
+    first if others draw numbers.
 
     Under DDP every rank's states are saved, and with them what the module adds to a checkpoint by its own
     ``on_save_checkpoint``, such as a carried recurrent state: it is of each rank's own lanes, and Lightning writes that
@@ -121,7 +121,7 @@ class RandomStateCheckpoint(Callback):
         self._position = _EPOCH_END
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        state = {"now": random_states(), "epoch_start": self._epoch_start, "position": self._position}
+        state: dict[str, Any] = {"now": random_states(), "epoch_start": self._epoch_start, "position": self._position}
         if keep_validation(trainer, checkpoint):
             state["validates"] = True
             state["position"] = _MID_EPOCH if self._position == _MID_EPOCH else _EPOCH_END

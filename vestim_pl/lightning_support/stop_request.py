@@ -9,7 +9,7 @@ from subprocess import Popen
 from types import FrameType, TracebackType
 from typing import Any, ClassVar, Self
 
-__all__ = ["Interrupted", "StopRequest", "signal_name"]
+__all__ = ["Interrupted", "StopRequest", "is_first_process", "signal_name"]
 
 # Windows has neither SIGHUP nor SIGUSR1.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
@@ -25,6 +25,7 @@ class Interrupted(SystemExit):
     Args:
         number: Number of the signal.
         reason: What was stopped and what is kept, for a person.
+        reported: Whether the log has the reason already.
 
     Example::
 
@@ -34,18 +35,19 @@ class Interrupted(SystemExit):
 
     """
 
-    def __init__(self, number: int, reason: str = "") -> None:
+    def __init__(self, number: int, reason: str = "", reported: bool = False) -> None:
         super().__init__(128 + number)
         self.signal = number
         self.reason = reason
+        self.reported = reported
 
 
 class StopRequest:
     """Takes the signals while it is entered, and remembers the first.
 
     The first signal is acknowledged at once by a line on standard error. Outside of :meth:`deferred` it then raises
-    :class:`Interrupted` where the program stands; inside, it waits until the code that defers it asks for it. The second
-    signal ends the process at once: what is on disk stays, and processes in ``children`` end too.
+    :class:`Interrupted` where the program stands; inside, it waits until :meth:`check` is called after that block. The
+    second signal ends the process at once: what is on disk stays, and processes in ``children`` end too.
 
     A signal that is ignored, as SIGHUP is under ``nohup``, stays ignored, and a handler of the surrounding program
     stays in place. Outside of the main thread nothing is taken. A forked child, such as a worker of a data loader,
@@ -55,12 +57,13 @@ class StopRequest:
     Attributes:
         signal: Number of the first signal; None before.
         doing: What the program is doing, for the lines that a person reads.
+        advice: What is kept, and the command that continues from there.
         children: Processes that a second signal ends as well.
 
     Example::
 
         >>> with StopRequest() as request:
-        ...     with request.deferred("saving the results"):
+        ...     with request.deferred("saving the results first"):
         ...         finished = True  # a signal that comes here ends the program afterwards
         ...     request.check()
         >>> request.signal is None
@@ -73,6 +76,7 @@ class StopRequest:
     def __init__(self, doing: str = "starting") -> None:
         self.signal: int | None = None
         self.doing = doing
+        self.advice = ""
         self.children: list[Popen[Any]] = []
         self._deferred: list[str] = []
         self._previous: dict[int, Any] = {}
@@ -106,7 +110,7 @@ class StopRequest:
         """Let a signal wait until this block has ended and somebody calls :meth:`check`.
 
         Args:
-            doing: What is finished first, such as ``writing the report``.
+            doing: What happens first, such as ``writing the report``.
 
         """
         self._deferred.append(doing)
@@ -122,7 +126,7 @@ class StopRequest:
             Interrupted: With what the program was doing.
 
         """
-        if self.signal is not None and not self._deferred and not _follows_another():
+        if self.signal is not None and not self._deferred and not _follows_first_process():
             raise Interrupted(self.signal, f"interrupted by {signal_name(self.signal)} while {self.doing}")
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -136,8 +140,9 @@ class StopRequest:
             os._exit(128 + number)
         else:
             self.signal = number
-            what = f"first finishing: {self._deferred[-1]}" if self._deferred else f"ending: {self.doing}"
-            _say(f"{signal_name(number)} received, {what}; once more ends at once")
+            _let_go_of_dead_terminal()
+            what = self._deferred[-1] if self._deferred else f"stopping {self.doing}"
+            _say(f"{signal_name(number)}: {what}; a second signal ends at once")
             self.check()
 
 
@@ -154,7 +159,7 @@ def signal_name(number: int) -> str:
 
 
 def _end_in_child(number: int) -> None:
-    """A forked child ends by SIGTERM as any process does; the other signals are for its parent, which has got them too."""
+    """A forked child ends by SIGTERM as any process does, and leaves the other signals to its parent."""
     if number == signal.SIGTERM:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -162,12 +167,35 @@ def _end_in_child(number: int) -> None:
 
 def _say(line: str) -> None:
     """Write a line on standard error, with a call that is safe in a handler; the terminal may be gone."""
-    if not _follows_another():
+    if is_first_process():
         with suppress(OSError):
             os.write(2, f"{line}\n".encode())
 
 
-def _follows_another(environment: Mapping[str, str] = os.environ) -> bool:
+def _let_go_of_dead_terminal() -> None:
+    """After SIGHUP the terminal may be gone, and every line printed to it would be an error."""
+    for descriptor in (1, 2):
+        try:
+            os.write(descriptor, b"")
+        except OSError:
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
+def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this is the process of a distributed training that prints and whose exit status counts, or the only one.
+
+    Example::
+
+        >>> is_first_process({}), is_first_process({"LOCAL_RANK": "0"}), is_first_process({"SLURM_PROCID": "3"})
+        (True, True, False)
+
+    """
+    ranks = (environment.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    return int(next((rank for rank in ranks if rank), 0)) == 0
+
+
+def _follows_first_process(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether Lightning has started this process beside the first one, which decides for both."""
     external = "TORCHELASTIC_RUN_ID" in environment or "SLURM_PROCID" in environment
     return int(environment.get("LOCAL_RANK") or 0) > 0 and not external

@@ -16,10 +16,10 @@ def validation_follows(trainer: Trainer) -> bool:
         False
 
     """
-    loop = trainer.fit_loop
+    loop: Any = trainer.fit_loop
     fetcher, progress = loop._data_fetcher, loop.epoch_loop.batch_progress.current
     at_batch_end = trainer.training and fetcher is not None and progress.processed == progress.completed + 1
-    return at_batch_end and loop.epoch_loop._should_check_val_fx(fetcher)
+    return bool(at_batch_end and loop.epoch_loop._should_check_val_fx(fetcher))
 
 
 def in_validation(trainer: Trainer) -> bool:
@@ -71,5 +71,5 @@ def settle_validation(trainer: Trainer) -> None:
     Lightning resets those of the running validation alone. In the totals its first batch would count twice, and the
     next checkpoint of the epoch would seem to be of another unfinished validation.
     """
-    total = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
+    total: Any = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
     total.ready = total.started = total.processed = total.completed
