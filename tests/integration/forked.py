@@ -1,4 +1,4 @@
-"""Commands run in a fork of the test process: a real process with a real exit status, without the seconds of imports."""
+"""Commands in a fork of the test process: a real process and exit status, without the seconds of imports."""
 
 import importlib
 import os

@@ -1,4 +1,4 @@
-"""Every signal at every moment of a training: saved, an event, one line, the exit status, and a resume that is exact."""
+"""Every signal at every moment of a training: a checkpoint, an event, one line, the exit status, an exact resume."""
 
 import json
 import os
@@ -132,3 +132,86 @@ def test_a_signal_at_any_moment_ends_well(moment, name, recordings, tmp_path, wh
 @pytest.mark.parametrize(("moment", "name"), [each for each in product(MOMENTS, SIGNALS) if each not in PAIRS])
 def test_every_signal_at_every_moment_ends_well(moment, name, recordings, tmp_path, whole):
     check_ending(moment, name, recordings, tmp_path, whole)
+
+
+def start(folder: Path, arguments: list[str], moment: str, name: str, rank: str = "0") -> subprocess.CompletedProcess:
+    """The command as a real process, in a session of its own, with what Lightning starts beside it."""
+    environment = {
+        **os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "SIGNAL_AT": moment, "SIGNAL": name,
+        "SIGNAL_RANK": rank,
+    }  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "tests.integration.signal_at", *arguments],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False, start_new_session=True,
+    )  # fmt: skip
+
+
+def two(recordings: Path) -> list[str]:
+    return [*settings(recordings), "trainer.devices=2", "+trainer.strategy=ddp"]
+
+
+@pytest.fixture
+def whole_of_two(shared: Path, recordings: Path) -> dict:
+    path = shared / "two" / "final.ckpt"
+    if not path.is_file():
+        done = start(shared, [*two(recordings), "hydra.run.dir=two"], "report", "SIGCONT", "never")
+        assert done.returncode == 0, done.stderr
+    return torch.load(path, weights_only=True)
+
+
+RANKED = [
+    ("mid-epoch", "SIGTERM", "0"),
+    ("mid-epoch", "SIGINT", "all"),
+    ("validation", "SIGUSR1", "1"),
+    ("last batch", "SIGHUP", "1"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("moment", "name", "rank"), RANKED)
+def test_two_processes_stop_after_the_same_step_whichever_gets_the_signal(
+    moment, name, rank, recordings, tmp_path, whole_of_two
+):
+    run = tmp_path / "run"
+    done = start(tmp_path, [*two(recordings), f"hydra.run.dir={run}"], moment, name, rank)
+    said = done.stdout + done.stderr
+    assert done.returncode == 128 + getattr(signal, name), said
+    assert "Traceback" not in said
+    assert said.count("to resume:") == 1
+    assert said.count("a second signal ends at once") == (0 if rank == "1" else 1)
+    events = [json.loads(line)["kind"] for line in (run / "events.jsonl").read_text().splitlines()]
+    assert events.count("interrupt") == 1
+    assert (run / "report.html").is_file()
+    [line] = [line for line in said.splitlines() if line.startswith("to resume: ")]
+    overrides = shlex.split(line.removeprefix("to resume: "))[3:]
+    assert not processes_of(run), "a process was left behind"
+    resumed = start(tmp_path, overrides, "report", "SIGCONT", "never")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_training(whole_of_two, torch.load(run / "final.ckpt", weights_only=True))
+
+
+def processes_of(run: Path) -> list[str]:
+    """Command lines of processes that work in a run folder."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_text().replace("\0", " ")
+        except OSError:
+            continue
+        if f"hydra.run.dir={run}" in line or f'hydra.run.dir="{run}"' in line:
+            lines.append(line)
+    return lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("moment", "rank"), [("test", "0"), ("reading", "0"), ("report", "0")])
+def test_two_processes_leave_none_behind_when_one_is_stopped_outside_of_the_training(
+    moment, rank, recordings, tmp_path
+):
+    run = tmp_path / "run"
+    done = start(tmp_path, [*two(recordings), f"hydra.run.dir={run}"], moment, "SIGTERM", rank)
+    said = done.stdout + done.stderr
+    assert done.returncode == 143, said
+    assert "Traceback" not in said
+    assert said.count("interrupted by SIGTERM") == 1
+    assert not processes_of(run)

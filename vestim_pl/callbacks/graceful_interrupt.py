@@ -37,7 +37,7 @@ class GracefulInterrupt(Callback):
     validation
     in a validation                  after its batch; the resumed run makes the whole validation again
     at the end of an epoch           after the next step; if an epoch has one, at the end of the next epoch
-    after the last validation        not before its end: it is complete
+    after the last validation        by itself: it is complete, and what would follow it does not run
     ================================ ================================================================================
 
     The training then ends with :class:`~vestim_pl.lightning_support.stop_request.Interrupted`; uncaught, the process
@@ -142,7 +142,8 @@ class GracefulInterrupt(Callback):
         request = self._request
         self._give_back()
         if request is not None and request.signal is not None and request is not StopRequest.current():
-            os.kill(os.getpid(), request.signal)  # it came too late to stop the training: it ends what comes after it
+            reason = f"interrupted by {signal_name(request.signal)}, too late to stop the training, which is complete"
+            raise Interrupted(request.signal, reason)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._give_back()
