@@ -42,11 +42,21 @@ def run_forked(folder: Path, command: Callable[[], Any], arguments: list[str], b
 def _run(
     folder: Path, command: Callable[[], Any], arguments: list[str], before: Callable[[], Any], files: list[Path]
 ) -> None:
-    code = 1
-    try:
+    def redirect() -> None:
         os.chdir(folder)
         for descriptor, path in zip((1, 2), files, strict=True):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644), descriptor)
+
+    run_in_child(redirect, command, arguments, before)
+
+
+def run_in_child(
+    redirect: Callable[[], Any], command: Callable[[], Any], arguments: list[str], before: Callable[[], Any]
+) -> None:
+    """Run a command in a process that was forked already, and end it; ``redirect`` chooses its output and folder."""
+    code = 1
+    try:
+        redirect()
         sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
         sys.argv = ["command", *arguments]
         for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
@@ -70,5 +80,5 @@ def command_of(module: str) -> Callable[[], Any]:
     if module == "vestim_pl.train":
         return lambda: found.run_command(found.main, "train", after_multirun=found.report_sweep)
     if module == "vestim_pl.diagnose":
-        return found.command
+        return lambda: found.command()
     return lambda: found.run_command(found.main, module.rpartition(".")[2])
