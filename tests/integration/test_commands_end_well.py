@@ -1,4 +1,4 @@
-"""Signals in the other commands, in a sweep, under Slurm, with a closed terminal or a broken pipe, and the second one."""
+"""Signals in other commands, in a sweep, under Slurm, with a closed terminal or a broken pipe; the second signal."""
 
 import json
 import os
