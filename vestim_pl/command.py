@@ -18,7 +18,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from vestim_pl.app.interruption import ends_in_one_line, finish_first
 from vestim_pl.app.machine_faults import causes, close_output, machine_fault
+from vestim_pl.app.slurm import job_folder
 from vestim_pl.configuration import check, conf_folder, flat_keys
 from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.functional.errors import ConfigurationError, FileError, VestimError
@@ -30,9 +32,10 @@ _log = logging.getLogger("vestim_pl")
 
 
 def run_folder(ckpt_path: str | None, now: datetime | None = None) -> str:
-    """Folder of a run: that of the checkpoint it resumes from, else a new one under ``outputs/``.
+    """Folder of a run: that of the checkpoint it resumes from, else one under ``outputs/``.
 
-    ``auto`` takes the run under ``outputs/`` that wrote a checkpoint last, if there is one.
+    ``auto`` takes the run under ``outputs/`` that wrote a checkpoint last, if there is one. A new folder is named after
+    the date and time, or in a Slurm batch job after job and command, so that a requeued job finds its run.
 
     Example::
 
@@ -48,7 +51,8 @@ def run_folder(ckpt_path: str | None, now: datetime | None = None) -> str:
         ckpt_path = str(max(written, key=lambda path: path.stat().st_mtime)) if written else None
     if ckpt_path and Path(ckpt_path).parent.name == "checkpoints":
         return str(Path(ckpt_path).parent.parent)
-    return (now or datetime.now()).strftime("outputs/%Y-%m-%d/%H-%M-%S")
+    dated = (now or datetime.now()).strftime("outputs/%Y-%m-%d/%H-%M-%S")
+    return dated if now else job_folder(sys.argv[1:]) or dated
 
 
 OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replace=True)
@@ -63,7 +67,8 @@ def run_command(
 
     A mistake of the user, and what the machine refuses (a full disk, a folder that is gone), end in one line on
     standard error and a non-zero exit status; ``HYDRA_FULL_ERROR=1`` shows the traceback as well. In a multirun a
-    failed job does not stop the others.
+    failed job does not stop the others. Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 end the command in an orderly way, see
+    :func:`vestim_pl.app.interruption.ends_in_one_line`.
 
     Args:
         task: Takes the configuration, returns the number that a sweeper minimises.
@@ -71,6 +76,15 @@ def run_command(
         after_multirun: Takes the folder of a multirun when its jobs have ended, failed ones included.
 
     """
+    with ends_in_one_line():
+        _run_command(task, config_name, after_multirun)
+
+
+def _run_command(
+    task: Callable[[DictConfig], float | None],
+    config_name: str,
+    after_multirun: Callable[[Path], object] | None,
+) -> None:
     flush_denormals()  # before the first parallel operation starts the workers, see FlushDenormals
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands the error to us instead of printing it
@@ -82,7 +96,8 @@ def run_command(
         course.errors.insert(0, error)
     finally:
         if after_multirun and course.folder and course.is_multirun:
-            _collect(course, after_multirun, course.folder)
+            with finish_first("writing the report of the sweep"):
+                _collect(course, after_multirun, course.folder)
         _collect(course, close_output)
     if not course.errors:
         return

@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
+from vestim_pl.app.interruption import finish_first, now
 from vestim_pl.command import is_multirun, run_command
 from vestim_pl.configuration import build, plain
 from vestim_pl.data import VoltageDataModule
@@ -42,6 +43,7 @@ from vestim_pl.trainer import quiet_lightning
 __all__ = ["command", "diagnose", "exit_status"]
 
 _log = logging.getLogger("vestim_pl")
+AGAIN = "nothing was written; the same command starts again"
 RESULT = "diagnosis.json"
 OF_A_RUN = (".hydra", "events.jsonl", "metrics.csv", "train.log")
 WARNINGS, ERRORS = 2, 3
@@ -60,6 +62,7 @@ def diagnose(config: DictConfig) -> list[Finding]:
         DataError: If a recording cannot be used.
 
     """
+    now("diagnosing", AGAIN)
     check_choice("fail_on", str(config.fail_on), ("warning", "error", "never"))
     if config.run:
         path = Path(str(config.run))
@@ -115,6 +118,7 @@ def _before_training(config: DictConfig) -> list[Finding]:
     estimator = build_estimator(config, datamodule)
     refuse_unfit_checkpoint(config.ckpt_path, estimator)
     rehearsed = rehearse(config, estimator, datamodule)
+    now("measuring a few steps", AGAIN)
     bystander = _bystander(config)
     precision = str(bystander.precision)
     parameters = sum(parameter.numel() for parameter in estimator.parameters() if parameter.requires_grad)
@@ -150,6 +154,11 @@ def _bystander(config: DictConfig) -> pl.Trainer:
 
 
 def _tell(findings: Sequence[Finding], title: str, path: Path | None) -> None:
+    with finish_first("printing and writing the findings"):
+        _print_and_write(findings, title, path)
+
+
+def _print_and_write(findings: Sequence[Finding], title: str, path: Path | None) -> None:
     print_findings(findings, title)
     if path is None:
         return

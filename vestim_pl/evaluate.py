@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import pandas as pd
 from omegaconf import DictConfig
 
+from vestim_pl.app.interruption import finish_first, now
 from vestim_pl.checkpoint import load_estimator
 from vestim_pl.command import run_command
 from vestim_pl.configuration import build
@@ -35,6 +36,7 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
         DataError: If a recording cannot be used, or lacks a column that the estimator is fed with.
 
     """
+    now("reading the recordings", "nothing was tested; the same command starts again")
     quiet_lightning()
     estimator, folder = load_estimator(str(config.ckpt_path)), Path(str(config.run_dir))
     pairs = {"rc_pairs": [], "cold_factor": 0.0}
@@ -47,8 +49,11 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
     trainer: pl.Trainer = build_trainer(config)
     write_provenance(folder, trainer)
+    now("testing", "nothing was written; the same command starts again")
     errors = score_checkpoint(trainer, estimator, datamodule, None, folder)
-    _log.info("report: %s", write_report(folder))
+    with finish_first("writing the report"):
+        _log.info("report: %s", write_report(folder))
+    now("ending", f"everything is written, in {folder}")
     return errors
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pandas as pd
 
+from vestim_pl.app.interruption import finish_first
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.file_writing import whole_file
@@ -54,13 +55,14 @@ def score_checkpoint(
         )
     finally:
         trainer.callbacks.remove(collected)  # type: ignore[attr-defined]
-    steps = collected.steps()
-    errors = error_table(steps)
-    try:
-        with whole_file(folder / "test_errors.csv") as partial:
-            errors.to_csv(partial, index=False)
-        with whole_file(folder / "test_steps.parquet") as partial:
-            steps.to_parquet(partial, index=False)
-    finally:  # a full disk does not take this away
-        print_errors(errors, evaluation=datamodule.sampling.evaluation)
+    with finish_first("writing the test errors"):
+        steps = collected.steps()
+        errors = error_table(steps)
+        try:
+            with whole_file(folder / "test_errors.csv") as partial:
+                errors.to_csv(partial, index=False)
+            with whole_file(folder / "test_steps.parquet") as partial:
+                steps.to_parquet(partial, index=False)
+        finally:  # a full disk does not take the figures away
+            print_errors(errors, evaluation=datamodule.sampling.evaluation)
     return errors

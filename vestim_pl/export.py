@@ -5,6 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from vestim_pl.app.interruption import now
 from vestim_pl.checkpoint import load_estimator
 from vestim_pl.command import run_command
 from vestim_pl.onnx_export import export_onnx
@@ -28,6 +29,7 @@ def export(config: DictConfig) -> Path:
         ConfigurationError: If the checkpoint is none, a package is not installed, or the network cannot be exported.
 
     """
+    now("exporting", "nothing was written; the same command starts again")
     estimator = load_estimator(str(config.ckpt_path))
     path = Path(str(config.path)) if config.path else Path(str(config.ckpt_path)).with_suffix(".onnx")
     units = {str(config.columns[quantity]): unit for quantity, unit in _UNITS.items()}

@@ -3,9 +3,7 @@
 import copy
 import logging
 import re
-import signal
 import tempfile
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,7 +57,7 @@ def rehearse(config: DictConfig, estimator: VoltageEstimator, datamodule: Voltag
         ConfigurationError: As :func:`vestim_pl.train.train` raises it.
 
     """
-    with tempfile.TemporaryDirectory() as folder, _silence(), _interrupts_as_they_were(), isolate_rng():
+    with tempfile.TemporaryDirectory() as folder, _silence(), isolate_rng():
         config = copy.deepcopy(config)
         config.run_dir = folder
         trainer = _one_process(config)
@@ -115,14 +113,3 @@ def _silence() -> Iterator[None]:
             yield
     finally:
         _log.setLevel(level)
-
-
-@contextmanager
-def _interrupts_as_they_were() -> Iterator[None]:
-    """Lightning puts back the handler that a callback had set, after the callback has taken it away."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)

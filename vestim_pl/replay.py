@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vestim_pl.app.interruption import ends_in_one_line, now
 from vestim_pl.app.machine_faults import close_output, machine_fault
 from vestim_pl.functional.bundle_file import read_bundle
 from vestim_pl.functional.bundle_replay import Replay, replay_bundle
@@ -110,4 +111,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ends_in_one_line():
+        now("replaying", "nothing was written; the same command starts again")
+        sys.exit(main())

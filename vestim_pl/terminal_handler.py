@@ -31,7 +31,7 @@ class TerminalHandler(logging.StreamHandler[TextIO]):
         super().__init__(stream)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Leave lines that standard output cannot take to the log file; the command reports it once, at its end."""
+        """Print no traceback where the terminal or pipe cannot take the line; the log file has it."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
 

@@ -3,7 +3,6 @@
 import logging
 import math
 import re
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,10 @@ from omegaconf import DictConfig
 
 from vestim_pl.app.auto_resume import resolve_checkpoint
 from vestim_pl.app.checkpoint_settings import refuse_wrong_checkpoints
+from vestim_pl.app.interruption import finish_first, now
 from vestim_pl.app.machine_faults import machine_fault
-from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
+from vestim_pl.app.slurm import requeue_job, requeued_checkpoint
+from vestim_pl.callbacks import GracefulInterrupt
 from vestim_pl.command import is_multirun, run_command
 from vestim_pl.compilation import compile_network
 from vestim_pl.configuration import build, plain
@@ -37,9 +38,11 @@ from vestim_pl.functional.errors import (
     name_error,
     printable,
 )
-from vestim_pl.functional.events import publish
+from vestim_pl.functional.event_lines import append_event
+from vestim_pl.functional.events import Event, publish
 from vestim_pl.functional.process_count import process_count
 from vestim_pl.lightning_support.restoring import failed_while_restoring
+from vestim_pl.lightning_support.stop_request import Interrupted, StopRequest, is_first_process, signal_name
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.reports.run_report import write_report
 from vestim_pl.reports.sweep_report import report_sweep
@@ -88,13 +91,42 @@ def train(config: DictConfig) -> TrainingRun:
         DataError: If a recording cannot be used.
         DivergenceError: If training diverged and nothing could recover it.
         FileError: If the disk is full, the folder of the run is gone, and the like, with the last whole checkpoint.
+        Interrupted: If a signal stopped it; checkpoint, event and report are written.
 
     """
     run_dir = Path(config.run_dir)
+    try:
+        trainer, estimator, datamodule, ckpt_path = _prepare(config)
+    except Interrupted as stop:
+        with suppress(OSError):
+            _record_early_interrupt(config, stop)
+            _report(config)
+        raise
+    try:
+        _fit(trainer, estimator, datamodule, ckpt_path)
+        run = _finish(config, trainer, estimator, datamodule)
+    except Interrupted as stop:
+        with suppress(OSError):
+            _record_interrupt(trainer, stop, run_dir / "checkpoints" / "last.ckpt")
+            _report(config)
+        raise
+    except Exception as error:  # a run that died gets its report, too
+        _after_failure(config, trainer, error)
+        if fault := machine_fault(error, run_dir):
+            raise FileError(f"{fault}; {_what_is_kept(run_dir)}") from error
+        raise
+    _report(config)
+    return run
+
+
+def _prepare(config: DictConfig) -> tuple[pl.Trainer, VoltageEstimator, VoltageDataModule, str | None]:
+    """Everything that a training needs, checked, and the checkpoint to resume from; the recordings are read."""
+    now("reading the recordings", "nothing was trained; the same command starts again")
     _refuse_a_sweep_of_several_processes(config)
     refuse_wrong_checkpoints(plain(config.callbacks))
     refuse_missing_checkpoint(config.ckpt_path)
-    ckpt_path = resolve_checkpoint(config.ckpt_path, run_dir)
+    run_dir = Path(config.run_dir)
+    ckpt_path = resolve_checkpoint(config.ckpt_path, run_dir) or requeued_checkpoint(run_dir)
     quiet_lightning()
     reset_global_state(config)
     datamodule: VoltageDataModule = build(config.data, sampling=build(config.sampling))
@@ -107,17 +139,7 @@ def train(config: DictConfig) -> TrainingRun:
     trainer = build_trainer(config)
     write_provenance(run_dir, trainer)
     _set_aside_metrics(run_dir)
-    try:
-        _fit(trainer, estimator, datamodule, ckpt_path)
-        run = _finish(config, trainer, estimator, datamodule)
-    except BaseException as error:  # a run that died gets its report, too
-        _after_failure(config, trainer, error)
-        if fault := machine_fault(error, run_dir):
-            raise FileError(f"{fault}; {_what_is_kept(run_dir)}") from error
-        raise
-    if not config.trainer.get("fast_dev_run"):
-        _report(run_dir)
-    return run
+    return trainer, estimator, datamodule, ckpt_path
 
 
 def _finish(
@@ -125,12 +147,14 @@ def _finish(
 ) -> TrainingRun:
     """Test the best checkpoint of a training that ran through."""
     best, run_dir = _best_checkpoint(trainer), Path(config.run_dir)
+    now("testing" if config.test else "ending", _test_advice(best, run_dir))
     if bool(config.trainer.get("fast_dev_run")) or best is None or best.best_model_score is None:
         if not config.trainer.get("fast_dev_run"):
             _log.warning("no best checkpoint, so nothing was tested: %s", _why_no_best(config))
         return TrainingRun(estimator, datamodule, trainer, math.nan, "", None)
     _log.info("best validation RMSE %.2f mV, checkpoint %s", best.best_model_score, best.best_model_path)
     errors = score_checkpoint(trainer, estimator, datamodule, best.best_model_path, run_dir) if config.test else None
+    now("ending", f"the training is complete, and everything is written, in {run_dir}")
     return TrainingRun(estimator, datamodule, trainer, float(best.best_model_score), best.best_model_path, errors)
 
 
@@ -146,7 +170,12 @@ def build_estimator(config: DictConfig, datamodule: VoltageDataModule) -> Voltag
 
 def main(config: DictConfig) -> float | None:
     """Task of the command: train, and return the best validation RMSE in mV for sweepers; never NaN."""
-    run = train(config)
+    try:
+        run = train(config)
+    except Interrupted as stop:
+        if is_first_process() and not is_multirun():
+            requeue_job(stop.signal)
+        raise
     if not run.best_checkpoint:
         return None
     if not math.isfinite(run.best_val_rmse_mv):
@@ -178,13 +207,12 @@ def reset_global_state(config: DictConfig) -> None:
 def _fit(
     trainer: pl.Trainer, estimator: VoltageEstimator, datamodule: VoltageDataModule, ckpt_path: str | None
 ) -> None:
-    interrupt = next((c for c in trainer.callbacks if isinstance(c, GracefulInterrupt)), None)  # type: ignore[attr-defined]
+    if any(isinstance(callback, GracefulInterrupt) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        now("starting the training", "nothing was trained; the same command starts again")
+    else:
+        now("training", "nothing was saved at the stop, because callbacks has no interrupt")
     try:
         trainer.fit(estimator, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        if interrupt is not None and interrupt.checkpoint.is_file():
-            _log.info("to go on: %s", resume_command(interrupt.checkpoint))
-        sys.exit(130)
     except VestimError:
         raise
     except Exception as error:
@@ -201,25 +229,57 @@ def _fit(
         raise
 
 
-def _after_failure(config: DictConfig, trainer: pl.Trainer, error: BaseException) -> None:
-    """Leave the reason and a report, as far as the machine lets us; the command reports the error itself."""
+def _after_failure(config: DictConfig, trainer: pl.Trainer, error: Exception) -> None:
+    """Leave the reason and a report, as far as the machine allows; the command reports the error itself."""
     with suppress(OSError):  # the error may be that nothing can be written
-        if isinstance(error, Exception):
-            publish(trainer, "stop", str(error), level=logging.DEBUG, error=type(error).__name__)
-        if not config.trainer.get("fast_dev_run"):
-            _report(Path(config.run_dir))
+        publish(trainer, "stop", str(error), level=logging.DEBUG, error=type(error).__name__)
+        _report(config)
 
 
-def _report(run_dir: Path) -> None:
+def _record_interrupt(trainer: pl.Trainer, stop: Interrupted, last: Path) -> None:
+    """Leave an event, unless the callback that stopped the training has, and the command that continues."""
+    request = StopRequest.current()
+    if request is not None:
+        request.children = list(getattr(trainer.strategy.launcher, "procs", []))
+    if stop.reported and request is not None:
+        saved = last.is_file() and HydraConfig.initialized()
+        request.advice = f"to resume: {resume_command(last)}" if saved else "no checkpoint was written"
+    elif not stop.reported:
+        publish(trainer, "interrupt", stop.reason, level=logging.DEBUG, signal=signal_name(stop.signal))
+
+
+def _record_early_interrupt(config: DictConfig, stop: Interrupted) -> None:
+    """Leave the event of a run that was stopped before there was a trainer."""
+    log = config.callbacks.get("event_log")
+    if log is not None and is_first_process():
+        event = Event("interrupt", stop.reason, epoch=0, step=0, values={"signal": signal_name(stop.signal)})
+        Path(log.path).parent.mkdir(parents=True, exist_ok=True)
+        append_event(Path(log.path), event.as_dict())
+
+
+def _test_advice(best: ModelCheckpoint | None, run_dir: Path) -> str:
+    """What is kept of a training whose test is stopped, and the command that tests it."""
+    if best is None or not HydraConfig.initialized():
+        return f"the training is complete, in {run_dir}"
+    data = [o for o in HydraConfig.get().overrides.task if re.match(r"data(=|\.(?!features|rc_pairs|cold_factor))", o)]
+    test = command_line("vestim_pl.evaluate", f"ckpt_path={best.best_model_path}", *data)
+    return f"the training is complete; to test its best checkpoint: {test}"
+
+
+def _report(config: DictConfig) -> None:
     """Write the report of the run.
 
     Raises:
         FileError: If it cannot be written, with the command that tries again.
 
     """
+    if config.trainer.get("fast_dev_run") or not is_first_process():
+        return
+    run_dir = Path(config.run_dir)
     again = command_line("vestim_pl.reports.run_report", str(run_dir))
     try:
-        _log.info("report: %s", write_report(run_dir))
+        with finish_first("writing the report"):
+            _log.info("report: %s", write_report(run_dir))
     except (FileError, NotADirectoryError) as error:
         raise FileError(f"{error}; then write the report with: {again}") from error
     except Exception:  # nothing computed is lost for want of a picture

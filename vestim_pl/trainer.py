@@ -11,10 +11,12 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from vestim_pl.callbacks import RandomStateCheckpoint
+from vestim_pl.callbacks import GracefulInterrupt, RandomStateCheckpoint
 from vestim_pl.configuration import build, plain
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.precision import resolve_precision
+from vestim_pl.lightning_support.signal_connector import switch_off_handlers
+from vestim_pl.lightning_support.stop_request import StopRequest
 from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole
 from vestim_pl.no_profiler import NoProfiler
 
@@ -35,7 +37,8 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
     """
     callbacks: list[Callback] = [build(node) for node in config.callbacks.values() if node is not None]
     # The generators are put back before anybody draws from them, or notes their state for a bundle.
-    callbacks.sort(key=lambda callback: not isinstance(callback, RandomStateCheckpoint))
+    # A checkpoint of a signal is written when all others have done what they do at the end of a batch.
+    callbacks.sort(key=lambda each: isinstance(each, GracefulInterrupt) - isinstance(each, RandomStateCheckpoint))
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
     loggers = [build(node) for node in config.logger.values() if node is not None]
@@ -55,6 +58,8 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
     except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigurationError(f"trainer: {_refusal(str(error).splitlines()[0], options)}") from error
     keep_checkpoints_whole(trainer)
+    if StopRequest.current() is not None:
+        switch_off_handlers(trainer)
     return trainer
 
 

@@ -156,7 +156,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes_and_says_how(tmp_path, on_recor
     assert process.returncode == 130
     assert "Traceback" not in output
     [run] = run_folders(tmp_path)
-    told = next(line for line in output.splitlines() if "to go on:" in line).split("to go on: ")[1]
+    told = next(line for line in output.splitlines() if "to resume:" in line).split("to resume: ")[1]
     overrides = shlex.split(told)[3:]
     step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     epoch = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]

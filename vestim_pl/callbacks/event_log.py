@@ -1,15 +1,14 @@
 """Write what happened in a run to a file, one line an event."""
 
 import logging
-from datetime import UTC, datetime
 from pathlib import Path
 
 from lightning.pytorch import Callback, Trainer
 
 from vestim_pl.functional.errors import FileError
-from vestim_pl.functional.event_lines import event_line
+from vestim_pl.functional.event_lines import append_event
 from vestim_pl.functional.events import Event
-from vestim_pl.functional.file_writing import appending, writing
+from vestim_pl.functional.file_writing import writing
 
 __all__ = ["EventLog"]
 
@@ -50,20 +49,13 @@ class EventLog(Callback):
         """Write one event, which :func:`vestim_pl.functional.events.publish` hands over."""
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        line = event_line({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event.as_dict()})
-        try:
-            self._append(line)
-        except FileError as error:
-            if not trainer.interrupted:
-                raise
-            _log.warning("an event is lost: %s", error)
-
-    def _append(self, line: str) -> None:
         if not self._has_folder:
             with writing(self.path):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             self._has_folder = True
-        # Opened for each event: they are rare, and nothing is left open or unwritten when the process dies.
-        with appending(self.path), self.path.open("ab+") as file:
-            torn = file.tell() > 0 and (file.seek(-1, 2), file.read(1))[1] != b"\n"
-            file.write((b"\n" if torn else b"") + line.encode() + b"\n")
+        try:
+            append_event(self.path, event.as_dict())
+        except FileError as error:
+            if not trainer.interrupted:
+                raise
+            _log.warning("an event is lost: %s", error)

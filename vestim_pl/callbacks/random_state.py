@@ -8,6 +8,12 @@ from lightning_utilities.core.apply_func import apply_to_collection
 
 from vestim_pl.functional.module_extras import load_extras, save_extras
 from vestim_pl.functional.random_state import random_states, restore_random_states
+from vestim_pl.lightning_support.validation_rerun import (
+    in_validation,
+    keep_validation,
+    settle_validation,
+    validation_follows,
+)
 
 __all__ = ["RandomStateCheckpoint"]
 
@@ -32,11 +38,13 @@ class RandomStateCheckpoint(Callback):
     in the midst of an epoch             the epoch's state before the iterator is made, the moment's before the first
                                          batch; with a stateful data loader that is exact, with a plain one Lightning
                                          starts over with the epoch's data, in the same order
+    after a batch and before the end of  the epoch's state before the iterator is made, that of the batch's end before
+    the validation that follows it       the validation, which then runs in whole
     ==================================== ===============================================================================
 
-    Not exact is a checkpoint written after the last batch of an epoch and before its validation (such as one of
-    ``every_n_train_steps``): Lightning leaves that validation out when it resumes. A ``torch.Generator`` of somebody's
-    own is not saved. Put it first among the callbacks if others draw numbers.
+    Lightning alone leaves out the validation in the last case, or repeats a part of it; this callback changes the loop
+    counters in the checkpoint so that all of it runs. A ``torch.Generator`` of your own is not saved. Put this callback
+    first if others draw numbers.
 
     Under DDP every rank's states are saved, and with them what the module adds to a checkpoint by its own
     ``on_save_checkpoint``, such as a carried recurrent state: it is of each rank's own lanes, and Lightning writes that
@@ -54,6 +62,7 @@ class RandomStateCheckpoint(Callback):
     def __init__(self) -> None:
         self._position = _EPOCH_END
         self._epoch_start: dict[str, Any] = {}
+        self._before_validation: dict[str, Any] = {}
         self._loaded: dict[str, Any] | None = None
         self._iterator_is_made = False
 
@@ -66,17 +75,23 @@ class RandomStateCheckpoint(Callback):
             load_extras(pl_module, self._loaded["module"])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        position = _EPOCH_END
-        if self._loaded is not None:
-            position = self._loaded["position"]
-            restore_random_states(self._loaded["epoch_start" if position == _MID_EPOCH else "now"])
+        self._position, validates, loaded = _EPOCH_END, False, self._loaded
+        if loaded is not None:
+            self._position, validates = loaded["position"], loaded.get("validates", False)
+            restore_random_states(loaded["epoch_start" if self._position == _MID_EPOCH or validates else "now"])
         self._epoch_start = random_states()
-        self._iterator_is_made = position == _EPOCH_END  # soon: before the next ``on_train_epoch_start``
+        # soon: before the next ``on_train_epoch_start``
+        self._iterator_is_made = self._position == _EPOCH_END and not validates
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._loaded is not None and self._loaded["position"] == _VALIDATION_END:
-            restore_random_states(self._loaded["now"])
-        if self._loaded is not None and self._loaded["position"] != _MID_EPOCH:
+        settle_validation(trainer)
+        loaded = self._loaded
+        if loaded is None:
+            return
+        if loaded["position"] == _VALIDATION_END or loaded.get("validates"):
+            restore_random_states(loaded["now"])
+            self._before_validation = loaded["now"]
+        if loaded["position"] != _MID_EPOCH or loaded.get("validates"):
             self._loaded = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -95,6 +110,8 @@ class RandomStateCheckpoint(Callback):
     ) -> None:
         if trainer.is_last_batch:
             self._position = _EPOCH_END
+        if validation_follows(trainer):
+            self._before_validation = random_states()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking and self._position == _EPOCH_END:
@@ -104,7 +121,12 @@ class RandomStateCheckpoint(Callback):
         self._position = _EPOCH_END
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        state = {"now": random_states(), "epoch_start": self._epoch_start, "position": self._position}
+        state: dict[str, Any] = {"now": random_states(), "epoch_start": self._epoch_start, "position": self._position}
+        if keep_validation(trainer, checkpoint):
+            state["validates"] = True
+            state["position"] = _MID_EPOCH if self._position == _MID_EPOCH else _EPOCH_END
+            if in_validation(trainer):
+                state["now"] = self._before_validation
         states: list[Any] = [state]
         if trainer.world_size > 1:
             state["module"] = apply_to_collection(save_extras(pl_module), torch.Tensor, torch.Tensor.cpu)

@@ -3,13 +3,16 @@
 import json
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["event_line", "plain_value", "read_events", "strict_json"]
+from vestim_pl.functional.file_writing import appending
+
+__all__ = ["append_event", "event_line", "plain_value", "read_events", "strict_json"]
 
 
 def plain_value(value: Any) -> Any:
@@ -60,6 +63,24 @@ def strict_json(value: Any, indent: int | None = None) -> str:
 
     """
     return json.dumps(plain_value(value), allow_nan=False, ensure_ascii=False, indent=indent)
+
+
+def append_event(path: Path, event: Mapping[str, Any]) -> None:
+    """Append an event to a file as one line that begins with the time.
+
+    Args:
+        path: File to write, in an existing folder.
+        event: Plain values.
+
+    Raises:
+        FileError: If the file cannot be written; it is then as long as before.
+
+    """
+    line = event_line({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event})
+    # Opened for each event: they are rare, and nothing is left open or unwritten when the process dies.
+    with appending(path), path.open("ab+") as file:
+        torn = file.tell() > 0 and (file.seek(-1, 2), file.read(1))[1] != b"\n"
+        file.write((b"\n" if torn else b"") + line.encode() + b"\n")
 
 
 def read_events(path: str | Path) -> list[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""The only code that touches the internals of Lightning's Trainer."""
+"""The only code that touches Trainer internals or patches anything."""

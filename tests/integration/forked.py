@@ -1,0 +1,84 @@
+"""Commands in a fork of the test process: a real process and exit status, without the seconds of imports."""
+
+import importlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended: exit status (negative for a signal that killed it), and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run_forked(folder: Path, command: Callable[[], Any], arguments: list[str], before: Callable[[], Any]) -> Done:
+    """Run a command in a fork, with its own arguments and output, in a folder.
+
+    Args:
+        folder: Working folder.
+        command: What the module runs as ``__main__``.
+        arguments: Command line without the program.
+        before: Called in the fork first.
+
+    """
+    number = len(list(folder.glob("out.*")))
+    files = [folder / f"{name}.{number}" for name in ("out", "err")]
+    child = os.fork()
+    if child == 0:
+        _run(folder, command, arguments, before, files)
+    _, status = os.waitpid(child, 0)
+    return Done(os.waitstatus_to_exitcode(status), *(path.read_text() for path in files))
+
+
+def _run(
+    folder: Path, command: Callable[[], Any], arguments: list[str], before: Callable[[], Any], files: list[Path]
+) -> None:
+    def redirect() -> None:
+        os.chdir(folder)
+        for descriptor, path in zip((1, 2), files, strict=True):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644), descriptor)
+
+    run_in_child(redirect, command, arguments, before)
+
+
+def run_in_child(
+    redirect: Callable[[], Any], command: Callable[[], Any], arguments: list[str], before: Callable[[], Any]
+) -> None:
+    """Run a command in a process that was forked already, and end it; ``redirect`` chooses its output and folder."""
+    code = 1
+    try:
+        redirect()
+        sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+        sys.argv = ["command", *arguments]
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        before()
+        command()
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def command_of(module: str) -> Callable[[], Any]:
+    """What ``python -m`` of a command's module runs."""
+    found = importlib.import_module(module)
+    if module == "vestim_pl.train":
+        return lambda: found.run_command(found.main, "train", after_multirun=found.report_sweep)
+    if module == "vestim_pl.diagnose":
+        return lambda: found.command()
+    return lambda: found.run_command(found.main, module.rpartition(".")[2])

@@ -1,0 +1,201 @@
+"""One owner of the signals that end a process: Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 take one way."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from subprocess import Popen
+from types import FrameType, TracebackType
+from typing import Any, ClassVar, Self
+
+__all__ = ["Interrupted", "StopRequest", "is_first_process", "signal_name"]
+
+# Windows has neither SIGHUP nor SIGUSR1.
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+_SIGNALS = tuple(int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name))
+
+
+class Interrupted(SystemExit):
+    """A signal ended the work in an orderly way; uncaught, the process exits with 128 plus the signal's number.
+
+    It is no ``Exception``, so that code that survives errors does not survive this, and no ``KeyboardInterrupt``, on
+    which Lightning kills the other processes and exits with 1.
+
+    Args:
+        number: Number of the signal.
+        reason: What was stopped and what is kept, for a person.
+        reported: Whether the log has the reason already.
+
+    Example::
+
+        >>> stop = Interrupted(2, "interrupted after step 37")
+        >>> stop.code, stop.reason
+        (130, 'interrupted after step 37')
+
+    """
+
+    def __init__(self, number: int, reason: str = "", reported: bool = False) -> None:
+        super().__init__(128 + number)
+        self.signal = number
+        self.reason = reason
+        self.reported = reported
+
+
+class StopRequest:
+    """Takes the signals while it is entered, and remembers the first.
+
+    The first signal is acknowledged at once by a line on standard error. Outside of :meth:`deferred` it then raises
+    :class:`Interrupted` where the program stands; inside, it waits until :meth:`check` is called after that block. The
+    second signal ends the process at once: what is on disk stays, and processes in ``children`` end too.
+
+    A signal that is ignored, as SIGHUP is under ``nohup``, stays ignored, and a handler of the surrounding program
+    stays in place. Outside of the main thread nothing is taken. A forked child, such as a worker of a data loader,
+    leaves Ctrl-C to its parent. A process that Lightning has started beside the first one leaves the decision, and all
+    printing, to that one.
+
+    Attributes:
+        signal: Number of the first signal; None before.
+        doing: What the program is doing, for the lines that a person reads.
+        advice: What is kept, and the command that continues from there.
+        children: Processes that a second signal ends as well.
+
+    Example::
+
+        >>> with StopRequest() as request:
+        ...     with request.deferred("saving the results first"):
+        ...         finished = True  # a signal that comes here ends the program afterwards
+        ...     request.check()
+        >>> request.signal is None
+        True
+
+    """
+
+    _current: ClassVar["StopRequest | None"] = None
+
+    def __init__(self, doing: str = "starting") -> None:
+        self.signal: int | None = None
+        self.doing = doing
+        self.advice = ""
+        self.children: list[Popen[Any]] = []
+        self._deferred: list[str] = []
+        self._previous: dict[int, Any] = {}
+        self._outer: StopRequest | None = None
+        self._process = os.getpid()
+
+    @classmethod
+    def current(cls) -> "StopRequest | None":
+        """The request that holds the signals now."""
+        return cls._current
+
+    def __enter__(self) -> Self:
+        self._process, self._outer = os.getpid(), StopRequest._current
+        StopRequest._current = self
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                    self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        StopRequest._current = self._outer
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+    @contextmanager
+    def deferred(self, doing: str) -> Iterator[None]:
+        """Let a signal wait until this block has ended and somebody calls :meth:`check`.
+
+        Args:
+            doing: What happens first, such as ``writing the report``.
+
+        """
+        self._deferred.append(doing)
+        try:
+            yield
+        finally:
+            self._deferred.pop()
+
+    def check(self) -> None:
+        """Raise :class:`Interrupted` where a signal has come and nothing defers it.
+
+        Raises:
+            Interrupted: With what the program was doing.
+
+        """
+        if self.signal is not None and not self._deferred and not _follows_first_process():
+            raise Interrupted(self.signal, f"interrupted by {signal_name(self.signal)} while {self.doing}")
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            _end_in_child(number)
+        elif self.signal is not None:
+            _say(f"{signal_name(number)}: ending at once; what is on disk stays")
+            for child in self.children:
+                with suppress(OSError):
+                    child.kill()
+            os._exit(128 + number)
+        else:
+            self.signal = number
+            _let_go_of_dead_terminal()
+            what = self._deferred[-1] if self._deferred else f"stopping {self.doing}"
+            _say(f"{signal_name(number)}: {what}; a second signal ends at once")
+            self.check()
+
+
+def signal_name(number: int) -> str:
+    """Name of a signal, as a person knows it.
+
+    Example::
+
+        >>> signal_name(2), signal_name(15)
+        ('Ctrl-C', 'SIGTERM')
+
+    """
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+def _end_in_child(number: int) -> None:
+    """A forked child ends by SIGTERM as any process does, and leaves the other signals to its parent."""
+    if number == signal.SIGTERM:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+def _say(line: str) -> None:
+    """Write a line on standard error, with a call that is safe in a handler; the terminal may be gone."""
+    if is_first_process():
+        with suppress(OSError):
+            os.write(2, f"{line}\n".encode())
+
+
+def _let_go_of_dead_terminal() -> None:
+    """After SIGHUP the terminal may be gone, and every line printed to it would be an error."""
+    for descriptor in (1, 2):
+        try:
+            os.write(descriptor, b"")
+        except OSError:
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
+def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this is the process of a distributed training that prints and whose exit status counts, or the only one.
+
+    Example::
+
+        >>> is_first_process({}), is_first_process({"LOCAL_RANK": "0"}), is_first_process({"SLURM_PROCID": "3"})
+        (True, True, False)
+
+    """
+    ranks = (environment.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    return int(next((rank for rank in ranks if rank), 0)) == 0
+
+
+def _follows_first_process(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether Lightning has started this process beside the first one, which decides for both."""
+    external = "TORCHELASTIC_RUN_ID" in environment or "SLURM_PROCID" in environment
+    return int(environment.get("LOCAL_RANK") or 0) > 0 and not external
