@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from vestim_pl.app.processes import FirstProcess, is_first_process, leave_terminal_to_first
 from vestim_pl.configuration import check, conf_folder, flat_keys
 from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.functional.errors import ConfigurationError, VestimError
@@ -121,6 +122,8 @@ def _guarded(
 
     def guarded(config: DictConfig) -> float | None:
         started.append(Path(HydraConfig.get().sweep.dir).absolute() if is_multirun() else None)
+        leave_terminal_to_first()
+        first = None if is_first_process() else FirstProcess(Path(HydraConfig.get().runtime.output_dir))
         try:
             _refuse_missing(config)
             _refuse_other_folder(config)
@@ -131,14 +134,22 @@ def _guarded(
                 _log.error("error: %s", error)
                 raise
             _tell_log_file(f"error: {error}")
+            _leave_if_reported(first)
             mistakes.append(error)
             return None
         except Exception:
             _tell_log_file("an error of the program, please report it:", sys.exc_info())
+            _leave_if_reported(first)
             raise
 
     guarded.__module__ = task.__module__
     return guarded
+
+
+def _leave_if_reported(first: FirstProcess | None) -> None:
+    """End another process than the first without a line of its own where the first has reported an error."""
+    if first is not None and first.reports_error():
+        sys.exit(1)
 
 
 def _tell_log_file(text: str, traceback: Any = None) -> None:

@@ -48,7 +48,8 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
     trainer: pl.Trainer = build_trainer(config)
     write_provenance(folder, trainer)
     errors = score_checkpoint(trainer, estimator, datamodule, None, folder)
-    _log.info("report: %s", write_report(folder))
+    if trainer.is_global_zero:
+        _log.info("report: %s", write_report(folder))
     return errors
 
 

@@ -22,6 +22,9 @@ def score_checkpoint(
 ) -> pd.DataFrame:
     """Test a checkpoint on the test split; writes ``test_errors.csv`` and ``test_steps.parquet``, prints the table.
 
+    With several processes each tests a share of the recordings. All return the errors of the whole split; the process
+    of rank zero alone writes and prints.
+
     Args:
         trainer: Lightning's trainer.
         estimator: Takes the weights of the checkpoint.
@@ -52,7 +55,8 @@ def score_checkpoint(
         trainer.callbacks.remove(collected)  # type: ignore[attr-defined]
     steps = collected.steps()
     errors = error_table(steps)
-    steps.to_parquet(folder / "test_steps.parquet", index=False)
-    errors.to_csv(folder / "test_errors.csv", index=False)
-    print_errors(errors, evaluation=datamodule.sampling.evaluation)
+    if trainer.is_global_zero:
+        steps.to_parquet(folder / "test_steps.parquet", index=False)
+        errors.to_csv(folder / "test_errors.csv", index=False)
+        print_errors(errors, evaluation=datamodule.sampling.evaluation)
     return errors

@@ -89,7 +89,8 @@ def train(config: DictConfig) -> TrainingRun:
     tell_missing_guards(config)
     trainer = build_trainer(config)
     write_provenance(run_dir, trainer)
-    _set_aside_metrics(run_dir)
+    if trainer.is_global_zero:
+        _set_aside_metrics(run_dir)
     try:
         _fit(trainer, estimator, datamodule, config.ckpt_path)
         return _finish(config, trainer, estimator, datamodule)
@@ -97,7 +98,7 @@ def train(config: DictConfig) -> TrainingRun:
         publish(trainer, "stop", str(error), level=logging.DEBUG, error=type(error).__name__)
         raise
     finally:  # a run that died has a story to tell, too
-        _report(run_dir, wanted=not config.trainer.get("fast_dev_run"))
+        _report(run_dir, wanted=trainer.is_global_zero and not config.trainer.get("fast_dev_run"))
 
 
 def _finish(

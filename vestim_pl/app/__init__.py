@@ -1,0 +1,1 @@
+"""What the commands share: configuration, logging, processes and the folder of a run."""
