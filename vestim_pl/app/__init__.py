@@ -1,1 +1,1 @@
-"""What the commands share: configuration, logging, processes and the folder of a run."""
+"""What the commands share: the only code that knows Hydra."""
