@@ -7,6 +7,7 @@ import pandas as pd
 
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
+from vestim_pl.reports.csv_cells import safe_table
 from vestim_pl.reports.recording_errors import RecordingErrors, error_table
 from vestim_pl.reports.terminal import print_errors
 
@@ -57,6 +58,6 @@ def score_checkpoint(
     errors = error_table(steps)
     if trainer.is_global_zero:
         steps.to_parquet(folder / "test_steps.parquet", index=False)
-        errors.to_csv(folder / "test_errors.csv", index=False)
+        safe_table(errors).to_csv(folder / "test_errors.csv", index=False)
         print_errors(errors, evaluation=datamodule.sampling.evaluation)
     return errors

@@ -11,11 +11,13 @@ from itertools import groupby
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pandas as pd
 from rich.console import Console
 
 from vestim_pl.reports import figures
+from vestim_pl.reports.csv_cells import safe_table
 from vestim_pl.reports.markup import Html, figure, joined, number, section, table, text
 from vestim_pl.reports.sweep_table import short_names, sweep_table
 from vestim_pl.reports.terminal import print_sweep
@@ -46,7 +48,7 @@ def write_sweep(folder: Path, console: Console | None = None) -> Path:
 
     """
     jobs = sweep_table(folder)
-    jobs.to_csv(folder / "sweep.csv", index=False)
+    safe_table(jobs).to_csv(folder / "sweep.csv", index=False)
     page = files("vestim_pl.reports")
     (folder / "sweep.html").write_text(
         Template(page.joinpath("report.html").read_text(encoding="utf-8")).substitute(
@@ -102,7 +104,7 @@ def _body(jobs: pd.DataFrame, folder: Path) -> Html:
 
 def _link(job: str, folder: Path) -> Html:
     report = folder / job / "report.html"
-    return Html(f'<a href="{text(job)}/report.html">{text(job)}</a>') if report.is_file() else text(job)
+    return Html(f'<a href="{quote(job)}/report.html">{text(job)}</a>') if report.is_file() else text(job)
 
 
 def _picture(jobs: pd.DataFrame, caption: str) -> Html:
