@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import pandas as pd
 from omegaconf import DictConfig
 
+from vestim_pl.app.earlier_runs import prepare_folder
 from vestim_pl.checkpoint import load_estimator
 from vestim_pl.command import run_command
 from vestim_pl.configuration import build
@@ -46,6 +47,8 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
     datamodule.setup("test")
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
     trainer: pl.Trainer = build_trainer(config)
+    if trainer.is_global_zero:
+        prepare_folder(folder, None)
     write_provenance(folder, trainer)
     errors = score_checkpoint(trainer, estimator, datamodule, None, folder)
     if trainer.is_global_zero:

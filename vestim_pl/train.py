@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
+from vestim_pl.app.earlier_runs import prepare_folder
 from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
 from vestim_pl.command import is_multirun, run_command
 from vestim_pl.compilation import compile_network
@@ -88,9 +89,9 @@ def train(config: DictConfig) -> TrainingRun:
     compile_network(estimator, wanted=config.compile)
     tell_missing_guards(config)
     trainer = build_trainer(config)
-    write_provenance(run_dir, trainer)
     if trainer.is_global_zero:
-        _set_aside_metrics(run_dir)
+        prepare_folder(run_dir, config.ckpt_path)
+    write_provenance(run_dir, trainer)
     try:
         _fit(trainer, estimator, datamodule, config.ckpt_path)
         return _finish(config, trainer, estimator, datamodule)
@@ -201,14 +202,6 @@ def _why_no_best(config: DictConfig) -> str:
     if config.callbacks.get("checkpoint") is None:
         return "callbacks has no checkpoint; write callbacks=[default,...] to add to the default ones"
     return "no validation ended; mind trainer.check_val_every_n_epoch and trainer.limit_val_batches"
-
-
-def _set_aside_metrics(run_dir: Path) -> None:
-    """A run that goes on in its folder keeps the metrics so far: Lightning's logger would delete them."""
-    metrics = run_dir / "metrics.csv"
-    if metrics.is_file():
-        earlier = len(list(run_dir.glob("metrics.*.csv")))
-        metrics.rename(run_dir / f"metrics.{earlier + 1}.csv")
 
 
 if __name__ == "__main__":
