@@ -16,10 +16,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vestim_pl.app.processes import FirstProcess, is_first_process, leave_terminal_to_first
+from vestim_pl.app.processes import OtherProcesses, is_first_process, leave_terminal_to_first
 from vestim_pl.configuration import check, conf_folder, flat_keys
 from vestim_pl.functional.denormals import flush_denormals
-from vestim_pl.functional.errors import ConfigurationError, VestimError
+from vestim_pl.functional.errors import ConfigurationError, ProcessError, VestimError
 from vestim_pl.override_mistakes import explain
 
 __all__ = ["is_multirun", "run_command", "run_folder"]
@@ -63,7 +63,8 @@ def run_command(
 
     """
     flush_denormals()  # before the first parallel operation starts the workers, see FlushDenormals
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # The further processes of a training inherit what is set here, and must find what the user had set.
+    wants_traceback = os.environ.setdefault("VESTIM_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR", "0")) == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands the error to us instead of printing it
     mistakes: list[Exception] = []
     started: list[Path | None] = []
@@ -76,6 +77,8 @@ def run_command(
                 after_multirun(folder)
         if mistakes:
             raise mistakes[0]
+    except ProcessError:  # the process that failed prints its own line
+        sys.exit(1)
     except (VestimError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
@@ -123,7 +126,7 @@ def _guarded(
     def guarded(config: DictConfig) -> float | None:
         started.append(Path(HydraConfig.get().sweep.dir).absolute() if is_multirun() else None)
         leave_terminal_to_first()
-        first = None if is_first_process() else FirstProcess(Path(HydraConfig.get().runtime.output_dir))
+        first = None if is_first_process() else OtherProcesses(Path(HydraConfig.get().runtime.output_dir))
         try:
             _refuse_missing(config)
             _refuse_other_folder(config)
@@ -146,9 +149,9 @@ def _guarded(
     return guarded
 
 
-def _leave_if_reported(first: FirstProcess | None) -> None:
+def _leave_if_reported(first: OtherProcesses | None) -> None:
     """End another process than the first without a line of its own where the first has reported an error."""
-    if first is not None and first.reports_error():
+    if first is not None and first.error():
         sys.exit(1)
 
 

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from vestim_pl.app.earlier_runs import prepare_folder
+from vestim_pl.app.processes import OtherProcesses
 from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
 from vestim_pl.command import is_multirun, run_command
 from vestim_pl.compilation import compile_network
@@ -25,7 +26,7 @@ from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.evaluation import score_checkpoint
 from vestim_pl.functional.command_line import command_line
 from vestim_pl.functional.denormals import flush_denormals
-from vestim_pl.functional.errors import ConfigurationError, DivergenceError
+from vestim_pl.functional.errors import ConfigurationError, DivergenceError, ProcessError, VestimError
 from vestim_pl.functional.events import publish
 from vestim_pl.functional.process_count import process_count
 from vestim_pl.reports.provenance import write_provenance
@@ -161,9 +162,13 @@ def _fit(
     trainer: pl.Trainer, estimator: VoltageEstimator, datamodule: VoltageDataModule, ckpt_path: str | None
 ) -> None:
     interrupt = next((c for c in trainer.callbacks if isinstance(c, GracefulInterrupt)), None)  # type: ignore[attr-defined]
+    others = OtherProcesses(Path(trainer.default_root_dir))
     try:
         trainer.fit(estimator, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
     except (MisconfigurationException, RuntimeError) as error:  # Lightning's words for a metric that nobody logs
+        of_ours = isinstance(error, VestimError) or trainer.world_size == 1 or not trainer.is_global_zero
+        if not of_ours and (reason := others.error()):
+            raise ProcessError(reason) from error  # what this process sees is a broken connection
         if not re.search(r"metric `|monitored key", str(error)):
             raise
         raise ConfigurationError(

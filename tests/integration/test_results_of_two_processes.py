@@ -99,3 +99,26 @@ def test_a_divergence_of_all_processes_is_one_error_line(tmp_path, recordings, s
     assert done.stdout.count("report: ") == 1
     stops = [line for line in (tmp_path / "two" / "events.jsonl").read_text().splitlines() if '"kind": "stop"' in line]
     assert len(stops) == 1
+
+
+FAIL_ONE = """
+from lightning.pytorch import Callback
+from vestim_pl.functional.errors import DataError
+class FailOne(Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_rank == 1 and batch_idx == 1:
+            raise DataError("a.parquet: has gone")
+"""
+
+
+def test_what_one_process_fails_for_is_the_one_error_line_and_in_the_events(tmp_path, recordings, small, monkeypatch):
+    (tmp_path / "fail_one.py").write_text(FAIL_ONE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    done = run(
+        "train", tmp_path, "data=folder", f"data.root={recordings}", *small, f"hydra.run.dir={tmp_path / 'two'}",
+        "+callbacks.fail._target_=fail_one.FailOne",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "error: a.parquet: has gone\n"
+    assert '"reason": "process 1: a.parquet: has gone"' in (tmp_path / "two" / "events.jsonl").read_text()
+    assert "process 1: a.parquet: has gone" in (tmp_path / "two" / "report.html").read_text()

@@ -2,13 +2,17 @@
 
 import logging
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["FirstProcess", "is_first_process", "leave_terminal_to_first"]
+__all__ = ["OtherProcesses", "is_first_process", "leave_terminal_to_first"]
 
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # as Lightning and torchrun set them
+
+_PROCESS = "_process_"  # in the names of their log files, which Lightning chooses
+_BUG = "an error of the program"
 
 
 def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
@@ -37,45 +41,63 @@ def leave_terminal_to_first() -> None:
             handler.setLevel(logging.ERROR)
 
 
-class FirstProcess:
-    """What another process can know of the first one: whether its log reports an error.
+class OtherProcesses:
+    """What the log files of the other processes report from now on.
 
-    A training that diverges raises the same error in every process, and a process whose partner has stopped fails
-    with a broken connection. The terminal needs the first line alone.
+    A training that diverges raises the same error in every process, and a process whose partner has stopped fails with
+    a broken connection. The terminal needs one line, with the reason.
 
     Args:
         folder: Folder of the run, in which every process has a log file.
 
     Example::
 
-        >>> FirstProcess(Path("outputs/nowhere")).reports_error(patience=0.0)
-        False
+        >>> OtherProcesses(Path("outputs/nowhere")).error(patience=0.0) is None
+        True
 
     """
 
     def __init__(self, folder: Path) -> None:
-        self._logs = {path: path.stat().st_size for path in folder.glob("*.log") if "_process_" not in path.name}
+        self.folder = folder
+        self._known = {path: path.stat().st_size for path in self._logs()}
 
-    def reports_error(self, patience: float = 3.0) -> bool:
-        """Whether the first process has logged an error since this object was made.
+    def error(self, patience: float = 3.0) -> str | None:
+        """The first error that another process has logged; the first process hears all, the others the first.
 
         Args:
             patience: Seconds to wait for it.
 
+        Returns:
+            Its line, with the number of the process where that is not the first; None if there was none. What the first
+            process repeats of another one is no error of its own.
+
         """
         until = time.monotonic() + patience
-        while not (found := any(_has_error(path, start) for path, start in self._logs.items())):
+        while True:
+            for path in self._logs():
+                if line := _error_line(path, self._known.get(path, 0)):
+                    number = path.stem.rpartition(_PROCESS)[2]
+                    return f"process {number}: {line}" if is_first_process() else line
             if time.monotonic() >= until:
-                break
+                return None
             time.sleep(0.1)
-        return found
+
+    def _logs(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("*.log") if (_PROCESS in path.name) == is_first_process())
 
 
-def _has_error(path: Path, start: int) -> bool:
+def _error_line(path: Path, start: int) -> str:
+    """The first error in a log file from a place on; empty if there is none or the file cannot be read."""
     try:
         with path.open("rb") as file:
             file.seek(start)
-            text = file.read()
-            return b" error: " in text or b" an error of the program" in text
+            lines = file.read().decode(errors="replace").splitlines()
     except OSError:
-        return False
+        return ""
+    for line in lines:
+        reason = line.partition(" error: ")[2]
+        if reason and not re.match(r"process \d+: ", reason):
+            return reason
+        if _BUG in line:
+            return f"{_BUG}; {path} has its traceback"
+    return ""

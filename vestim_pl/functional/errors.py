@@ -1,6 +1,6 @@
 """Errors that a person reads: one line with the setting or file, what was found, and the way out."""
 
-__all__ = ["ConfigurationError", "DataError", "DivergenceError", "VestimError", "name_error"]
+__all__ = ["ConfigurationError", "DataError", "DivergenceError", "ProcessError", "VestimError", "name_error"]
 
 
 class VestimError(Exception):
@@ -28,6 +28,10 @@ class DataError(VestimError, ValueError):
 
 class DivergenceError(VestimError, RuntimeError):
     """Training diverged and no recovery was left: the message says when, after which signs, and what to change."""
+
+
+class ProcessError(VestimError, RuntimeError):
+    """Another process of a training failed: the message is what that process reported."""
 
 
 def name_error(error: BaseException) -> str:
