@@ -20,10 +20,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vestim_pl.app.interruption import ends_in_one_line, finish_first
 from vestim_pl.app.machine_faults import causes, close_output, machine_fault
+from vestim_pl.app.processes import OtherProcesses, leave_terminal_to_first
 from vestim_pl.app.slurm import job_folder
 from vestim_pl.configuration import check, conf_folder, flat_keys
 from vestim_pl.functional.denormals import flush_denormals
-from vestim_pl.functional.errors import ConfigurationError, FileError, VestimError
+from vestim_pl.functional.errors import ConfigurationError, FileError, ProcessError, VestimError
+from vestim_pl.lightning_support.stop_request import is_first_process
 from vestim_pl.override_mistakes import explain
 
 __all__ = ["is_multirun", "run_command", "run_folder"]
@@ -86,7 +88,8 @@ def _run_command(
     after_multirun: Callable[[Path], object] | None,
 ) -> None:
     flush_denormals()  # before the first parallel operation starts the workers, see FlushDenormals
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # The further processes of a training inherit what is set here, and must find what the user had set.
+    wants_traceback = os.environ.setdefault("VESTIM_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR", "0")) == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands the error to us instead of printing it
     course = _Course()
     try:
@@ -101,6 +104,8 @@ def _run_command(
         _collect(course, close_output)
     if not course.errors:
         return
+    if isinstance(course.errors[0], ProcessError):  # the process that failed prints its own line
+        sys.exit(1)
     line = None if wants_traceback else _one_line(course.errors[0], config_name, course.folder)
     if line is None:
         raise course.errors[0]
@@ -170,6 +175,8 @@ def _guarded(task: Callable[[DictConfig], float | None], course: _Course) -> Cal
     def guarded(config: DictConfig) -> float | None:
         course.is_multirun, folder = is_multirun(), Path(HydraConfig.get().runtime.output_dir)
         course.folder = Path(HydraConfig.get().sweep.dir).absolute() if course.is_multirun else folder
+        leave_terminal_to_first()
+        first = None if is_first_process() else OtherProcesses(folder)
         try:
             with _machine_faults(folder):
                 _refuse_missing(config)
@@ -181,10 +188,12 @@ def _guarded(task: Callable[[DictConfig], float | None], course: _Course) -> Cal
                 _log.error("error: %s", error)
                 raise
             _tell_log_file(f"error: {error}")
+            _leave_if_reported(first)
             course.errors.append(error)
             return None
         except Exception:
             _tell_log_file("an error of the program, please report it:", sys.exc_info())
+            _leave_if_reported(first)
             raise
 
     guarded.__module__ = task.__module__
@@ -202,6 +211,12 @@ def _machine_faults(folder: Path) -> Iterator[None]:
         if fault := machine_fault(error, folder):
             raise FileError(fault) from error
         raise
+
+
+def _leave_if_reported(first: OtherProcesses | None) -> None:
+    """End another process than the first without a line of its own where the first has reported an error."""
+    if first is not None and first.error():
+        sys.exit(1)
 
 
 def _tell_log_file(text: str, traceback: Any = None) -> None:

@@ -16,6 +16,7 @@ from vestim_pl.functional.callback_order import measured_last
 from vestim_pl.functional.carried_state import resume_state
 from vestim_pl.functional.gradient_access import is_sharded, is_unscaled_in_step
 from vestim_pl.functional.gradient_scaling import scale_to_limit
+from vestim_pl.functional.rank_agreement import log_agreed
 from vestim_pl.functional.schedule import build_scheduler
 from vestim_pl.functional.sequence_batch import SequenceBatch
 from vestim_pl.networks import Network, RCPairs, State, build_network
@@ -50,6 +51,9 @@ class VoltageEstimator(LightningModule):
     ``val/rmse_mv``       RMSE of the validation split in mV, likewise ``val/mae_mv``, ``val/max_error_mv``
     ``test/rmse_mv``      RMSE of the test split in mV, likewise ``test/mae_mv``, ``test/max_error_mv``
     ===================== ==========================================================================================
+
+    With several processes these are the errors of the steps of all of them, as in one process; ``train/loss`` is the
+    mean of their losses.
 
     Args:
         features: Names of the input columns, in the order of the last axis of ``inputs``.
@@ -135,7 +139,7 @@ class VoltageEstimator(LightningModule):
         self.train_errors.update(error * (self.scaler.target_std * MILLIVOLTS), batch.weight)
         trainer = self.trainer
         if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self.log("train/loss", loss.detach())
+            self.log("train/loss", loss.detach(), sync_dist=True)
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -230,8 +234,8 @@ class VoltageEstimator(LightningModule):
 
     def _log_errors(self, split: str) -> None:
         errors = self._errors(split)
-        for name, value in errors.compute().items():
-            self.log(f"{split}/{name}", value, prog_bar=(split, name) == ("val", "rmse_mv"))
+        for name, value in errors.compute().items():  # sums of all ranks: torchmetrics adds them up
+            log_agreed(self, {f"{split}/{name}": value}, prog_bar=(split, name) == ("val", "rmse_mv"))
         errors.reset()
 
     def _errors(self, split: str) -> VoltageErrors:

@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import pandas as pd
 from omegaconf import DictConfig
 
+from vestim_pl.app.earlier_runs import prepare_folder
 from vestim_pl.app.interruption import finish_first, now
 from vestim_pl.checkpoint import load_estimator
 from vestim_pl.command import run_command
@@ -48,11 +49,14 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
     datamodule.setup("test")
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
     trainer: pl.Trainer = build_trainer(config)
+    if trainer.is_global_zero:
+        prepare_folder(folder, None)
     write_provenance(folder, trainer)
     now("testing", "nothing was written; the same command starts again")
     errors = score_checkpoint(trainer, estimator, datamodule, None, folder)
     with finish_first("writing the report"):
-        _log.info("report: %s", write_report(folder))
+        if trainer.is_global_zero:
+            _log.info("report: %s", write_report(folder))
     now("ending", f"everything is written, in {folder}")
     return errors
 

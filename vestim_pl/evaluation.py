@@ -9,6 +9,7 @@ from vestim_pl.app.interruption import finish_first
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.file_writing import whole_file
+from vestim_pl.reports.csv_cells import safe_table
 from vestim_pl.reports.recording_errors import RecordingErrors, error_table
 from vestim_pl.reports.terminal import print_errors
 
@@ -23,6 +24,9 @@ def score_checkpoint(
     folder: Path,
 ) -> pd.DataFrame:
     """Test a checkpoint on the test split; writes ``test_errors.csv`` and ``test_steps.parquet``, prints the table.
+
+    With several processes each tests a share of the recordings. All return the errors of the whole split; the process
+    of rank zero alone writes and prints.
 
     Args:
         trainer: Lightning's trainer.
@@ -58,11 +62,17 @@ def score_checkpoint(
     with finish_first("writing the test errors"):
         steps = collected.steps()
         errors = error_table(steps)
-        try:
-            with whole_file(folder / "test_errors.csv") as partial:
-                errors.to_csv(partial, index=False)
-            with whole_file(folder / "test_steps.parquet") as partial:
-                steps.to_parquet(partial, index=False)
-        finally:  # a full disk does not take the figures away
-            print_errors(errors, evaluation=datamodule.sampling.evaluation)
+        if trainer.is_global_zero:
+            _write(errors, steps, folder, datamodule.sampling.evaluation)
     return errors
+
+
+def _write(errors: pd.DataFrame, steps: pd.DataFrame, folder: Path, evaluation: str) -> None:
+    """Write both files and print the table, which a full disk does not take away."""
+    try:
+        with whole_file(folder / "test_errors.csv") as partial:
+            safe_table(errors).to_csv(partial, index=False)
+        with whole_file(folder / "test_steps.parquet") as partial:
+            steps.to_parquet(partial, index=False)
+    finally:
+        print_errors(errors, evaluation=evaluation)

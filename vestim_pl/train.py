@@ -17,8 +17,10 @@ from omegaconf import DictConfig
 
 from vestim_pl.app.auto_resume import resolve_checkpoint
 from vestim_pl.app.checkpoint_settings import refuse_wrong_checkpoints
+from vestim_pl.app.earlier_runs import prepare_folder
 from vestim_pl.app.interruption import finish_first, now
 from vestim_pl.app.machine_faults import machine_fault
+from vestim_pl.app.processes import OtherProcesses
 from vestim_pl.app.slurm import requeue_job, requeued_checkpoint
 from vestim_pl.callbacks import GracefulInterrupt
 from vestim_pl.command import is_multirun, run_command
@@ -34,6 +36,7 @@ from vestim_pl.functional.errors import (
     ConfigurationError,
     DivergenceError,
     FileError,
+    ProcessError,
     VestimError,
     name_error,
     printable,
@@ -137,8 +140,9 @@ def _prepare(config: DictConfig) -> tuple[pl.Trainer, VoltageEstimator, VoltageD
     compile_network(estimator, wanted=config.compile)
     tell_missing_guards(config)
     trainer = build_trainer(config)
+    if trainer.is_global_zero:
+        prepare_folder(run_dir, ckpt_path)
     write_provenance(run_dir, trainer)
-    _set_aside_metrics(run_dir)
     return trainer, estimator, datamodule, ckpt_path
 
 
@@ -211,11 +215,14 @@ def _fit(
         now("starting the training", "nothing was trained; the same command starts again")
     else:
         now("training", "nothing was saved at the stop, because callbacks has no interrupt")
+    others = OtherProcesses(Path(trainer.default_root_dir))
     try:
         trainer.fit(estimator, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
     except VestimError:
         raise
     except Exception as error:
+        if trainer.world_size > 1 and trainer.is_global_zero and (reason := others.error()):
+            raise ProcessError(reason) from error  # what this process sees is a broken connection
         if failed_while_restoring(error):
             raise ConfigurationError(
                 f"ckpt_path: {ckpt_path} cannot be resumed from ({printable(name_error(error))}): it is damaged or of a"
@@ -314,14 +321,6 @@ def _why_no_best(config: DictConfig) -> str:
     if config.callbacks.get("checkpoint") is None:
         return "callbacks has no checkpoint; write callbacks=[default,...] to add to the default ones"
     return "no validation ended; mind trainer.check_val_every_n_epoch and trainer.limit_val_batches"
-
-
-def _set_aside_metrics(run_dir: Path) -> None:
-    """A run that goes on in its folder keeps the metrics so far: Lightning's logger would delete them."""
-    metrics = run_dir / "metrics.csv"
-    if metrics.is_file():
-        earlier = len(list(run_dir.glob("metrics.*.csv")))
-        metrics.rename(run_dir / f"metrics.{earlier + 1}.csv")
 
 
 if __name__ == "__main__":

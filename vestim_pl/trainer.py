@@ -75,7 +75,8 @@ def tell_missing_guards(config: DictConfig) -> None:
 
 def quiet_lightning() -> None:
     """Leave to the terminal what a user of this command can act on."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*Experiment logs directory .* exists and is not empty.*",  # the run folder holds more than the logger's file
         ".*does not have many workers.*",  # batches are gathered from memory

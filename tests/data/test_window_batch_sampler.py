@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vestim_pl.data import WindowBatchSampler
+from vestim_pl.data import RecordingTable, WindowBatchSampler, WindowDataset
 from vestim_pl.functional.errors import ConfigurationError
 
 
@@ -30,7 +31,7 @@ def test_a_batch_size_of_one_repeats_at_most_an_item_a_rank(items, world_size):
         return
     ranks = [list(WindowBatchSampler(items, 1, rank=rank, world_size=world_size)) for rank in range(world_size)]
     assert len({len(batches) for batches in ranks}) == 1
-    seen = [int(batch[0]) for batches in ranks for batch in batches]
+    seen = [max(int(batch[0]), ~int(batch[0])) for batches in ranks for batch in batches]
     assert set(seen) == set(range(items))
     assert len(seen) - items < world_size
 
@@ -70,3 +71,17 @@ def test_an_epoch_takes_twelve_bytes_an_item_at_most():
     assert peak < (4 + 4 * 8) * items  # the order, and while they are made the bounds of as many batches
     held = sampler._bounds.nbytes + 4 * items
     assert held <= 12 * items + 8
+
+
+@given(st.integers(1, 30), st.integers(1, 4), st.integers(1, 3), st.booleans())
+def test_windows_of_all_ranks_that_count_are_each_window_once(rows, world_size, batch_size, shuffle):
+    table = RecordingTable.of(["a"], [torch.zeros(rows, 1)], [torch.arange(float(rows))])
+    if rows < world_size:
+        return
+    windows, counted = WindowDataset(table, lookback=1), []
+    for rank in range(world_size):
+        for index in WindowBatchSampler(rows, batch_size, shuffle=shuffle, rank=rank, world_size=world_size):
+            batch = windows.__getitems__(index)
+            assert len(batch.target), "a rank without a batch"
+            counted += batch.target[batch.weight > 0].tolist()
+    assert sorted(counted) == list(range(rows))

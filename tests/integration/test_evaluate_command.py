@@ -50,11 +50,12 @@ def test_it_finds_what_the_training_found_and_leaves_table_estimates_and_report(
 
 def test_other_recordings_need_no_training_split_and_are_estimated_as_asked(trained, settings, tmp_path):
     (tmp_path / "other" / "test").mkdir(parents=True)
-    simulate_recording(200, seed=5).to_parquet(tmp_path / "other" / "test" / "z.parquet", index=False)
+    simulate_recording(200, seed=5).to_parquet(tmp_path / "other" / "test" / "=z.parquet", index=False)
     root = f"data.root={tmp_path / 'other'}"
     streamed = evaluate(settings(trained[1], root, "sampling.burn_in=30"))
     windows = evaluate(settings(trained[1], root, "sampling.evaluation=windows"))
-    assert streamed["recording"].tolist() == windows["recording"].tolist() == ["z", "overall"]
+    assert streamed["recording"].tolist() == windows["recording"].tolist() == ["=z", "overall"]
+    assert "\n'=z,181," in (tmp_path / "evaluated" / "test_errors.csv").read_text(), "a spreadsheet would run it"
     assert streamed["steps"].iloc[-1] == 170
     assert windows["steps"].iloc[-1] == 181
     assert main(settings(trained[1], root, "sampling.evaluation=windows")) == windows["rmse_mv"].iloc[-1]

@@ -45,3 +45,26 @@ def test_steps_name_recording_time_and_voltage_of_the_estimated_row(horizon):
     assert steps["time"].tolist() == [2 + horizon, 3 + horizon, 4 + horizon]
     assert set(steps["estimated"]) == {5.0}
     assert steps["soc"].tolist() == pytest.approx([(2 + horizon) / 10, (3 + horizon) / 10, 0.0])
+
+
+def test_steps_of_all_processes_are_gathered_also_where_one_has_none(monkeypatch):
+    table = RecordingTable.of(["a", "b"], [torch.zeros(2, 1)] * 2, [torch.arange(2.0), 10 + torch.arange(2.0)])
+    others = [
+        (torch.tensor([3, 2]), torch.tensor([3.0, 2.0])),
+        (torch.empty(0, dtype=torch.int64), torch.empty(0)),
+    ]
+    monkeypatch.setattr("vestim_pl.reports.recording_errors.gather", lambda trainer, own: [*others, own])
+    collected = RecordingErrors(table)
+    collected.on_test_start(None, None)
+    batch = SequenceBatch(
+        torch.zeros(2, 1, 1),
+        torch.zeros(2, 1),
+        torch.tensor([[1.0], [0.0]]),
+        torch.ones(2).bool(),
+        torch.tensor([1, 2]),
+    )
+    collected.on_test_batch_end(None, None, torch.tensor([[1.0], [7.0]]), batch, 0)
+    collected.on_test_epoch_end(None, None)
+    steps = collected.steps()
+    assert steps["estimated"].tolist() == [1.0, 2.0, 3.0]
+    assert steps["recording"].tolist() == ["a", "b", "b"]

@@ -16,6 +16,7 @@ from vestim_pl.functional.learning_rate import LearningRateFactors
 from vestim_pl.functional.loss_spike import LossSpike
 from vestim_pl.functional.loss_trend import LossTrend
 from vestim_pl.functional.loss_watch import LossWatch
+from vestim_pl.functional.rank_agreement import log_agreed
 from vestim_pl.functional.recovery_factor import RecoveryFactor
 from vestim_pl.functional.rollbacks import Rollbacks
 from vestim_pl.functional.training_health import judge_batch
@@ -180,7 +181,7 @@ class DivergenceRecovery(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.rollbacks.end_epoch(trainer, pl_module)
-        pl_module.log_dict({"recovery/attempts": float(len(self.attempts)), "recovery/factor": self.rate.value})
+        log_agreed(pl_module, {"recovery/attempts": float(len(self.attempts)), "recovery/factor": self.rate.value})
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self.snapshots.newest is None or not (bad := poisoned_entries(checkpoint, trained_parameters(pl_module))):

@@ -16,6 +16,7 @@ from vestim_pl.functional.events import publish
 from vestim_pl.functional.gradient_access import require_plain_gradients
 from vestim_pl.functional.gradient_norms import EpochNorms, percentile
 from vestim_pl.functional.log_steps import is_logged_step
+from vestim_pl.functional.rank_agreement import log_agreed
 from vestim_pl.functional.step_finiteness import gradient_tensors, total_norm
 
 __all__ = ["GradientNormMonitor"]
@@ -138,8 +139,8 @@ class GradientNormMonitor(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for index, norms in self.epoch_norms.items():
-            for name, value in norms.summary().items():
-                pl_module.log(_key(name, index), value, batch_size=1)
+            # gradients are averaged over the ranks before they are measured
+            log_agreed(pl_module, {_key(name, index): value for name, value in norms.summary().items()})
             if norms.compared >= _BURST_STEPS:
                 self._tell_burst(trainer, norms, index)
         self.epoch_norms.clear()

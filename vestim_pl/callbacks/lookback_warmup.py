@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.events import publish
 from vestim_pl.functional.lookback import crop_sequences, lookback_at
+from vestim_pl.functional.rank_agreement import log_agreed
 from vestim_pl.functional.training_batches import change_training_batches
 
 __all__ = ["LookbackWarmup"]
@@ -78,7 +79,7 @@ class LookbackWarmup(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         before, self.lookback = self._at(trainer.current_epoch - 1), self._at(trainer.current_epoch)
-        pl_module.log("lookback", float(self.lookback))
+        log_agreed(pl_module, {"lookback": float(self.lookback)})
         if self.lookback != before:
             publish(
                 trainer, "lookback", f"epoch {trainer.current_epoch}: training windows of {self.lookback} steps",

@@ -16,6 +16,7 @@ from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.functional.events import Event, publish
 from vestim_pl.functional.gradient_access import require_plain_gradients
 from vestim_pl.functional.module_extras import clear_nonfinite_extras
+from vestim_pl.functional.rank_agreement import log_agreed
 from vestim_pl.functional.raw_steps import RawSteps
 from vestim_pl.functional.recovery_request import ask_for_recovery
 from vestim_pl.functional.scheduler_hold import SchedulerHold
@@ -172,7 +173,7 @@ class StepGuard(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         counts = {"applied": self.applied_steps, "skipped": self.skipped_steps, "overflows": self.overflows}
-        pl_module.log_dict({f"step_guard/{name}": float(count) for name, count in counts.items()})
+        log_agreed(pl_module, {f"step_guard/{name}": float(count) for name, count in counts.items()})
         self._shield.lower()
         if self._marred_epoch == trainer.current_epoch:  # the mean of its losses may not be finite
             self._shield.raise_over(trainer, nonfinite_metrics(trainer, schedulers=True))

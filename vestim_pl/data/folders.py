@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vestim_pl.data.columns import Columns
+from vestim_pl.data.formats.split_files import SplitFiles, list_split
 from vestim_pl.data.recording_table import RecordingTable
 from vestim_pl.data.recordings import SUFFIXES, Recording, read_recording, rows_at_most
 from vestim_pl.functional.errors import DataError
 from vestim_pl.networks import RCPairs
 
-__all__ = ["SplitReader", "find_recordings"]
+__all__ = ["SplitReader", "find_recordings", "split_files"]
 
 _log = logging.getLogger("vestim_pl")
 _MOST_REPORTED = 10
@@ -31,19 +32,26 @@ def find_recordings(root: Path, split: str) -> list[Path]:
         DataError: If the folder is missing or holds no recording.
 
     """
+    return split_files(root, split).recordings
+
+
+def split_files(root: Path, split: str) -> SplitFiles:
+    """Recordings in a split's folder, subfolders included, and what else lies there.
+
+    Raises:
+        DataError: If the folder is missing or holds no recording.
+
+    """
     folder = root / split
     if not root.is_dir():
         raise DataError(f"data.root: {root} is not a folder; name one with subfolders train, val and test")
     if not folder.is_dir():
         found = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "none"
         raise DataError(f"data.root: {root} has no subfolder {split!r} (found: {found}); put recordings into {folder}")
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith((".", "_"))
-    )
-    if not files:
-        raise DataError(f"data.root: {folder} holds no {' or '.join(SUFFIXES)} file; put recordings into it")
+    files = list_split(folder, SUFFIXES)
+    if not files.recordings:
+        unread = f" ({unread})" if (unread := files.describe_unread()) else ""
+        raise DataError(f"data.root: {folder} holds no {' or '.join(SUFFIXES)} file{unread}; put recordings into it")
     return files
 
 
@@ -85,6 +93,7 @@ class SplitReader:
     skipped: dict[str, str] = field(default_factory=dict)
     allocate: Callable[[int, int], tuple[Tensor, Tensor, NDArray[np.float64]]] = field(default=_in_memory)
     _seen: dict[bytes, tuple[str, str]] = field(default_factory=dict)
+    _files: dict[str, list[Path]] = field(default_factory=dict)
 
     def read(self, splits: Sequence[str]) -> dict[str, RecordingTable]:
         """Read and check all splits.
@@ -100,7 +109,7 @@ class SplitReader:
         files: dict[str, list[Path]] = {}
         for split in splits:
             try:
-                files[split] = find_recordings(self.root, split)
+                files[split] = self.recordings(split)
             except DataError as error:
                 self.problems[split] = [str(error)]
         self._raise_problems(splits)
@@ -108,6 +117,20 @@ class SplitReader:
         tables = {split: self._read_split(split, files[split]) for split in reversed(splits)}
         self._raise_problems(splits)
         return {split: table for split in splits if (table := tables[split]) is not None}
+
+    def recordings(self, split: str) -> list[Path]:
+        """Files of a split, listed once; what else its folder holds is logged in one line.
+
+        Raises:
+            DataError: If the folder is missing or holds no recording.
+
+        """
+        if split not in self._files:
+            files = split_files(self.root, split)
+            if unread := files.describe_unread():
+                _log.warning("%s: %s", split, unread)
+            self._files[split] = files.recordings
+        return self._files[split]
 
     def _read_split(self, split: str, files: Sequence[Path]) -> RecordingTable | None:
         """Table of one split, filled file by file: memory for all rows is reserved once."""

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vestim_pl.data.folders import SplitReader, find_recordings
+from vestim_pl.data.folders import SplitReader
 from vestim_pl.data.recording_table import RecordingTable
 from vestim_pl.functional.file_writing import writing
 
@@ -154,7 +154,7 @@ def _fingerprint(reader: SplitReader, splits: Sequence[str]) -> str:
     """Name that changes with every recording and every setting that the rows depend on."""
     files = []
     for split in splits:
-        for path in find_recordings(reader.root, split):
+        for path in reader.recordings(split):
             about = path.stat()
             files.append((path.relative_to(reader.root).as_posix(), about.st_size, about.st_mtime_ns))
     settings = (_FORMAT, reader.columns.time, reader.columns.voltage, list(reader.features), reader.minimum_rows)

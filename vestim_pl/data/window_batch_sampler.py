@@ -16,8 +16,9 @@ class WindowBatchSampler(Sampler[NDArray[np.integer]]):
     """Batches of indices: shuffled anew every epoch, sharded over ranks, the same number of batches on each.
 
     The order is an array of 4 bytes an item, drawn from (seed, epoch), hence the same after a resume and on every rank.
-    Each item comes once an epoch on one rank (only with a batch size of 1 on several ranks may one come twice, so that
-    no rank runs out of batches).
+    Each item comes once an epoch on one rank. Only with a batch size of 1 on several ranks may a rank run out of items
+    before the others; its last batch then repeats item i as ``~i``, a negative number, which ``WindowDataset`` reads as
+    window i with weight 0: it keeps the ranks in step and counts for nothing.
 
     Args:
         items: Number of items, ``len(dataset)``.
@@ -76,9 +77,7 @@ class WindowBatchSampler(Sampler[NDArray[np.integer]]):
     def __iter__(self) -> Iterator[NDArray[np.integer]]:
         order = epoch_order(self.items, self.seed, self.epoch)[self.rank :: self.world_size] if self.shuffle else None
         for batch in range(len(self)):
-            last = int(self._bounds[batch + 1])
-            first = min(int(self._bounds[batch]), last - 1)  # an empty last batch repeats an item
-            if order is None:
-                yield self.rank + self.world_size * np.arange(first, last)
-            else:
-                yield order[first:last]
+            first, last = int(self._bounds[batch]), int(self._bounds[batch + 1])
+            places = np.arange(first, last) if first < last else np.array([last - 1])
+            items = self.rank + self.world_size * places if order is None else order[places]
+            yield items if first < last else ~items

@@ -24,7 +24,8 @@ class WindowDataset(Dataset[SequenceBatch]):
 
     Shape:
         A batch of B windows has inputs ``[B, L, F]``, target ``[B, 1]`` (the voltage ``horizon`` rows after the last
-        row of the window), weight ``[B, 1]`` (all 1), fresh ``[B]`` (all true), first_row ``[B]``.
+        row of the window), weight ``[B, 1]`` (1; 0 where the index was negative), fresh ``[B]`` (all true),
+        first_row ``[B]``.
 
     Args:
         table: Rows of a split.
@@ -74,17 +75,22 @@ class WindowDataset(Dataset[SequenceBatch]):
         """A batch of windows, gathered in one indexing operation.
 
         Args:
-            indices: ``[B]`` windows, counted through all recordings.
+            indices: ``[B]`` windows, counted through all recordings; ``~i`` is window i with weight 0.
 
         """
         windows = np.asarray(indices, dtype=np.int64)
+        repeated = windows < 0
+        windows = np.where(repeated, ~windows, windows)
         starts = torch.from_numpy(window_starts(windows, self.table.borders, self._firsts, self.stride))
         starts = starts.to(self.table.device, non_blocking=True)
         lanes, device = len(windows), starts.device
+        weight = torch.ones(lanes, 1, device=device)
+        if repeated.any():
+            weight[torch.from_numpy(repeated).to(device)] = 0.0
         return SequenceBatch(
             self._inputs.index_select(0, starts).view(lanes, self.lookback, self.table.features),
             self._target.index_select(0, starts),
-            torch.ones(lanes, 1, device=device),
+            weight,
             torch.ones(lanes, dtype=torch.bool, device=device),
             starts,
         )

@@ -1,6 +1,15 @@
 """Errors that a person reads: one line with the setting or file, what was found, and the way out."""
 
-__all__ = ["ConfigurationError", "DataError", "DivergenceError", "FileError", "VestimError", "name_error", "printable"]
+__all__ = [
+    "ConfigurationError",
+    "DataError",
+    "DivergenceError",
+    "FileError",
+    "ProcessError",
+    "VestimError",
+    "name_error",
+    "printable",
+]
 
 
 class VestimError(Exception):
@@ -32,6 +41,10 @@ class FileError(VestimError, OSError):
 
 class DivergenceError(VestimError, RuntimeError):
     """Training diverged and no recovery was left: the message says when, after which signs, and what to change."""
+
+
+class ProcessError(VestimError, RuntimeError):
+    """Another process of a training failed: the message is what that process reported."""
 
 
 def printable(text: str) -> str:

@@ -1,15 +1,17 @@
-"""What the ranks of a training tell each other about a step that went wrong."""
+"""What the ranks of a training exchange, and how they log what all of them know."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch.distributed
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
 
 from vestim_pl.functional.batch_location import nonfinite_fields
 from vestim_pl.functional.finiteness import all_finite
 from vestim_pl.functional.step_window import StepWindow
 
-__all__ = ["gather", "ranks_at_fault"]
+__all__ = ["gather", "log_agreed", "ranks_at_fault"]
 
 
 def gather(trainer: Trainer, value: Any) -> list[Any]:
@@ -30,6 +32,22 @@ def gather(trainer: Trainer, value: Any) -> list[Any]:
     values = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(values, value)
     return values
+
+
+def log_agreed(pl_module: LightningModule, values: Mapping[str, Tensor | float], *, prog_bar: bool = False) -> None:
+    """Log numbers of an epoch that every rank has already computed from the data of all ranks.
+
+    Lightning takes what is logged for the number of one rank. The maximum of equal numbers is that number, bit for bit,
+    which a mean over three ranks need not be. Log each name once an epoch, on all ranks.
+
+    Args:
+        pl_module: The module.
+        values: Numbers by the names to log them under, the same on every rank.
+        prog_bar: Show them in the progress bar.
+
+    """
+    for name, value in values.items():
+        pl_module.log(name, value, prog_bar=prog_bar, sync_dist=True, reduce_fx="max", batch_size=1)
 
 
 def ranks_at_fault(trainer: Trainer, window: StepWindow) -> list[int]:

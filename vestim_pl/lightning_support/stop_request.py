@@ -13,6 +13,7 @@ __all__ = ["Interrupted", "StopRequest", "is_first_process", "signal_name"]
 
 # Windows has neither SIGHUP nor SIGUSR1.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 _SIGNALS = tuple(int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name))
 
 
@@ -183,16 +184,20 @@ def _let_go_of_dead_terminal() -> None:
 
 
 def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is the process of a distributed training that prints and whose exit status counts, or the only one.
+    """Whether this is the process of rank zero, which prints and whose exit status counts; known before a trainer.
+
+    Args:
+        environment: Environment variables, as Lightning, torchrun and Slurm set them.
 
     Example::
 
         >>> is_first_process({}), is_first_process({"LOCAL_RANK": "0"}), is_first_process({"SLURM_PROCID": "3"})
         (True, True, False)
+        >>> is_first_process({"LOCAL_RANK": "0", "NODE_RANK": "1"})
+        False
 
     """
-    ranks = (environment.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
-    return int(next((rank for rank in ranks if rank), 0)) == 0
+    return all(environment.get(name, "0") in ("", "0") for name in _RANKS)
 
 
 def _follows_first_process(environment: Mapping[str, str] = os.environ) -> bool:

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from vestim_pl.data import RecordingTable
+from vestim_pl.functional.rank_agreement import gather
 from vestim_pl.functional.sequence_batch import SequenceBatch
 
 __all__ = ["RecordingErrors", "error_table"]
@@ -46,6 +47,8 @@ def _errors(name: str, error: "np.ndarray[Any, np.dtype[np.float64]]") -> dict[s
 class RecordingErrors(Callback):
     """Collects, while testing, the estimated voltage of every scored step.
 
+    With several processes each estimates its share; at the end of the test every process has the steps of all.
+
     Args:
         table: The rows of the test split.
         horizon: Samples from a sequence's input to the estimated one, as in the sampling.
@@ -79,6 +82,11 @@ class RecordingErrors(Callback):
         scored = batch.weight > 0
         self._rows.append(rows[scored].cpu())
         self._estimated.append(outputs[scored].cpu())
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        own = torch.cat([torch.empty(0, dtype=torch.int64), *self._rows]), torch.cat([torch.empty(0), *self._estimated])
+        rows, estimated = zip(*gather(trainer, own), strict=True)
+        self._rows, self._estimated = list(rows), list(estimated)
 
     def steps(self) -> pd.DataFrame:
         """One row a scored step: ``recording``, ``time`` [s], ``measured`` [V], ``estimated`` [V], ``soc`` if known."""

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from vestim_pl.reports.csv_cells import original_cell
 from vestim_pl.reports.recording_errors import error_table
 from vestim_pl.reports.run_metrics import metric_files, read_metrics
 
@@ -168,7 +169,9 @@ def _steps(path: Path, missing: list[str]) -> pd.DataFrame | None:
 def _errors(path: Path, steps: pd.DataFrame | None, missing: list[str]) -> pd.DataFrame | None:
     names = ["recording", "steps", "rmse_mv", "mae_mv", "max_error_mv"]
     try:
-        errors = pd.read_csv(path / "test_errors.csv", converters={"recording": str})  # a recording may be called NA
+        errors = pd.read_csv(
+            path / "test_errors.csv", converters={"recording": original_cell}
+        )  # or NA would be missing
         if set(names) <= set(errors) and len(errors):
             return errors[names]
         missing.append("test_errors.csv: is empty or lacks a column of " + ", ".join(names))

@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pandas as pd
 from rich.console import Console
@@ -19,6 +20,7 @@ from vestim_pl.functional.command_line import command_line
 from vestim_pl.functional.errors import FileError
 from vestim_pl.functional.file_writing import whole_file
 from vestim_pl.reports import figures
+from vestim_pl.reports.csv_cells import safe_table
 from vestim_pl.reports.markup import Html, figure, joined, number, section, table, text
 from vestim_pl.reports.sweep_table import short_names, sweep_table
 from vestim_pl.reports.terminal import print_sweep
@@ -52,7 +54,7 @@ def write_sweep(folder: Path, console: Console | None = None) -> Path:
     jobs = sweep_table(folder)
     try:
         with whole_file(folder / "sweep.csv") as partial:
-            jobs.to_csv(partial, index=False)
+            safe_table(jobs).to_csv(partial, index=False)
     finally:  # a full disk does not take this away
         print_sweep(jobs, console)
     page = files("vestim_pl.reports")
@@ -114,7 +116,7 @@ def _body(jobs: pd.DataFrame, folder: Path) -> Html:
 
 def _link(job: str, folder: Path) -> Html:
     report = folder / job / "report.html"
-    return Html(f'<a href="{text(job)}/report.html">{text(job)}</a>') if report.is_file() else text(job)
+    return Html(f'<a href="{quote(job)}/report.html">{text(job)}</a>') if report.is_file() else text(job)
 
 
 def _picture(jobs: pd.DataFrame, caption: str) -> Html:

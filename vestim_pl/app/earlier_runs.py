@@ -1,0 +1,253 @@
+"""A folder holds one history: what an earlier run has left is moved into a subfolder before a new one writes.
+
+Hydra writes settings and opens the log before the command starts, so :class:`SetAsideEarlierRun` is called by Hydra.
+"""
+
+import csv
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from vestim_pl.app.slurm import requeued_checkpoint
+from vestim_pl.lightning_support.stop_request import is_first_process
+
+__all__ = ["LOGS", "SetAsideEarlierRun", "prepare_folder", "resumes", "rewind", "set_aside"]
+
+_log = logging.getLogger("vestim_pl")
+
+LOGS = (".hydra", "train.log", "evaluate.log", "*_ddp_process_*.log")  # what Hydra writes before the command starts
+_HISTORY = ("metrics.csv", "metrics.*.csv", "events.jsonl", "provenance.json", "hparams.yaml")
+_RESULTS = ("test_errors.csv", "test_steps.parquet", "report.html", "diagnosis.json")
+_FOLDERS = ("checkpoints", "bundles", "gradient_flow")
+_SIGNS = (".hydra", "train.log", "evaluate.log", "metrics.csv", "events.jsonl", "test_errors.csv")
+_OF_A_SWEEP = ("multirun.yaml", "optimization_results.yaml", "sweep.csv", "sweep.html")
+
+
+def resumes(folder: Path, ckpt_path: str | None) -> bool:
+    """Whether a run in a folder continues what lies there, rather than starting anew.
+
+    Args:
+        folder: Folder of the run.
+        ckpt_path: The checkpoint it starts from; ``auto`` and ``last`` stand for one in the folder.
+
+    Example::
+
+        >>> resumes(Path("run"), "run/checkpoints/last.ckpt"), resumes(Path("run"), "other/checkpoints/last.ckpt")
+        (True, False)
+        >>> resumes(Path("run"), "run/earlier-1/checkpoints/last.ckpt"), resumes(Path("run"), None)
+        (False, False)
+
+    """
+    if not ckpt_path:
+        return False
+    if ckpt_path in ("auto", "last"):
+        return any((folder / "checkpoints").glob("*.ckpt"))
+    path, place = Path(ckpt_path).resolve(), folder.resolve()
+    return place in path.parents and not path.relative_to(place).parts[0].startswith("earlier-")
+
+
+def set_aside(folder: Path, keep: Collection[str] = ()) -> Path | None:
+    """Move what an earlier run has left in a folder into ``earlier-1`` in it, or the next free number.
+
+    Args:
+        folder: Folder of a run. Files that no command of this package writes stay where they are.
+        keep: Patterns of names that stay, such as :data:`LOGS`.
+
+    Returns:
+        Where the earlier run is now; None where there was none.
+
+    """
+    if not any((folder / name).exists() for name in _SIGNS if name not in keep):
+        return None
+    found = _matching(folder, (*LOGS, *_HISTORY, *_RESULTS, *_FOLDERS))
+    kept = _matching(folder, keep)
+    return _move([path for path in found if path not in kept], folder)
+
+
+def rewind(folder: Path, step: int) -> Path | None:
+    """Take what came after a checkpoint out of a run's history before the run is resumed from it.
+
+    Metrics from that step on, later events and the test results belong to a training that is not continued. The files
+    as they were, and copies of later checkpoints, are kept in ``earlier-1`` or the next free number.
+
+    Args:
+        folder: Folder of the run.
+        step: Optimizer steps that the checkpoint has behind it.
+
+    Returns:
+        Where the files are as they were; None where nothing came after the checkpoint.
+
+    """
+    later = {path: kept for path in _matching(folder, _HISTORY) if (kept := _until(path, step)) is not None}
+    results = _matching(folder, _RESULTS)
+    ahead = [path for path in (folder / "checkpoints").glob("*.ckpt") if _step_of(path) > step]
+    if not (later or ahead or any(path.name.startswith("test_") for path in results)):
+        return None
+    aside = _next_free(folder)
+    for path in (*later, *ahead):
+        copy = aside / path.relative_to(folder)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy2(path, copy)
+    for path, text in later.items():
+        partial = path.with_name(f"{path.name}.partial")
+        partial.write_text(text, encoding="utf-8", newline="")
+        os.replace(partial, path)
+    for path in results:
+        path.rename(aside / path.name)
+    return aside
+
+
+def prepare_folder(folder: Path, ckpt_path: str | None) -> None:
+    """Leave in a run's folder the history that this run continues, and nothing else; log what was done in one line.
+
+    Args:
+        folder: Folder of the run, into which Hydra may have written settings and log by now.
+        ckpt_path: The checkpoint the run resumes from, if any.
+
+    """
+    if not resumes(folder, ckpt_path):
+        if (aside := set_aside(folder, keep=LOGS)) is not None:
+            _log.info("%s held an earlier run, which is now in %s", folder, aside)
+        return
+    path = folder / "checkpoints" / "last.ckpt" if ckpt_path in ("auto", "last") else Path(str(ckpt_path))
+    step = _step_of(path)
+    if step >= 0 and (aside := rewind(folder, step)) is not None:
+        _log.info("resuming at step %s; what this folder held of later steps is in %s", f"{step:,}", aside)
+    metrics = folder / "metrics.csv"
+    if metrics.is_file():  # Lightning's logger would delete it
+        metrics.rename(folder / f"metrics.{len(list(folder.glob('metrics.*.csv'))) + 1}.csv")
+
+
+class SetAsideEarlierRun(Callback):
+    """Hydra callback: before a run writes into a used folder, set the earlier run aside, and log that.
+
+    A run that resumes from a checkpoint of the folder continues its history. A command that writes nothing of its own
+    into the folder (``hydra.output_subdir: null``, further processes of a training) changes nothing.
+
+    Args:
+        trains: Whether the command can resume a run; one that cannot must not write into the folder of its checkpoint.
+
+    """
+
+    def __init__(self, trains: bool = True) -> None:
+        self.trains = trains
+        self._said: str | None = None
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if config.hydra.output_subdir is None or not is_first_process():
+            return
+        folder = Path(_resolved(config, "hydra.run.dir"))
+        ckpt_path = _resolved(config, "ckpt_path") or requeued_checkpoint(folder)
+        if resumes(folder, ckpt_path):
+            if not self.trains and (folder / ".hydra").exists():
+                _refuse(f"{folder} is the folder of the run that made {ckpt_path}, and its files would be overwritten")
+            return
+        self._set_aside(lambda: set_aside(folder), folder)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        numbered = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"] == "${hydra.job.num}"  # type: ignore[index,call-overload]
+        folder = Path(_resolved(config, "hydra.sweep.dir"))
+        if not numbered or not folder.is_dir():
+            return
+        jobs = [path for path in folder.iterdir() if path.name.isdigit() and (path / ".hydra").is_dir()]
+        self._set_aside(lambda: _move([*jobs, *_matching(folder, _OF_A_SWEEP)], folder), folder)
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Log what was done, now that there is a log."""
+        if self._said is not None:
+            _log.info("%s", self._said)
+            self._said = None
+
+    def _set_aside(self, move: Any, folder: Path) -> None:
+        try:
+            if (aside := move()) is not None:
+                self._said = f"{folder} held an earlier run, which is now in {aside}"
+        except OSError as error:  # Hydra would make a warning of it, and the two runs would be mixed
+            _refuse(f"the earlier run in {folder} cannot be moved ({error.strerror})")
+
+
+def _refuse(reason: str) -> None:
+    print(f"error: hydra.run.dir: {reason}; choose another folder with hydra.run.dir=...", file=sys.stderr)
+    sys.exit(1)
+
+
+def _resolved(config: DictConfig, key: str) -> Any:
+    """A setting as Hydra will see it, before Hydra has said which configuration it runs with."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        return OmegaConf.select(config, key)
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    return sorted({path for pattern in patterns for path in folder.glob(pattern)})
+
+
+def _move(paths: list[Path], folder: Path) -> Path | None:
+    if not paths:
+        return None
+    aside = _next_free(folder)
+    for path in paths:
+        path.rename(aside / path.name)
+    return aside
+
+
+def _next_free(folder: Path) -> Path:
+    number = 1
+    while (aside := folder / f"earlier-{number}").exists():
+        number += 1
+    aside.mkdir()
+    return aside
+
+
+def _until(path: Path, step: int) -> str | None:
+    """Text of a file of metrics or events without what came after a step; None where nothing did."""
+    if path.suffix not in (".csv", ".jsonl"):
+        return None
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        lines = file.read().splitlines(keepends=True)
+    if path.suffix == ".jsonl":
+        kept = [line for line in lines if _event_step(line) <= step]
+    else:  # Lightning numbers steps from 0, and no number that it logs has a line break
+        rows = list(csv.reader(lines))
+        column = rows[0].index("step") if rows and "step" in rows[0] else None
+        kept = [
+            line
+            for index, (line, row) in enumerate(zip(lines, rows, strict=False))
+            if not index or column is None or _number(row, column) < step
+        ]
+    return "".join(kept) if len(kept) < len(lines) else None
+
+
+def _event_step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return -1.0
+
+
+def _number(row: list[str], column: int) -> float:
+    try:
+        return float(row[column])
+    except (ValueError, IndexError):
+        return -1.0
+
+
+def _step_of(checkpoint: Path) -> int:
+    import torch  # takes seconds, and only a run that resumes needs it here
+
+    try:
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    except Exception:  # damaged or of another kind: no part of a history
+        return -1

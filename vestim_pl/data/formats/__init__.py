@@ -1,0 +1,1 @@
+"""Readers: one file to one table with the standard columns."""

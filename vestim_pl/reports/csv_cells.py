@@ -1,0 +1,61 @@
+"""Text from outside in CSV files that people open in a spreadsheet."""
+
+import re
+from typing import Any
+
+import pandas as pd
+
+__all__ = ["original_cell", "safe_cell", "safe_table"]
+
+# what a spreadsheet takes for a formula: OWASP, "CSV Injection"; apostrophes before it, so that they can be taken off
+_FORMULA = re.compile(r"'*(\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")
+
+
+def safe_cell(value: Any) -> Any:
+    """Put an apostrophe before text that a spreadsheet would run as a formula; numbers stay as they are.
+
+    A spreadsheet shows such a cell as text. :func:`original_cell` takes the apostrophe off again.
+
+    Args:
+        value: Content of a cell: text, a number or anything else.
+
+    Example::
+
+        >>> safe_cell("=HYPERLINK(1)"), safe_cell("-20degC"), safe_cell("udds"), safe_cell("-1e-3"), safe_cell(-1.5)
+        ("'=HYPERLINK(1)", "'-20degC", 'udds', '-1e-3', -1.5)
+
+    """
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) and not _is_number(value) else value
+
+
+def original_cell(text: str) -> str:
+    """Text of a cell as it was before :func:`safe_cell`.
+
+    Example::
+
+        >>> original_cell("'-20degC"), original_cell("'quoted'"), original_cell("-5")
+        ('-20degC', "'quoted'", '-5')
+
+    """
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def safe_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Copy of a table, names of columns included, in which no cell is a formula; for ``to_csv``.
+
+    Example::
+
+        >>> print(safe_table(pd.DataFrame({"+preset": ["@x"], "rmse_mv": [-1.0]})).to_csv(index=False).strip())
+        '+preset,rmse_mv
+        '@x,-1.0
+
+    """
+    return frame.map(safe_cell).rename(columns=safe_cell)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
