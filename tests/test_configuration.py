@@ -61,7 +61,7 @@ def test_every_preset_takes_every_scheduler(preset, scheduler):
     config = compose(f"+preset={preset}", f"scheduler={scheduler}")
     check(config)
     adam = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
-    build_scheduler(adam, OmegaConf.to_container(config.scheduler), lambda: 100)
+    build_scheduler(adam, OmegaConf.to_container(config.scheduler), lambda: 100, lambda: 10)
 
 
 def test_safer_has_guard_skip_and_recovery_on():

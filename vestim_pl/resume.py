@@ -1,6 +1,8 @@
-"""Whether a checkpoint can be gone on from, told before the training starts."""
+"""Whether a run can resume from a checkpoint, checked before the training starts."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,14 +24,17 @@ def refuse_missing_checkpoint(ckpt_path: str | None) -> None:
 
 
 def refuse_unfit_checkpoint(ckpt_path: str | None, module: nn.Module) -> None:
-    """Refuse a file that is no checkpoint, or whose weights do not fit the module.
+    """Refuse a file that is no checkpoint, whose weights do not fit the module, or that has another schedule.
+
+    Torch's schedulers take their settings and their count from the checkpoint: with other settings the learning rate
+    would be neither the one asked for nor the one of the run so far.
 
     Args:
-        ckpt_path: The checkpoint to go on from, if any.
+        ckpt_path: The checkpoint to resume from, if any.
         module: What the settings of this run build.
 
     Raises:
-        ConfigurationError: With the first weight that differs.
+        ConfigurationError: With the first weight that differs, or with both schedules.
 
     Example::
 
@@ -39,7 +44,8 @@ def refuse_unfit_checkpoint(ckpt_path: str | None, module: nn.Module) -> None:
     if ckpt_path in (None, "last"):
         return
     try:
-        found = torch.load(str(ckpt_path), map_location="cpu", weights_only=True)["state_dict"]
+        checkpoint = torch.load(str(ckpt_path), map_location="cpu", weights_only=True)
+        found = checkpoint["state_dict"]
     except Exception as error:  # a file of another kind fails anywhere
         raise ConfigurationError(
             f"ckpt_path: {ckpt_path} is no checkpoint of a training; give last.ckpt of an earlier run"
@@ -52,3 +58,29 @@ def refuse_unfit_checkpoint(ckpt_path: str | None, module: nn.Module) -> None:
                 f"ckpt_path: {ckpt_path} was trained with other settings: {name} is {there} there and {here} here;"
                 " repeat the settings of that run, see hparams.yaml in its folder"
             )
+    earlier, wanted_schedule = (
+        settings.get("scheduler")
+        for settings in (checkpoint.get("hyper_parameters", {}), getattr(module, "hparams", {}))
+    )
+    if earlier is not None and earlier != wanted_schedule:
+        raise ConfigurationError(
+            f"ckpt_path: {ckpt_path} was trained with scheduler {_listed(earlier)}, this run has"
+            f" {_listed(wanted_schedule)}; a resumed run keeps its schedule: {_as_overrides(earlier)}"
+        )
+
+
+def _listed(schedule: Mapping[str, Any] | None) -> str:
+    return " ".join(f"{key}={value}" for key, value in (schedule or {}).items()) or "none"
+
+
+def _as_overrides(schedule: Mapping[str, Any]) -> str:
+    """Overrides that choose this schedule again.
+
+    Example::
+
+        >>> _as_overrides({"name": "step", "period": 2})
+        'scheduler=step scheduler.period=2'
+
+    """
+    options = [f"scheduler.{key}={value}" for key, value in schedule.items() if key != "name"]
+    return " ".join([f"scheduler={schedule['name']}", *options])
