@@ -1,6 +1,7 @@
 """docs/guide.md answers every part of VEstim's debugging guide, by commands, settings and callbacks that exist."""
 
 import importlib.util
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -172,8 +173,11 @@ def test_every_link_leads_somewhere(target):
 
 
 def test_what_the_page_says_of_the_message_is_what_the_guard_prints():
-    from vestim_pl.functional.divergence_message import divergence_message
-
+    [divergence_message] = [
+        function
+        for name, function in inspect.getmembers(inspect.getmodule(vestim_pl.callbacks.FiniteParameterGuard))
+        if name == "divergence_message"
+    ]
     shown = " ".join(re.findall(r"```text\n(.*?)```", PAGE, flags=re.DOTALL)[0].split())
     assert shown == divergence_message(
         "model parameters became NaN/Inf after optimizer step 12", epoch=3, batch=7, learning_rate=1e-4,

@@ -16,7 +16,7 @@ from vestim_pl.functional.callback_order import measured_last
 from vestim_pl.functional.carried_state import resume_state
 from vestim_pl.functional.gradient_access import is_sharded, is_unscaled_in_step
 from vestim_pl.functional.gradient_scaling import scale_to_limit
-from vestim_pl.functional.schedule import build_scheduler
+from vestim_pl.functional.schedule import build_scheduler, refuse_another_length
 from vestim_pl.functional.sequence_batch import SequenceBatch
 from vestim_pl.networks import Network, RCPairs, State, build_network
 from vestim_pl.networks.ensemble import Ensemble
@@ -127,6 +127,10 @@ class VoltageEstimator(LightningModule):
         if self.rc_pairs is None:
             return state
         return self.rc_pairs.zero_state(batch_size, device, dtype), *state
+
+    def on_train_start(self) -> None:
+        for config in self.trainer.lr_scheduler_configs:
+            refuse_another_length(config.scheduler, lambda: self.trainer.estimated_stepping_batches)
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         error = self._scaled_error(batch, "train")

@@ -79,6 +79,16 @@ def test_resumed_equals_never_stopped(tmp_path, spec, stop):
         assert torch.equal(weight, resumed.state_dict()[name]), name
 
 
+def test_a_cosine_of_another_length_is_refused_on_resume(tmp_path):
+    spec = {"name": "cosine", "min_factor": 0.1}
+    trainer, _, _ = fit(tmp_path, spec, max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "stopped.ckpt")
+    with pytest.raises(
+        ConfigurationError, match=r"max_epochs: the cosine .* ends after 4 steps, this training after 8;"
+    ):
+        fit(tmp_path, spec, max_epochs=2, ckpt_path=tmp_path / "stopped.ckpt")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

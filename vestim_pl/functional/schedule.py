@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmResta
 from vestim_pl.functional.arguments import argument_types, check_arguments
 from vestim_pl.functional.errors import ConfigurationError
 
-__all__ = ["build_scheduler"]
+__all__ = ["build_scheduler", "refuse_another_length"]
 
 Count = Callable[[], float]
 
@@ -75,6 +75,33 @@ def build_scheduler(
     check_arguments("scheduler", options, {key: types[key] for key in keywords})
     scheduler = builder(optimizer, count, **options)
     return {"optimizer": optimizer, "lr_scheduler": scheduler} if scheduler else optimizer  # type: ignore[return-value]
+
+
+def refuse_another_length(scheduler: object, training_steps: Count) -> None:
+    """Refuse a cosine from a checkpoint that ends at another step than this training.
+
+    Torch takes the length of the schedule from the checkpoint; past its end the cosine rises again.
+
+    Args:
+        scheduler: A scheduler after its state was loaded.
+        training_steps: Returns the optimizer steps of the whole training; called for a cosine only.
+
+    Raises:
+        ConfigurationError: With both lengths.
+
+    Example::
+
+        >>> import torch
+        >>> adam = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.01)
+        >>> refuse_another_length(CosineAnnealingLR(adam, T_max=100), lambda: 100)
+
+    """
+    if isinstance(scheduler, CosineAnnealingLR) and scheduler.T_max != (steps := training_steps()):
+        raise ConfigurationError(
+            f"trainer.max_epochs: the cosine schedule of the checkpoint ends after {scheduler.T_max} steps, this"
+            f" training after {steps:g}; resume with the trainer.max_epochs and trainer.max_steps of that run,"
+            " or start a new training"
+        )
 
 
 def _none(optimizer: Optimizer, steps: Count) -> dict[str, Any]:
