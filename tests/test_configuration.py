@@ -61,7 +61,7 @@ def test_every_preset_takes_every_scheduler(preset, scheduler):
     config = compose(f"+preset={preset}", f"scheduler={scheduler}")
     check(config)
     adam = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
-    build_scheduler(adam, OmegaConf.to_container(config.scheduler), lambda: 100)
+    build_scheduler(adam, OmegaConf.to_container(config.scheduler), lambda: 100, lambda: 10)
 
 
 def test_safer_has_guard_skip_and_recovery_on():
@@ -163,6 +163,9 @@ def test_every_line_of_the_tree_that_sets_a_number_says_what_it_does():
         ("optimizer.lr=-1", r"optimizer\.lr: -1 is not positive; choose"),
         ("optimizer.lr=nan", r"optimizer\.lr: nan is not positive; choose"),
         ("optimizer.weight_decay=-1", r"optimizer: Invalid weight_decay value: -1; see .* torch\.optim\.Adam"),
+        ("scheduler=step +scheduler.perod=2", r"scheduler\.perod: no such key; did you mean period"),
+        ("scheduler=step scheduler.period=0", r"scheduler\.period: 0 is too small"),
+        ("scheduler=cosine_warm_restarts scheduler.eta_min=1", r"scheduler\.eta_min: 1 is not between 0 and .* 0\.001"),
         ("data.on_bad_file=ignore", r"data\.on_bad_file: 'ignore' does not fit: .*raise.*skip"),
     ],
 )

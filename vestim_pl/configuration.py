@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from vestim_pl.functional.arguments import argument_types, check_arguments, check_type, nearest
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.precision import resolve_precision
+from vestim_pl.functional.schedule import build_scheduler
 from vestim_pl.networks import build_network
 
 __all__ = ["build", "check", "choices", "conf_folder", "flat_keys", "plain", "way_out"]
@@ -58,7 +59,7 @@ def check(config: DictConfig) -> None:
     """Refuse unknown keys and wrong types, before anything is built.
 
     The schema is the code: every node with a ``_target_`` is held against the signature and the type hints of what it
-    builds, ``network`` and ``optimizer`` against the classes that they name.
+    builds, ``network``, ``optimizer`` and ``scheduler`` against what they name.
 
     Args:
         config: The composed configuration.
@@ -74,6 +75,8 @@ def check(config: DictConfig) -> None:
             build_network(plain(value), features=1)  # knows its own options and their ranges
         elif name == "optimizer":
             _check_optimizer(plain(value))
+        elif name == "scheduler":
+            _check_scheduler(plain(value), config.optimizer.get("lr"))
         elif name != "hydra" and isinstance(value, DictConfig):
             if name == "callbacks":
                 _refuse_settings_of_nothing(value)
@@ -161,6 +164,13 @@ def _check_optimizer(spec: dict[str, Any]) -> None:
     except (TypeError, ValueError, RuntimeError) as error:
         told = str(error).splitlines()[0]
         raise ConfigurationError(f"optimizer: {told}; see the arguments of torch.optim.{name}") from error
+
+
+def _check_scheduler(spec: dict[str, Any], rate: Any) -> None:
+    rate = (
+        rate if isinstance(rate, int | float) and rate > 0 else 1e-3
+    )  # what is wrong with the rate is reported on its own
+    build_scheduler(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate), spec, lambda: 1, lambda: 1)
 
 
 def plain(node: DictConfig) -> dict[str, Any]:

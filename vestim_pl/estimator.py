@@ -17,7 +17,7 @@ from vestim_pl.functional.carried_state import resume_state
 from vestim_pl.functional.gradient_access import is_sharded, is_unscaled_in_step
 from vestim_pl.functional.gradient_scaling import scale_to_limit
 from vestim_pl.functional.rank_agreement import log_agreed
-from vestim_pl.functional.schedule import build_scheduler
+from vestim_pl.functional.schedule import build_scheduler, refuse_another_length
 from vestim_pl.functional.sequence_batch import SequenceBatch
 from vestim_pl.networks import Network, RCPairs, State, build_network
 from vestim_pl.networks.ensemble import Ensemble
@@ -59,8 +59,7 @@ class VoltageEstimator(LightningModule):
         features: Names of the input columns, in the order of the last axis of ``inputs``.
         network: ``name`` and options of a network, see :func:`vestim_pl.networks.build_network`.
         optimizer: ``name`` of a class in ``torch.optim`` and its options; Adam at 1e-3 by default.
-        scheduler: ``name`` (``none`` or ``cosine``) and options, see
-            :func:`vestim_pl.functional.schedule.build_scheduler`; none by default.
+        scheduler: ``name`` and options, see :func:`vestim_pl.functional.schedule.build_scheduler`; none by default.
         rc_pairs: Options of :class:`vestim_pl.networks.RCPairs`, whose voltages the network is fed with too; none by
             default. Inputs may bring them along, behind the features, as the rows of a data module do.
 
@@ -133,6 +132,10 @@ class VoltageEstimator(LightningModule):
             return state
         return self.rc_pairs.zero_state(batch_size, device, dtype), *state
 
+    def on_train_start(self) -> None:
+        for config in self.trainer.lr_scheduler_configs:
+            refuse_another_length(config.scheduler, lambda: self.trainer.estimated_stepping_batches)
+
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         error = self._scaled_error(batch, "train")
         loss = (error.square() * batch.weight).sum() / batch.weight.sum().clamp(min=1.0)
@@ -176,7 +179,9 @@ class VoltageEstimator(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         options = dict(self.hparams["optimizer"])
         optimizer = getattr(torch.optim, options.pop("name"))(self.parameters(), **options)
-        return build_scheduler(optimizer, self.hparams["scheduler"], lambda: self.trainer.estimated_stepping_batches)
+        return build_scheduler(
+            optimizer, self.hparams["scheduler"], lambda: self.trainer.estimated_stepping_batches, self._epoch_steps
+        )
 
     def configure_gradient_clipping(
         self,
@@ -209,6 +214,12 @@ class VoltageEstimator(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         carried = checkpoint.get("carried_state")
         self._carried["train"] = None if carried is None else tuple(carried)
+
+    def _epoch_steps(self) -> float:
+        """Optimizer steps of an epoch; infinite where the trainer does not know, as with ``max_epochs=-1``."""
+        _ = self.trainer.estimated_stepping_batches  # loads the data whose batches are counted
+        batches = self.trainer.num_training_batches
+        return math.ceil(batches / self.trainer.accumulate_grad_batches) if math.isfinite(batches) else batches
 
     def _network_inputs(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State, State | None]:
         """What the network is fed with, scaled; the state of the RC pairs after it; the network's own state."""
