@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from vestim_pl.app.vestim import expand
 from vestim_pl.configuration import check, conf_folder, flat_keys
 from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.functional.errors import ConfigurationError, VestimError
@@ -24,6 +25,7 @@ from vestim_pl.override_mistakes import explain
 __all__ = ["is_multirun", "run_command", "run_folder"]
 
 _log = logging.getLogger("vestim_pl")
+_WITH_HYPERPARAMS = ("train", "diagnose")  # commands that take vestim=FILE
 
 
 def run_folder(ckpt_path: str | None, now: datetime | None = None) -> str:
@@ -67,7 +69,7 @@ def run_command(
     mistakes: list[Exception] = []
     started: list[Path | None] = []
     try:
-        guarded = _guarded(task, mistakes, started)
+        guarded = _guarded(task, mistakes, started, _expand_hyperparams(config_name))
         try:
             hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)()
         finally:
@@ -109,17 +111,41 @@ def is_multirun() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
 
 
+def _expand_hyperparams(config_name: str) -> str:
+    """Replace ``vestim=FILE`` on the command line by the settings that the file asks for.
+
+    Returns:
+        What became of every key of the file; empty without one.
+
+    """
+    if config_name not in _WITH_HYPERPARAMS:
+        return ""
+    expansion = expand(sys.argv[1:], f"vestim_pl.{config_name}")
+    if expansion is None:
+        return ""
+    sys.argv[1:] = expansion.arguments
+    return expansion.table
+
+
 def _guarded(
-    task: Callable[[DictConfig], float | None], mistakes: list[Exception], started: list[Path | None]
+    task: Callable[[DictConfig], float | None],
+    mistakes: list[Exception],
+    started: list[Path | None],
+    announcement: str = "",
 ) -> Callable[[DictConfig], float | None]:
     """The task, after the configuration was checked.
 
     A mistake in a single run is handed over in ``mistakes``, since Hydra would add a line of its own; in a multirun it
     is logged and raised, so that Hydra counts the job as failed and goes on with the next. ``started`` gets the
-    folder of the multirun, or None: before, it is Hydra that writes.
+    folder of the multirun, or None: before, it is Hydra that writes. The ``announcement`` goes to the log file of every
+    job, and to the terminal once.
     """
 
     def guarded(config: DictConfig) -> float | None:
+        if announcement and not started:
+            _log.info("%s", announcement)
+        elif announcement:
+            _tell_log_file(announcement, level=logging.INFO)
         started.append(Path(HydraConfig.get().sweep.dir).absolute() if is_multirun() else None)
         try:
             _refuse_missing(config)
@@ -141,9 +167,9 @@ def _guarded(
     return guarded
 
 
-def _tell_log_file(text: str, traceback: Any = None) -> None:
-    """Tell the log file alone what the terminal is told on standard error: there the story ends with its reason too."""
-    record = _log.makeRecord(_log.name, logging.ERROR, __file__, 0, text, (), traceback)
+def _tell_log_file(text: str, traceback: Any = None, level: int = logging.ERROR) -> None:
+    """Log to the file alone what the terminal has had already."""
+    record = _log.makeRecord(_log.name, level, __file__, 0, "%s", (text,), traceback)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(record)

@@ -6,6 +6,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import pandas as pd
@@ -15,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
+from vestim_pl.app.vestim import read_hyperparams
 from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
 from vestim_pl.command import is_multirun, run_command
 from vestim_pl.compilation import compile_network
@@ -76,6 +78,7 @@ def train(config: DictConfig) -> TrainingRun:
 
     """
     run_dir = Path(config.run_dir)
+    vestim = _hyperparams(config)
     _refuse_a_sweep_of_several_processes(config)
     refuse_missing_checkpoint(config.ckpt_path)
     quiet_lightning()
@@ -88,7 +91,7 @@ def train(config: DictConfig) -> TrainingRun:
     compile_network(estimator, wanted=config.compile)
     tell_missing_guards(config)
     trainer = build_trainer(config)
-    write_provenance(run_dir, trainer)
+    write_provenance(run_dir, trainer, vestim)
     _set_aside_metrics(run_dir)
     try:
         _fit(trainer, estimator, datamodule, config.ckpt_path)
@@ -186,9 +189,28 @@ def _report(run_dir: Path, wanted: bool) -> None:
 
 
 def resume_command(checkpoint: Path) -> str:
-    """The command line that goes on from a checkpoint with the settings of this run."""
-    overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("ckpt_path=")]
-    return command_line("vestim_pl.train", *overrides, f"ckpt_path={checkpoint}")
+    """The command line that resumes from a checkpoint with the settings of this run.
+
+    It does not need the file of ``vestim=FILE``, whose settings are among the others, but it does need the folders of
+    ``--config-dir``.
+    """
+    config = HydraConfig.get()
+    folders = [source.path for source in config.runtime.config_sources if source.provider == "command-line"]
+    options = [text for folder in folders for text in ("--config-dir", folder)]
+    overrides = [o for o in config.overrides.task if not re.match(r"ckpt_path=|\+{0,2}vestim=", o)]
+    return command_line("vestim_pl.train", *options, *overrides, f"ckpt_path={checkpoint}")
+
+
+def _hyperparams(config: DictConfig) -> dict[str, Any] | None:
+    """File and values of ``vestim=FILE``, for the provenance."""
+    if not config.get("vestim"):
+        return None
+    if not HydraConfig.initialized():
+        raise ConfigurationError(
+            f"vestim: {config.vestim} is read by the command line alone; in Python, add"
+            " vestim_pl.app.vestim.overrides(convert_file(...).settings) to the overrides"
+        )
+    return {"file": str(config.vestim), "values": read_hyperparams(str(config.vestim))}
 
 
 def _best_checkpoint(trainer: pl.Trainer) -> ModelCheckpoint | None:
