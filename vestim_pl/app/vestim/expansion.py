@@ -26,7 +26,8 @@ class Expansion:
     """A command line with the settings of the file in it.
 
     Attributes:
-        arguments: What stands behind the module on the command line, the settings of the file before the others.
+        arguments: What stands behind the module on the command line, the settings of the file in the place of
+            ``vestim=FILE``.
         table: What became of every key, for a person.
 
     """
@@ -68,7 +69,10 @@ def expand(arguments: Sequence[str], module: str) -> Expansion | None:
         else row
         for row in conversion.rows
     ]
-    return Expansion([*overrides(settings), *others, f"vestim={hydra_value(files[0])}"], render_table(conversion, rows))
+    place = next(index for index, argument in enumerate(arguments) if _ARGUMENT.fullmatch(argument))
+    own = [*overrides(settings), f"vestim={hydra_value(files[0])}"]
+    table = f"settings of VEstim, {files[0]}:\n{render_table(conversion, rows)}"
+    return Expansion([*others[:place], *own, *others[place:]], table)
 
 
 def overrides(settings: Sequence[Setting]) -> list[str]:
