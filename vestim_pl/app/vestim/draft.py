@@ -121,12 +121,12 @@ class Draft:
     def rows(self) -> list[Row]:
         """A row for every key, in the order of the file, then for what the file implies."""
         targets = {key: setting.target for setting in self.settings for key in setting.sources}
-        told = [Row(key, _text(value), self.outcomes[key], targets.get(key, "")) for key, value in self.raw.items()]
+        told = [Row(key, shown(value), self.outcomes[key], targets.get(key, "")) for key, value in self.raw.items()]
         return [*told, *self.implied]
 
 
 def shown(value: Any) -> str:
-    """A value in words, as YAML and the command line have it.
+    """A value in one line, as YAML and the command line have it.
 
     Example::
 
@@ -138,12 +138,7 @@ def shown(value: Any) -> str:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{','.join(map(shown, value))}]"
-    return str(value)
-
-
-def _text(value: Any) -> str:
-    """A value of the file in one line."""
-    return "" if value is None else shown(value).replace("\n", " ")
+    return " ".join(str(value).split())
 
 
 def _assignment(target: str, choice: Choice) -> str:

@@ -106,6 +106,7 @@ def _uniform(draft: Draft, count_key: str, units_key: str) -> None:
     if not count_key and not units_key:
         return
     if not units_key:
+        _read(draft, count_key)
         size = "HIDDEN_UNITS" if count_key != "FNN_N_LAYERS" else "FNN_UNITS"
         draft.refuse(count_key, f'{shown(draft.raw[count_key])} layers have no size; add "{size}": "32"')
     units, counts = _read(draft, units_key), _read(draft, count_key) if count_key else Choice((1,))

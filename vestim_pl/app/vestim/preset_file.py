@@ -120,7 +120,7 @@ def _origin(setting: Setting, conversion: Conversion) -> str:
     if not setting.sources:
         [row] = [row for row in conversion.rows if row.target == setting.target]
         return row.outcome.partition("; ")[2]
-    texts = [f"{key}: {_one_line(conversion.raw[key])}" for key in setting.sources]
+    texts = [f"{key}: {shown(conversion.raw[key])}" for key in setting.sources]
     return "; ".join(texts) + (", to be searched" if setting.choice.range else "")
 
 
@@ -133,10 +133,6 @@ def _left_over(rows: Sequence[Row]) -> list[str]:
         "# Keys without a setting of their own:",
         *(f"#   {row.key}: {row.value}  ({row.outcome})" for row in rows),
     ]
-
-
-def _one_line(value: Any) -> str:
-    return shown(value).replace("\n", " ")
 
 
 def _line(text: str, comment: str) -> str:
