@@ -40,7 +40,7 @@ def test_nothing_is_written_over_without_force(file, capsys):
         1,
         0,
     ]
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def write_preset(conversion: Conversion, output: Path, force: bool = False) -> t
     for name in (output.stem, folder.name):
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
-                f"{output}: {name!r} is no name for Hydra, letters, digits, _ and - alone; write to"
+                f"{output}: {name!r} cannot name a Hydra configuration (letters, digits, _ and - only); write to"
                 f" preset/{_stem(output)}.yaml"
             )
     arguments = _arguments(conversion, output, folder)
@@ -82,7 +82,7 @@ def write_preset(conversion: Conversion, output: Path, force: bool = False) -> t
     if conversion.searched:
         files[output.with_suffix(".search.yaml")] = search_yaml(conversion)
     if not force and (there := [str(path) for path in files if path.exists()]):
-        raise ConfigurationError(f"{there[0]}: is there already; name another file, or add --force to write over it")
+        raise ConfigurationError(f"{there[0]}: already exists; name another file, or add --force to write over it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in files.items():

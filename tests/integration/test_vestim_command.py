@@ -54,7 +54,7 @@ def test_a_file_trains_and_its_table_and_values_are_kept(tmp_path, recordings):
     folder = only_run(tmp_path)
     for text in (done.stdout, (folder / "train.log").read_text()):
         assert "sampling.lookback=20" in text
-        assert "trainer.max_epochs=1 on the command line goes before it" in text
+        assert "trainer.max_epochs=1 on the command line takes precedence" in text
         assert text.count("PIN_MEMORY") == 1
     config = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())
     assert (config["sampling"]["lookback"], config["sampling"]["horizon"]) == (20, 1)

@@ -74,13 +74,13 @@ def test_every_key_alone_is_set_left_out_or_refused_and_never_unknown(key):
         ({"MODEL_TYPE": "FNN", "FNN_N_LAYERS": "3", "FNN_UNITS": "64,32"}, "3 contradicts FNN_UNITS 64,32"),
         ({"MODEL_TYPE": "FNN", "TRAINING_METHOD": "Sequence-to-Sequence"}, "does not go with the network"),
         ({"TRAINING_METHOD": "WholeSequenceFNN"}, "does not go with the network"),
-        ({"MODEL_TYPE": "NARX"}, "MODEL_TYPE: 'NARX' is not here"),
-        ({"MODEL_TYPE": "FNN", "FNN_ACTIVATION": "Tanh"}, "FNN_ACTIVATION: 'Tanh' is not here; the FNN has ReLU"),
+        ({"MODEL_TYPE": "NARX"}, "MODEL_TYPE: 'NARX' is not supported"),
+        ({"MODEL_TYPE": "FNN", "FNN_ACTIVATION": "Tanh"}, "FNN_ACTIVATION: 'Tanh' is not supported; the FNN has ReLU"),
         ({"TARGET_COLUMN": "SOC"}, "TARGET_COLUMN: 'SOC' is not a voltage"), ({"OPTIMIZER_TYPE": "SGD"}, "Adam, AdamW"),
-        ({"DEVICE_SELECTION": "tpu"}, "is no device"), ({"DROPOUT_PROB": "1.0"}, "at least 0 and below 1"),
+        ({"DEVICE_SELECTION": "tpu"}, "is not a device"), ({"DROPOUT_PROB": "1.0"}, "at least 0 and below 1"),
         ({"MAX_TRAIN_HOURS": "1", "MAX_TRAINING_TIME_SECONDS": 60}, "60 s contradicts MAX_TRAIN_HOURS, 3600 s"),
         ({"LOOKBACK": "100,200", "BATCH_SIZE": "[64,256]"}, "LOOKBACK: '100,200' is a grid, but BATCH_SIZE"),
-        ({"SCHEDULER_TYPE": "Cosine"}, "SCHEDULER_TYPE: 'Cosine' is not here; write one of StepLR"),
+        ({"SCHEDULER_TYPE": "Cosine"}, "SCHEDULER_TYPE: 'Cosine' is not supported; write one of StepLR"),
         ({"LOOKBACK": "abc"}, "LOOKBACK: 'abc' is not a number; write a number such as \"200\""),
     ],
 )  # fmt: skip
@@ -108,9 +108,9 @@ def test_keys_of_other_networks_and_schedules_are_left_out_and_say_so():
          "FNN_UNITS": "3", "LSTM_DROPOUT_PROB": "0.3", "GRU_DROPOUT_PROB": "0.1", "SCHEDULER_TYPE": "StepLR",
          "LR_PERIOD": "5", "LR_DROP_PERIOD": "1", "COSINE_T0": "7"}
     )  # fmt: skip
-    assert told["LAYERS"] == "left out: GRU_LAYERS goes before it"
+    assert told["LAYERS"] == "left out: GRU_LAYERS takes precedence"
     assert told["FNN_UNITS"] == told["LSTM_DROPOUT_PROB"] == "left out: not for the network of this file, GRU"
-    assert told["LR_DROP_PERIOD"].startswith("left out: LR_PERIOD goes before it")
+    assert told["LR_DROP_PERIOD"].startswith("left out: LR_PERIOD takes precedence")
     assert told["COSINE_T0"].startswith("left out: for CosineAnnealingWarmRestarts")
     assert told["GRU_HIDDEN_UNITS"] == "network.hidden_sizes=[8,8]"
 

@@ -59,7 +59,7 @@ def test_what_vestim_writes_is_read(kind, raw, choice):
         (COUNT, "100,abc", "has a value that is not"),
         (COUNT, "[1,2,3]", "3 values in brackets"),
         (COUNT, "[400,100]", "lower bound above"),
-        (COUNT, "[1", "no pair"),
+        (COUNT, "[1", "not a pair"),
         (RATE, "0", "is not above 0"),
         (Number("0.0001", low=0), "0,0001", "decimal sign is a point"),
         (Number("1", several=False), "1,2", "several values"),
@@ -75,7 +75,7 @@ def test_what_vestim_writes_is_read(kind, raw, choice):
         (Layers(), "[[32],[8,8]]", "1 layers and upper bounds of 2"),
         (Layers(), "[[128],[8]]", "lower bound above"),
         (Layers(), "[8],16", "mixes"),
-        (Layers(), [], "no list"),
+        (Layers(), [], "not a list"),
         (Layers(pairs=True), "[[8,64],[8]]", "without two"),
     ],
 )

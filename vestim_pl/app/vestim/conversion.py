@@ -113,6 +113,6 @@ def _refuse_grid_beside_search(draft: Draft) -> None:
         grid, bounds = grids[0].sources[0], searched[0].sources[0]
         draft.refuse(
             grid,
-            f"{draft.raw[grid]!r} is a grid, but {bounds} is to be searched, and only one of the two goes; write"
+            f"{draft.raw[grid]!r} is a grid, but {bounds} is a search range, and the two cannot be combined; write"
             ' bounds "[low, high]" or one value',
         )

@@ -38,9 +38,10 @@ def convert_data(draft: Draft, horizon: int | None) -> None:
         if batches.one:
             draft.outcomes["BATCH_TRAINING"] = "as here: training is by batches"
         else:
-            draft.leave("BATCH_TRAINING", "training on a whole split at once is not here; BATCH_SIZE holds")
+            draft.leave("BATCH_TRAINING", "full-batch training is not supported; BATCH_SIZE is used")
     if workers := draft.take("NUM_WORKERS"):
-        draft.put("NUM_WORKERS", "data.num_workers", workers)
+        faster = "null, without processes, is faster where the rows fit into memory" if workers.one else ""
+        draft.put("NUM_WORKERS", "data.num_workers", workers, faster)
 
 
 def _window(draft: Draft, horizon: int | None) -> None:

@@ -18,6 +18,7 @@ __all__ = ["Expansion", "expand", "hydra_value", "overrides"]
 
 _ARGUMENT = re.compile(r"\+{0,2}vestim=(.*)", re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z_][\w.-]*")
+_SEVERAL = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 _CONSTANTS = ("true", "false", "null", "nan", "inf")
 
 
@@ -64,7 +65,7 @@ def expand(arguments: Sequence[str], module: str) -> Expansion | None:
     _refuse_search(conversion, settings)
     _refuse_grid_without_multirun(conversion, settings, arguments, module)
     rows = [
-        replace(row, outcome=f"{replaced[row.target]} on the command line goes before it")
+        replace(row, outcome=f"{replaced[row.target]} on the command line takes precedence")
         if row.target in replaced
         else row
         for row in conversion.rows
@@ -149,7 +150,7 @@ def _refuse_grid_without_multirun(
     conversion: Conversion, settings: Sequence[Setting], arguments: Sequence[str], module: str
 ) -> None:
     grids = [setting for setting in settings if setting.choice.is_grid]
-    if not grids or any(argument in ("-m", "--multirun") for argument in arguments):
+    if not grids or any(argument in _SEVERAL for argument in arguments):
         return
     keys = ", ".join(source for setting in grids for source in setting.sources)
     runs = 1

@@ -66,7 +66,7 @@ def read_hyperparams(path: str | Path) -> dict[str, Any]:
             f'{path}: brackets are nested too deeply; write "KEY": "value", one pair a line'
         ) from None
     if not isinstance(values, dict):
-        raise ConfigurationError(f'{path}: holds no object; write {{"KEY": "value", ...}}')
+        raise ConfigurationError(f'{path}: does not hold an object; write {{"KEY": "value", ...}}')
     for key, value in values.items():
         if isinstance(value, Mapping):
             raise ConfigurationError(f"{path}: {key}: is an object; write text, a number, true, false or a list")
@@ -79,7 +79,7 @@ def _once_each(path: Path) -> Any:
         for key, value in found:
             if key in values and not key.startswith("_"):  # of comments the last is kept
                 raise ConfigurationError(
-                    f"{path}: {key}: stands twice, with {values[key]!r} and {value!r}; take one of them out"
+                    f"{path}: {key}: is given twice, with {values[key]!r} and {value!r}; take one of them out"
                 )
             values[key] = value
         return values

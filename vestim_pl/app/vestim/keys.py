@@ -10,7 +10,7 @@ NETWORKS = ("LSTM", "GRU", "FNN", "LSTM_EMA", "LSTM_LPF")
 EXPLOIT_PHASE = "there is no exploit phase here; the best state is kept in checkpoints/best.ckpt"
 _NO_FILTER = "no filter is laid over the estimates here; network=lstm_ema and network=lstm_lpf learn one"
 _SPLITS = "the folders train/, val/ and test/ are the splits here"
-_RECORD = "a record of VEstim's, no setting"
+_RECORD = "a record of VEstim's, not a setting"
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,25 @@ _text = Word()
 KEYS: dict[str, Key] = {
     # The network
     "MODEL_TYPE": Key(
-        Word(NETWORKS, f"write one of {', '.join(NETWORKS)} (NARX, which feeds estimates back, is not here)"),
+        Word(NETWORKS, f"write one of {', '.join(NETWORKS)} (NARX is not supported)"),
         "network=lstm, gru, fnn, lstm_ema, lstm_lpf",
-        "LSTM where it is not there. The filters of LSTM_EMA and LSTM_LPF run over time here; VEstim's never ran.",
+        "LSTM if the key is missing. The filters of LSTM_EMA and LSTM_LPF run over time here; VEstim's never ran.",
     ),
     "RNN_LAYER_SIZES": Key(Layers(), "network.hidden_sizes", "LSTM and GRU. Must agree with LAYERS and HIDDEN_UNITS."),
     "LSTM_UNITS": Key(Layers(), "network.hidden_sizes", "Another name of RNN_LAYER_SIZES for LSTMs."),
     "GRU_UNITS": Key(Layers(), "network.hidden_sizes", "Another name of RNN_LAYER_SIZES for GRUs."),
-    "LAYERS": Key(_size, "network.hidden_sizes", "As many layers of HIDDEN_UNITS each."),
-    "HIDDEN_UNITS": Key(_size, "network.hidden_sizes", "Size of each of the LAYERS, one where LAYERS is not there."),
-    "GRU_LAYERS": Key(_size, "network.hidden_sizes", "As LAYERS, and before it, for GRUs."),
-    "GRU_HIDDEN_UNITS": Key(_size, "network.hidden_sizes", "As HIDDEN_UNITS, and before it, for GRUs."),
+    "LAYERS": Key(_size, "network.hidden_sizes", "Number of layers, of HIDDEN_UNITS each."),
+    "HIDDEN_UNITS": Key(_size, "network.hidden_sizes", "Size of each layer; one layer if LAYERS is missing."),
+    "GRU_LAYERS": Key(_size, "network.hidden_sizes", "GRU: used instead of LAYERS."),
+    "GRU_HIDDEN_UNITS": Key(_size, "network.hidden_sizes", "GRU: used instead of HIDDEN_UNITS."),
     "FNN_HIDDEN_LAYERS": Key(Layers(), "network.hidden_sizes", "FNN."),
     "HIDDEN_LAYER_SIZES": Key(Layers(), "network.hidden_sizes", "Another name of FNN_HIDDEN_LAYERS."),
     "FNN_UNITS": Key(Layers(pairs=True), "network.hidden_sizes", "FNN: sizes, or a pair of bounds for each layer."),
     "FNN_N_LAYERS": Key(_size, "network.hidden_sizes", "Number of layers of FNN_UNITS."),
     "FNN_ACTIVATION": Key(_text, "", "the FNN here has ReLU; another activation is refused"),
-    "DROPOUT_PROB": Key(_part, "network.dropout", "On every layer's output. The key of the MODEL_TYPE goes before it."),
+    "DROPOUT_PROB": Key(
+        _part, "network.dropout", "On every layer's output. The key of the MODEL_TYPE takes precedence."
+    ),
     "LSTM_DROPOUT_PROB": Key(_part, "network.dropout", "LSTM, LSTM_EMA, LSTM_LPF."),
     "GRU_DROPOUT_PROB": Key(_part, "network.dropout", "GRU."),
     "FNN_DROPOUT_PROB": Key(_part, "network.dropout", "FNN."),
@@ -80,7 +82,11 @@ KEYS: dict[str, Key] = {
         "Sequence-to-Sequence is one estimate a window, in VEstim too. WholeSequenceFNN is sampling.lookback=1 and"
         " sampling.horizon=0: every row on its own.",
     ),
-    "NUM_WORKERS": Key(Number("4", low=0, whole=True, several=False), "data.num_workers"),
+    "NUM_WORKERS": Key(
+        Number("4", low=0, whole=True, several=False),
+        "data.num_workers",
+        "Batches are gathered from memory here, so data.num_workers=null is faster where the rows fit into it.",
+    ),
     "PIN_MEMORY": Key(Flag(), "", "batches are gathered from memory or on the device, without a setting for it"),
     "PREFETCH_FACTOR": Key(_count, "", "workers, where there are any, prefetch as torch does by default"),
     "PERSISTENT_WORKERS": Key(Flag(), "", "how long workers live is not a setting here"),
@@ -96,7 +102,7 @@ KEYS: dict[str, Key] = {
     ),
     "VALID_FREQUENCY": Key(Number("1", low=1, whole=True), "trainer.check_val_every_n_epoch"),
     "ValidFrequency": Key(
-        Number("1", low=1, whole=True), "trainer.check_val_every_n_epoch", "Where VALID_FREQUENCY is not there."
+        Number("1", low=1, whole=True), "trainer.check_val_every_n_epoch", "Used if VALID_FREQUENCY is missing."
     ),
     "USE_MIXED_PRECISION": Key(
         Flag(),
@@ -119,12 +125,12 @@ KEYS: dict[str, Key] = {
     "SCHEDULER_TYPE": Key(
         Word(("StepLR", "ReduceLROnPlateau", "CosineAnnealingWarmRestarts", "None")),
         "scheduler=step, plateau, cosine_warm_restarts, none",
-        "Where it is not there, the keys of one schedule choose it.",
+        "If the key is missing, the keys of a single schedule choose it.",
     ),
     "LR_PERIOD": Key(Number("10", low=1, whole=True), "scheduler.period", "StepLR, in epochs."),
     "LR_PARAM": Key(Number("0.5", above=0, below=1), "scheduler.factor", "StepLR."),
-    "LR_DROP_PERIOD": Key(Number("10", low=1, whole=True), "scheduler.period", "Where LR_PERIOD is not there."),
-    "LR_DROP_FACTOR": Key(Number("0.5", above=0, below=1), "scheduler.factor", "Where LR_PARAM is not there."),
+    "LR_DROP_PERIOD": Key(Number("10", low=1, whole=True), "scheduler.period", "Used if LR_PERIOD is missing."),
+    "LR_DROP_FACTOR": Key(Number("0.5", above=0, below=1), "scheduler.factor", "Used if LR_PARAM is missing."),
     "PLATEAU_PATIENCE": Key(
         Number("10", low=0, whole=True), "callbacks.plateau.patience", "ReduceLROnPlateau, in validations."
     ),
@@ -150,8 +156,8 @@ KEYS: dict[str, Key] = {
     "INPUT_SIZE": Key(_text, "", f"{_RECORD}: the number of FEATURE_COLUMNS"),
     "OUTPUT_SIZE": Key(_text, "", f"{_RECORD}: one voltage"),
     "normalization_applied": Key(_text, "", f"{_RECORD}: inputs and voltage are always scaled here"),
-    "OUTPUT_DELAY": Key(_text, "", "for MODEL_TYPE NARX, which is not here"),
-    "activation": Key(_text, "", "for MODEL_TYPE NARX, which is not here"),
+    "OUTPUT_DELAY": Key(_text, "", "for MODEL_TYPE NARX, which is not supported"),
+    "activation": Key(_text, "", "for MODEL_TYPE NARX, which is not supported"),
 }
 
 

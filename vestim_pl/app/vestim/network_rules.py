@@ -43,7 +43,7 @@ def convert_network(draft: Draft) -> None:
         draft.put("LSTM_USE_LAYERNORM", "network.layer_norm", norm)
     if family == "FNN" and (activation := draft.take("FNN_ACTIVATION")):
         if activation.one.casefold() != "relu":
-            draft.refuse("FNN_ACTIVATION", f'{activation.one!r} is not here; the FNN has ReLU: write "ReLU"')
+            draft.refuse("FNN_ACTIVATION", f'{activation.one!r} is not supported; the FNN has ReLU: write "ReLU"')
         draft.outcomes["FNN_ACTIVATION"] = "as here: the FNN has ReLU"
 
 
@@ -97,7 +97,7 @@ def _first(draft: Draft, keys: tuple[str, ...]) -> str:
     """The first of the keys that is given; the others are left out, as VEstim does."""
     found, *passed_over = draft.given(*keys) or [""]
     for key in passed_over:
-        draft.leave(key, f"{found} goes before it")
+        draft.leave(key, f"{found} takes precedence")
     return found
 
 
@@ -123,7 +123,7 @@ def _range_of_layers(draft: Draft, units: Choice, counts: Choice, units_key: str
     """From the fewest layers of the smallest size to the most layers of the largest."""
     for choice, key, other in ((units, units_key, count_key), (counts, count_key, units_key)):
         if choice.is_grid:
-            draft.refuse(key, f'is a grid, but {other} is to be searched; write bounds, "[low, high]", or one value')
+            draft.refuse(key, f'is a grid, but {other} is a search range; write bounds, "[low, high]", or one value')
     size, count = (choice.range or Range(choice.one, choice.one) for choice in (units, counts))
     return Range((size.low,) * count.low, (size.high,) * count.high)
 

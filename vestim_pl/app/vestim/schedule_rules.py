@@ -62,6 +62,6 @@ def _keys(targets: dict[str, tuple[str, ...]]) -> list[str]:
 def _put_first(draft: Draft, target: str, keys: tuple[str, ...]) -> None:
     found, *passed_over = draft.given(*keys) or [""]
     for key in passed_over:
-        draft.leave(key, f"{found} goes before it, as in VEstim")
+        draft.leave(key, f"{found} takes precedence, as in VEstim")
     if found and (choice := draft.take(found)):
         draft.put(found, target, choice, group="scheduler")

@@ -41,6 +41,6 @@ def render_table(conversion: Conversion, rows: Sequence[Row] | None = None, widt
     lines.insert(1, "-" * min(width, max(map(len, lines))))
     if conversion.own_values:
         lines += textwrap.wrap(
-            f"Not in the file, so this package's own values hold: {', '.join(conversion.own_values)}.", width
+            f"Not in the file, so this package's defaults apply: {', '.join(conversion.own_values)}.", width
         )
     return "\n".join(lines)

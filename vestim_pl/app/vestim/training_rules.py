@@ -46,7 +46,7 @@ def _optimizer(draft: Draft) -> None:
 def _frequency(draft: Draft) -> None:
     found, *passed_over = draft.given("VALID_FREQUENCY", "ValidFrequency") or [""]
     for key in passed_over:
-        draft.leave(key, f"{found} goes before it")
+        draft.leave(key, f"{found} takes precedence")
     if found and (every := draft.take(found)):
         draft.put(found, "trainer.check_val_every_n_epoch", every)
 
@@ -63,7 +63,7 @@ def _device(draft: Draft) -> None:
     name = device.one.lower()
     found = re.fullmatch(r"(cpu|mps|auto)|(?:cuda|gpu)(?::(\d+))?", name)
     if not found:
-        draft.refuse("DEVICE_SELECTION", f'{device.one!r} is no device; write "cuda:0" or "CPU"')
+        draft.refuse("DEVICE_SELECTION", f'{device.one!r} is not a device; write "cuda:0" or "CPU"')
     if found[1]:
         draft.put("DEVICE_SELECTION", "trainer.accelerator", Choice((found[1],)))
     elif int(found[2] or 0) == 0:

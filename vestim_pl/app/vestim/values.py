@@ -200,7 +200,7 @@ class Word(Kind):
     def _word(self, text: str) -> str:
         known = {word.casefold(): word for word in self.words}
         if known and text.casefold() not in known:
-            raise ValueError(f"is not here; {self.instead or 'write one of ' + ', '.join(self.words)}")
+            raise ValueError(f"is not supported; {self.instead or 'write one of ' + ', '.join(self.words)}")
         return known.get(text.casefold(), text)
 
 
@@ -297,12 +297,12 @@ def _sizes(parts: Any) -> Layer:
 
 def _listed(parts: Any) -> list[Any]:
     if not isinstance(parts, list) or not parts:
-        raise ValueError('is no list of layer sizes; write "64,32"')
+        raise ValueError('is not a list of layer sizes; write "64,32"')
     return parts
 
 
 def _inside(raw: str) -> str:
     text = raw.strip()
     if not text.endswith("]") or text.count("[") != 1 or text.count("]") != 1:
-        raise ValueError('is no pair of bounds; write "[low, high]"')
+        raise ValueError('is not a pair of bounds; write "[low, high]"')
     return text[1:-1]
