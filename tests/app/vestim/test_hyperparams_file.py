@@ -31,7 +31,8 @@ def test_blanking_keeps_every_line_and_column():
     ("text", "said"),
     [
         ('{"A": "1"\n "B": "2"}', "line 2, column 2"), ('{"A": NaN}', "NaN is not a number"), ("", "line 1, column 1"),
-        ('{"LOOKBACK": "1", "LOOKBACK": "2"}', "LOOKBACK: is given twice, with '1' and '2'"), ("[1]", "does not hold an object"),
+        ('{"LOOKBACK": "1", "LOOKBACK": "2"}', "LOOKBACK: is given twice, with '1' and '2'"),
+        ("[1]", "does not hold an object"),
         ('{"A": {"B": 1}}', "A: is an object"), (b'{"A": "\xff"}', "UTF-8"), ("[" * 100_000, "nested too deeply"),
         ("{'A': 1}", "line 1, column 2"),
     ],
