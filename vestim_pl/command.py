@@ -22,6 +22,7 @@ from vestim_pl.app.interruption import ends_in_one_line, finish_first
 from vestim_pl.app.machine_faults import causes, close_output, machine_fault
 from vestim_pl.app.processes import OtherProcesses, leave_terminal_to_first
 from vestim_pl.app.slurm import job_folder
+from vestim_pl.app.vestim import expand
 from vestim_pl.configuration import check, conf_folder, flat_keys
 from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.functional.errors import ConfigurationError, FileError, ProcessError, VestimError
@@ -31,6 +32,7 @@ from vestim_pl.override_mistakes import explain
 __all__ = ["is_multirun", "run_command", "run_folder"]
 
 _log = logging.getLogger("vestim_pl")
+_WITH_HYPERPARAMS = ("train", "diagnose")  # commands that take vestim=FILE
 
 
 def run_folder(ckpt_path: str | None, now: datetime | None = None) -> str:
@@ -93,7 +95,7 @@ def _run_command(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands the error to us instead of printing it
     course = _Course()
     try:
-        guarded = _guarded(task, course)
+        guarded = _guarded(task, course, _expand_hyperparams(config_name))
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)()
     except Exception as error:  # of the user, of the machine, or a bug of ours, which is raised again below
         course.errors.insert(0, error)
@@ -165,18 +167,42 @@ def is_multirun() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
 
 
-def _guarded(task: Callable[[DictConfig], float | None], course: _Course) -> Callable[[DictConfig], float | None]:
+def _expand_hyperparams(config_name: str) -> str:
+    """Replace ``vestim=FILE`` on the command line by the settings that the file asks for.
+
+    Returns:
+        What became of every key of the file; empty without one.
+
+    """
+    if config_name not in _WITH_HYPERPARAMS:
+        return ""
+    expansion = expand(sys.argv[1:], f"vestim_pl.{config_name}")
+    if expansion is None:
+        return ""
+    sys.argv[1:] = expansion.arguments
+    return expansion.table
+
+
+def _guarded(
+    task: Callable[[DictConfig], float | None], course: _Course, announcement: str = ""
+) -> Callable[[DictConfig], float | None]:
     """The task, after the configuration was checked.
 
     A mistake in a single run is handed over in ``course``, since Hydra would add a line of its own; in a multirun it
-    is logged and raised, so that Hydra counts the job as failed and starts the next.
+    is logged and raised, so that Hydra counts the job as failed and starts the next. The ``announcement`` goes to the
+    log file of every job, and to the terminal once.
     """
 
     def guarded(config: DictConfig) -> float | None:
+        is_first_job = course.folder is None
         course.is_multirun, folder = is_multirun(), Path(HydraConfig.get().runtime.output_dir)
         course.folder = Path(HydraConfig.get().sweep.dir).absolute() if course.is_multirun else folder
         leave_terminal_to_first()
         first = None if is_first_process() else OtherProcesses(folder)
+        if announcement and is_first_job:
+            _log.info("%s", announcement)
+        elif announcement:
+            _tell_log_file(announcement, level=logging.INFO)
         try:
             with _machine_faults(folder):
                 _refuse_missing(config)
@@ -219,9 +245,9 @@ def _leave_if_reported(first: OtherProcesses | None) -> None:
         sys.exit(1)
 
 
-def _tell_log_file(text: str, traceback: Any = None) -> None:
-    """Tell the log file alone what the terminal is told on standard error: there the story ends with its reason too."""
-    record = _log.makeRecord(_log.name, logging.ERROR, __file__, 0, text, (), traceback)
+def _tell_log_file(text: str, traceback: Any = None, level: int = logging.ERROR) -> None:
+    """Log to the file alone what the terminal has had already."""
+    record = _log.makeRecord(_log.name, level, __file__, 0, "%s", (text,), traceback)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(record)

@@ -24,7 +24,7 @@ def refuse_missing_checkpoint(ckpt_path: str | None) -> None:
 
 
 def refuse_unfit_checkpoint(ckpt_path: str | None, module: nn.Module) -> None:
-    """Refuse a file that is damaged or no checkpoint, whose weights do not fit the module, or that has another schedule.
+    """Refuse a file that is damaged or no checkpoint, or that has other weights or another schedule than the module.
 
     Torch's schedulers take their settings and their count from the checkpoint: with other settings the learning rate
     would be neither the one asked for nor the one of the run so far.

@@ -6,6 +6,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import pandas as pd
@@ -22,6 +23,7 @@ from vestim_pl.app.interruption import finish_first, now
 from vestim_pl.app.machine_faults import machine_fault
 from vestim_pl.app.processes import OtherProcesses
 from vestim_pl.app.slurm import requeue_job, requeued_checkpoint
+from vestim_pl.app.vestim import read_hyperparams
 from vestim_pl.callbacks import GracefulInterrupt
 from vestim_pl.command import is_multirun, run_command
 from vestim_pl.compilation import compile_network
@@ -125,6 +127,7 @@ def train(config: DictConfig) -> TrainingRun:
 def _prepare(config: DictConfig) -> tuple[pl.Trainer, VoltageEstimator, VoltageDataModule, str | None]:
     """Everything that a training needs, checked, and the checkpoint to resume from; the recordings are read."""
     now("reading the recordings", "nothing was trained; the same command starts again")
+    vestim = _hyperparams(config)
     _refuse_a_sweep_of_several_processes(config)
     refuse_wrong_checkpoints(plain(config.callbacks))
     refuse_missing_checkpoint(config.ckpt_path)
@@ -142,7 +145,7 @@ def _prepare(config: DictConfig) -> tuple[pl.Trainer, VoltageEstimator, VoltageD
     trainer = build_trainer(config)
     if trainer.is_global_zero:
         prepare_folder(run_dir, ckpt_path)
-    write_provenance(run_dir, trainer)
+    write_provenance(run_dir, trainer, vestim)
     return trainer, estimator, datamodule, ckpt_path
 
 
@@ -306,10 +309,31 @@ def _what_is_kept(run_dir: Path) -> str:
 
 
 def resume_command(checkpoint: Path) -> str:
-    """The command line that resumes from a checkpoint with the settings of this run."""
-    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    overrides = [o for o in given if not o.startswith("ckpt_path=")]
-    return command_line("vestim_pl.train", *overrides, f"ckpt_path={checkpoint}")
+    """The command line that resumes from a checkpoint with the settings of this run.
+
+    It does not need the file of ``vestim=FILE``, whose settings are among the others, but it does need the folders of
+    ``--config-dir``.
+    """
+    options: list[str] = []
+    given: list[str] = []
+    if HydraConfig.initialized():
+        config = HydraConfig.get()
+        folders = [source.path for source in config.runtime.config_sources if source.provider == "command-line"]
+        options = [text for folder in folders for text in ("--config-dir", folder)]
+        given = [o for o in config.overrides.task if not re.match(r"ckpt_path=|\+{0,2}vestim=", o)]
+    return command_line("vestim_pl.train", *options, *given, f"ckpt_path={checkpoint}")
+
+
+def _hyperparams(config: DictConfig) -> dict[str, Any] | None:
+    """File and values of ``vestim=FILE``, for the provenance."""
+    if not config.get("vestim"):
+        return None
+    if not HydraConfig.initialized():
+        raise ConfigurationError(
+            f"vestim: {config.vestim} is read by the command line alone; in Python, add"
+            " vestim_pl.app.vestim.overrides(convert_file(...).settings) to the overrides"
+        )
+    return {"file": str(config.vestim), "values": read_hyperparams(str(config.vestim))}
 
 
 def _best_checkpoint(trainer: pl.Trainer) -> ModelCheckpoint | None:

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -46,12 +47,30 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def write_provenance(run_dir: Path, trainer: Trainer) -> None:
-    """Write ``provenance.json`` into the run folder, on rank zero."""
-    if trainer.is_global_zero:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        with whole_file(run_dir / "provenance.json") as partial:
-            partial.write_text(json.dumps(provenance(), indent=2) + "\n")
+def write_provenance(run_dir: Path, trainer: Trainer, vestim: Mapping[str, Any] | None = None) -> None:
+    """Write ``provenance.json`` into the run folder, on rank zero.
+
+    Args:
+        run_dir: Folder of the run.
+        trainer: The run's trainer.
+        vestim: File and values of VEstim's that the settings come from; a resumed run keeps those of before.
+
+    """
+    if not trainer.is_global_zero:
+        return
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / "provenance.json"
+    origin = dict(vestim) if vestim else _origin(path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(provenance() | ({"vestim": origin} if origin else {}), indent=2) + "\n")
+
+
+def _origin(path: Path) -> Any:
+    """VEstim's file and values as the run before noted them."""
+    try:
+        return json.loads(path.read_text()).get("vestim")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _version(name: str) -> str | None:

@@ -1,0 +1,162 @@
+"""``vestim=FILE`` on a command line: expanded into the settings that the file asks for, before Hydra composes them."""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
+
+from vestim_pl.app.vestim.conversion import Conversion, convert_file
+from vestim_pl.app.vestim.draft import Setting, shown
+from vestim_pl.app.vestim.table import render_table
+from vestim_pl.functional.command_line import command_line
+from vestim_pl.functional.errors import ConfigurationError
+
+__all__ = ["Expansion", "expand", "hydra_value", "overrides"]
+
+_ARGUMENT = re.compile(r"\+{0,2}vestim=(.*)", re.DOTALL)
+_PLAIN = re.compile(r"[A-Za-z_][\w.-]*")
+_SEVERAL = ("-m", "--multirun", "hydra.mode=MULTIRUN")
+_CONSTANTS = ("true", "false", "null", "nan", "inf")
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """A command line with the settings of the file in it.
+
+    Attributes:
+        arguments: What stands behind the module on the command line, the settings of the file in the place of
+            ``vestim=FILE``.
+        table: What became of every key, for a person.
+
+    """
+
+    arguments: list[str]
+    table: str
+
+
+def expand(arguments: Sequence[str], module: str) -> Expansion | None:
+    """Put the settings of ``vestim=FILE`` into a command line; those given explicitly win.
+
+    Args:
+        arguments: What stands behind the module on the command line.
+        module: The module, for a command line to paste.
+
+    Returns:
+        The expanded command line, None without ``vestim=FILE``.
+
+    Raises:
+        ConfigurationError: If the file cannot be converted, or asks for several runs without ``-m``, or for a search.
+
+    """
+    files = [found[1] for argument in arguments if (found := _ARGUMENT.fullmatch(argument))]
+    files = [_unquoted(file) for file in files if file not in ("", "null")]
+    if not files:
+        return None
+    if len(files) > 1:
+        raise ConfigurationError(f"vestim: {' and '.join(files)}: two files; give one, or convert them to presets")
+    others = [argument for argument in arguments if not _ARGUMENT.fullmatch(argument)]
+    explicit = {_key(argument): argument for argument in others if not argument.startswith("-")}
+    conversion = convert_file(files[0])
+    replaced = {setting.target: by for setting in conversion.settings if (by := _replaced_by(setting, explicit))}
+    settings = [setting for setting in conversion.settings if setting.target not in replaced]
+    _refuse_search(conversion, settings)
+    _refuse_grid_without_multirun(conversion, settings, arguments, module)
+    rows = [
+        replace(row, outcome=f"{replaced[row.target]} on the command line takes precedence")
+        if row.target in replaced
+        else row
+        for row in conversion.rows
+    ]
+    place = next(index for index, argument in enumerate(arguments) if _ARGUMENT.fullmatch(argument))
+    own = [*overrides(settings), f"vestim={hydra_value(files[0])}"]
+    table = f"settings of VEstim, {files[0]}:\n{render_table(conversion, rows)}"
+    return Expansion([*others[:place], *own, *others[place:]], table)
+
+
+def overrides(settings: Sequence[Setting]) -> list[str]:
+    """Settings as overrides of the command line, a grid with commas between its values.
+
+    Example::
+
+        >>> from vestim_pl.app.vestim.conversion import convert
+        >>> overrides(convert({"LOOKBACK": "100,200", "MODEL_TYPE": "GRU"}, "hyperparams.json").settings[:2])
+        ['network=gru', 'sampling=windows']
+
+    """
+    return [
+        f"{'++' if setting.adds else ''}{setting.target}={','.join(map(hydra_value, setting.choice.values))}"
+        for setting in settings
+    ]
+
+
+def hydra_value(value: Any) -> str:
+    """A value as Hydra's grammar reads it back.
+
+    Example::
+
+        >>> hydra_value((64, 32)), hydra_value("T cell, degC"), hydra_value("SOC"), hydra_value(1e-05)
+        ('[64,32]', "'T cell, degC'", 'SOC', '1e-05')
+
+    """
+    if isinstance(value, str):
+        if _PLAIN.fullmatch(value) and value.lower() not in _CONSTANTS:
+            return value
+        return QuotedString(value.replace("${", "\\${"), Quote.single).with_quotes()
+    if isinstance(value, tuple):
+        return f"[{','.join(map(hydra_value, value))}]"
+    return shown(value)
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
+def _key(argument: str) -> str:
+    """Name of what an override sets, without its marks for adding, deleting and packages."""
+    return argument.partition("=")[0].lstrip("+~").partition("@")[0].removeprefix("/")
+
+
+def _replaced_by(setting: Setting, explicit: Mapping[str, str]) -> str:
+    """The explicit override that a setting of the file gives way to, if any.
+
+    Another choice of a group takes the settings away that only the file's choice has. A part that is set as a whole,
+    as by ``callbacks.early_stopping=null``, takes away what is inside; a group (``network=gru``) does not.
+    """
+    if setting.group in explicit:
+        return explicit[setting.group]
+    parents = [key for key in explicit if "." in key and setting.target.startswith(f"{key}.")]
+    return next((explicit[key] for key in (setting.target, *parents) if key in explicit), "")
+
+
+def _refuse_search(conversion: Conversion, settings: Sequence[Setting]) -> None:
+    searched = [setting for setting in settings if setting.choice.range]
+    if not searched:
+        return
+    keys = ", ".join(source for setting in searched for source in setting.sources)
+    values = [
+        f"{setting.target}={hydra_value(setting.choice.range.low)}" for setting in searched if setting.choice.range
+    ]
+    convert = command_line("vestim_pl.vestim", "convert", conversion.file)
+    raise ConfigurationError(
+        f"{conversion.file}: {keys}: bounds of a search, and there is no search command yet; give a value for each,"
+        f" such as the lower bounds: {shlex.join(values)} ({convert} writes the search space)"
+    )
+
+
+def _refuse_grid_without_multirun(
+    conversion: Conversion, settings: Sequence[Setting], arguments: Sequence[str], module: str
+) -> None:
+    grids = [setting for setting in settings if setting.choice.is_grid]
+    if not grids or any(argument in _SEVERAL for argument in arguments):
+        return
+    keys = ", ".join(source for setting in grids for source in setting.sources)
+    runs = 1
+    for setting in grids:
+        runs *= len(setting.choice.values)
+    raise ConfigurationError(
+        f"{conversion.file}: {keys}: several values, {runs} runs; add -m for a run of each:"
+        f" {command_line(module, '-m', *arguments)}"
+    )

@@ -1,0 +1,94 @@
+"""Read VEstim's ``hyperparams.json``: JSON that a person may have commented."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vestim_pl.functional.errors import ConfigurationError
+
+__all__ = ["read_hyperparams", "without_comments"]
+
+_STRING = r'"(?:\\.|[^"\\\n])*"'
+_COMMENT = re.compile(rf"({_STRING})|//[^\n]*")
+_TRAILING_COMMA = re.compile(rf"({_STRING})|,(?=\s*[}}\]])")
+
+
+def without_comments(text: str) -> str:
+    """Blank out ``//`` comments and commas before a closing bracket, so that a JSON reader takes the rest.
+
+    Every character keeps its line and column, for error messages. What stands inside a string is left alone.
+
+    Example::
+
+        >>> json.loads(without_comments('{"A": "x//y", // a comment, with "quotes"' + chr(10) + '}'))
+        {'A': 'x//y'}
+
+    """
+    for pattern in (_COMMENT, _TRAILING_COMMA):
+        text = pattern.sub(lambda found: found[1] or " " * len(found[0]), text)
+    return text
+
+
+def read_hyperparams(path: str | Path) -> dict[str, Any]:
+    """Keys and values of a ``hyperparams.json``, in the order of the file.
+
+    Args:
+        path: File in UTF-8, with or without a byte order mark, ``//`` comments and a trailing comma allowed.
+
+    Returns:
+        Every key with its value as JSON has it: text, number, true, false, null or a list.
+
+    Raises:
+        ConfigurationError: In one line naming the file, and the line where there is one, if the file cannot be read,
+            is not JSON, names a key twice, or holds a value that VEstim does not have.
+
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: is not text in UTF-8; save it again as UTF-8") from None
+    except OSError as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise ConfigurationError(f"{path}: {reason}; give the path of VEstim's hyperparams.json") from None
+    try:
+        values = json.loads(without_comments(text), object_pairs_hook=_once_each(path), parse_constant=_refuse(path))
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ConfigurationError(
+            f'{path}: {where}: {error.msg[0].lower()}{error.msg[1:]}; write "KEY": "value", one pair a line, with a'
+            " comma after each"
+        ) from None
+    except RecursionError:
+        raise ConfigurationError(
+            f'{path}: brackets are nested too deeply; write "KEY": "value", one pair a line'
+        ) from None
+    if not isinstance(values, dict):
+        raise ConfigurationError(f'{path}: does not hold an object; write {{"KEY": "value", ...}}')
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            raise ConfigurationError(f"{path}: {key}: is an object; write text, a number, true, false or a list")
+    return values
+
+
+def _once_each(path: Path) -> Any:
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key, value in found:
+            if key in values and not key.startswith("_"):  # of comments the last is kept
+                raise ConfigurationError(
+                    f"{path}: {key}: is given twice, with {values[key]!r} and {value!r}; take one of them out"
+                )
+            values[key] = value
+        return values
+
+    return pairs
+
+
+def _refuse(path: Path) -> Any:
+    def refuse(name: str) -> None:
+        raise ConfigurationError(f"{path}: {name} is not a number that can be used; write a finite number")
+
+    return refuse

@@ -1,0 +1,181 @@
+"""Rules for the keys of the network."""
+
+from itertools import product
+
+from vestim_pl.app.vestim.draft import Draft, shown
+from vestim_pl.app.vestim.keys import NETWORKS
+from vestim_pl.app.vestim.values import Choice, Range
+
+__all__ = ["convert_network", "family_of"]
+
+_FAMILIES = {"LSTM": "LSTM", "LSTM_EMA": "LSTM", "LSTM_LPF": "LSTM", "GRU": "GRU", "FNN": "FNN"}
+_FILTERED = ("LSTM_EMA", "LSTM_LPF")
+_SIZES = {
+    "LSTM": ("RNN_LAYER_SIZES", "LSTM_UNITS"),
+    "GRU": ("RNN_LAYER_SIZES", "GRU_UNITS"),
+    "FNN": ("FNN_HIDDEN_LAYERS", "HIDDEN_LAYER_SIZES", "FNN_UNITS"),
+}
+_LAYERS = {"LSTM": ("LAYERS",), "GRU": ("GRU_LAYERS", "LAYERS"), "FNN": ("FNN_N_LAYERS",)}
+_UNITS = {"LSTM": ("HIDDEN_UNITS",), "GRU": ("GRU_HIDDEN_UNITS", "HIDDEN_UNITS"), "FNN": ()}
+_DROPOUT = ("DROPOUT_PROB", "LSTM_DROPOUT_PROB", "GRU_DROPOUT_PROB", "FNN_DROPOUT_PROB")
+_TARGET = "network.hidden_sizes"
+
+
+def family_of(draft: Draft) -> str:
+    """LSTM, GRU or FNN: which keys of the file are about its network."""
+    model = draft.take("MODEL_TYPE")
+    return _FAMILIES[model.one] if model else "LSTM"
+
+
+def convert_network(draft: Draft) -> None:
+    """Convert the keys of the network.
+
+    Raises:
+        ConfigurationError: If a value makes no sense, or two keys contradict each other.
+
+    """
+    family = family_of(draft)
+    _leave_other_families(draft, family)
+    _network(draft)
+    _layers(draft, family)
+    _dropout(draft, family)
+    if family == "LSTM" and (norm := draft.take("LSTM_USE_LAYERNORM")):
+        draft.put("LSTM_USE_LAYERNORM", "network.layer_norm", norm)
+    if family == "FNN" and (activation := draft.take("FNN_ACTIVATION")):
+        if activation.one.casefold() != "relu":
+            draft.refuse("FNN_ACTIVATION", f'{activation.one!r} is not supported; the FNN has ReLU: write "ReLU"')
+        draft.outcomes["FNN_ACTIVATION"] = "as here: the FNN has ReLU"
+
+
+def _network(draft: Draft) -> None:
+    model = draft.take("MODEL_TYPE")
+    name = model.one if model else NETWORKS[0]
+    note = "its filter runs over time here; VEstim's never ran" if name in _FILTERED else ""
+    choice = Choice((name.lower(),))
+    if model:
+        draft.put("MODEL_TYPE", "network", choice, note, chooses=True)
+    else:
+        draft.imply("network", choice, "a file without MODEL_TYPE is for an LSTM", chooses=True)
+
+
+def _leave_other_families(draft: Draft, family: str) -> None:
+    used = {*_SIZES[family], *_LAYERS[family], *_UNITS[family], "DROPOUT_PROB", f"{family}_DROPOUT_PROB"}
+    used |= {"LSTM": {"LSTM_USE_LAYERNORM"}, "FNN": {"FNN_ACTIVATION"}}.get(family, set())
+    every = {key for table in (_SIZES, _LAYERS, _UNITS) for keys in table.values() for key in keys}
+    for key in draft.given(*every, *_DROPOUT, "LSTM_USE_LAYERNORM", "FNN_ACTIVATION"):
+        if key not in used:
+            draft.leave(key, f"not for the network of this file, {_name(draft)}")
+
+
+def _name(draft: Draft) -> str:
+    model = draft.take("MODEL_TYPE")
+    return str(model.one) if model else NETWORKS[0]
+
+
+def _layers(draft: Draft, family: str) -> None:
+    listed = draft.given(*_SIZES[family])
+    count_key, units_key = _first(draft, _LAYERS[family]), _first(draft, _UNITS[family])
+    if not listed:
+        _uniform(draft, count_key, units_key)
+        return
+    first, *others = listed
+    sizes = _read(draft, first)
+    for key in others:
+        if _read(draft, key) != sizes:
+            draft.refuse(key, f"{shown(draft.raw[key])} contradicts {first} {shown(draft.raw[first])}; take one out")
+        draft.agree(key, first)
+    if first == "FNN_UNITS" and count_key:
+        sizes = _repeated(draft, sizes, count_key)
+    elif count_key:
+        _agree_on_count(draft, sizes, first, count_key)
+    if units_key:
+        _agree_on_units(draft, sizes, first, units_key)
+    draft.put(first, _TARGET, sizes)
+
+
+def _first(draft: Draft, keys: tuple[str, ...]) -> str:
+    """The first of the keys that is given; the others are left out, as VEstim does."""
+    found, *passed_over = draft.given(*keys) or [""]
+    for key in passed_over:
+        draft.leave(key, f"{found} takes precedence")
+    return found
+
+
+def _uniform(draft: Draft, count_key: str, units_key: str) -> None:
+    """So many layers of the same size."""
+    if not count_key and not units_key:
+        return
+    if not units_key:
+        _read(draft, count_key)
+        size = "HIDDEN_UNITS" if count_key != "FNN_N_LAYERS" else "FNN_UNITS"
+        draft.refuse(count_key, f'{shown(draft.raw[count_key])} layers have no size; add "{size}": "32"')
+    units, counts = _read(draft, units_key), _read(draft, count_key) if count_key else Choice((1,))
+    if units.range or counts.range:
+        sizes = Choice(range=_range_of_layers(draft, units, counts, units_key, count_key))
+    else:
+        sizes = Choice(tuple((size,) * count for size, count in product(units.values, counts.values)))
+    draft.put(units_key, _TARGET, sizes)
+    if count_key:
+        draft.outcomes[count_key] = f"layers of {units_key}"
+
+
+def _range_of_layers(draft: Draft, units: Choice, counts: Choice, units_key: str, count_key: str) -> Range:
+    """From the fewest layers of the smallest size to the most layers of the largest."""
+    for choice, key, other in ((units, units_key, count_key), (counts, count_key, units_key)):
+        if choice.is_grid:
+            draft.refuse(key, f'is a grid, but {other} is a search range; write bounds, "[low, high]", or one value')
+    size, count = (choice.range or Range(choice.one, choice.one) for choice in (units, counts))
+    return Range((size.low,) * count.low, (size.high,) * count.high)
+
+
+def _repeated(draft: Draft, sizes: Choice, count_key: str) -> Choice:
+    """FNN_UNITS of one layer, FNN_N_LAYERS times; of more than one layer they must be as many."""
+    counts = _read(draft, count_key)
+    lists = [sizes.range.low, sizes.range.high] if sizes.range else list(sizes.values)
+    draft.outcomes[count_key] = "layers of FNN_UNITS"
+    if sizes.is_grid or counts.is_grid or any(len(set(layers)) > 1 for layers in lists):
+        _agree_on_count(draft, sizes, "FNN_UNITS", count_key)
+        return sizes
+    count = counts.range or Range(counts.one, counts.one)
+    if len(lists[0]) not in (1, count.high):
+        _agree_on_count(draft, sizes, "FNN_UNITS", count_key)
+    low, high = (lists[0][0],) * count.low, (lists[-1][0],) * count.high
+    return Choice((low,)) if low == high else Choice(range=Range(low, high))
+
+
+def _agree_on_count(draft: Draft, sizes: Choice, first: str, count_key: str) -> None:
+    counts = _read(draft, count_key)
+    lists = [sizes.range.low] if sizes.range else sizes.values
+    for layers in lists:
+        if counts.range or counts.is_grid or len(layers) != counts.one:
+            draft.refuse(
+                count_key,
+                f"{shown(draft.raw[count_key])} contradicts {first} {shown(draft.raw[first])}, which has {len(layers)}"
+                f" layers; take {count_key} out",
+            )
+    draft.agree(count_key, first)
+
+
+def _agree_on_units(draft: Draft, sizes: Choice, first: str, units_key: str) -> None:
+    """VEstim writes the size of the first layer beside the list of all."""
+    units = _read(draft, units_key)
+    firsts = {layers[0] for layers in ([sizes.range.low, sizes.range.high] if sizes.range else sizes.values)}
+    found = {units.range.low, units.range.high} if units.range else set(units.values)
+    if not firsts <= found:
+        draft.refuse(
+            units_key,
+            f"{shown(draft.raw[units_key])} contradicts {first} {shown(draft.raw[first])}; take {units_key} out",
+        )
+    draft.agree(units_key, first)
+
+
+def _dropout(draft: Draft, family: str) -> None:
+    key = _first(draft, (f"{family}_DROPOUT_PROB", "DROPOUT_PROB"))
+    if key:
+        draft.put(key, "network.dropout", _read(draft, key))
+
+
+def _read(draft: Draft, key: str) -> Choice:
+    choice = draft.take(key)
+    assert choice is not None  # noqa: S101  # asked for given keys only
+    return choice
