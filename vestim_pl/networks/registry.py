@@ -14,6 +14,7 @@ from vestim_pl.networks.exponential_smoothing import ExponentialSmoothing
 from vestim_pl.networks.feedforward import FeedForwardNetwork
 from vestim_pl.networks.options import check_positive
 from vestim_pl.networks.recurrent import RecurrentNetwork
+from vestim_pl.networks.transformer import TransformerNetwork
 
 __all__ = ["NETWORKS", "NetworkKind", "build_network"]
 
@@ -38,6 +39,11 @@ class NetworkKind:
     settled: Mapping[str, Any] = field(default_factory=dict)
     output_filter: type[nn.Module] | None = None
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether a recurrent state of fixed size has to summarise the past."""
+        return issubclass(self.module, RecurrentNetwork)
+
     def options(self) -> dict[str, Any]:
         """Type of every option by its name."""
         hidden = {"features", "output_filter", *self.settled}
@@ -60,6 +66,7 @@ NETWORKS: dict[str, NetworkKind] = {
     "LSTM_EMA": NetworkKind(RecurrentNetwork, {"cell": "LSTM"}, ExponentialSmoothing),
     "LSTM_LPF": NetworkKind(RecurrentNetwork, {"cell": "LSTM"}, CausalLowPass),
     "FNN": NetworkKind(FeedForwardNetwork),
+    "Transformer": NetworkKind(TransformerNetwork),
 }
 
 
