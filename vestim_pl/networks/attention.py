@@ -88,10 +88,11 @@ def sliding_attention(
 
     """
     queries, keys = query.shape[2], key.shape[2]
-    block = queries if torch.compiler.is_exporting() else min(queries, lookback)
+    exporting = torch.compiler.is_exporting()
+    block = queries if exporting else min(queries, lookback)
     bias = distance_bias(rates, block, lookback).to(query.dtype)
     parts = []
-    for start in range(0, queries, block):
+    for start in (0,) if exporting else range(0, queries, block):
         count = min(block, queries - start)
         end = keys - queries + start + count
         begin = max(0, end - count - (lookback - 1))
@@ -152,18 +153,21 @@ class AttentionLayer(nn.Module):
         self.size, self.heads, self.lookback = size, heads, lookback
         self.enter = nn.Identity() if input_size == size else nn.Linear(input_size, size)
         self.norm, self.feedforward_norm = nn.LayerNorm(size), nn.LayerNorm(size)
-        self.query, self.key_value, self.output = nn.Linear(size, size), nn.Linear(size, 2 * size), nn.Linear(size, size)
-        self.feedforward = nn.Sequential(
-            nn.Linear(size, feedforward * size), nn.GELU(), nn.Linear(feedforward * size, size)
+        self.query, self.key_value, self.output = (
+            nn.Linear(size, size),
+            nn.Linear(size, 2 * size),
+            nn.Linear(size, size),
         )
+        widen, narrow = nn.Linear(size, feedforward * size), nn.Linear(feedforward * size, size)
+        self.feedforward = nn.Sequential(widen, nn.GELU(), narrow)
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("rates", decay_rates(heads, lookback), persistent=False)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 initialize_linear(module)
         with torch.no_grad():  # as in GPT-2: the sum of all layers' parts starts at one size, whatever their number
-            for weight in (self.output.weight, self.feedforward[-1].weight):
-                weight /= (2 * depth) ** 0.5
+            for linear in (self.output, narrow):
+                linear.weight.div_((2 * depth) ** 0.5)
 
     def forward(
         self, inputs: Tensor, cache: Tensor | None = None, missing: Tensor | None = None, last: int | None = None
@@ -189,12 +193,6 @@ class AttentionLayer(nn.Module):
         hidden = hidden + self.dropout(self.output(attended.transpose(1, 2).flatten(2)))
         hidden = hidden + self.dropout(self.feedforward(self.feedforward_norm(hidden)))
         return hidden, self._kept(known, cache is not None).to(inputs.dtype)
-
-    def zero_cache(
-        self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> Tensor:
-        """Cache of fresh lanes."""
-        return torch.zeros(batch_size, self.lookback - 1, 2 * self.size, device=device, dtype=dtype)
 
     def _by_head(self, features: Tensor) -> Tensor:
         """``[B, H, N, D / H]`` of ``[B, N, D]``."""

@@ -24,10 +24,10 @@ class TransformerNetwork(nn.Module):
     The carried state is a bounded cache of keys and values, so a stream costs the same at every step however long it
     runs, and chunks of any size equal one pass.
 
-    Each layer looks back ``lookback`` steps from its own inputs, so N layers together reach ``N x (lookback - 1)`` steps
-    before the present one. A window of ``sampling.lookback`` steps and a stream therefore agree exactly only where
-    ``sampling.lookback`` is above ``N x (network.lookback - 1)``: one layer, or a smaller ``network.lookback``. Otherwise
-    the deeper layers of a stream also use what lies before the window.
+    Each layer looks back ``lookback`` steps from its own inputs, so N layers together reach ``N x (lookback - 1)``
+    steps before the present one. A window of ``sampling.lookback`` steps and a stream therefore agree exactly only
+    where ``sampling.lookback`` is above ``N x (network.lookback - 1)``: with one layer, or a smaller
+    ``network.lookback``. Otherwise the deeper layers of a stream also use what lies before the window.
 
     Args:
         features: Number of input features F.
@@ -92,9 +92,10 @@ class TransformerNetwork(nn.Module):
 
     def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
         """Estimate the scaled voltage of every step; see :class:`~vestim_pl.networks.network.Network`."""
-        if state is None:  # a window: there is nothing before it to attend to
-            seen, caches, missing = inputs.new_zeros(inputs.shape[0]), (None,) * len(self.layers), None
-        else:
+        missing = None
+        caches: Sequence[Tensor | None] = [None] * len(self.layers)  # a window has nothing before it to attend to
+        seen = inputs.new_zeros(inputs.shape[0])
+        if state is not None:
             seen, *caches = state
             missing = self.lookback - 1 - seen
         hidden, carried = self.embedding(inputs), []
@@ -114,7 +115,8 @@ class TransformerNetwork(nn.Module):
     ) -> State:
         """State of ``batch_size`` fresh lanes."""
         seen = torch.zeros(batch_size, device=device, dtype=dtype)
-        return seen, *(layer.zero_cache(batch_size, device, dtype) for layer in self.layers)
+        shapes = ((batch_size, self.lookback - 1, 2 * size) for size in self.hidden_sizes)
+        return seen, *(torch.zeros(shape, device=device, dtype=dtype) for shape in shapes)
 
 
 def _check_heads(heads: int, hidden_sizes: Sequence[int]) -> None:
