@@ -39,7 +39,8 @@ class AttentionCall(NamedTuple):
 def recorded_attention(model: nn.Module) -> Iterator[dict[str, AttentionCall]]:
     """Note what the attention of each module computes with, while the context lasts.
 
-    Where a module computes its attention in several parts, the last one is kept.
+    Where a module computes its attention in several parts, the last one is kept. ``nn.MultiheadAttention`` makes its
+    call out of sight.
 
     Args:
         model: Module whose parts are looked at.
@@ -49,10 +50,9 @@ def recorded_attention(model: nn.Module) -> Iterator[dict[str, AttentionCall]]:
 
     Example::
 
-        >>> model = nn.MultiheadAttention(8, 2, batch_first=True)
-        >>> with recorded_attention(nn.ModuleDict({"attention": model})) as calls:
-        ...     _ = model(*[torch.zeros(1, 5, 8)] * 3, need_weights=False)
-        >>> calls["attention"].key.shape
+        >>> with recorded_attention(nn.Identity()) as calls:
+        ...     _ = scaled_dot_product_attention(*[torch.zeros(1, 2, 5, 4)] * 3)
+        >>> calls[""].key.shape
         torch.Size([1, 2, 5, 4])
 
     """

@@ -64,8 +64,9 @@ def measure_attention_span(model: nn.Module, run: Callable[[], object], mass: fl
 
     Example::
 
-        >>> layer = nn.MultiheadAttention(8, 2, batch_first=True)
-        >>> span, = measure_attention_span(layer, lambda: layer(*[torch.zeros(1, 100, 8)] * 3, need_weights=False))
+        >>> from torch.nn.functional import scaled_dot_product_attention
+        >>> steps = torch.zeros(1, 1, 100, 4)
+        >>> span, = measure_attention_span(nn.Identity(), lambda: scaled_dot_product_attention(steps, steps, steps))
         >>> span.reach, round(sum(span.weights), 6)
         (99, 1.0)
 

@@ -192,7 +192,7 @@ class AttentionLayer(nn.Module):
         attended = sliding_attention(query, key, value, self.rates, self.lookback, missing)
         hidden = hidden + self.dropout(self.output(attended.transpose(1, 2).flatten(2)))
         hidden = hidden + self.dropout(self.feedforward(self.feedforward_norm(hidden)))
-        return hidden, self._kept(known, cache is not None).to(inputs.dtype)
+        return hidden, self._kept(known, cache is not None)
 
     def _by_head(self, features: Tensor) -> Tensor:
         """``[B, H, N, D / H]`` of ``[B, N, D]``."""

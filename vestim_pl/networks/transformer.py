@@ -103,7 +103,7 @@ class TransformerNetwork(nn.Module):
             # Only the deeper layers read the other steps, so the last layer computes none of them.
             wanted = last if layer is self.layers[-1] else None
             hidden, kept = layer(hidden, cache, missing, wanted)
-            carried.append(kept)
+            carried.append(kept.to(inputs.dtype))
         with full_precision(inputs):
             voltage = self.head(self.norm(hidden.to(inputs.dtype))).squeeze(-1)
             if self.direct is not None:
