@@ -45,7 +45,10 @@ def test_a_node_of_the_configuration_is_taken_as_it_is():
         ({"name": "LSTM", "forget_bias": "ones"}, "network.forget_bias: 'ones' does not fit"),
         ({"name": "LSTM", "dropout": 2.0}, "network.dropout: 2.0 is not in [0, 1)"),
         ({"name": "LSTM_LPF", "taps": 0}, "network.taps: 0 is not positive"),
-        ({"name": "Transformer", "forget_bias": "chrono"}, "network.forget_bias: no such key; "),
+        (
+            {"name": "Transformer", "forget_bias": "chrono"},
+            "network.forget_bias: no such key for Transformer (only for",
+        ),
         ({"name": "Transformer", "lookback": 0}, "network.lookback: 0 is not positive"),
         (
             {"name": "Transformer", "hidden_sizes": [10, 30]},
