@@ -163,10 +163,10 @@ def trained(network: str, sampling: str, lookback: int, options: argparse.Namesp
 
 def largest_rate(network: str, lookback: int, options: argparse.Namespace) -> dict[str, Any]:
     """One line of the table of learning rates."""
-    overrides = [*NETWORKS[network], *SAMPLINGS["windows"], f"sampling.lookback={lookback}"]
+    overrides = [*NETWORKS[network], "sampling=windows", "sampling.batch_size=16", f"sampling.lookback={lookback}"]
     found: dict[str, float] = {}
     lives = None
-    for rate in RATES:
+    for rate in (rate for rate in RATES if rate <= options.largest_rate):
         limits = ["trainer.max_epochs=-1", f"++trainer.max_steps={options.steps}", f"optimizer.lr={rate}"]
         run = fitted([*overrides, *limits], options)
         table = run.datamodule.table("val")
@@ -193,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--budget", type=float, default=60, help="CPU seconds of a training")
     parser.add_argument("--rate", type=float, default=3e-3, help="largest learning rate of a training")
     parser.add_argument("--steps", type=int, default=200, help="steps with which a constant rate is tried")
+    parser.add_argument("--largest-rate", type=float, default=RATES[0], help="rate from which the search goes down")
     parser.add_argument("--lookbacks", type=int, nargs="+", default=list(LOOKBACKS))
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--samplings", nargs="*", choices=list(SAMPLINGS), default=list(SAMPLINGS))

@@ -75,8 +75,8 @@ def test_the_adaptive_lookback_keeps_windows_whole_where_attention_reads_all_of_
 @pytest.mark.parametrize("sampling", ["windows", "streams"])
 @pytest.mark.parametrize("overrides", [["trainer.precision=bf16-mixed"], ["network.members=2", "network.direct=[4]"]])
 def test_it_trains_in_every_mode_and_the_checkpoint_gives_back_its_errors(compose, tmp_path, sampling, overrides):
-    metrics = train(compose(f"sampling={sampling}", *QUICK, "trainer.max_epochs=2", "optimizer.lr=0.003", *overrides))
-    assert all(math.isfinite(value) for value in metrics.values())
+    run = train(compose(f"sampling={sampling}", *QUICK, "trainer.max_epochs=2", "optimizer.lr=0.003", *overrides))
+    assert 0 < run.best_val_rmse_mv < 250
     estimator = load_estimator(tmp_path / "run" / "checkpoints" / "best.ckpt")
     volts, state = estimator(torch.zeros(2, 30, len(estimator.hparams["features"])))
     assert torch.isfinite(volts).all()

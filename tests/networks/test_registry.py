@@ -47,7 +47,7 @@ def test_a_node_of_the_configuration_is_taken_as_it_is():
         ({"name": "LSTM_LPF", "taps": 0}, "network.taps: 0 is not positive"),
         (
             {"name": "Transformer", "forget_bias": "chrono"},
-            "network.forget_bias: no such key for Transformer (only for",
+            "network.forget_bias: no such key for Transformer (only ",
         ),
         ({"name": "Transformer", "lookback": 0}, "network.lookback: 0 is not positive"),
         (
