@@ -52,7 +52,7 @@ def test_a_node_of_the_configuration_is_taken_as_it_is():
         ({"name": "Transformer", "lookback": 0}, "network.lookback: 0 is not positive"),
         (
             {"name": "Transformer", "hidden_sizes": [10, 30]},
-            "network.heads: 4 heads cannot share a layer of size 10 in equal parts; use network.heads=2",
+            "network.heads: 4 heads cannot share layers of sizes [10, 30] in equal parts of two features or more; use ",
         ),
         ({"name": "Transformer", "layer_norm": False}, "network.layer_norm: false, but the layers of a Transformer"),
     ],

@@ -68,8 +68,8 @@ def test_autocast_keeps_state_and_voltage_in_full_precision(state):
                 parts.append(estimate)
     assert voltage.dtype == torch.float32
     assert [tensor.dtype for tensor in low] == [tensor.dtype for tensor in carried]
-    torch.testing.assert_close(voltage, expected, rtol=0, atol=0.05)
-    torch.testing.assert_close(torch.cat(parts, 1), voltage, rtol=0, atol=0.02)
+    torch.testing.assert_close(voltage, expected, rtol=0, atol=0.1)
+    torch.testing.assert_close(torch.cat(parts, 1), voltage, rtol=0, atol=0.03)
 
 
 def test_dropout_acts_in_training_only():
@@ -89,7 +89,12 @@ def test_the_estimate_starts_at_one_size_whatever_the_depth(sizes):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden_sizes": [12, 18], "heads": 4}, "network.heads: 4 heads cannot share a layer of size 18.*heads=3, or"),
+        (
+            {"hidden_sizes": [12, 18], "heads": 4},
+            r"network.heads: 4 heads cannot share layers of sizes \[12, 18\].*use network.heads=3, or",
+        ),
+        ({"hidden_sizes": [4], "heads": 4}, "network.heads: 4 heads cannot share .*use network.heads=2, or"),
+        ({"hidden_sizes": [1], "heads": 1}, "network.heads: 1 heads cannot share .*use sizes that are multiples of 1"),
         ({"heads": 0}, "network.heads: 0 is not positive"),
         ({"feedforward": 0}, "network.feedforward: 0 is not positive"),
         ({"lookback": 0}, "network.lookback: 0 is not positive"),
@@ -99,3 +104,17 @@ def test_the_estimate_starts_at_one_size_whatever_the_depth(sizes):
 def test_mistakes_are_refused_with_what_would_work(options, message):
     with pytest.raises(ConfigurationError, match=message):
         build(**options)
+
+
+def test_a_learning_rate_far_too_high_leaves_every_gradient_finite():
+    """Without normalised queries and keys the gradient is NaN after a few steps, while the loss is still finite."""
+    network = build(hidden_sizes=[16, 16], lookback=50).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=10.0)
+    for _ in range(40):
+        inputs = torch.randn(16, 50, 3)
+        loss = (network(inputs, None, 1)[0][:, 0] - inputs.mean((1, 2))).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()

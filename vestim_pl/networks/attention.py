@@ -113,7 +113,9 @@ class AttentionLayer(nn.Module):
 
     Pre-norm keeps gradients of one size through all layers from the first step on, so that a Transformer trains without
     the warmup that one with norms after the sums needs (Xiong et al., *On layer normalization in the transformer
-    architecture*, ICML 2020).
+    architecture*, ICML 2020). Queries and keys are normalised as well (Dehghani et al., *Scaling vision transformers to
+    22 billion parameters*, ICML 2023): at a high learning rate their products grow until float32 rounds a score by more
+    than the softmax can bear, and the gradient is NaN while the loss is still finite.
 
     Args:
         input_size: Features of the input; where it is not ``size``, a linear map comes first.
@@ -158,6 +160,9 @@ class AttentionLayer(nn.Module):
             nn.Linear(size, 2 * size),
             nn.Linear(size, size),
         )
+        # A common factor of all keys could as well be one of the queries, and a common shift changes no softmax.
+        self.query_norm = nn.LayerNorm(size // heads)
+        self.key_norm = nn.LayerNorm(size // heads, elementwise_affine=False)
         widen, narrow = nn.Linear(size, feedforward * size), nn.Linear(feedforward * size, size)
         self.feedforward = nn.Sequential(widen, nn.GELU(), narrow)
         self.dropout = nn.Dropout(dropout)
@@ -183,20 +188,24 @@ class AttentionLayer(nn.Module):
         """
         hidden = self.enter(inputs)
         normed = self.norm(hidden)
-        recent = self.key_value(normed)
+        fresh_key, fresh_value = self.key_value(normed).chunk(2, dim=-1)
+        fresh_key = self.key_norm(self._split(fresh_key)).flatten(-2).to(fresh_value.dtype)
+        recent = torch.cat([fresh_key, fresh_value], dim=-1)
         known = recent if cache is None else torch.cat([cache.to(recent.dtype), recent], dim=1)
         if last is not None and last < hidden.shape[1]:
             hidden, normed = hidden[:, -last:], normed[:, -last:]
-        key, value = (self._by_head(part) for part in known.chunk(2, dim=-1))
-        query = self._by_head(self.query(normed))
-        attended = sliding_attention(query, key, value, self.rates, self.lookback, missing)
+        query = self.query_norm(self._split(self.query(normed))).to(known.dtype)
+        key, value = (self._split(part) for part in known.chunk(2, dim=-1))
+        attended = sliding_attention(
+            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), self.rates, self.lookback, missing
+        )
         hidden = hidden + self.dropout(self.output(attended.transpose(1, 2).flatten(2)))
         hidden = hidden + self.dropout(self.feedforward(self.feedforward_norm(hidden)))
         return hidden, self._kept(known, cache is not None)
 
-    def _by_head(self, features: Tensor) -> Tensor:
-        """``[B, H, N, D / H]`` of ``[B, N, D]``."""
-        return features.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+    def _split(self, features: Tensor) -> Tensor:
+        """``[B, N, H, D / H]`` of ``[B, N, D]``."""
+        return features.unflatten(-1, (self.heads, -1))
 
     def _kept(self, known: Tensor, continued: bool) -> Tensor:
         """Last ``lookback - 1`` steps, a copy, so that a carried state does not hold on to the whole chunk."""

@@ -120,11 +120,18 @@ class TransformerNetwork(nn.Module):
 
 
 def _check_heads(heads: int, hidden_sizes: Sequence[int]) -> None:
-    """Refuse heads that cannot share a layer's size."""
-    for size in hidden_sizes:
-        if size % heads:
-            fitting = max(count for count in range(1, heads) if all(other % count == 0 for other in hidden_sizes))
-            raise ConfigurationError(
-                f"network.heads: {heads} heads cannot share a layer of size {size} in equal parts; use "
-                f"network.heads={fitting}, or sizes that are multiples of {heads}"
-            )
+    """Refuse heads that cannot share a layer's size, or that are left with one feature, which has no direction."""
+
+    def fits(count: int) -> bool:
+        return all(size % count == 0 and size >= 2 * count for size in hidden_sizes)
+
+    if fits(heads):
+        return
+    if fitting := max((count for count in range(1, heads) if fits(count)), default=0):
+        suggestion = f"use network.heads={fitting}, or sizes that are multiples of {heads} and {2 * heads} or more"
+    else:
+        suggestion = f"use sizes that are multiples of {heads} and {2 * heads} or more"
+    raise ConfigurationError(
+        f"network.heads: {heads} heads cannot share layers of sizes {list(hidden_sizes)} in equal parts of two features"
+        f" or more; {suggestion}"
+    )
