@@ -46,6 +46,7 @@ def make_trainer(tmp_path, **options) -> Trainer:
 
 
 SPECS = [{"name": name, "hidden_sizes": [6]} for name in ("LSTM", "GRU", "LSTM_EMA", "LSTM_LPF", "FNN")]
+SPECS.append({"name": "Transformer", "hidden_sizes": [6, 4], "heads": 2, "lookback": 5})
 
 
 @pytest.mark.parametrize("spec", [*SPECS, OmegaConf.create({"name": "LSTM", "members": 2, "direct": [4]})])

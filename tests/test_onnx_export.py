@@ -22,6 +22,7 @@ OPTIONS = {
     "LSTM_EMA": {"hidden_sizes": [6], "smoothing": 0.05},
     "LSTM_LPF": {"hidden_sizes": [6], "taps": 5},
     "FNN": {"hidden_sizes": [8], "history": 4},
+    "Transformer": {"hidden_sizes": [8, 4], "heads": 2, "lookback": 7, "dropout": 0.3},
 }
 FED = {"name": "LSTM", "hidden_sizes": [5], "members": 2, "direct": [4]}  # an ensemble that is fed with RC pairs
 TOLERANCE = 1e-5  # volts

@@ -16,11 +16,12 @@ from vestim_pl.streaming import StreamingEstimator
 FEATURES = ["SOC", "Current", "Temp"]
 NAMES = sorted(NETWORKS)
 MICROVOLT = 1e-6
+OPTIONS = {"FNN": {"history": 5}, "Transformer": {"heads": 2, "lookback": 9}}
 
 
 def make_estimator(name: str = "LSTM", features: list[str] | None = None, **options) -> VoltageEstimator:
     torch.manual_seed(1)
-    sizes = {"hidden_sizes": [12, 6], "layer_norm": True, "dropout": 0.3} | ({"history": 5} if name == "FNN" else {})
+    sizes = {"hidden_sizes": [12, 6], "layer_norm": True, "dropout": 0.3} | OPTIONS.get(name, {})
     estimator = VoltageEstimator(features or FEATURES, {"name": name, **sizes, **options})
     count = len(features or FEATURES)
     inputs = torch.randn(500, count) * torch.tensor([0.3, 4.0, 15.0] + [1.0] * count)[:count] + 0.5

@@ -37,8 +37,9 @@ class VoltageEstimator(LightningModule):
     checkpoint alone takes amperes, degC and SOC and returns volts.
 
     The state of the network is carried, detached, from batch to batch within a split; lanes that a batch marks as
-    ``fresh`` start from the zero state. With windows every lane is fresh; with streams this is truncated
-    backpropagation through time (Williams & Peng 1990), under automatic optimization.
+    ``fresh`` start from the zero state. With streams this is truncated backpropagation through time (Williams & Peng
+    1990), under automatic optimization. Windows, which estimate fewer steps than they hold (T < L), always start from
+    the zero state and carry nothing.
 
     Shape legend: B batch (or lanes), L steps, F features, T last steps that are estimated.
 
@@ -225,17 +226,18 @@ class VoltageEstimator(LightningModule):
         """What the network is fed with, scaled; the state of the RC pairs after it; the network's own state."""
         if self.rc_pairs is None:
             return self.scaler.scale_inputs(inputs), (), state
-        if state is None:
-            state = self.zero_state(inputs.shape[0], inputs.device, inputs.dtype)
-        inputs, pairs = self.rc_pairs(inputs, state[0])
-        return self.scaler.scale_inputs(inputs), (pairs,), state[1:]
+        before = self.rc_pairs.zero_state(inputs.shape[0], inputs.device, inputs.dtype) if state is None else state[0]
+        inputs, pairs = self.rc_pairs(inputs, before)
+        return self.scaler.scale_inputs(inputs), (pairs,), None if state is None else state[1:]
 
     def _scaled_error(self, batch: SequenceBatch, split: str) -> Tensor:
-        """Estimated minus measured voltage ``[B, T]`` in scaled units; carries the state of the split on."""
-        state = resume_state(self._carried.get(split), batch.fresh)
+        """Estimated minus measured voltage ``[B, T]`` in scaled units; a stream's state is kept for the next batch."""
+        steps = batch.target.shape[1]
+        windows = steps < batch.inputs.shape[1]  # a Transformer's cache of zeros would double the work of each
+        state = None if windows else resume_state(self._carried.get(split), batch.fresh)
         scaled, pairs, state = self._network_inputs(batch.inputs, state)
-        voltage, state = self.network(scaled, state, batch.target.shape[1])
-        self._carried[split] = tuple(tensor.detach() for tensor in (*pairs, *state))
+        voltage, state = self.network(scaled, state, steps)
+        self._carried[split] = None if windows else tuple(tensor.detach() for tensor in (*pairs, *state))
         return voltage.float() - self.scaler.scale_target(batch.target)
 
     def _evaluate(self, batch: SequenceBatch, split: str) -> Tensor:

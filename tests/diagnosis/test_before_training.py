@@ -16,7 +16,7 @@ SETTINGS = {
     "callbacks": {"event_log": {"_target_": "vestim_pl.callbacks.EventLog"}, "recovery": None},
 }
 SWEEP = RangeTest([1e-3, 1e-2, 1e-1], [1.0, 0.9, 0.2], 0.01)
-FOUND = Measurements([2.0] * 12, 0.1, 257, 0.05, 20, [], SWEEP, 20.0, None, None, 10**9, 10**10, "memory")
+FOUND = Measurements([2.0] * 12, 0.1, 257, 0.05, 20, [], [], SWEEP, 20.0, None, None, 10**9, 10**10, "memory")
 PLAN = Plan(257, 257, 50)
 
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.gradient_flow import FlowVerdict, describe_flow, measure_gradient_flow, summarize_flow
+from vestim_pl.networks import build_network
 
 
 def scalar_rnn(weight, nonlinearity="relu"):
@@ -143,3 +144,35 @@ def test_description_says_when_the_window_is_longer_than_the_gradient_reaches():
     assert "hardly teach" in text
     (flow,) = measure_gradient_flow(rnn, lambda: 0.0 * rnn(torch.ones(1, 40, 1))[0].sum())
     assert "does not depend" in describe_flow(flow)
+
+
+def attention_network(lookback=30, layers=2):
+    torch.manual_seed(0)
+    spec = {"name": "Transformer", "hidden_sizes": [8] * layers, "heads": 2, "lookback": lookback}
+    return build_network(spec, features=3).double()
+
+
+def test_attention_is_followed_to_the_keys_and_values_of_each_step():
+    network = attention_network(layers=1)
+    inputs = torch.randn(4, 30, 3, dtype=torch.float64)
+    [flow] = measure_gradient_flow(network, lambda: network(inputs, None, 1)[0].square().sum())
+    assert flow.layer == "layers.0"
+    assert len(flow.hidden_norms) == 30
+    assert not flow.from_last_step
+
+    network.layers[0].key_value.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    kept: list = []
+    loss = network(inputs, None, 1)[0].square().sum()
+    [gradient] = torch.autograd.grad(loss, kept[0])
+    expected = gradient.flip(1).transpose(0, 1).flatten(1).norm(dim=1)
+    assert flow.hidden_norms == pytest.approx(expected.tolist())
+
+
+def test_of_a_loss_over_all_steps_only_the_last_query_of_attention_is_followed():
+    network = attention_network(lookback=10)
+    inputs = torch.randn(4, 50, 3, dtype=torch.float64)
+    flows = measure_gradient_flow(network, lambda: network(inputs)[0].square().sum())
+    assert [flow.layer for flow in flows] == ["layers.0", "layers.1"]
+    assert all(flow.from_last_step for flow in flows)
+    assert len(flows[1].hidden_norms) >= 10
+    assert not any(flows[1].hidden_norms[10:])  # out of the last query's reach

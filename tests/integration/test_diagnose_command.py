@@ -98,7 +98,13 @@ def test_every_override_fits_the_preset_that_it_is_for(recordings, preset):
 
 @pytest.mark.parametrize(
     "overrides",
-    [["network=gru"], ["network=fnn"], ["optimizer.name=SGD"], ["+trainer.gradient_clip_algorithm=value"]],
+    [
+        ["network=gru"],
+        ["network=fnn"],
+        ["network=transformer"],
+        ["optimizer.name=SGD"],
+        ["+trainer.gradient_clip_algorithm=value"],
+    ],
 )
 def test_every_kind_of_training_is_diagnosed(compose_diagnose, overrides):
     assert len(diagnose(compose_diagnose(*overrides))) == 14

@@ -10,7 +10,8 @@ from vestim_pl.data.batches import evaluation_batches
 from vestim_pl.estimator import VoltageEstimator
 
 ROWS = 60
-NETWORKS = ["LSTM", "GRU", "LSTM_EMA", "LSTM_LPF"]
+NETWORKS = ["LSTM", "GRU", "LSTM_EMA", "LSTM_LPF", "Transformer"]
+SPECS = {"Transformer": {"hidden_sizes": [4, 6], "heads": 2, "lookback": 11}}
 
 
 @pytest.fixture
@@ -23,7 +24,9 @@ def table() -> RecordingTable:
 
 def make_estimator(name: str, table: RecordingTable) -> VoltageEstimator:
     torch.manual_seed(0)
-    estimator = VoltageEstimator(["SOC", "Current", "Temp"], {"name": name, "hidden_sizes": [5, 4]})
+    estimator = VoltageEstimator(
+        ["SOC", "Current", "Temp"], {"name": name, **SPECS.get(name, {"hidden_sizes": [5, 4]})}
+    )
     estimator.scaler.fit(table.inputs, table.target)
     estimator.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     return estimator

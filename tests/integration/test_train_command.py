@@ -255,7 +255,7 @@ def test_mixed_precision_is_chosen_by_the_machine_and_said(compose, small, caplo
     assert "trainer.precision: mixed is bf16-mixed on this machine" in caplog.text
 
 
-@pytest.mark.parametrize("network", ["lstm", "gru", "lstm_ema", "lstm_lpf", "fnn"])
+@pytest.mark.parametrize("network", ["lstm", "gru", "lstm_ema", "lstm_lpf", "transformer", "fnn"])
 @pytest.mark.parametrize("sampling", ["windows", "streams"])
 def test_every_network_trains_in_both_samplings(compose, network, sampling):
     train(

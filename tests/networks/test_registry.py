@@ -11,7 +11,7 @@ def test_names_stand_for_their_filters():
     filters = {name: getattr(build_network({"name": name}, 3), "output_filter", None) for name in NETWORKS}
     assert isinstance(filters.pop("LSTM_EMA"), ExponentialSmoothing)
     assert isinstance(filters.pop("LSTM_LPF"), CausalLowPass)
-    assert filters == {"LSTM": None, "GRU": None, "FNN": None}
+    assert filters == {"LSTM": None, "GRU": None, "FNN": None, "Transformer": None}
 
 
 def test_options_reach_network_and_filter():
@@ -30,7 +30,7 @@ def test_a_node_of_the_configuration_is_taken_as_it_is():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({}, "network.name: there is no network None; choose one of LSTM, GRU, LSTM_EMA, LSTM_LPF, FNN"),
+        ({}, "network.name: there is no network None; choose one of LSTM, GRU, LSTM_EMA, LSTM_LPF, FNN, Transformer"),
         ({"name": "lstm"}, "network.name: there is no network 'lstm'; did you mean LSTM?"),
         ({"name": "LSTM-EMA"}, "network.name: there is no network 'LSTM-EMA'; did you mean LSTM_EMA?"),
         ({"name": "LSTM", "drop_out": 0.1}, "network.drop_out: no such key; did you mean dropout?"),
@@ -45,6 +45,16 @@ def test_a_node_of_the_configuration_is_taken_as_it_is():
         ({"name": "LSTM", "forget_bias": "ones"}, "network.forget_bias: 'ones' does not fit"),
         ({"name": "LSTM", "dropout": 2.0}, "network.dropout: 2.0 is not in [0, 1)"),
         ({"name": "LSTM_LPF", "taps": 0}, "network.taps: 0 is not positive"),
+        (
+            {"name": "Transformer", "forget_bias": "chrono"},
+            "network.forget_bias: no such key for Transformer (only ",
+        ),
+        ({"name": "Transformer", "lookback": 0}, "network.lookback: 0 is not positive"),
+        (
+            {"name": "Transformer", "hidden_sizes": [10, 30]},
+            "network.heads: 4 heads cannot share layers of sizes [10, 30] in equal parts of two features or more; use ",
+        ),
+        ({"name": "Transformer", "layer_norm": False}, "network.layer_norm: false, but the layers of a Transformer"),
     ],
 )
 def test_mistakes_are_named_with_the_way_out(spec, message):

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ import reference_loop  # noqa: E402
 import scaling  # noqa: E402
 import time_to_rmse  # noqa: E402
 import training_step  # noqa: E402
+import transformer  # noqa: E402
 import workers  # noqa: E402
 
 from vestim_pl.data import RecordingTable, WindowDataset  # noqa: E402
@@ -209,3 +211,40 @@ def test_callbacks_are_switched_off_for_part_of_the_steps_and_times_are_kept_apa
     assert 0.005 < statistics.median(switch.differences) < max(on.seconds)
     assert off.hooks["clipping"] > 0
     assert set(module.clipped) == {None, 1.0}
+
+
+@pytest.mark.slow
+def test_transformer_and_lstm_are_trained_for_the_same_compute_and_scored_on_the_same_rows():
+    rows = run_benchmark(transformer.main, "--networks", "LSTM [32]", "Transformer [32]", "--largest-rate", "0.003")
+    assert [(row["sampling"], row["network"]) for row in rows] == [
+        (sampling, network) for sampling in ("windows", "streams") for network in ("LSTM [32]", "Transformer [32]")
+    ]
+    assert all(row["steps"] > 0 and math.isfinite(row["test, windows [mV]"]) for row in rows)
+    assert all(math.isfinite(row["test, streamed [mV]"]) for row in rows)
+    rates = json.loads(Path("figures_rates.json").read_text())["rows"]
+    assert [row["network"] for row in rates] == ["LSTM [32]", "Transformer [32]"]
+
+
+def test_windows_and_streams_of_the_benchmark_score_the_same_rows():
+    table = RecordingTable.of(["a", "b"], [torch.randn(40, 3), torch.randn(30, 3)], [torch.rand(40), torch.rand(30)])
+
+    def memoryless(inputs, state=None):
+        return inputs[..., 0], state
+
+    rows = torch.cat([torch.arange(9, 40), torch.arange(49, 70)])
+    expected = float((table.inputs[rows, 0] - table.target[rows]).square().mean().sqrt()) * 1e3
+    assert transformer.streamed_rmse_mv(memoryless, table, first=9) == pytest.approx(expected, rel=1e-5)
+    assert transformer.windows_rmse_mv(memoryless, table, 10, first=9, stride=1) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_rate_of_the_benchmark_rises_falls_and_ends_with_the_budget(monkeypatch):
+    clock = iter([0.0, 0.0, 2.5, 50.0, 99.0, 100.0])
+    monkeypatch.setattr(transformer.time, "process_time", lambda: next(clock))
+    budget, group = transformer.Budget(seconds=100, rate=1.0), {"lr": None}
+    trainer = SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[group])], should_stop=False)
+    rates = []
+    while budget.on_train_batch_start(trainer, None, None, 0) != -1:
+        rates.append(group["lr"])
+    assert rates == pytest.approx([0.0, 0.5, 0.5, 0.000247], abs=1e-4)
+    assert trainer.should_stop
+    assert budget.steps == 4

@@ -32,7 +32,10 @@ class GradientFlowProbe(Callback):
     run itself is not touched: weights, gradients, buffers, carried states, metrics, logs and random numbers are what
     they would have been.
 
-    Of each recurrent layer it tells the *effective memory* (how many of the last steps hold 99 % of the gradient) and
+    In a module without recurrent layers that calls torch's ``scaled_dot_product_attention``, the gradient with respect
+    to each step's keys and values takes the place of dLoss/dh.
+
+    Of each layer it tells the *effective memory* (how many of the last steps hold 99 % of the gradient) and
     whether the gradient vanishes or explodes on the way. Where a loss reads every step of the sequence, the gradient
     that comes in at the last one is followed (see :func:`~vestim_pl.functional.gradient_flow.measure_gradient_flow`).
     Where :class:`~vestim_pl.callbacks.AdaptiveLookback` leaves steps out of the training windows, the whole ones are
@@ -64,7 +67,7 @@ class GradientFlowProbe(Callback):
 
     Raises:
         ConfigurationError: If an argument is out of range, with manual optimization (``training_step`` would step the
-            optimizer), or if the module calls no recurrent layer.
+            optimizer), or if the module calls neither a recurrent layer nor attention.
 
     Example::
 

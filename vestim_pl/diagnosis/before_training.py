@@ -5,6 +5,7 @@ from typing import Any
 
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.diagnosis.capacity import check_capacity
+from vestim_pl.diagnosis.checks.attention_span import check_attention_span
 from vestim_pl.diagnosis.clip_setting import ClipSetting
 from vestim_pl.diagnosis.clipping import check_clipping
 from vestim_pl.diagnosis.column_ranges import check_column_ranges
@@ -22,6 +23,7 @@ from vestim_pl.diagnosis.plan import Plan
 from vestim_pl.diagnosis.probe import Measurements
 from vestim_pl.diagnosis.sampling_interval import check_sampling_interval
 from vestim_pl.diagnosis.weight_decay import check_weight_decay
+from vestim_pl.networks import NETWORKS
 
 __all__ = ["diagnose_data", "diagnose_settings", "diagnose_training"]
 
@@ -82,8 +84,7 @@ def diagnose_training(
     parameters //= int(network.get("members", 1))  # members of an ensemble learn apart, each from all rows
     size = "lanes" if "lanes" in sampling else "batch_size"
     smaller = f"sampling.{size}={max(1, int(sampling[size]) // 2)}" if size in sampling else ""
-    chrono_is_open = "forget_bias" in network and network["forget_bias"] != "chrono"
-    recurrent = str(network.get("name")) != "FNN"
+    recurrent = NETWORKS[str(network["name"])].recurrent
     data_bytes = sum(datamodule.table(split).nbytes for split in datamodule.splits)
     rate = float(optimizer.get("lr", 1e-3))
     learning_rate = check_learning_rate(found.range_test, rate)
@@ -96,7 +97,7 @@ def diagnose_training(
             lower_rate=lower_rate,
         ),
         learning_rate,
-        check_gradient_memory(found.flows, lookback, chrono_is_open, flow_probe(settings["callbacks"])),
+        _check_memory(found, network, lookback, flow_probe(settings["callbacks"])),
         check_capacity(parameters, lookback, sizes, recurrent),
         check_weight_decay(optimizer, parameters, datamodule.table("train").rows),
         check_dropout(float(network.get("dropout", 0.0)), sizes, found.dropout_scatter_mv, recurrent),
@@ -104,6 +105,15 @@ def diagnose_training(
         check_time(plan, found.step_seconds, found.validation_seconds, sampling.get("stride")),
         check_memory(found.peak_bytes, found.available_bytes, data_bytes, found.where, smaller),
     ]
+
+
+def _check_memory(found: Measurements, network: Mapping[str, Any], lookback: int, probe: str) -> Finding:
+    """Of a network with attention how far that reaches, of any other how far the gradient does."""
+    if found.spans:
+        covered = len(network["hidden_sizes"]) * (int(network["lookback"]) - 1) + 1
+        return check_attention_span(found.spans, lookback, covered, probe)
+    chrono_is_open = "forget_bias" in network and network["forget_bias"] != "chrono"
+    return check_gradient_memory(found.flows, lookback, chrono_is_open, probe)
 
 
 def flow_probe(callbacks: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ def check_capacity(parameters: int, lookback: int, hidden_sizes: Sequence[int], 
         parameters: Trainable parameters.
         lookback: ``sampling.lookback``.
         hidden_sizes: ``network.hidden_sizes``.
-        recurrent: Whether the network carries what it has seen in a state; the rule is about those.
+        recurrent: Whether a recurrent state of fixed size summarises the past; the rule is about those.
 
     Example::
 
@@ -32,7 +32,7 @@ def check_capacity(parameters: int, lookback: int, hidden_sizes: Sequence[int], 
     """
     if not recurrent:
         evidence = (
-            f"{parameters:,} parameters, no state to summarise the lookback in: the rule is for recurrent networks"
+            f"{parameters:,} parameters; no recurrent state has to summarise the lookback, so the rule does not apply"
         )
         return Finding(CHECK, Severity.OK, evidence)
     ratio = parameters / lookback

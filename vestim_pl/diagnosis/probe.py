@@ -18,6 +18,7 @@ from vestim_pl.data import VoltageDataModule
 from vestim_pl.diagnosis.learning_rate import RangeTest
 from vestim_pl.diagnosis.step import backward, copy_aside, narrow, new_optimizer, seconds_of, step
 from vestim_pl.estimator import VoltageEstimator
+from vestim_pl.functional.attention_span import AttentionSpan, measure_attention_span
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.gradient_flow import GradientFlow, measure_gradient_flow
 from vestim_pl.functional.sequence_batch import SequenceBatch
@@ -49,7 +50,8 @@ class Measurements:
         batches: Batches of the training split.
         validation_seconds: Median seconds of a batch of validation.
         validation_batches: Batches of the validation split.
-        flows: Gradient by lag, one a recurrent layer; empty without one.
+        flows: Gradient by lag, one a recurrent layer, or one an attention layer; empty without either.
+        spans: Attention by lag, one an attention layer; empty without one.
         range_test: Loss over a growing learning rate.
         dropout_scatter_mv: Scatter of the estimate in mV with dropout on, over repeated passes.
         full_seconds: Median seconds of forward and backward in 32 bits; None unless precision is mixed.
@@ -66,6 +68,7 @@ class Measurements:
     validation_seconds: float
     validation_batches: int
     flows: Sequence[GradientFlow]
+    spans: Sequence[AttentionSpan]
     range_test: RangeTest
     dropout_scatter_mv: float
     full_seconds: float | None
@@ -103,6 +106,7 @@ def measure(
             validation_seconds=validation[0],
             validation_batches=validation[1],
             flows=_flows(copy_aside(estimator, trainer), batch),
+            spans=_spans(copy_aside(estimator, trainer), batch),
             range_test=_range_test(copy_aside(estimator, trainer), batch),
             dropout_scatter_mv=_dropout_scatter(copy_aside(estimator, trainer), batch),
             full_seconds=full,
@@ -157,8 +161,13 @@ def _flows(estimator: VoltageEstimator, batch: SequenceBatch) -> list[GradientFl
     few = narrow(batch, FLOW_LANES)
     try:
         return measure_gradient_flow(estimator, lambda: estimator.training_step(few, 0))
-    except ConfigurationError:  # no recurrent layer
+    except ConfigurationError:  # no recurrent layer, no attention
         return []
+
+
+def _spans(estimator: VoltageEstimator, batch: SequenceBatch) -> list[AttentionSpan]:
+    few = narrow(batch, FLOW_LANES)
+    return measure_attention_span(estimator, lambda: estimator.training_step(few, 0))
 
 
 def _range_test(estimator: VoltageEstimator, batch: SequenceBatch) -> RangeTest:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vestim_pl.functional.attention_calls import AttentionCall, recorded_attention
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.unrolled_recurrence import RecurrentStep, unrolled
 
@@ -40,11 +41,14 @@ class FlowVerdict(StrEnum):
 
 @dataclass(frozen=True)
 class GradientFlow:
-    """Gradient of the loss with respect to the hidden states of one recurrent layer, by lag.
+    """Gradient of the loss with respect to what one layer remembers, by lag.
+
+    That is the hidden states of a recurrent layer, and the keys and values of an attention layer.
 
     Attributes:
         layer: Name of the layer.
-        hidden_norms: Norm of dLoss/dh over batch and hidden units; index is the lag, 0 the last step.
+        hidden_norms: Norm of dLoss/dh over batch and hidden units (keys and values in attention); index is the lag, 0
+            the last step.
         cell_norms: Likewise for the cell state of an LSTM, else empty.
         effective_memory: Number of last steps that hold the asked share of the sum of ``hidden_norms``.
         far_to_near: Mean norm over the farthest tenth of the lags, over that of the nearest tenth.
@@ -119,14 +123,17 @@ def describe_flow(flow: GradientFlow, mass: float = 0.99) -> str:
 
 
 def measure_gradient_flow(model: nn.Module, loss_of: Callable[[], Tensor], mass: float = 0.99) -> list[GradientFlow]:
-    """Follow the gradient of a loss back through every recurrent layer, step by step.
+    """Follow the gradient of a loss back through every recurrent layer, step by step, or to what attention reads.
 
-    The layers run unrolled while ``loss_of`` is called; the gradients of parameters are not touched. Memory: the graph
-    of the unrolled layers, about 15 numbers a hidden unit, step and sample.
+    Recurrent layers run unrolled while ``loss_of`` is called; the gradients of parameters are not touched. Memory: the
+    graph of the unrolled layers, about 15 numbers a hidden unit, step and sample.
 
     A loss over a whole sequence reaches every hidden state directly, so its gradient by lag says nothing about memory.
     Where the gradient does not all come in at the last step, only what does is followed: from the last step of the
     layer that was called last.
+
+    A model without recurrent layers is measured where it calls torch's ``scaled_dot_product_attention``: the gradient
+    with respect to each step's keys and values.
 
     Args:
         model: Module whose layers are looked at.
@@ -134,10 +141,10 @@ def measure_gradient_flow(model: nn.Module, loss_of: Callable[[], Tensor], mass:
         mass: Share that the effective memory holds.
 
     Returns:
-        One entry a recurrent layer (and layer within it), in the order of the calls.
+        One entry a recurrent layer (and layer within it), or one an attention layer, in the order of the calls.
 
     Raises:
-        ConfigurationError: If ``model`` called no recurrent layer that runs step by step.
+        ConfigurationError: If ``model`` called no recurrent layer that runs step by step, and no attention.
 
     Example::
 
@@ -159,12 +166,15 @@ def measure_gradient_flow(model: nn.Module, loss_of: Callable[[], Tensor], mass:
         if step.cell is not None:
             cells.setdefault(key, []).append(step.cell)
 
-    with torch.enable_grad(), unrolled(model, record):
+    with torch.enable_grad(), unrolled(model, record), recorded_attention(model) as attention:
         loss = loss_of()
+    if not hidden and attention:
+        return _attention_flows(loss, list(attention.values()), mass)
     if not hidden:
         raise ConfigurationError(
             f"gradient flow: {type(model).__name__} calls no nn.LSTM, nn.GRU or nn.RNN with trainable weights"
-            " that runs step by step (with padded tensors, no proj_size, no forward of its own); leave the probe out"
+            " that runs step by step (with padded tensors, no proj_size, no forward of its own), and no"
+            " scaled_dot_product_attention; leave the probe out"
         )
     total = _gradients(loss, hidden, cells)
     top = list(hidden)[-1]
@@ -176,6 +186,21 @@ def measure_gradient_flow(model: nn.Module, loss_of: Callable[[], Tensor], mass:
         if not _same(from_last[0][top], total[0][top]):
             chosen, from_last_step = from_last, True
     return [_flow(name, chosen[0][name], chosen[1].get(name, []), mass, from_last_step) for name in hidden]
+
+
+def _attention_flows(loss: Tensor, calls: list[AttentionCall], mass: float) -> list[GradientFlow]:
+    """Gradient with respect to keys and values; of the last query of the last layer only, where others matter too."""
+    top = calls[-1].output
+    [incoming] = torch.autograd.grad(loss, top, retain_graph=True)
+    from_last_step = bool(incoming[..., :-1, :].any())
+    output, weight = (top[..., -1, :], incoming[..., -1, :]) if from_last_step else (loss, None)
+    read = [tensor for call in calls for tensor in (call.key, call.value)]
+    found = torch.autograd.grad(output, read, weight, retain_graph=True, allow_unused=True)
+    each = [torch.zeros_like(tensor) if grad is None else grad for tensor, grad in zip(read, found, strict=True)]
+    return [
+        _flow(call.layer, list(torch.cat([key, value], -1).unbind(-2)), [], mass, from_last_step)
+        for call, key, value in zip(calls, each[::2], each[1::2], strict=True)
+    ]
 
 
 Gradients = tuple[dict[str, list[Tensor]], dict[str, list[Tensor]]]

@@ -21,7 +21,7 @@ class SequenceBatch(NamedTuple):
         inputs: ``[B, L, F]`` features in physical units (amperes, degC, SOC 0..1, ...).
         target: ``[B, T]`` measured terminal voltage in volts of the last T steps.
         weight: ``[B, T]`` 1 where a step counts in loss and metrics, 0 in burn-in and padding.
-        fresh: ``[B]`` bool, true where the lane starts from the zero state.
+        fresh: ``[B]`` bool, true where the lane starts from the zero state; true everywhere in windows (T < L).
         first_row: ``[B]`` int64 row of the split's table at which the sequence starts, -1 for an empty lane. With it
             an error message can name the recording and the time.
 

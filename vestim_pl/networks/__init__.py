@@ -8,6 +8,7 @@ from vestim_pl.networks.rc_pairs import RCPairs
 from vestim_pl.networks.recurrent import RecurrentNetwork
 from vestim_pl.networks.registry import NETWORKS, build_network
 from vestim_pl.networks.scaling import StandardScaler
+from vestim_pl.networks.transformer import TransformerNetwork
 
 __all__ = [
     "NETWORKS",
@@ -19,5 +20,6 @@ __all__ = [
     "RecurrentNetwork",
     "StandardScaler",
     "State",
+    "TransformerNetwork",
     "build_network",
 ]

@@ -51,11 +51,10 @@ class Ensemble(nn.Module):
 
     def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
         """Estimate the scaled voltage of every step; see :class:`~vestim_pl.networks.network.Network`."""
-        if state is None:
-            state = self.zero_state(inputs.shape[0], inputs.device, inputs.dtype)
-        states = iter(state)
+        states = None if state is None else iter(state)
         members = [
-            (member, tuple(islice(states, count))) for member, count in zip(self.members, self._tensors, strict=True)
+            (member, None if states is None else tuple(islice(states, count)))
+            for member, count in zip(self.members, self._tensors, strict=True)
         ]
         if self.training:
             return _apart(members, inputs, last)
@@ -71,14 +70,16 @@ class Ensemble(nn.Module):
         return tuple(tensor for member in members for tensor in member.zero_state(batch_size, device, dtype))
 
 
-def _apart(members: Sequence[tuple[nn.Module, State]], inputs: Tensor, last: int | None) -> tuple[Tensor, State]:
+def _apart(members: Sequence[tuple[nn.Module, State | None]], inputs: Tensor, last: int | None) -> tuple[Tensor, State]:
     """Each member on its own part of the lanes; where there are fewer lanes than members, some have none."""
     lanes, voltages, carried = len(inputs), [], list[Tensor]()
     for index, (member, own) in enumerate(members):
         first, end = index * lanes // len(members), (index + 1) * lanes // len(members)
-        if first < end:
-            voltage, state = member(inputs[first:end], tuple(tensor[first:end] for tensor in own), last)
-            voltages.append(voltage)
-            own = tuple(pad(tensor, [0, 0] * (tensor.ndim - 1) + [first, lanes - end]) for tensor in state)
-        carried += own
+        if first == end:
+            carried += own or cast("Network", member).zero_state(lanes, inputs.device, inputs.dtype)
+            continue
+        before = None if own is None else tuple(tensor[first:end] for tensor in own)
+        voltage, state = member(inputs[first:end], before, last)
+        voltages.append(voltage)
+        carried += (pad(tensor, [0, 0] * (tensor.ndim - 1) + [first, lanes - end]) for tensor in state)
     return torch.cat(voltages), tuple(carried)

@@ -11,6 +11,7 @@ from vestim_pl.networks.exponential_smoothing import ExponentialSmoothing
 from vestim_pl.networks.initialization import ForgetBias, initialize_linear
 from vestim_pl.networks.network import State
 from vestim_pl.networks.options import check_dropout, check_hidden_sizes, check_positive
+from vestim_pl.networks.perceptron import perceptron
 from vestim_pl.networks.precision import full_precision
 from vestim_pl.networks.recurrent_layer import Cell, RecurrentLayer
 
@@ -74,7 +75,7 @@ class RecurrentNetwork(nn.Module):
         )
         self.head = nn.Linear(widths[-1], 1)
         initialize_linear(self.head)
-        self.direct = _perceptron(features, check_hidden_sizes(direct, "direct")) if direct else None
+        self.direct = perceptron(features, check_hidden_sizes(direct, "direct")) if direct else None
         self.output_filter = output_filter
 
     def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
@@ -102,9 +103,3 @@ class RecurrentNetwork(nn.Module):
         """State of ``batch_size`` fresh lanes."""
         parts = [*self.layers] if self.output_filter is None else [*self.layers, self.output_filter]
         return tuple(tensor for part in parts for tensor in part.zero_state(batch_size, device, dtype))
-
-
-def _perceptron(features: int, sizes: Sequence[int]) -> nn.Sequential:
-    """Multilayer perceptron to one voltage, smooth in its inputs, with torch's initial weights."""
-    layers = [nn.Sequential(nn.Linear(width, size), nn.Tanh()) for width, size in pairwise((features, *sizes))]
-    return nn.Sequential(*layers, nn.Linear(sizes[-1], 1))

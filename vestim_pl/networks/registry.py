@@ -14,6 +14,7 @@ from vestim_pl.networks.exponential_smoothing import ExponentialSmoothing
 from vestim_pl.networks.feedforward import FeedForwardNetwork
 from vestim_pl.networks.options import check_positive
 from vestim_pl.networks.recurrent import RecurrentNetwork
+from vestim_pl.networks.transformer import TransformerNetwork
 
 __all__ = ["NETWORKS", "NetworkKind", "build_network"]
 
@@ -38,6 +39,11 @@ class NetworkKind:
     settled: Mapping[str, Any] = field(default_factory=dict)
     output_filter: type[nn.Module] | None = None
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether a recurrent state of fixed size has to summarise the past."""
+        return issubclass(self.module, RecurrentNetwork)
+
     def options(self) -> dict[str, Any]:
         """Type of every option by its name."""
         hidden = {"features", "output_filter", *self.settled}
@@ -60,6 +66,7 @@ NETWORKS: dict[str, NetworkKind] = {
     "LSTM_EMA": NetworkKind(RecurrentNetwork, {"cell": "LSTM"}, ExponentialSmoothing),
     "LSTM_LPF": NetworkKind(RecurrentNetwork, {"cell": "LSTM"}, CausalLowPass),
     "FNN": NetworkKind(FeedForwardNetwork),
+    "Transformer": NetworkKind(TransformerNetwork),
 }
 
 
@@ -92,7 +99,18 @@ def build_network(spec: Mapping[str, Any], features: int) -> nn.Module:
     name = options.pop("name", None)
     if not isinstance(name, str) or name not in NETWORKS:
         raise ConfigurationError(f"network.name: there is no network {name!r}; {nearest(str(name), NETWORKS)}")
+    _refuse_options_of_others(name, options)
     check_arguments("network", options, NETWORKS[name].options())
     members = check_positive("members", options.pop("members", 1))
     networks = [NETWORKS[name].build(features, options) for _ in range(members)]
     return networks[0] if members == 1 else Ensemble(networks)
+
+
+def _refuse_options_of_others(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse an option that only other networks have: a preset made for one of those has set it."""
+    for key in options.keys() - NETWORKS[name].options().keys():
+        others = [other for other, kind in NETWORKS.items() if key in kind.options()]
+        if others:
+            raise ConfigurationError(
+                f"network.{key}: no such key for {name} (only for {', '.join(others)}); remove it with ~network.{key}"
+            )

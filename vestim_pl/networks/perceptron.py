@@ -1,0 +1,23 @@
+"""The direct path from the inputs of a step to its voltage."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+__all__ = ["perceptron"]
+
+
+def perceptron(features: int, sizes: Sequence[int]) -> nn.Sequential:
+    """Multilayer perceptron to one voltage, smooth in its inputs, with torch's initial weights.
+
+    Args:
+        features: Number of input features F.
+        sizes: Size of every hidden layer (tanh).
+
+    Shape:
+        inputs ``[..., F]``; output ``[..., 1]``.
+
+    """
+    layers = [nn.Sequential(nn.Linear(width, size), nn.Tanh()) for width, size in pairwise((features, *sizes))]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
