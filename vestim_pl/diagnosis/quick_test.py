@@ -75,7 +75,7 @@ def quick_test_title(run: RunFolder) -> str:
     took = run_duration(run)
     parts = [epochs + (f" in {took[1]}" if took and made else "")]
     if isinstance(stride, int) and stride > 1:
-        parts.append(f"every {stride}th window (sampling.stride={stride})")
+        parts.append(f"one window in {stride} (sampling.stride={stride})")
     return f"Quick Test of {run.path}: {', '.join(parts)}"
 
 
