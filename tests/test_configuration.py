@@ -64,6 +64,15 @@ def test_every_preset_takes_every_scheduler(preset, scheduler):
     build_scheduler(adam, OmegaConf.to_container(config.scheduler), lambda: 100, lambda: 10)
 
 
+def test_the_quick_test_is_option_1_over_100_epochs_at_one_rate():
+    config = compose("+preset=quick_test")
+    assert {key: OmegaConf.select(config, key) for key in OPTION_1} == OPTION_1
+    assert (config.trainer.max_epochs, config.scheduler.name) == (100, "none")
+    assert config.callbacks.early_stopping is None
+    assert "plateau" not in config.callbacks
+    assert {"step_guard", "finite_parameters", "recovery"} <= {name for name, node in config.callbacks.items() if node}
+
+
 def test_safer_has_guard_skip_and_recovery_on():
     callbacks = compose("+preset=safer").callbacks
     assert {"step_guard", "finite_parameters", "recovery"} <= {name for name, node in callbacks.items() if node}

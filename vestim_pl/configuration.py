@@ -23,8 +23,8 @@ _GROUPS = (
 )  # fmt: skip
 _SETTINGS = {
     "seed": int, "compile": bool, "test": bool, "run_dir": str, "ckpt_path": str | None,
-    "checkpoint_every": str | None, "vestim": str | None, "run": str | None, "fail_on": str, "json": str | None,
-    "path": str | None,
+    "checkpoint_every": str | None, "vestim": str | None, "run": str | None, "checks": str, "fail_on": str,
+    "json": str | None, "path": str | None,
 }  # fmt: skip
 _INTERNAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 

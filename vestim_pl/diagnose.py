@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from vestim_pl.app.interruption import finish_first, now
+from vestim_pl.app.interruption import now
 from vestim_pl.command import is_multirun, run_command
 from vestim_pl.configuration import build, plain
 from vestim_pl.data import VoltageDataModule
@@ -19,6 +19,7 @@ from vestim_pl.diagnosis import (
     ClipSetting,
     Finding,
     Plan,
+    QuickTest,
     Severity,
     diagnose_data,
     diagnose_run,
@@ -27,6 +28,9 @@ from vestim_pl.diagnosis import (
     measure,
     one_value_each,
     print_findings,
+    print_quick_test,
+    quick_test_run,
+    quick_test_title,
     worst,
 )
 from vestim_pl.functional.checks import check_choice
@@ -44,7 +48,7 @@ __all__ = ["command", "diagnose", "exit_status"]
 
 _log = logging.getLogger("vestim_pl")
 AGAIN = "nothing was written; the same command starts again"
-RESULT = "diagnosis.json"
+QUICK_TEST = "quick_test"
 OF_A_RUN = (".hydra", "events.jsonl", "metrics.csv", "train.log")
 WARNINGS, ERRORS = 2, 3
 
@@ -64,16 +68,15 @@ def diagnose(config: DictConfig) -> list[Finding]:
     """
     now("diagnosing", AGAIN)
     check_choice("fail_on", str(config.fail_on), ("warning", "error", "never"))
+    check_choice("checks", str(config.checks), ("all", QUICK_TEST))
     if config.run:
-        path = Path(str(config.run))
-        if not any((path / name).exists() for name in OF_A_RUN):
-            what = f"holds no run, none of {', '.join(OF_A_RUN)}" if path.is_dir() else "is not a folder"
-            raise ConfigurationError(f"run: {path} {what}; give the folder of one, such as outputs/<date>/<time>")
-        findings = diagnose_run(RunFolder.read(path))
-        _tell(findings, f"Run {path}", Path(str(config.json)) if config.json else path / RESULT)
-        return findings
+        return _after_run(config)
+    if config.checks == QUICK_TEST:
+        raise ConfigurationError("checks: quick_test judges a run that was made; name its folder with run=DIR")
     findings = sorted(_before_training(config), key=lambda finding: -finding.severity.rank)
-    _tell(findings, "Before training", Path(str(config.json)) if config.json else None)
+    with finish_first("printing and writing the findings"):
+        print_findings(findings, "Before training")
+        _write(findings, "Before training", Path(str(config.json)) if config.json else None)
     return findings
 
 
@@ -102,10 +105,37 @@ def command() -> None:
     statuses: list[int] = []
 
     def task(config: DictConfig) -> None:
-        statuses.append(exit_status(worst(diagnose(config)), str(config.fail_on)))
+        findings = diagnose(config)
+        severity = QuickTest(findings).severity if config.checks == QUICK_TEST else worst(findings)
+        statuses.append(exit_status(severity, str(config.fail_on)))
 
     run_command(task, "diagnose")
     sys.exit(max(statuses, default=0))
+
+
+def _after_run(config: DictConfig) -> list[Finding]:
+    path = Path(str(config.run))
+    if not any((path / name).exists() for name in OF_A_RUN):
+        what = f"holds no run, none of {', '.join(OF_A_RUN)}" if path.is_dir() else "is not a folder"
+        raise ConfigurationError(f"run: {path} {what}; give the folder of one, such as outputs/<date>/<time>")
+    run = RunFolder.read(path)
+    monitors = quick_test_run(run)
+    test = QuickTest(monitors)
+    if config.checks == QUICK_TEST:
+        if not run.trained and monitors[2].severity is not Severity.ERROR:
+            raise ConfigurationError(
+                f"run: {path} trained nothing, so there is nothing to judge; its train.log has the reason"
+            )
+        title = quick_test_title(run)
+        print_quick_test(test, title)
+        _write(monitors, title, Path(str(config.json)) if config.json else path / "quick_test.json", verdict=test.line)
+        return monitors
+    findings, title = diagnose_run(run), f"Run {path}"
+    print_findings(findings, title)
+    if run.trained:
+        print(test.line)
+    _write(findings, title, Path(str(config.json)) if config.json else path / "diagnosis.json")
+    return findings
 
 
 def _before_training(config: DictConfig) -> list[Finding]:
@@ -153,16 +183,12 @@ def _bystander(config: DictConfig) -> pl.Trainer:
         raise ConfigurationError(f"trainer: {str(error).splitlines()[0]}") from error
 
 
-def _tell(findings: Sequence[Finding], title: str, path: Path | None) -> None:
-    with finish_first("printing and writing the findings"):
-        _print_and_write(findings, title, path)
-
-
-def _print_and_write(findings: Sequence[Finding], title: str, path: Path | None) -> None:
-    print_findings(findings, title)
+def _write(findings: Sequence[Finding], title: str, path: Path | None, **more: str) -> None:
     if path is None:
         return
-    written = {"title": title, "severity": worst(findings).value, "findings": [each.as_dict() for each in findings]}
+    written = {
+        "title": title, "severity": worst(findings).value, **more, "findings": [each.as_dict() for each in findings],
+    }  # fmt: skip
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial:

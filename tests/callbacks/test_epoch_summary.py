@@ -4,9 +4,10 @@ import re
 import pytest
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from torch.optim import lr_scheduler
 
-from vestim_pl.callbacks import EpochSummary, GradientNormMonitor, LearningRateWarmup
+from vestim_pl.callbacks import EpochSummary, GradientNormMonitor, LearningRateWarmup, epoch_summary
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.events import publish
 
@@ -185,3 +186,60 @@ def test_batches_that_the_training_error_leaves_out_are_told(count, told, foreig
     fit(Left(), [EpochSummary()], max_epochs=1)
     assert lines()[0].startswith(f"epoch 0: train 45 mV{told}")
     assert ("left out" in lines()[0]) is bool(count)
+
+
+class Time:
+    """Stands for the module ``time``: a training batch takes 2 s, a validation 5 s."""
+
+    wall = cpu = 0.0
+
+    def perf_counter(self) -> float:
+        return self.wall
+
+    def process_time(self) -> float:
+        return self.cpu
+
+    def passes(self, wall: float, cpu: float) -> None:
+        self.wall, self.cpu = self.wall + wall, self.cpu + cpu
+
+
+@pytest.fixture
+def timed(foreign, monkeypatch):
+    clock = Time()
+    monkeypatch.setattr(epoch_summary, "time", clock)
+
+    class Timed(foreign.Module):
+        def on_train_batch_start(self, *arguments):
+            clock.passes(2.0, 1.0)
+
+        def on_validation_epoch_end(self):
+            clock.passes(5.0, 4.0)
+
+    return Timed
+
+
+KEYS = ("epoch/seconds", "epoch/training_seconds", "epoch/training_cpu_seconds")
+
+
+def times(foreign, logger):
+    return [list(foreign.logged(logger, key).values()) for key in KEYS]
+
+
+def test_seconds_of_every_epoch_are_logged_with_and_without_the_validation(timed, foreign, fit, tmp_path):
+    logger = CSVLogger(tmp_path)
+    fit(timed(), [EpochSummary()], max_epochs=4, check_val_every_n_epoch=2, num_sanity_val_steps=2, logger=logger)
+    training = 2.0 * foreign.BATCHES
+    assert times(foreign, logger) == [
+        [training, training + 5, training, training + 5],
+        [training] * 4,
+        [training / 2] * 4,
+    ]
+
+
+def test_an_epoch_resumed_in_its_middle_has_no_times(timed, foreign, fit, tmp_path):
+    half = foreign.BATCHES // 2
+    saving = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, every_n_train_steps=half)
+    fit(timed(), [EpochSummary(), saving], max_epochs=1)
+    logger = CSVLogger(tmp_path)
+    fit(timed(), [EpochSummary()], max_epochs=3, resume=tmp_path / f"step={half}.ckpt", logger=logger)
+    assert times(foreign, logger)[1] == [2.0 * foreign.BATCHES] * 2, "epochs 1 and 2 alone"

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from vestim_pl.diagnosis.after_run import diagnose_run, target_std_mv
+from vestim_pl.diagnosis.after_run import diagnose_run, quick_test_run, target_std_mv
 from vestim_pl.diagnosis.finding import Finding
 from vestim_pl.reports.run_folder import RunFolder
 
@@ -63,6 +63,18 @@ def story(path: Path) -> dict[str, Finding]:
     return {finding.check: finding for finding in diagnose_run(RunFolder.read(path))}
 
 
+def test_the_monitors_judge_a_run_that_trained(tmp_path):
+    found = story(write_run(tmp_path / "run", list(np.linspace(100, 12, EPOCHS)), std=0.141))
+    assert {name: found[name].severity.value for name in ("loss", "non-finite", "validation", "epoch time")} == {
+        "loss": "note", "non-finite": "ok", "validation": "ok", "epoch time": "note",
+    }  # fmt: skip
+
+
+def test_an_evaluation_is_not_judged_by_the_monitors(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,step,test/rmse_mv\n0,0,12.0\n")
+    assert not {"loss", "non-finite", "validation", "epoch time"} & set(story(tmp_path))
+
+
 def graver_than_ok(path: Path) -> dict[str, str]:
     return {name: each.severity.value for name, each in story(path).items() if each.severity not in ("ok", "note")}
 
@@ -77,7 +89,7 @@ def test_a_run_that_went_well_has_no_finding(tmp_path):
 def test_a_plateau_at_a_constant_prediction(tmp_path, tested):
     flat = np.full(500, 3.7) if tested else None
     run = write_run(tmp_path / "run", [141.0] * EPOCHS, estimated=flat, std=0.141)
-    assert graver_than_ok(run) == {"constant prediction": "error"}
+    assert graver_than_ok(run) == {"constant prediction": "error", "validation": "warning"}
     assert "141 mV" in story(run)["constant prediction"].evidence
     assert story(run)["constant prediction"].override == "optimizer.lr=0.01"
 
@@ -88,7 +100,7 @@ def test_a_divergence_and_its_signs(tmp_path):
     norms = [1.0] * 17 + [4.0, 20.0]
     val = list(np.linspace(100, 40, EPOCHS - 1))
     run = write_run(tmp_path / "run", val, norms=norms, events=(burst, end), std=0.141)
-    assert graver_than_ok(run) == {"end of the run": "error", "divergence": "error"}
+    assert graver_than_ok(run) == {"end of the run": "error", "divergence": "error", "non-finite": "error"}
     evidence = story(run)["divergence"].evidence
     assert evidence.startswith("diverged at step 1950; signs before: ")
     assert "model parameters became NaN/Inf" in story(run)["end of the run"].evidence
@@ -99,7 +111,7 @@ def test_a_divergence_and_its_signs(tmp_path):
 
 def test_a_divergence_without_events_shows_in_the_metrics(tmp_path):
     run = write_run(tmp_path / "run", [100.0, 80.0, math.nan], std=0.141)
-    assert graver_than_ok(run) == {"end of the run": "error", "divergence": "error"}
+    assert graver_than_ok(run) == {"end of the run": "error", "divergence": "error", "non-finite": "error"}
     assert "at step 299" in story(run)["divergence"].evidence
 
 
@@ -113,7 +125,7 @@ def test_an_exhausted_learning_rate(tmp_path):
     rates = [1e-3] * 8 + [1e-6] * 12
     plateau = {"kind": "plateau", "reason": "no better", "step": 799}
     run = write_run(tmp_path / "run", [100.0] * EPOCHS, rates=rates, events=(plateau,), std=0.141)
-    assert graver_than_ok(run) == {"learning rate left": "warning"}
+    assert graver_than_ok(run) == {"learning rate left": "warning", "validation": "warning"}
     assert "60 % of the logged steps" in story(run)["learning rate left"].evidence
 
 
@@ -150,3 +162,37 @@ def test_one_table_has_one_rate_and_no_threshold_of_a_divergence(tmp_path):
     assert found["divergence"].override == ""
     assert found["divergence"].evidence.endswith("; for optimizer.lr see constant prediction")
     assert (found["over-clipping"].severity, found["over-clipping"].override) == ("warning", "")
+
+
+def timed_parts(path: Path, *seconds: list[float]) -> Path:
+    """Metrics of a run that was resumed: a file of each process."""
+    path.mkdir()
+    epoch = 0
+    for number, part in enumerate(seconds, 1):
+        rows = ["epoch,step,epoch/training_seconds"]
+        for value in part:
+            rows.append(f"{epoch},{10 * epoch + 9},{value}")
+            epoch += 1
+        name = "metrics.csv" if number == len(seconds) else f"metrics.{number}.csv"
+        (path / name).write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_every_part_of_a_resumed_run_is_timed_by_itself(tmp_path):
+    steady = timed_parts(tmp_path / "steady", [1.0] * 10, [9.0] * 10)
+    slowed = timed_parts(tmp_path / "slowed", [1.0] * 10, [2.0] * 5 + [9.0] * 5)
+    verdicts = [quick_test_run(RunFolder.read(run))[-1].severity.value for run in (steady, slowed)]
+    assert verdicts == ["ok", "warning"]
+
+
+def test_more_processor_time_suggests_the_callback_that_the_run_was_without(tmp_path):
+    run = timed_parts(tmp_path / "run", [1.0] * 5 + [9.0] * 5)
+    text = (run / "metrics.csv").read_text().splitlines()
+    cpu = ["epoch/training_cpu_seconds", *["1.0"] * 5, *["9.0"] * 5]
+    (run / "metrics.csv").write_text("\n".join(f"{line},{value}" for line, value in zip(text, cpu, strict=True)) + "\n")
+    (run / ".hydra").mkdir()
+    (run / ".hydra" / "config.yaml").write_text(
+        "callbacks: {flush_denormals: null, keep_freed_memory: {_target_: vestim_pl.callbacks.KeepFreedMemory}}\n"
+    )
+    finding = quick_test_run(RunFolder.read(run))[-1]
+    assert finding.override == "callbacks.flush_denormals={_target_:vestim_pl.callbacks.FlushDenormals}"

@@ -98,6 +98,14 @@ def test_a_dead_run_tells_its_last_event_and_the_error_of_the_log(run: RunFolder
     assert run_status(logged).state is RunState.DIVERGED
 
 
+def test_data_with_a_nan_that_were_refused_are_no_divergence(run: RunFolder) -> None:
+    refused = "train/b.parquet: column 'Voltage', row 77 is NaN or missing"
+    before = replace(run, metrics=validations(), log=(f"12:00:09 error: {refused}",))
+    assert (run_status(before).state, run_status(before).reason) == (RunState.FAILED, refused)
+    diverged = replace(before, log=("12:00:09 error: training diverged in its first step",))
+    assert run_status(diverged).state is RunState.DIVERGED
+
+
 def test_a_last_validation_of_nan_is_a_divergence_without_any_event(run: RunFolder) -> None:
     status = run_status(replace(run, metrics=validations(30.0, math.nan, math.nan)))
     assert status.state is RunState.DIVERGED

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
@@ -24,6 +24,18 @@ class EpochSummary(Callback):
     0.53, patience 12 of 15``. A metric that was not logged in this epoch is left out, so it works with any module. The
     learning rate is the effective one, that of the epoch's last update. The line is written when the next epoch begins,
     after EarlyStopping and schedulers have decided.
+
+    The seconds of each epoch go to the loggers too, so that a later reader of ``metrics.csv`` can see whether training
+    became slower on the way. The processor time beside them separates the two reasons: it rises where training has more
+    to do, and stays where another program took the machine. An epoch resumed in its middle has no times.
+
+    ============================== ===================================================================================
+    logged key (once an epoch)     meaning
+    ============================== ===================================================================================
+    ``epoch/seconds``              seconds that the epoch took, validation included
+    ``epoch/training_seconds``     the same without the validation
+    ``epoch/training_cpu_seconds`` processor seconds of all threads of this process in it, without the validation
+    ============================== ===================================================================================
 
     At the end an event ``stop`` tells why the training stopped (EarlyStopping's own reason, a limit that was reached)
     and which epoch was best. Where another callback has published a ``stop``, its reason has been told: then a line
@@ -62,22 +74,31 @@ class EpochSummary(Callback):
         self.unit, self.mode, self.left_out = unit, mode, left_out
         self.best: float | None = None
         self.best_epoch: int | None = None
-        self._since = time.perf_counter()
+        self._since = _Clock.now()
+        self._in_validation = _Clock(0.0, 0.0)
+        self._validation_since: _Clock | None = None
+        self._whole = False  # the epoch began in this process
         self._finished: tuple[int, float] | None = None  # epoch and seconds of the line that is due
         self._validated = False
         self._before: dict[str, Any] = {}  # metrics as the epoch found them
         self._told = False  # another callback has published why the training stops
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._since = time.perf_counter()
+        self._since, self._in_validation, self._whole = _Clock.now(), _Clock(0.0, 0.0), False
         self._finished, self._validated, self._before, self._told = None, False, {}, False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(trainer)
-        self._since = time.perf_counter()
+        self._since, self._in_validation, self._whole = _Clock.now(), _Clock(0.0, 0.0), True
         self._validated, self._before = False, dict(trainer.callback_metrics)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validation_since = _Clock.now()
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._validation_since is not None:
+            self._in_validation += _Clock.now() - self._validation_since
+            self._validation_since = None
         value = trainer.callback_metrics.get(self.val_metric)
         if trainer.state.fn != "fit" or trainer.sanity_checking or value is None:
             return
@@ -86,7 +107,12 @@ class EpochSummary(Callback):
             self.best, self.best_epoch = float(value), trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._finished = trainer.current_epoch, time.perf_counter() - self._since
+        epoch = _Clock.now() - self._since
+        self._finished = trainer.current_epoch, epoch.wall
+        if self._whole:
+            training = epoch - self._in_validation
+            times = {"seconds": epoch.wall, "training_seconds": training.wall, "training_cpu_seconds": training.cpu}
+            pl_module.log_dict({f"epoch/{name}": value for name, value in times.items()}, rank_zero_only=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch - 1 if self._finished is None else self._finished[0]
@@ -143,6 +169,23 @@ class EpochSummary(Callback):
         if stopping is not None:
             parts.append(f"patience {max(0, stopping.patience - stopping.wait_count)} of {stopping.patience}")
         _info(trainer, f"epoch {epoch}: {', '.join(parts)}")
+
+
+class _Clock(NamedTuple):
+    """Wall time and processor time of this process in seconds."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> "_Clock":
+        return cls(time.perf_counter(), time.process_time())
+
+    def __add__(self, other: "_Clock") -> "_Clock":  # type: ignore[override]
+        return _Clock(self.wall + other.wall, self.cpu + other.cpu)
+
+    def __sub__(self, other: "_Clock") -> "_Clock":
+        return _Clock(self.wall - other.wall, self.cpu - other.cpu)
 
 
 def _info(trainer: Trainer, text: str) -> None:

@@ -1,12 +1,13 @@
 """Checks before a training and after a run: each a pure function that returns a finding."""
 
-from vestim_pl.diagnosis.after_run import diagnose_run
+from vestim_pl.diagnosis.after_run import diagnose_run, quick_test_run
 from vestim_pl.diagnosis.before_training import diagnose_data, diagnose_settings, diagnose_training
 from vestim_pl.diagnosis.clip_setting import ClipSetting
 from vestim_pl.diagnosis.finding import Finding, Severity, worst
 from vestim_pl.diagnosis.one_value import one_value_each
 from vestim_pl.diagnosis.plan import Plan
 from vestim_pl.diagnosis.probe import Measurements, measure
+from vestim_pl.diagnosis.quick_test import QuickTest, print_quick_test, quick_test_title
 from vestim_pl.diagnosis.terminal import print_findings
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Finding",
     "Measurements",
     "Plan",
+    "QuickTest",
     "Severity",
     "diagnose_data",
     "diagnose_run",
@@ -22,5 +24,8 @@ __all__ = [
     "measure",
     "one_value_each",
     "print_findings",
+    "print_quick_test",
+    "quick_test_run",
+    "quick_test_title",
     "worst",
 ]

@@ -6,20 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from vestim_pl.deploy.checkpoint_file import check_checkpoint
+from vestim_pl.diagnosis.checks.epoch_time import check_epoch_time
+from vestim_pl.diagnosis.checks.loss_curve import check_loss_curve
+from vestim_pl.diagnosis.checks.non_finite import check_non_finite
+from vestim_pl.diagnosis.checks.validation_progress import check_validation_progress
 from vestim_pl.diagnosis.clip_setting import ClipSetting
-from vestim_pl.diagnosis.constant_prediction import check_constant_prediction
+from vestim_pl.diagnosis.constant_prediction import check_constant_prediction, other_rate
 from vestim_pl.diagnosis.divergence import check_divergence
 from vestim_pl.diagnosis.ending import check_ending
 from vestim_pl.diagnosis.finding import Finding
 from vestim_pl.diagnosis.learning_rate_exhausted import check_learning_rate_exhausted
 from vestim_pl.diagnosis.one_value import one_value_each
 from vestim_pl.diagnosis.over_clipping import check_over_clipping
-from vestim_pl.diagnosis.way_out import borne_rate, missing_recovery
+from vestim_pl.diagnosis.way_out import borne_rate, missing_recovery, switched_on
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.reports.run_folder import RunFolder
-from vestim_pl.reports.run_status import RunState, best_validation, run_status
+from vestim_pl.reports.run_metrics import metric_files, read_metrics
+from vestim_pl.reports.run_status import RunState, RunStatus, best_validation, run_status
 
-__all__ = ["diagnose_run", "target_std_mv"]
+__all__ = ["diagnose_run", "quick_test_run", "target_std_mv"]
 
 MILLIVOLTS = 1000.0
 ENDED = (RunState.FINISHED, RunState.EARLY_STOPPED)
@@ -41,7 +46,7 @@ def diagnose_run(run: RunFolder) -> list[Finding]:
     status = run_status(run)
     callbacks, trainer = _section(run, "callbacks"), _section(run, "trainer")
     diverged = status.state is RunState.DIVERGED
-    astray = diverged or any(event.get("kind") in ("rollback", "non_finite") for event in run.events)
+    astray = diverged or _went_astray(run)
     rate = _number(run.setting("optimizer.lr"))
     borne, better = (None, None) if rate is None else borne_rate(rate, run.events, diverged, callbacks)
     findings = [
@@ -52,11 +57,50 @@ def diagnose_run(run: RunFolder) -> list[Finding]:
         best = best_validation(run.metrics)
         val_rmse, ended = math.nan if best is None else best[0], status.state in ENDED
         findings += [
+            *(_monitors(run, status) if run.trained else ()),
             check_constant_prediction(run.steps, val_rmse, target_std_mv(run.path), borne, ended, astray),
             check_over_clipping(run.metrics, ClipSetting.of(trainer, callbacks), astray),
             check_learning_rate_exhausted(run.metrics, run.events, rate, callbacks),
         ]
     return one_value_each(findings)
+
+
+def quick_test_run(run: RunFolder) -> list[Finding]:
+    """How a run ended, and the four monitors of the guide's Quick Test: loss, non-finite, validation, epoch time.
+
+    Args:
+        run: The folder, read.
+
+    Example::
+
+        >>> [finding.check for finding in quick_test_run(RunFolder(Path("nowhere")))]
+        ['end of the run', 'loss', 'non-finite', 'validation', 'epoch time']
+
+    """
+    status = run_status(run)
+    return one_value_each([check_ending(status, run.path), *_monitors(run, status)])
+
+
+def _monitors(run: RunFolder, status: RunStatus) -> list[Finding]:
+    callbacks = _section(run, "callbacks")
+    diverged = status.state is RunState.DIVERGED
+    astray = diverged or _went_astray(run)
+    rate = _number(run.setting("optimizer.lr"))
+    better = None if rate is None else borne_rate(rate, run.events, diverged, callbacks)[1]
+    larger = better if astray or rate is None else other_rate(rate)
+    refused = status.reason if status.state is RunState.FAILED and not run.trained else ""
+    faster = (("flush_denormals", "FlushDenormals"), ("keep_freed_memory", "KeepFreedMemory"))
+    parts = [read_metrics([file]) for file in metric_files(run.path)] or [run.metrics]
+    return [
+        check_loss_curve(run.metrics, run.events, better, larger),
+        check_non_finite(run.metrics, run.events, diverged, refused, _way_out(run, callbacks, better)),
+        check_validation_progress(run.metrics, target_std_mv(run.path), larger),
+        check_epoch_time(parts, " ".join(filter(None, (switched_on(callbacks, *each) for each in faster)))),
+    ]
+
+
+def _went_astray(run: RunFolder) -> bool:
+    return any(event.get("kind") in ("rollback", "non_finite") for event in run.events)
 
 
 def target_std_mv(path: Path) -> float:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from vestim_pl.diagnosis.finding import Finding, Severity
 
-__all__ = ["check_constant_prediction"]
+__all__ = ["check_constant_prediction", "other_rate"]
 
 CHECK = "constant prediction"
 FLAT = 0.1  # of the measured variation
@@ -46,7 +46,7 @@ def check_constant_prediction(
         'optimizer.lr=0.001'
 
     """
-    override = "" if rate is None else f"optimizer.lr={rate / 10 if astray else _other_rate(rate):g}"
+    override = "" if rate is None else f"optimizer.lr={rate / 10 if astray else other_rate(rate):g}"
     if steps is not None and len(steps):
         measured, estimated = (steps[name].to_numpy("float64") * 1000.0 for name in ("measured", "estimated"))
         varies, deviation = float(estimated.std()), float(measured.std())
@@ -74,8 +74,15 @@ def check_constant_prediction(
     return Finding(CHECK, Severity.ERROR, f"it is no better than a constant: {numbers}", override)
 
 
-def _other_rate(rate: float) -> float:
-    """A rate to try instead: up to the usual one, ten times it, or back from where units saturate."""
+def other_rate(rate: float) -> float:
+    """Learning rate to try where little was learnt: up to the usual one, ten times it, or back from saturation.
+
+    Example::
+
+        >>> other_rate(1e-9), other_rate(0.005), round(other_rate(1.0), 3)
+        (0.001, 0.05, 0.1)
+
+    """
     if rate < USUAL:
         return USUAL
     return 10 * rate if rate < 10 * USUAL else rate / 10

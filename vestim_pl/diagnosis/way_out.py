@@ -5,7 +5,7 @@ from typing import Any
 
 from vestim_pl.diagnosis.nodes import node_of
 
-__all__ = ["borne_rate", "missing_recovery"]
+__all__ = ["borne_rate", "missing_recovery", "switched_on"]
 
 CUT = 0.1  # of a rate that was not borne; DivergenceRecovery's own
 GUARDS = {"step_guard": "StepGuard", "finite_parameters": "FiniteParameterGuard", "recovery": "DivergenceRecovery"}
@@ -71,10 +71,29 @@ def missing_recovery(callbacks: Mapping[str, Any], streams: bool = False) -> str
         there = name in callbacks
         if name == "recovery" and not there and node_of(callbacks, "EarlyStopping"):
             continue
-        named.append(f"{'' if there else '+'}callbacks.{name}={{_target_:vestim_pl.callbacks.{kind}}}")
+        named.append(switched_on(callbacks, name, kind))
         if name == "recovery" and streams:
             named.append("+callbacks.recovery.whole_epochs=true")
     return " ".join(named)
+
+
+def switched_on(callbacks: Mapping[str, Any], name: str, kind: str) -> str:
+    """Override that adds a callback, or puts it back where the configuration has it as null; empty where it is on.
+
+    Args:
+        callbacks: The node ``callbacks`` of a configuration.
+        name: Key of the callback below it.
+        kind: Class of the callback in :mod:`vestim_pl.callbacks`.
+
+    Example::
+
+        >>> switched_on({"flush_denormals": None}, "flush_denormals", "FlushDenormals")
+        'callbacks.flush_denormals={_target_:vestim_pl.callbacks.FlushDenormals}'
+
+    """
+    if node_of(callbacks, kind):
+        return ""
+    return f"{'' if name in callbacks else '+'}callbacks.{name}={{_target_:vestim_pl.callbacks.{kind}}}"
 
 
 def _rounded(rate: float) -> float:

@@ -94,6 +94,11 @@ class RunFolder:
             missing=tuple(missing),
         )
 
+    @property
+    def trained(self) -> bool:
+        """Whether anything was logged in a training; an evaluation logs its test alone."""
+        return bool((~self.metrics["key"].astype(str).str.startswith("test/")).any())
+
     def setting(self, key: str, default: Any = None) -> Any:
         """A setting by its dotted name, the default where the configuration lacks it.
 

@@ -13,6 +13,7 @@ from vestim_pl.reports.run_folder import RunFolder
 __all__ = ["RunState", "RunStatus", "best_validation", "run_status"]
 
 _NON_FINITE = re.compile(r"\b(nan|[+-]?inf|infinite|non-finite|not finite|diverge\w*|diverging)\b", re.IGNORECASE)
+_DIVERGING = re.compile(r"\bdiverg", re.IGNORECASE)
 _LIMIT = re.compile(r"\bmax_(epochs|steps|time)\b.* reached|\bthe data ended\b")
 _PREFIX = re.compile(r"^stopped (?=after epoch \d+: )")  # the state says so already
 _ENDS = ("stop", "interrupt", "non_finite")
@@ -124,7 +125,8 @@ def _without_event(run: RunFolder) -> RunStatus:
         return RunStatus(RunState.FINISHED, f"{epochs} epochs{told} made")
     error = next((line.split("error: ", 1)[1] for line in reversed(run.log[-5:]) if "error: " in line), None)
     if error is not None:
-        return RunStatus(RunState.DIVERGED if _NON_FINITE.search(error) else RunState.FAILED, error)
+        signs = _DIVERGING if fit.empty else _NON_FINITE  # before training a NaN is one of the data or the settings
+        return RunStatus(RunState.DIVERGED if signs.search(error) else RunState.FAILED, error)
     said = f"; its last event: {run.events[-1]['reason']}" if run.events else ""
     where = f"in epoch {epochs - 1}" if epochs else "before anything was logged"
     return RunStatus(RunState.UNKNOWN, f"the files end {where}: it was killed, it failed, or it still runs{said}")

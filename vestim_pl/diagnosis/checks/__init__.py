@@ -1,1 +1,1 @@
-"""Checks of a training, one a file."""
+"""Checks of a run, one a file: each a pure function from what the run left to a finding."""

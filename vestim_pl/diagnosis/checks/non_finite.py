@@ -1,0 +1,90 @@
+"""Whether anything in a run was NaN or infinite."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vestim_pl.diagnosis.finding import Finding, Severity
+
+__all__ = ["check_non_finite"]
+
+CHECK = "non-finite"
+WATCHED = ("train/", "val/")
+_WORDS = re.compile(r"\b(nan|inf|infinite|non-finite|not finite)\b", re.IGNORECASE)
+
+
+def check_non_finite(
+    metrics: pd.DataFrame,
+    events: Sequence[Mapping[str, Any]] = (),
+    diverged: bool = False,
+    refused: str = "",
+    suggestion: str = "",
+) -> Finding:
+    """Count what was NaN or infinite: losses and errors in the metrics, steps, parameters and inputs in the events.
+
+    One such number is enough to fail, in a run that recovered as well. Steps that the gradient scaler of mixed
+    precision leaves out do not count: it looks for the largest scale by overflowing now and then.
+
+    Args:
+        metrics: Rows ``key``, ``epoch``, ``step``, ``value`` of the run.
+        events: Its events in order.
+        diverged: Whether the run ended in it.
+        refused: Why training was refused before it began; empty where it began.
+        suggestion: Overrides that keep the next run finite.
+
+    Example::
+
+        >>> metrics = pd.DataFrame({"key": "train/loss", "epoch": 0, "step": [9, 19], "value": [0.5, 0.4]})
+        >>> skip = {"kind": "skip", "reason": "epoch 0, batch 12: the loss is NaN", "step": 12}
+        >>> print(check_non_finite(metrics, [skip]).evidence)
+        1 x skip; first: epoch 0, batch 12: the loss is NaN; the run continued
+
+    """
+    if refused:
+        fits = bool(_WORDS.search(refused))
+        override = "data.on_bad_file=skip" if "data.on_bad_file=skip" in refused else ""
+        if fits:
+            evidence = "a number that is not finite was found before training, which was refused; see end of the run"
+            return Finding(CHECK, Severity.ERROR, evidence, override)
+        return Finding(CHECK, Severity.NOTE, "not judged: training did not begin")
+    watched = metrics[metrics["key"].str.startswith(WATCHED)]
+    bad = watched[~np.isfinite(watched["value"].to_numpy("float64"))]
+    left_out = float(metrics.loc[metrics["key"] == "train/left_out", "value"].sum())
+    seen = [event for event in events if _is_non_finite(event)]
+    if watched.empty and not seen and not diverged:
+        return Finding(CHECK, Severity.NOTE, "not judged: no loss and no error was logged")
+    if not (len(bad) or left_out or seen or diverged):
+        text = (
+            f"{len(watched):,} logged losses and errors are finite, and no step or parameter was reported as non-finite"
+        )
+        return Finding(CHECK, Severity.OK, text)
+    counts = [f"{number} x {kind}" for kind, number in _counted(seen).items()]
+    counts += [f"{len(bad)} logged values ({', '.join(sorted(set(bad['key'])))})"] if len(bad) else []
+    counts += [f"{left_out:.0f} batches left out of the training error"] if left_out else []
+    first = f"; first: {seen[0].get('reason', '')}" if seen else ""
+    end = "the run ended in it" if diverged else "the run continued"
+    from_data = bool(seen) and all(_is_data(event) for event in seen)
+    where = "; correct the recordings that events.jsonl names" if from_data else ""
+    evidence = f"{', '.join(counts) or 'training diverged'}{first}; {end}{where}"
+    return Finding(CHECK, Severity.ERROR if diverged else Severity.WARNING, evidence, "" if from_data else suggestion)
+
+
+def _is_non_finite(event: Mapping[str, Any]) -> bool:
+    kind, values = event.get("kind"), event.get("values")
+    cause = values.get("cause") if isinstance(values, Mapping) else None
+    if kind == "rollback":  # for a loss that only rose, too
+        return bool(_WORDS.search(str(event.get("reason", ""))))
+    return kind == "non_finite" or (kind == "skip" and cause != "overflow")
+
+
+def _is_data(event: Mapping[str, Any]) -> bool:
+    values = event.get("values")
+    return event.get("kind") == "skip" and isinstance(values, Mapping) and values.get("cause") == "batch"
+
+
+def _counted(events: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    kinds = [str(event["kind"]).replace("_", " ") for event in events]
+    return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}

@@ -1,0 +1,110 @@
+"""The verdict of the guide's Quick Test on a run: passed, or which monitors failed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.reports.run_duration import run_duration
+from vestim_pl.reports.run_folder import RunFolder
+
+__all__ = ["QuickTest", "print_quick_test", "quick_test_title"]
+
+_WORDS = {
+    Severity.OK: ("passed", "green"),
+    Severity.NOTE: ("not judged", "cyan"),
+    Severity.WARNING: ("failed", "bold red"),
+    Severity.ERROR: ("failed", "bold red"),
+}
+
+
+@dataclass(frozen=True)
+class QuickTest:
+    """Verdict on the findings of a run's monitors.
+
+    A monitor passes with ``ok`` and fails with a warning or an error. One that could not be judged (a note) does not
+    fail, but the test is not passed then.
+
+    Attributes:
+        findings: As :func:`vestim_pl.diagnosis.after_run.quick_test_run` returns them.
+
+    Example::
+
+        >>> test = QuickTest([Finding("loss", Severity.OK, ""), Finding("epoch time", Severity.WARNING, "")])
+        >>> test.line, test.severity.value
+        ('Quick Test: failed: epoch time', 'warning')
+        >>> test = QuickTest([Finding("loss", Severity.NOTE, "")])
+        >>> test.line, test.severity.value
+        ('Quick Test: not judged: loss', 'warning')
+
+    """
+
+    findings: Sequence[Finding]
+
+    @property
+    def line(self) -> str:
+        """The verdict in one line."""
+        failed = [each.check for each in self.findings if each.severity in (Severity.WARNING, Severity.ERROR)]
+        open_ones = [each.check for each in self.findings if each.severity is Severity.NOTE]
+        if failed:
+            rest = f" (not judged: {', '.join(open_ones)})" if open_ones else ""
+            return f"Quick Test: failed: {', '.join(failed)}{rest}"
+        return f"Quick Test: not judged: {', '.join(open_ones)}" if open_ones else "Quick Test: passed"
+
+    @property
+    def severity(self) -> Severity:
+        """The gravest of the findings; a warning where one was not judged."""
+        ranks = [Severity.WARNING if each.severity is Severity.NOTE else each.severity for each in self.findings]
+        return max(ranks, key=lambda severity: severity.rank, default=Severity.WARNING)
+
+
+def quick_test_title(run: RunFolder) -> str:
+    """What was judged: the folder, the epochs made, the time they took, and how much of the data an epoch uses.
+
+    Args:
+        run: The folder, read.
+
+    """
+    fit = run.metrics[~run.metrics["key"].str.startswith("test/")]
+    made = 0 if fit["epoch"].isna().all() else int(fit["epoch"].max()) + 1
+    wanted, stride = run.setting("trainer.max_epochs"), run.setting("sampling.stride", 1)
+    epochs = f"{made} of {wanted} epochs" if isinstance(wanted, int) and wanted > 0 else f"{made} epochs"
+    took = run_duration(run)
+    parts = [epochs + (f" in {took[1]}" if took and made else "")]
+    if isinstance(stride, int) and stride > 1:
+        parts.append(f"one window in {stride} (sampling.stride={stride})")
+    return f"Quick Test of {run.path}: {', '.join(parts)}"
+
+
+def print_quick_test(test: QuickTest, title: str, console: Console | None = None) -> None:
+    """Print monitor, verdict, figures and suggestion in a table, and the verdict in the last line.
+
+    In a terminal the suggestions stand below the table, each on a line that nothing folds, to be copied.
+
+    Args:
+        test: The verdict.
+        title: What was judged.
+        console: Where to print; standard output by default.
+
+    """
+    console = console or Console()
+    if console.is_terminal:
+        table = Table(title=escape(title), title_justify="left", show_lines=True)
+        for heading in ("monitor", "verdict", "figures"):
+            table.add_column(heading, no_wrap=heading != "figures", overflow="fold")
+        for each in test.findings:
+            word, style = _WORDS[each.severity]
+            table.add_row(escape(each.check), f"[{style}]{word}[/]", escape(each.evidence))
+        console.print(table)
+        lines = [f"suggestion for {each.check}: {each.override}" for each in test.findings if each.override]
+    else:
+        width = max((len(each.check) for each in test.findings), default=0)
+        lines = [title]
+        for each in test.findings:
+            suggestion = f"  -> {each.override}" if each.override else ""
+            lines.append(f"{each.check:<{width}}  {_WORDS[each.severity][0]:<10}  {each.evidence}{suggestion}")
+    for line in (*lines, test.line):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
