@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from vestim_pl.app.interruption import now
+from vestim_pl.app.interruption import finish_first, now
 from vestim_pl.command import is_multirun, run_command
 from vestim_pl.configuration import build, plain
 from vestim_pl.data import VoltageDataModule
@@ -127,14 +127,17 @@ def _after_run(config: DictConfig) -> list[Finding]:
                 f"run: {path} trained nothing, so there is nothing to judge; its train.log has the reason"
             )
         title = quick_test_title(run)
-        print_quick_test(test, title)
-        _write(monitors, title, Path(str(config.json)) if config.json else path / "quick_test.json", verdict=test.line)
+        with finish_first("printing and writing the verdict"):
+            print_quick_test(test, title)
+            target = Path(str(config.json)) if config.json else path / "quick_test.json"
+            _write(monitors, title, target, verdict=test.line)
         return monitors
     findings, title = diagnose_run(run), f"Run {path}"
-    print_findings(findings, title)
-    if run.trained:
-        print(test.line)
-    _write(findings, title, Path(str(config.json)) if config.json else path / "diagnosis.json")
+    with finish_first("printing and writing the findings"):
+        print_findings(findings, title)
+        if run.trained:
+            print(test.line)
+        _write(findings, title, Path(str(config.json)) if config.json else path / "diagnosis.json")
     return findings
 
 
