@@ -78,6 +78,7 @@ def train(fit, foreign, tmp_path):
             RandomStateCheckpoint(), FiniteParameterGuard(), *callbacks, DivergenceRecovery(snapshot_every=3),
             LastCheckpoint(str(folder / "last.ckpt"), every=every), ModelCheckpoint(folder, "best"),
         ]  # fmt: skip
+        torch.manual_seed(0)
         module = foreign.Module(lr=0.01, dropout=0.3)
         defaults = {"train": foreign.StatefulLoader(BATCHES), "max_epochs": 3}
         path = folder / "last.ckpt" if resume else None
@@ -193,7 +194,8 @@ def test_early_divergences_without_validation_leave_the_good_epoch_checkpoint(fi
             content[trainer.global_step] = {path.name: path.read_bytes() for path in tmp_path.glob("*.ckpt")}
 
     callbacks = [Poison(13, 16), FiniteParameterGuard(), Note(), DivergenceRecovery(max_attempts=5), keeper]
-    fit(foreign.Module(lr=0.01), callbacks, train=foreign.loader(10), max_epochs=2, limit_val_batches=0)
+    torch.manual_seed(0)
+    fit(foreign.Module(lr=0.05), callbacks, train=foreign.loader(10), max_epochs=2, limit_val_batches=0)
     rollbacks = [text for text in caplog.messages if "went back" in text]
     assert len(rollbacks) == 2
     assert all("went back to step 10" in text for text in rollbacks)
@@ -216,6 +218,7 @@ def test_a_training_that_early_stopping_ended_is_at_its_end(fit, foreign, tmp_pa
 
 def test_a_plateau_is_counted_once(fit, foreign, tmp_path):
     def run(epochs, **options):
+        torch.manual_seed(0)
         plateau = PlateauLearningRate("val_loss", patience=0, factor=0.5, threshold=0.9)
         fit(foreign.Module(), [plateau, LastCheckpoint(str(tmp_path / "last.ckpt"))], max_epochs=epochs, **options)
         return plateau.state_dict()
