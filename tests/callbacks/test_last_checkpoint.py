@@ -152,7 +152,14 @@ def test_it_is_written_whatever_the_metric_says(train, fit, foreign, tmp_path):
     assert books["best_model_path"] == str(tmp_path / "best.ckpt")
 
 
-def test_minutes_are_counted_from_the_file_before(train, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("accumulated", "expected"),
+    [
+        (1, [0, 0, 0, 3, 3, 3, 6, 6, 6, 9, 9, 9]),
+        (2, [0, 0, 0, 0, 2, 2, 3, 3, 3, 3, 5, 5]),  # the third batch is within a window: the file waits for its end
+    ],
+)
+def test_minutes_are_counted_from_the_file_before(train, tmp_path, monkeypatch, accumulated, expected):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
 
@@ -161,8 +168,9 @@ def test_minutes_are_counted_from_the_file_before(train, tmp_path, monkeypatch):
             clock[0] += 240.0
 
     steps = Steps(tmp_path / "run" / "last.ckpt")
-    train("run", [FourMinutesABatch(), steps], every="10 min", max_epochs=2)
-    assert steps.after_batch == [0, 0, 0, 3, 3, 3, 6, 6, 6, 9, 9, 9]
+    callbacks = [FourMinutesABatch(), steps]
+    train("run", callbacks, every="10 min", max_epochs=2, accumulate_grad_batches=accumulated)
+    assert steps.after_batch == expected
 
 
 def test_after_a_rollback_it_is_written_anew(train, tmp_path, caplog):
