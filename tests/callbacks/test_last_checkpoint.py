@@ -224,6 +224,23 @@ def test_a_training_that_early_stopping_ended_is_at_its_end(fit, foreign, tmp_pa
     assert "early stopping had ended this training; leave it out to train further" in caplog.messages
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_killed_between_the_best_and_the_last_file_of_the_last_epoch(fit, foreign, tmp_path):
+    """The best one is newer then, and nothing is left to train from it: it is the last state."""
+    last, best = tmp_path / "last.ckpt", tmp_path / "best.ckpt"
+
+    def run(**options):
+        keeper = ModelCheckpoint(tmp_path, "best", enable_version_counter=False)
+        return fit(foreign.Module(), [LastCheckpoint(str(last)), keeper], max_epochs=2, **options)
+
+    run()
+    expected = load(last)
+    last.write_bytes(b"of an epoch before")
+    run(resume=best)
+    assert same(expected["state_dict"], load(last)["state_dict"])
+    assert same(expected["loops"], load(last)["loops"])
+
+
 def test_a_plateau_is_counted_once(fit, foreign, tmp_path):
     def run(epochs, **options):
         torch.manual_seed(0)
