@@ -78,6 +78,7 @@ def train(fit, foreign, tmp_path):
             RandomStateCheckpoint(), FiniteParameterGuard(), *callbacks, DivergenceRecovery(snapshot_every=3),
             LastCheckpoint(str(folder / "last.ckpt"), every=every), ModelCheckpoint(folder, "best"),
         ]  # fmt: skip
+        torch.manual_seed(0)
         module = foreign.Module(lr=0.01, dropout=0.3)
         defaults = {"train": foreign.StatefulLoader(BATCHES), "max_epochs": 3}
         path = folder / "last.ckpt" if resume else None
@@ -151,7 +152,14 @@ def test_it_is_written_whatever_the_metric_says(train, fit, foreign, tmp_path):
     assert books["best_model_path"] == str(tmp_path / "best.ckpt")
 
 
-def test_minutes_are_counted_from_the_file_before(train, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("accumulated", "expected"),
+    [
+        (1, [0, 0, 0, 3, 3, 3, 6, 6, 6, 9, 9, 9]),
+        (2, [0, 0, 0, 0, 2, 2, 3, 3, 3, 3, 5, 5]),  # the third batch is within a window: the file waits for its end
+    ],
+)
+def test_minutes_are_counted_from_the_file_before(train, tmp_path, monkeypatch, accumulated, expected):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
 
@@ -160,8 +168,9 @@ def test_minutes_are_counted_from_the_file_before(train, tmp_path, monkeypatch):
             clock[0] += 240.0
 
     steps = Steps(tmp_path / "run" / "last.ckpt")
-    train("run", [FourMinutesABatch(), steps], every="10 min", max_epochs=2)
-    assert steps.after_batch == [0, 0, 0, 3, 3, 3, 6, 6, 6, 9, 9, 9]
+    callbacks = [FourMinutesABatch(), steps]
+    train("run", callbacks, every="10 min", max_epochs=2, accumulate_grad_batches=accumulated)
+    assert steps.after_batch == expected
 
 
 def test_after_a_rollback_it_is_written_anew(train, tmp_path, caplog):
@@ -193,7 +202,8 @@ def test_early_divergences_without_validation_leave_the_good_epoch_checkpoint(fi
             content[trainer.global_step] = {path.name: path.read_bytes() for path in tmp_path.glob("*.ckpt")}
 
     callbacks = [Poison(13, 16), FiniteParameterGuard(), Note(), DivergenceRecovery(max_attempts=5), keeper]
-    fit(foreign.Module(lr=0.01), callbacks, train=foreign.loader(10), max_epochs=2, limit_val_batches=0)
+    torch.manual_seed(0)
+    fit(foreign.Module(lr=0.05), callbacks, train=foreign.loader(10), max_epochs=2, limit_val_batches=0)
     rollbacks = [text for text in caplog.messages if "went back" in text]
     assert len(rollbacks) == 2
     assert all("went back to step 10" in text for text in rollbacks)
@@ -214,8 +224,26 @@ def test_a_training_that_early_stopping_ended_is_at_its_end(fit, foreign, tmp_pa
     assert "early stopping had ended this training; leave it out to train further" in caplog.messages
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_killed_between_the_best_and_the_last_file_of_the_last_epoch(fit, foreign, tmp_path):
+    """The best one is newer then, and nothing is left to train from it: it is the last state."""
+    last, best = tmp_path / "last.ckpt", tmp_path / "best.ckpt"
+
+    def run(**options):
+        keeper = ModelCheckpoint(tmp_path, "best", enable_version_counter=False)
+        return fit(foreign.Module(), [LastCheckpoint(str(last)), keeper], max_epochs=2, **options)
+
+    run()
+    expected = load(last)
+    last.write_bytes(b"of an epoch before")
+    run(resume=best)
+    assert same(expected["state_dict"], load(last)["state_dict"])
+    assert same(expected["loops"], load(last)["loops"])
+
+
 def test_a_plateau_is_counted_once(fit, foreign, tmp_path):
     def run(epochs, **options):
+        torch.manual_seed(0)
         plateau = PlateauLearningRate("val_loss", patience=0, factor=0.5, threshold=0.9)
         fit(foreign.Module(), [plateau, LastCheckpoint(str(tmp_path / "last.ckpt"))], max_epochs=epochs, **options)
         return plateau.state_dict()

@@ -39,8 +39,8 @@ class DivergenceRecovery(Callback):
     module adds to a checkpoint, such as a carried state. It is taken every ``snapshot_every`` steps and, in a training
     without validation, at the end of every epoch, where all is finite but buffers that never were, such as masks. It
     counts once the next loss with its weights was good. If training diverges again from the newest, the one before is
-    used, but not the untrained start once the loss has been lower than there; if loss or validation have long been far
-    above their best, that of the best; none of another structure.
+    used, but not the untrained start unless the losses of the newest are clearly worse than there; if loss or
+    validation have long been far above their best, that of the best; none of another structure.
 
     Schedules, warmup and plateau go back with the weights, but never carry the rate above the cut one
     (:class:`~vestim_pl.functional.recovery_factor.RecoveryFactor`); EarlyStopping's patience begins anew. All else

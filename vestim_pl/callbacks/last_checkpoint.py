@@ -16,7 +16,7 @@ from vestim_pl.lightning_support.epoch_end_resume import (
     resume_with_next_epoch_no_more,
 )
 from vestim_pl.lightning_support.exact_moments import ends_within_epoch, exact_after_batch
-from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole
+from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole, write_whole
 
 __all__ = ["LastCheckpoint"]
 
@@ -63,6 +63,7 @@ class LastCheckpoint(Checkpoint):
         self.interval = parse_interval(every, f"{type(self).__name__}.every")
         self._saved_at, self._saved_step = time.monotonic(), 0
         self._due = self._rolled_back = self._ended_within_epoch = self._resumes_after_epoch = False
+        self._written = False
 
     @property
     def dirpath(self) -> str:
@@ -86,7 +87,7 @@ class LastCheckpoint(Checkpoint):
                 trainer.should_stop = True  # as at the end of that epoch
                 if trainer.is_global_zero:
                     _log.info("early stopping had ended this training; leave it out to train further")
-        self._resumes_after_epoch = False
+        self._resumes_after_epoch = self._written = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         resume_with_next_epoch_no_more(trainer)
@@ -106,6 +107,13 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._ended_within_epoch:
             self._save(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Resumed at the end of training from another file, such as ``best.ckpt``: that one is the last state."""
+        source = Path(str(trainer.ckpt_path)) if trainer.ckpt_path and not self._written else self.path
+        real = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        if real and source.is_file() and source.absolute() != self.path.absolute():
+            write_whole(self.path, source.read_bytes())
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         resume_with_next_epoch_no_more(trainer)
@@ -127,6 +135,7 @@ class LastCheckpoint(Checkpoint):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         trainer.save_checkpoint(self.path)
+        self._written = True
         if self._rolled_back:
             text = f"wrote {self.path} anew with the last good state"
             publish(trainer, "checkpoint_removed", text, path=str(self.path))

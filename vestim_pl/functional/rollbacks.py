@@ -20,6 +20,8 @@ from vestim_pl.functional.validation_verdict import smallest_wanted
 
 __all__ = ["Rollbacks"]
 
+_BAD = 2.0  # times the loss of the untrained network; healthy losses of small batches scatter by less
+
 
 class Rollbacks:
     """Snapshots, the watch over the loss, and the factor on the learning rate, and how a rollback moves all three.
@@ -179,14 +181,14 @@ class Rollbacks:
         return True
 
     def _would_start_over(self) -> bool:
-        """Whether the older snapshot is the untrained network, and the newest one had a lower loss than that.
+        """Whether the older snapshot is the untrained network, and the newest one is no worse than that by its losses.
 
-        An older snapshot is for the case that the newest one itself is bad. A lower loss than at the start says that it
-        is not: a smaller learning rate from there loses nothing, and starting over would lose all.
+        An older snapshot is for the case that the newest one itself is bad. Where its losses do not say so, a smaller
+        learning rate from there loses nothing, and starting over would lose all that was learned.
         """
         losses = (self.snapshots.newest or {}).get("watch", {}).get("spike", {}).get("losses", [])
         oldest_is_start = bool(self.snapshots.good) and self.snapshots.good[0]["global_step"] == 0
-        return oldest_is_start and bool(losses) and median(losses) < self.watch.trend.start
+        return oldest_is_start and bool(losses) and median(losses) < _BAD * self.watch.trend.start
 
     def stop(self, trainer: Trainer, reason: str) -> NoReturn:
         """End a training that diverged and never had a good state.
