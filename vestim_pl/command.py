@@ -30,7 +30,9 @@ _log = logging.getLogger("vestim_pl")
 
 
 def run_folder(ckpt_path: str | None, now: datetime | None = None) -> str:
-    """Folder of a run: that of the checkpoint it goes on from, else a new one under ``outputs/``.
+    """Folder of a run: that of the checkpoint it resumes from, else a new one under ``outputs/``.
+
+    ``auto`` takes the run under ``outputs/`` that wrote a checkpoint last, if there is one.
 
     Example::
 
@@ -40,6 +42,10 @@ def run_folder(ckpt_path: str | None, now: datetime | None = None) -> str:
         'outputs/2026-01-02/03-04-05'
 
     """
+    if ckpt_path == "auto":
+        outputs = Path("outputs")
+        written = [*outputs.glob("*/checkpoints/*.ckpt"), *outputs.glob("*/*/checkpoints/*.ckpt")]
+        ckpt_path = str(max(written, key=lambda path: path.stat().st_mtime)) if written else None
     if ckpt_path and Path(ckpt_path).parent.name == "checkpoints":
         return str(Path(ckpt_path).parent.parent)
     return (now or datetime.now()).strftime("outputs/%Y-%m-%d/%H-%M-%S")

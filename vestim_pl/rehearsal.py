@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig, open_dict
 
+from vestim_pl.app.auto_resume import AUTO
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.errors import ConfigurationError
@@ -66,8 +67,13 @@ def rehearse(config: DictConfig, estimator: VoltageEstimator, datamodule: Voltag
         trainer.callbacks.append(_StopBeforeFirstStep())  # type: ignore[attr-defined]
         trainer.loggers = [DummyLogger() for _ in trainer.loggers]
         trainer.num_sanity_val_steps = 0
-        _begin(trainer, copy.deepcopy(estimator), copy.copy(datamodule), config.ckpt_path)
+        _begin(trainer, copy.deepcopy(estimator), copy.copy(datamodule), _given(config.ckpt_path))
         return trainer
+
+
+def _given(ckpt_path: str | None) -> str | None:
+    """A checkpoint that the command names; ``auto`` looks for one in the run's folder, which a rehearsal has not."""
+    return None if ckpt_path == AUTO else ckpt_path
 
 
 def _one_process(config: DictConfig) -> pl.Trainer:

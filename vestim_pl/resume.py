@@ -11,13 +11,13 @@ __all__ = ["refuse_missing_checkpoint", "refuse_unfit_checkpoint"]
 
 
 def refuse_missing_checkpoint(ckpt_path: str | None) -> None:
-    """Refuse a path that names no file; ``last`` is Lightning's word for the newest one.
+    """Refuse a path that names no file; ``last`` is Lightning's word for the newest one, ``auto`` ours.
 
     Raises:
         ConfigurationError: With the path.
 
     """
-    if ckpt_path not in (None, "last") and not Path(str(ckpt_path)).is_file():
+    if ckpt_path not in (None, "last", "auto") and not Path(str(ckpt_path)).is_file():
         raise ConfigurationError(f"ckpt_path: {ckpt_path} is not a file; give a checkpoint of an earlier run")
 
 
@@ -36,7 +36,7 @@ def refuse_unfit_checkpoint(ckpt_path: str | None, module: nn.Module) -> None:
         >>> refuse_unfit_checkpoint(None, nn.Linear(2, 1))
 
     """
-    if ckpt_path in (None, "last"):
+    if ckpt_path in (None, "last", "auto"):
         return
     found = check_checkpoint(str(ckpt_path), to_resume=True)["state_dict"]
     wanted = module.state_dict()

@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import lightning.pytorch as pl
 import pandas as pd
@@ -16,13 +17,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
+from vestim_pl.app.auto_resume import newest_checkpoint, resolve_checkpoint
+from vestim_pl.app.checkpoint_settings import refuse_wrong_checkpoints
 from vestim_pl.app.machine_faults import machine_fault
 from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
 from vestim_pl.command import is_multirun, run_command
 from vestim_pl.compilation import compile_network
 from vestim_pl.configuration import build, plain
 from vestim_pl.data import VoltageDataModule
-from vestim_pl.deploy.checkpoint_file import check_checkpoint
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.evaluation import score_checkpoint
 from vestim_pl.functional.command_line import command_line
@@ -90,21 +92,23 @@ def train(config: DictConfig) -> TrainingRun:
     """
     run_dir = Path(config.run_dir)
     _refuse_a_sweep_of_several_processes(config)
+    refuse_wrong_checkpoints(plain(config.callbacks))
     refuse_missing_checkpoint(config.ckpt_path)
+    ckpt_path = resolve_checkpoint(config.ckpt_path, run_dir)
     quiet_lightning()
     reset_global_state(config)
     datamodule: VoltageDataModule = build(config.data, sampling=build(config.sampling))
     datamodule.setup("fit")
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
     estimator = build_estimator(config, datamodule)
-    refuse_unfit_checkpoint(config.ckpt_path, estimator)
+    refuse_unfit_checkpoint(ckpt_path, estimator)
     compile_network(estimator, wanted=config.compile)
     tell_missing_guards(config)
     trainer = build_trainer(config)
     write_provenance(run_dir, trainer)
     _set_aside_metrics(run_dir)
     try:
-        _fit(trainer, estimator, datamodule, config.ckpt_path)
+        _fit(trainer, estimator, datamodule, ckpt_path)
         run = _finish(config, trainer, estimator, datamodule)
     except BaseException as error:  # a run that died gets its report, too
         _after_failure(config, trainer, error)
@@ -185,8 +189,9 @@ def _fit(
         raise
     except Exception as error:
         if failed_while_restoring(error):
+            found = type(error).__name__ if isinstance(error, UnpicklingError) else printable(name_error(error))
             raise ConfigurationError(
-                f"ckpt_path: {ckpt_path} cannot be resumed from ({printable(name_error(error))}): it is damaged or of a"
+                f"ckpt_path: {ckpt_path} cannot be resumed from ({found}): it is damaged or of a"
                 " run with other settings; give another checkpoint"
             ) from error
         # Lightning's words for a metric that nothing logs
@@ -223,15 +228,16 @@ def _report(run_dir: Path) -> None:
 
 
 def _what_is_kept(run_dir: Path) -> str:
-    """The last whole checkpoint of a run that the machine stopped, and how to resume from it."""
-    for name in ("last", "best"):
-        path = run_dir / "checkpoints" / f"{name}.ckpt"
-        try:
-            step = check_checkpoint(path, to_resume=True)["global_step"]
-        except VestimError:
-            continue
-        return f"checkpoints/{path.name} of step {step:,} is complete; then resume with: {resume_command(path)}"
-    return "there is no complete checkpoint to resume from"
+    """The newest whole checkpoint of a run that the machine stopped, and how to resume from it."""
+    try:
+        found = newest_checkpoint(run_dir / "checkpoints")
+    except VestimError:
+        found = None
+    if found is None:
+        return "there is no complete checkpoint to resume from"
+    path, checkpoint = found
+    step = checkpoint["global_step"]
+    return f"checkpoints/{path.name} of step {step:,} is complete; then resume with: {resume_command(path)}"
 
 
 def resume_command(checkpoint: Path) -> str:

@@ -15,6 +15,7 @@ from vestim_pl.callbacks import RandomStateCheckpoint
 from vestim_pl.configuration import build, plain
 from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.precision import resolve_precision
+from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole
 from vestim_pl.no_profiler import NoProfiler
 
 __all__ = ["build_trainer", "quiet_lightning", "tell_missing_guards"]
@@ -48,11 +49,13 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
     if options["precision"] != setting:
         _log.info("trainer.precision: %s is %s on this machine", setting, options["precision"])
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             **options, callbacks=callbacks, logger=loggers or False, enable_progress_bar=sys.stdout.isatty()
         )
     except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigurationError(f"trainer: {_refusal(str(error).splitlines()[0], options)}") from error
+    keep_checkpoints_whole(trainer)
+    return trainer
 
 
 def tell_missing_guards(config: DictConfig) -> None:

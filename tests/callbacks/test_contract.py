@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -30,6 +30,7 @@ from vestim_pl.callbacks import (
     GradientNoise,
     GradientNormMonitor,
     KeepFreedMemory,
+    LastCheckpoint,
     LearningRateWarmup,
     LookbackWarmup,
     PlateauLearningRate,
@@ -73,6 +74,7 @@ REGISTRY: dict[str, Callable[[Path], Callback]] = {
     "LookbackWarmup": lambda folder: LookbackWarmup(2, 6, epochs=2, crop=last_steps),
     "GradientFlowProbe": lambda folder: GradientFlowProbe([1, 7], folder=str(folder / "flow")),
     "PlateauLearningRate": lambda folder: PlateauLearningRate("val_loss", patience=0, factor=0.5, threshold=0.9),
+    "LastCheckpoint": lambda folder: LastCheckpoint(str(folder / "last.ckpt"), every="2 steps"),
 }
 NAMES = sorted(REGISTRY)
 AUTOMATIC_ONLY = {
@@ -147,7 +149,7 @@ def make(tmp_path):
 
 def run(module: LightningModule, callbacks: list[Callback], **options) -> Trainer:
     """Train for a few steps, with a validation at the end of each epoch."""
-    saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+    saves = any(isinstance(callback, Checkpoint) for callback in callbacks)
     defaults = {"max_epochs": EPOCHS, "limit_val_batches": 1, "enable_checkpointing": saves}
     return fit(module, callbacks, **(defaults | options))
 

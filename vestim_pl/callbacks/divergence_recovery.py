@@ -22,6 +22,7 @@ from vestim_pl.functional.training_health import judge_batch
 from vestim_pl.functional.training_snapshot import refuse_sharded_weights, trained_parameters
 from vestim_pl.functional.validation_trend import ValidationTrend
 from vestim_pl.functional.validation_verdict import MetricShield, nonfinite_metrics, require_before_early_stopping
+from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole
 
 __all__ = ["DivergenceRecovery"]
 
@@ -34,16 +35,19 @@ class DivergenceRecovery(Callback):
     not finite or no more near its best (``ValidationTrend``); and whatever a guard asks for by :meth:`recover_from`.
 
     A snapshot holds parameters, buffers, optimizer moments, schedulers, gradient scaler, random states, and what the
-    module adds to a checkpoint, such as a carried state. It is taken where all is finite but buffers that never were,
-    such as masks, and counts once the next loss with its weights was good. If the newest leads astray, the one before
-    is used; if loss or validation have long been far above their best, that of the best; none of another structure.
+    module adds to a checkpoint, such as a carried state. It is taken every ``snapshot_every`` steps and, in a training
+    without validation, at the end of every epoch, where all is finite but buffers that never were, such as masks. It
+    counts once the next loss with its weights was good. If training diverges again from the newest, the one before is
+    used, but not the untrained start once the loss has been lower than there; if loss or validation have long been far
+    above their best, that of the best; none of another structure.
 
     Schedules, warmup and plateau go back with the weights, but never carry the rate above the cut one
     (:class:`~vestim_pl.functional.recovery_factor.RecoveryFactor`); EarlyStopping's patience begins anew. All else
     (steps, epochs, best scores, position in the data, random state) goes on: the same batches would lead to the same.
 
     No checkpoint keeps what diverged: one about to be written with non-finite numbers triggers a recovery and gets the
-    good state; after a recovery ``last.ckpt`` is written anew, and files with a non-finite score are removed.
+    good state; after a recovery ``last.ckpt`` and the single file of a ModelCheckpoint without a monitor are written
+    anew, unless they are from before the state that was put back, and files with a non-finite score are removed.
 
     Place it after guards and other callbacks, so that what it saves has seen them; EarlyStopping and WeightAveraging
     must come after it. Events: ``rollback``, ``recovery`` (the rate is raised again), ``checkpoint_removed``. Logged
@@ -126,6 +130,7 @@ class DivergenceRecovery(Callback):
         require_before_early_stopping(trainer, self)
         require_before_averaging(trainer, self)
         refuse_sharded_weights(trainer, "DivergenceRecovery")
+        keep_checkpoints_whole(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._resumed:  # another training with the same callback, or a checkpoint written without it
@@ -174,6 +179,7 @@ class DivergenceRecovery(Callback):
             self._shield.raise_over(trainer, bad)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.rollbacks.end_epoch(trainer, pl_module)
         pl_module.log_dict({"recovery/attempts": float(len(self.attempts)), "recovery/factor": self.rate.value})
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -231,7 +237,7 @@ class DivergenceRecovery(Callback):
     def _mend_checkpoints(self, trainer: Trainer) -> None:  # leaves none of the way that was just left
         self._recovered = False
         forget_nonfinite_scores(trainer)
-        rewrite_latest(trainer)
+        rewrite_latest(trainer, since=self.rollbacks.back_to_step)
 
     def _after_validation(self, trainer: Trainer) -> None:
         if self._shield.lower():  # EarlyStopping and ModelCheckpoint have seen the metric that was dealt with

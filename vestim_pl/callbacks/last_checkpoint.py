@@ -1,19 +1,26 @@
 """The last state of a training on the disk."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 
 from vestim_pl.functional.checkpoint_interval import parse_interval
-from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.events import publish
+from vestim_pl.lightning_support.epoch_end_resume import (
+    is_epoch_end,
+    resume_with_next_epoch,
+    resume_with_next_epoch_no_more,
+)
 from vestim_pl.lightning_support.exact_moments import ends_within_epoch, exact_after_batch
 from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole
 
 __all__ = ["LastCheckpoint"]
+
+_log = logging.getLogger("vestim_pl")
 
 
 class LastCheckpoint(Checkpoint):
@@ -33,8 +40,8 @@ class LastCheckpoint(Checkpoint):
     (:class:`~vestim_pl.lightning_support.whole_checkpoint_io.WholeCheckpointIO`). After a rollback of
     ``DivergenceRecovery`` the file is written anew at the next exact moment.
 
-    Place it after every ModelCheckpoint, so that it knows what they have saved. A ``ReduceLROnPlateau`` by epochs is
-    updated after every checkpoint of that epoch; use :class:`~vestim_pl.callbacks.PlateauLearningRate` to resume
+    It moves to the end of the callbacks, so that the file holds what all others did. A ``ReduceLROnPlateau`` by epochs
+    is updated after every checkpoint of that epoch; use :class:`~vestim_pl.callbacks.PlateauLearningRate` to resume
     exactly.
 
     Args:
@@ -42,7 +49,7 @@ class LastCheckpoint(Checkpoint):
         every: Interval within an epoch, such as ``10 min``, ``2 h`` or ``500 steps``; None writes at ends of epochs.
 
     Raises:
-        ConfigurationError: If the interval cannot be read, or a ModelCheckpoint comes later or writes the same file.
+        ConfigurationError: If the interval cannot be read.
 
     Example::
 
@@ -55,7 +62,7 @@ class LastCheckpoint(Checkpoint):
         self.path = Path(path)
         self.interval = parse_interval(every, f"{type(self).__name__}.every")
         self._saved_at, self._saved_step = time.monotonic(), 0
-        self._due = self._rolled_back = self._ended_within_epoch = False
+        self._due = self._rolled_back = self._ended_within_epoch = self._resumes_after_epoch = False
 
     @property
     def dirpath(self) -> str:
@@ -64,19 +71,25 @@ class LastCheckpoint(Checkpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        for callback in callbacks[callbacks.index(self) :]:
-            if isinstance(callback, ModelCheckpoint):
-                raise ConfigurationError("LastCheckpoint: stands before a ModelCheckpoint; place it after all of them")
+        if callbacks[-1] is not self:  # a new list: Lightning is walking through the old one
+            trainer.callbacks = [*(c for c in callbacks if c is not self), self]  # type: ignore[attr-defined]
         if stage == "fit":
             keep_checkpoints_whole(trainer)
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._resumes_after_epoch = trainer.state.fn == "fit" and is_epoch_end(checkpoint)
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        resumed = trainer.ckpt_path is not None
-        stoppers = [c for c in trainer.early_stopping_callbacks if isinstance(c, EarlyStopping)]
-        if resumed and any(stopper.wait_count >= stopper.patience for stopper in stoppers):
-            trainer.should_stop = True
+        if self._resumes_after_epoch:
+            resume_with_next_epoch(trainer)
+            if any(stopper.wait_count >= stopper.patience for stopper in trainer.early_stopping_callbacks):
+                trainer.should_stop = True  # as at the end of that epoch
+                if trainer.is_global_zero:
+                    _log.info("early stopping had ended this training; leave it out to train further")
+        self._resumes_after_epoch = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        resume_with_next_epoch_no_more(trainer)
         self._due = self._rolled_back = self._ended_within_epoch = False
         self._note(trainer)
 
@@ -93,6 +106,9 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._ended_within_epoch:
             self._save(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        resume_with_next_epoch_no_more(trainer)
 
     def write_anew(self, trainer: Trainer) -> None:
         """Replace the file, which may hold what a rollback has left: at the next exact moment, in an exception now."""

@@ -71,11 +71,16 @@ class LatestCheckpoint(Protocol):
         """Replace the file, which may hold what the rollback has left, by the state that is now in place."""
 
 
-def rewrite_latest(trainer: Trainer) -> list[str]:
+def rewrite_latest(trainer: Trainer, since: int = -1) -> list[str]:
     """Write the checkpoints that stand for the latest state anew, after that state was put right; an event for each.
 
     ``last.ckpt``, and the one file of a ``ModelCheckpoint`` without a monitor, may hold weights of the way that was
-    just left. Files ranked by a metric were measured and stay.
+    just left. Files ranked by a metric were measured and stay, and so do files from before the state put back: what
+    led there was good.
+
+    Args:
+        trainer: The trainer.
+        since: Optimizer step of the state put back.
 
     Returns:
         Paths of the files written.
@@ -86,6 +91,8 @@ def rewrite_latest(trainer: Trainer) -> list[str]:
         if isinstance(keeper, LatestCheckpoint):
             keeper.write_anew(trainer)
     for callback in _model_checkpoints(trainer):
+        if callback._last_global_step_saved <= since:
+            continue
         latest = {callback.last_model_path} | ({callback.best_model_path} if callback.monitor is None else set())
         for path in sorted(latest - {""}):
             if not _exists(trainer, path):

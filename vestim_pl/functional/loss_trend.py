@@ -70,6 +70,11 @@ class LossTrend:
         self.load_state_dict({})
 
     @property
+    def start(self) -> float:
+        """Level of the first losses of an untrained network; -infinity where it is not known."""
+        return self._start if math.isfinite(self._start) and not self._signed else -math.inf
+
+    @property
     def limit(self) -> float:
         """Level above which a period has diverged; infinite where nothing is known yet."""
         return math.inf if self.ratio is None or self._signed else self.ratio * min(self._start, self.best)

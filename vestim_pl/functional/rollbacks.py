@@ -2,6 +2,7 @@
 
 import logging
 import math
+from statistics import median
 from typing import Any, NoReturn
 
 from lightning.pytorch import LightningModule, Trainer
@@ -33,6 +34,7 @@ class Rollbacks:
 
     Attributes:
         gave_up: Whether training stops because no attempt is left; the last good state is back in place then.
+        back_to_step: Optimizer step of the state that the latest rollback put back.
 
     Raises:
         ConfigurationError: If a number is out of range.
@@ -53,6 +55,7 @@ class Rollbacks:
         self.rate, self.watch, self.snapshots = rate, watch, SnapshotStore()
         self.max_attempts, self.snapshot_every, self.random_state = max_attempts, snapshot_every, random_state
         self.gave_up = False
+        self.back_to_step = 0
         self.load_state_dict({})
 
     def start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -115,8 +118,19 @@ class Rollbacks:
         self.snapshots.offer(snapshot | {"watch": self.watch.state_dict()})
         return True, ""
 
+    def end_epoch(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the state at the end of an epoch on probation where no validation judges it.
+
+        Otherwise an early divergence would go back to the start: until the first snapshot is due, there is no other.
+        """
+        if trainer.enable_validation or trainer.global_step == self._snapshot_step or self.watch.trend.astray:
+            return
+        if snapshot := self._take(trainer, pl_module):
+            self._snapshot_step = trainer.global_step
+            self.snapshots.offer(snapshot | {"watch": self.watch.state_dict()})
+
     def go_back(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
-        """Put the last good state back and cut the learning rate; tells a ``rollback``.
+        """Put the last good state back and cut the learning rate; publishes a ``rollback``.
 
         Args:
             trainer: The trainer.
@@ -140,12 +154,13 @@ class Rollbacks:
         self.snapshots.keep(lambda snapshot: snapshot_fits(trainer, pl_module, snapshot))
         best = self.snapshots.best if self.watch.trend.astray else None
         best = self.snapshots.validated if self.watch.validation.astray else best
-        self.snapshots.step_back(to_older=not self._progress, to=best)
+        self.snapshots.step_back(to_older=not self._progress and not self._would_start_over(), to=best)
         snapshot = self.snapshots.newest
         if snapshot is None:
             raise DivergenceError(tell_stuck(self.attempts, reason, rate, newest["global_step"]))
         restore_snapshot(trainer, pl_module, snapshot, self.random_state)
         self.watch.go_back(snapshot.get("watch", {}))
+        self.back_to_step = snapshot["global_step"]
         self.gave_up = len(self.attempts) >= self.max_attempts
         if self.gave_up:
             raise DivergenceError(tell_story(self.attempts, reason, rate))
@@ -162,6 +177,16 @@ class Rollbacks:
         text = f"{tell_attempt(attempt)} (recovery {len(self.attempts)} of {self.max_attempts})"
         publish(trainer, "rollback", text, attempt=len(self.attempts), **attempt)
         return True
+
+    def _would_start_over(self) -> bool:
+        """Whether the older snapshot is the untrained network, and the newest one had a lower loss than that.
+
+        An older snapshot is for the case that the newest one itself is bad. A lower loss than at the start says that it
+        is not: a smaller learning rate from there loses nothing, and starting over would lose all.
+        """
+        losses = (self.snapshots.newest or {}).get("watch", {}).get("spike", {}).get("losses", [])
+        oldest_is_start = bool(self.snapshots.good) and self.snapshots.good[0]["global_step"] == 0
+        return oldest_is_start and bool(losses) and median(losses) < self.watch.trend.start
 
     def stop(self, trainer: Trainer, reason: str) -> NoReturn:
         """End a training that diverged and never had a good state.

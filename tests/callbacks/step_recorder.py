@@ -1,0 +1,18 @@
+"""How far a training has come, known after it was killed."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class StepRecorder(Callback):
+    """Writes the number of optimizer steps into a file as soon as a step is done."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.path.write_text(str(trainer.global_step))
