@@ -91,7 +91,7 @@ def test_a_full_disk_is_one_line_and_what_was_good_stays_good(size, training, tm
     assert what_is_left_is_whole(tmp_path / "kept") == kept
     if size == "250k":
         assert "checkpoints/last.ckpt of step 16 is complete; then resume with: " in done.stderr
-        resume = shlex.split(done.stderr.split("resume with: ")[1])
+        resume = shlex.split(done.stderr.split("resume with: ")[1].replace(f"{tmp_path}/disk/", f"{tmp_path}/kept/"))
         resumed = subprocess.run(
             resume, cwd=tmp_path / "kept", env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False
         )
