@@ -6,6 +6,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,7 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from vestim_pl.app.auto_resume import resolve_checkpoint
+from vestim_pl.app.auto_resume import newest_checkpoint, resolve_checkpoint
 from vestim_pl.app.checkpoint_settings import refuse_wrong_checkpoints
 from vestim_pl.app.earlier_runs import prepare_folder
 from vestim_pl.app.interruption import finish_first, now
@@ -29,7 +30,6 @@ from vestim_pl.command import is_multirun, run_command
 from vestim_pl.compilation import compile_network
 from vestim_pl.configuration import build, plain
 from vestim_pl.data import VoltageDataModule
-from vestim_pl.deploy.checkpoint_file import check_checkpoint
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.evaluation import score_checkpoint
 from vestim_pl.functional.command_line import command_line
@@ -227,8 +227,9 @@ def _fit(
         if trainer.world_size > 1 and trainer.is_global_zero and (reason := others.error()):
             raise ProcessError(reason) from error  # what this process sees is a broken connection
         if failed_while_restoring(error):
+            found = type(error).__name__ if isinstance(error, UnpicklingError) else printable(name_error(error))
             raise ConfigurationError(
-                f"ckpt_path: {ckpt_path} cannot be resumed from ({printable(name_error(error))}): it is damaged or of a"
+                f"ckpt_path: {ckpt_path} cannot be resumed from ({found}): it is damaged or of a"
                 " run with other settings; give another checkpoint"
             ) from error
         # Lightning's words for a metric that nothing logs
@@ -297,15 +298,16 @@ def _report(config: DictConfig) -> None:
 
 
 def _what_is_kept(run_dir: Path) -> str:
-    """The last whole checkpoint of a run that the machine stopped, and how to resume from it."""
-    for name in ("last", "best"):
-        path = run_dir / "checkpoints" / f"{name}.ckpt"
-        try:
-            step = check_checkpoint(path, to_resume=True)["global_step"]
-        except VestimError:
-            continue
-        return f"checkpoints/{path.name} of step {step:,} is complete; then resume with: {resume_command(path)}"
-    return "there is no complete checkpoint to resume from"
+    """The newest whole checkpoint of a run that the machine stopped, and how to resume from it."""
+    try:
+        found = newest_checkpoint(run_dir / "checkpoints")
+    except VestimError:
+        found = None
+    if found is None:
+        return "there is no complete checkpoint to resume from"
+    path, checkpoint = found
+    step = checkpoint["global_step"]
+    return f"checkpoints/{path.name} of step {step:,} is complete; then resume with: {resume_command(path)}"
 
 
 def resume_command(checkpoint: Path) -> str:

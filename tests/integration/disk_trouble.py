@@ -9,17 +9,17 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class DiskTrouble(Callback):
-    """Removes the folder of the run, or makes its file system read-only, before a step.
+    """Removes the folder of the run, or makes it read-only, before a step.
 
     Args:
         kind: ``gone`` or ``read-only``.
         step: ``global_step`` at which it happens.
-        folder: The folder; for ``read-only`` the root of a file system of its own.
+        folder: The folder; for ``read-only`` in a mount namespace of its own.
 
     """
 
     def __init__(self, kind: str, step: int, folder: str) -> None:
-        self.kind, self.step, self.folder = kind, step, Path(folder)
+        self.kind, self.step, self.folder = kind, step, Path(folder).absolute()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
         if trainer.global_step != self.step:
@@ -27,4 +27,5 @@ class DiskTrouble(Callback):
         if self.kind == "gone":
             shutil.rmtree(self.folder)
         else:
-            subprocess.run(["mount", "-o", "remount,ro", str(self.folder)], check=True)
+            subprocess.run(["mount", "--bind", self.folder, self.folder], check=True)
+            subprocess.run(["mount", "-o", "remount,bind,ro", self.folder], check=True)

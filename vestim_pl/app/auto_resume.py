@@ -11,7 +11,7 @@ from vestim_pl.functional.errors import ConfigurationError
 
 __all__ = ["AUTO", "newest_checkpoint", "resolve_checkpoint"]
 
-AUTO = "auto"
+AUTO, LAST = "auto", "last"
 _log = logging.getLogger("vestim_pl")
 
 
@@ -25,6 +25,8 @@ class _Candidate:
 def resolve_checkpoint(ckpt_path: str | None, run_dir: Path) -> str | None:
     """The path that ``ckpt_path`` stands for: itself, or for ``auto`` the newest sound checkpoint of the run's folder.
 
+    ``last`` is ``last.ckpt`` of that folder; where there is none, Lightning looks for it.
+
     A run folder without a checkpoint starts from the beginning, so that a batch job can have the same command line the
     first time and after every requeue.
 
@@ -36,6 +38,8 @@ def resolve_checkpoint(ckpt_path: str | None, run_dir: Path) -> str | None:
         ConfigurationError: If there are checkpoints, and none of them is sound.
 
     """
+    if ckpt_path == LAST and (last := run_dir / "checkpoints" / "last.ckpt").is_file():
+        return str(last)  # so that it is checked as any other
     if ckpt_path != AUTO:
         return ckpt_path
     found = newest_checkpoint(run_dir / "checkpoints")
