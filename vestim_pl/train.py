@@ -1,5 +1,8 @@
 """Train, validate and test a voltage estimator: ``python -m vestim_pl.train +preset=safer``."""
 
+from vestim_pl.lightning_support import early_signals  # noqa: F401 - before torch, whose import takes seconds
+
+# isort: split
 import logging
 import math
 import re

@@ -33,7 +33,7 @@ def test_the_first_signal_is_acknowledged_at_once_and_stops_what_runs(number, ca
 
     with StopRequest("reading") as request, pytest.raises(Interrupted, match=str(128 + number)) as stop:
         sleep()
-    assert "stopping reading; a second signal ends at once" in capfd.readouterr().err
+    assert "while reading: stopping; a second signal ends at once" in capfd.readouterr().err
     assert "while reading" in stop.value.reason
     assert request.signal == number
 

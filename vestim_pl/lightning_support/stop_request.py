@@ -141,8 +141,8 @@ class StopRequest:
         else:
             self.signal = number
             _let_go_of_dead_terminal()
-            what = self._deferred[-1] if self._deferred else f"stopping {self.doing}"
-            _say(f"{signal_name(number)}: {what}; a second signal ends at once")
+            what = f": {self._deferred[-1]}" if self._deferred else f" while {self.doing}: stopping"
+            _say(f"{signal_name(number)}{what}; a second signal ends at once")
             self.check()
 
 
