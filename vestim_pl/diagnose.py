@@ -1,5 +1,8 @@
 """Find out what will go wrong in a training, or what went wrong: ``python -m vestim_pl.diagnose +preset=safer``."""
 
+from vestim_pl.lightning_support import early_signals  # noqa: F401 - before torch, whose import takes seconds
+
+# isort: split
 import json
 import logging
 import sys

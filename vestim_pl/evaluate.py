@@ -1,5 +1,8 @@
 """Test a checkpoint on recordings: ``python -m vestim_pl.evaluate ckpt_path=... data=folder data.root=DIR``."""
 
+from vestim_pl.lightning_support import early_signals  # noqa: F401 - before torch, whose import takes seconds
+
+# isort: split
 import logging
 from pathlib import Path
 

@@ -1,5 +1,8 @@
 """Write a checkpoint as an ONNX model: ``python -m vestim_pl.export ckpt_path=... path=model.onnx``."""
 
+from vestim_pl.lightning_support import early_signals  # noqa: F401 - before torch, whose import takes seconds
+
+# isort: split
 import logging
 from pathlib import Path
 

@@ -1,5 +1,8 @@
 """Run the step of a crash bundle again: ``python -m vestim_pl.replay BUNDLE``."""
 
+from vestim_pl.lightning_support import early_signals  # noqa: F401 - before torch, whose import takes seconds
+
+# isort: split
 import argparse
 import json
 import os

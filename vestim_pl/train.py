@@ -1,5 +1,8 @@
 """Train, validate and test a voltage estimator: ``python -m vestim_pl.train +preset=safer``."""
 
+from vestim_pl.lightning_support import early_signals  # noqa: F401 - before torch, whose import takes seconds
+
+# isort: split
 import logging
 import math
 import re
@@ -154,7 +157,7 @@ def _finish(
 ) -> TrainingRun:
     """Test the best checkpoint of a training that ran through."""
     best, run_dir = _best_checkpoint(trainer), Path(config.run_dir)
-    now("testing" if config.test else "ending", _test_advice(best, run_dir))
+    now("testing" if config.test else "ending", _test_advice(config, best))
     if bool(config.trainer.get("fast_dev_run")) or best is None or best.best_model_score is None:
         if not config.trainer.get("fast_dev_run"):
             _log.warning("no best checkpoint, so nothing was tested: %s", _why_no_best(config))
@@ -268,12 +271,21 @@ def _record_early_interrupt(config: DictConfig, stop: Interrupted) -> None:
         append_event(Path(log.path), event.as_dict())
 
 
-def _test_advice(best: ModelCheckpoint | None, run_dir: Path) -> str:
-    """What is kept of a training whose test is stopped, and the command that tests it."""
+def _test_advice(config: DictConfig, best: ModelCheckpoint | None) -> str:
+    """What is kept of a training whose test is stopped, and the command that makes the same test."""
     if best is None or not HydraConfig.initialized():
-        return f"the training is complete, in {run_dir}"
-    data = [o for o in HydraConfig.get().overrides.task if re.match(r"data(=|\.(?!features|rc_pairs|cold_factor))", o)]
-    test = command_line("vestim_pl.evaluate", f"ckpt_path={best.best_model_path}", *data)
+        return f"the training is complete, in {config.run_dir}"
+    sampling = [
+        f"sampling.{key}={'null' if config.sampling[key] is None else config.sampling[key]}"
+        for key in ("evaluation", "lookback", "horizon", "burn_in")
+        if key in config.sampling
+    ]
+    data = [
+        o
+        for o in HydraConfig.get().overrides.task
+        if re.match(r"data(=|\.(?!features|rc_pairs|cold_factor|splits))", o)
+    ]
+    test = command_line("vestim_pl.evaluate", f"ckpt_path={best.best_model_path}", *data, *sampling)
     return f"the training is complete; to test its best checkpoint: {test}"
 
 

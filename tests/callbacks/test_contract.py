@@ -65,7 +65,6 @@ REGISTRY: dict[str, Callable[[Path], Callback]] = {
     "StepGuard": lambda folder: StepGuard(),
     "FiniteParameterGuard": lambda folder: FiniteParameterGuard(),
     "DivergenceRecovery": lambda folder: DivergenceRecovery(snapshot_every=3, checkpoint_every=1, dirpath=str(folder)),
-    "GracefulInterrupt": lambda folder: GracefulInterrupt(str(folder / "interrupted.ckpt")),
     "EpochSummary": lambda folder: EpochSummary("train_loss", "val_loss", unit=""),
     "LearningRateWarmup": lambda folder: LearningRateWarmup(9),
     "AdaptiveGradientClipping": lambda folder: AdaptiveGradientClipping(0.5, warmup_steps=3, max_norm=0.5),
@@ -74,6 +73,7 @@ REGISTRY: dict[str, Callable[[Path], Callback]] = {
     "LookbackWarmup": lambda folder: LookbackWarmup(2, 6, epochs=2, crop=last_steps),
     "GradientFlowProbe": lambda folder: GradientFlowProbe([1, 7], folder=str(folder / "flow")),
     "PlateauLearningRate": lambda folder: PlateauLearningRate("val_loss", patience=0, factor=0.5, threshold=0.9),
+    "GracefulInterrupt": lambda folder: GracefulInterrupt(str(folder / "interrupted.ckpt")),
     "LastCheckpoint": lambda folder: LastCheckpoint(str(folder / "last.ckpt"), every="2 steps"),
 }
 NAMES = sorted(REGISTRY)

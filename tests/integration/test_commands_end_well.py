@@ -5,6 +5,8 @@ import os
 import pty
 import shlex
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -18,7 +20,7 @@ import vestim_pl.evaluate
 import vestim_pl.export
 from tests.integration.forked import Done, command_of, run_forked, run_in_child
 from tests.integration.signal_at import EPOCHS, STEPS, send_at
-from tests.integration.test_every_ending import assert_ended_well, assert_same_training, settings, train
+from tests.integration.test_every_ending import ROOT, assert_ended_well, assert_same_training, settings, train
 from vestim_pl.train import train as train_here
 
 
@@ -73,6 +75,20 @@ def test_diagnose_ends_in_one_line(name, doing, recordings, small, tmp_path):
         lambda: send_when_called(vestim_pl.diagnose, name, signal.SIGTERM),
     )  # fmt: skip
     assert_one_line(done, signal.SIGTERM, doing)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "export", "diagnose", "replay"])
+def test_ctrl_c_while_torch_is_imported_ends_in_one_line(command, tmp_path):
+    for package in ("torch", "lightning", "hydra", "omegaconf", "pandas", "numpy"):
+        source = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(5)\n"
+        (tmp_path / f"{package}.py").write_text(source)
+    done = subprocess.run(
+        [sys.executable, "-m", f"vestim_pl.{command}"], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == ["Ctrl-C while starting: stopping; a second signal ends at once"]
 
 
 def test_the_second_signal_ends_at_once_and_keeps_what_is_on_disk(recordings, tmp_path):

@@ -33,7 +33,7 @@ def test_the_first_signal_is_acknowledged_at_once_and_stops_what_runs(number, ca
 
     with StopRequest("reading") as request, pytest.raises(Interrupted, match=str(128 + number)) as stop:
         sleep()
-    assert "stopping reading; a second signal ends at once" in capfd.readouterr().err
+    assert "while reading: stopping; a second signal ends at once" in capfd.readouterr().err
     assert "while reading" in stop.value.reason
     assert request.signal == number
 
@@ -123,6 +123,41 @@ def test_the_second_signal_ends_the_process_and_its_children_at_once():
     while os.path.exists(f"/proc/{done.stdout.strip()}/exe") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not os.path.exists(f"/proc/{done.stdout.strip()}/exe")
+
+
+IN_C = """
+import hashlib, os, signal, threading, time
+from vestim_pl.lightning_support.stop_request import StopRequest
+def send():
+    for _ in range(2):
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+with StopRequest("computing") as request:
+    threading.Thread(target=send).start()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+"""
+
+
+def test_signals_are_heard_while_the_main_thread_is_in_a_long_call_into_c():
+    done = subprocess.run([sys.executable, "-c", IN_C], capture_output=True, text=True, timeout=60, check=False,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
+    assert done.returncode == 130
+    first, second = done.stderr.splitlines()
+    assert first == "Ctrl-C while computing: stopping; a second signal ends at once"
+    assert second == "Ctrl-C: ending at once; what is on disk stays"
+
+
+def test_signals_of_a_forked_worker_are_not_taken_for_those_of_its_parent(capfd):
+    with StopRequest() as request:
+        forked = os.fork()
+        if forked == 0:
+            for number in (signal.SIGINT, signal.SIGINT, signal.SIGHUP):
+                os.kill(os.getpid(), number)
+            os._exit(0)
+        os.waitpid(forked, 0)
+        time.sleep(0.2)
+    assert request.signal is None
+    assert capfd.readouterr().err == ""
 
 
 def test_importing_it_loads_neither_torch_nor_lightning():

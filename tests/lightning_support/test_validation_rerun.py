@@ -81,11 +81,23 @@ def test_resumed_before_the_end_of_a_validation_equals_never_stopped(moment, fit
     assert same(early.state_dict(), early_again.state_dict())
 
 
-def test_a_later_checkpoint_of_the_same_epoch_resumes_after_the_validation_and_not_before_it(fit, tmp_path):
+class SaveAfterValidation(SaveAt):
+    """Saves when a validation has ended, as ModelCheckpoint does."""
+
+    def on_train_batch_end(self, trainer, *args):
+        pass
+
+    def on_validation_end(self, trainer, pl_module):
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize(("save", "step"), [(SaveAt, 8), (SaveAfterValidation, 7)])
+def test_a_later_checkpoint_of_the_same_epoch_resumes_after_the_validation_and_not_before_it(save, step, fit, tmp_path):
     options = {"val_check_interval": 2}
     first, second = tmp_path / "first.ckpt", tmp_path / "second.ckpt"
     whole, *_ = train(fit, [SaveAt(first, 7, 1)], **options)
-    train(fit, [SaveAt(second, 8)], resume=first, seed=9, **options)
+    train(fit, [save(second, step)], resume=first, seed=9, **options)
     last, *_ = train(fit, resume=second, seed=99, **options)
     assert same_weights(whole, last)
-    assert last.validated == [each for each in whole.validated if each[0] > 8]
+    assert last.validated == [each for each in whole.validated if each[0] > step]

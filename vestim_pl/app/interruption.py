@@ -22,7 +22,7 @@ def ends_in_one_line() -> Iterator[None]:
     The line stands on standard error and in the log file: what was stopped, what is kept, and the command that
     continues. The exit status is 128 plus the signal's number, 130 for Ctrl-C.
     """
-    with StopRequest() as request:
+    with nullcontext(current) if (current := StopRequest.current()) else StopRequest() as request:
         try:
             yield
             request.check()

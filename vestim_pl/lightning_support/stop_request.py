@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -46,7 +47,8 @@ class Interrupted(SystemExit):
 class StopRequest:
     """Takes the signals while it is entered, and remembers the first.
 
-    The first signal is acknowledged at once by a line on standard error. Outside of :meth:`deferred` it then raises
+    The first signal is acknowledged at once by a line on standard error, also while the main thread is in a long call
+    into C, where Python runs no handlers. Outside of :meth:`deferred` it then raises
     :class:`Interrupted` where the program stands; inside, it waits until :meth:`check` is called after that block. The
     second signal ends the process at once: what is on disk stays, and processes in ``children`` end too.
 
@@ -83,6 +85,9 @@ class StopRequest:
         self._previous: dict[int, Any] = {}
         self._outer: StopRequest | None = None
         self._process = os.getpid()
+        self._acknowledged = False
+        self._lock = threading.RLock()
+        self._watch: socket.socket | None = None
 
     @classmethod
     def current(cls) -> "StopRequest | None":
@@ -96,12 +101,17 @@ class StopRequest:
             for number in _SIGNALS:
                 if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                     self._previous[number] = signal.signal(number, self._receive)
+            self._start_watching()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         StopRequest._current = self._outer
+        if self._watch is not None:
+            signal.set_wakeup_fd(-1)
+            self._watch.close()  # which ends the thread
+            self._watch = None
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
@@ -134,17 +144,54 @@ class StopRequest:
         if os.getpid() != self._process:
             _end_in_child(number)
         elif self.signal is not None:
+            self._end_at_once(number)
+        else:
+            self.signal = number
+            self._acknowledge(number)
+            self.check()
+
+    def _acknowledge(self, number: int) -> None:
+        """Print the line of the first signal, once: the handler and the watching thread both call."""
+        with self._lock:
+            if not self._acknowledged:
+                self._acknowledged = True
+                _let_go_of_dead_terminal()
+                what = f": {self._deferred[-1]}" if self._deferred else f" while {self.doing}: stopping"
+                _say(f"{signal_name(number)}{what}; a second signal ends at once")
+
+    def _end_at_once(self, number: int) -> None:
+        with self._lock:
             _say(f"{signal_name(number)}: ending at once; what is on disk stays")
             for child in self.children:
                 with suppress(OSError):
                     child.kill()
             os._exit(128 + number)
-        else:
-            self.signal = number
-            _let_go_of_dead_terminal()
-            what = self._deferred[-1] if self._deferred else f"stopping {self.doing}"
-            _say(f"{signal_name(number)}: {what}; a second signal ends at once")
-            self.check()
+
+    def _start_watching(self) -> None:
+        """Have Python's own C handler send the number of each signal to a thread, unless another part uses that way."""
+        reading, writing = socket.socketpair()
+        writing.setblocking(False)
+        before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        if before != -1:
+            signal.set_wakeup_fd(before)
+            writing.close()
+            reading.close()
+            return
+        self._watch = writing
+        threading.Thread(target=self._notice, args=(reading,), name="signals", daemon=True).start()
+
+    def _notice(self, reading: socket.socket) -> None:
+        """Acknowledge the first signal and end at the second, whatever the main thread is in."""
+        noticed = 0
+        with reading:
+            while numbers := reading.recv(16):
+                for number in numbers:
+                    if number in self._previous:
+                        noticed += 1
+                        if noticed == 1:
+                            self._acknowledge(number)
+                        else:
+                            self._end_at_once(number)
 
 
 def signal_name(number: int) -> str:
@@ -157,6 +204,17 @@ def signal_name(number: int) -> str:
 
     """
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+def _stop_watching_in_child() -> None:
+    """A forked child must not send its signals to the thread of its parent."""
+    if StopRequest.current() is not None:
+        with suppress(ValueError):  # not forked from the main thread
+            signal.set_wakeup_fd(-1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_stop_watching_in_child)
 
 
 def _end_in_child(number: int) -> None:
