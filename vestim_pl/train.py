@@ -90,7 +90,7 @@ def train(config: DictConfig) -> TrainingRun:
     compile_network(estimator, wanted=config.compile)
     tell_missing_guards(config)
     trainer = build_trainer(config)
-    if trainer.is_global_zero:
+    if trainer.is_global_zero and not config.trainer.get("fast_dev_run"):
         prepare_folder(run_dir, config.ckpt_path)
     write_provenance(run_dir, trainer)
     try:
