@@ -146,7 +146,7 @@ def _prepare(config: DictConfig) -> tuple[pl.Trainer, VoltageEstimator, VoltageD
     compile_network(estimator, wanted=config.compile)
     tell_missing_guards(config)
     trainer = build_trainer(config)
-    if trainer.is_global_zero:
+    if trainer.is_global_zero and not config.trainer.get("fast_dev_run"):
         prepare_folder(run_dir, ckpt_path)
     write_provenance(run_dir, trainer, vestim)
     return trainer, estimator, datamodule, ckpt_path
