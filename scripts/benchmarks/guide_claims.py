@@ -180,7 +180,7 @@ def row(name: str, variant: str, rate: float, outcomes: Sequence[Outcome]) -> di
         "rate": f"{rate:g}",
         "finite": f"{len(alive)} of {len(outcomes)}",
         "median norm": median(chain.from_iterable(outcome.norms for outcome in outcomes)),
-        "largest norm": max(chain.from_iterable(outcome.norms for outcome in outcomes)),
+        "largest norm": f"{max(chain.from_iterable(outcome.norms for outcome in outcomes)):.3g}",
         "clipped [%]": 100 * sum(outcome.clipped for outcome in outcomes) / steps,
         "weights, start": median(outcome.weights[0] for outcome in outcomes),
         "weights, end": median(outcome.weights[1] for outcome in outcomes),
