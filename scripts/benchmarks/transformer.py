@@ -36,7 +36,7 @@ from vestim_pl.streaming import StreamingEstimator
 LOOKBACKS = (100, 200, 400)
 NETWORKS: dict[str, list[str]] = {
     "LSTM [32]": ["network=lstm", "network.hidden_sizes=[32]"],
-    "Transformer [32, 32]": ["network=transformer"],
+    "Transformer [32, 32]": ["network=transformer", "network.hidden_sizes=[32,32]"],
     "Transformer [32]": ["network=transformer", "network.hidden_sizes=[32]"],
 }
 SAMPLINGS: dict[str, list[str]] = {

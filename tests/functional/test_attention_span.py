@@ -35,7 +35,7 @@ def test_decaying_weights_reach_as_far_as_they_decay():
 
 
 def test_every_layer_is_measured_in_order():
-    network = build_network({"name": "Transformer", "lookback": 30}, features=3)
+    network = build_network({"name": "Transformer", "hidden_sizes": [32, 32], "lookback": 30}, features=3)
     spans = measure_attention_span(network, lambda: network(torch.randn(2, 30, 3), None, 1))
     assert [span.layer for span in spans] == ["layers.0", "layers.1"]
     assert all(sum(span.weights) == pytest.approx(1) for span in spans)

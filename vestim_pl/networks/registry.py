@@ -108,9 +108,10 @@ def build_network(spec: Mapping[str, Any], features: int) -> nn.Module:
 
 def _refuse_options_of_others(name: str, options: Mapping[str, Any]) -> None:
     """Refuse an option that only other networks have: a preset made for one of those has set it."""
-    for key in options.keys() - NETWORKS[name].options().keys():
+    own = NETWORKS[name].options()
+    for key in options:
         others = [other for other, kind in NETWORKS.items() if key in kind.options()]
-        if others:
+        if others and key not in own:
             raise ConfigurationError(
                 f"network.{key}: no such key for {name} (only for {', '.join(others)}); remove it with ~network.{key}"
             )

@@ -61,7 +61,7 @@ class TransformerNetwork(nn.Module):
     def __init__(
         self,
         features: int,
-        hidden_sizes: Sequence[int] = (32, 32),
+        hidden_sizes: Sequence[int] = (32,),
         heads: int = 4,
         feedforward: int = 2,
         dropout: float = 0.0,
