@@ -125,7 +125,8 @@ def _after_run(config: DictConfig) -> list[Finding]:
     monitors = quick_test_run(run)
     test = QuickTest(monitors)
     if config.checks == QUICK_TEST:
-        if not run.trained and monitors[2].severity is not Severity.ERROR:
+        bad_data = any(each.check == "non-finite" and each.severity is Severity.ERROR for each in monitors)
+        if not run.trained and not bad_data:
             raise ConfigurationError(
                 f"run: {path} trained nothing, so there is nothing to judge; its train.log has the reason"
             )

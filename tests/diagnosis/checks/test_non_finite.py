@@ -33,7 +33,7 @@ def test_a_clean_run_passes_and_says_how_much_was_looked_at():
 def test_one_logged_value_is_enough(key, bad):
     finding = judge(metrics(**{key: [1.0, bad, 0.5]}))
     assert (finding.severity, finding.override) == ("warning", "optimizer.lr=1e-05")
-    assert f"1 logged values ({key.replace('__', '/')})" in finding.evidence
+    assert f"1 logged value ({key.replace('__', '/')})" in finding.evidence
 
 
 def test_batches_left_out_of_the_training_error_are_enough():

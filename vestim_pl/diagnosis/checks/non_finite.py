@@ -62,7 +62,11 @@ def check_non_finite(
         )
         return Finding(CHECK, Severity.OK, text)
     counts = [f"{number} x {kind}" for kind, number in _counted(seen).items()]
-    counts += [f"{len(bad)} logged values ({', '.join(sorted(set(bad['key'])))})"] if len(bad) else []
+    counts += (
+        [f"{len(bad)} logged value{'' if len(bad) == 1 else 's'} ({', '.join(sorted(set(bad['key'])))})"]
+        if len(bad)
+        else []
+    )
     counts += [f"{left_out:.0f} batches left out of the training error"] if left_out else []
     first = f"; first: {seen[0].get('reason', '')}" if seen else ""
     end = "the run ended in it" if diverged else "the run continued"
