@@ -7,7 +7,9 @@ from vestim_pl.app.vestim.values import Columns, Flag, Kind, Layers, Number, Wor
 __all__ = ["EXPLOIT_PHASE", "KEYS", "NETWORKS", "Key", "reference"]
 
 NETWORKS = ("LSTM", "GRU", "FNN", "LSTM_EMA", "LSTM_LPF")
-EXPLOIT_PHASE = "there is no exploit phase here; the best state is kept in checkpoints/best.ckpt"
+EXPLOIT_PHASE = (
+    "no exploit phase: at equal epochs no better than the schedules (docs/guide.md); best.ckpt keeps the best"
+)
 _NO_FILTER = "no filter is laid over the estimates here; network=lstm_ema and network=lstm_lpf learn one"
 _SPLITS = "the folders train/, val/ and test/ are the splits here"
 _RECORD = "a record of VEstim's, not a setting"
