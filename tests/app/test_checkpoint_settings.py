@@ -45,3 +45,8 @@ def test_what_would_keep_the_wrong_file_is_refused(compose, override, named):
 )
 def test_what_keeps_the_right_files_passes(compose, overrides):
     refuse_wrong_checkpoints(plain(compose(*overrides).callbacks))
+
+
+def test_what_is_no_interval_is_refused_by_the_name_of_the_setting(compose):
+    with pytest.raises(ConfigurationError, match=r"^checkpoint_every: 'often' is no interval; write a number"):
+        train(compose("checkpoint_every=often"))

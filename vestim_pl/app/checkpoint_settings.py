@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from vestim_pl.functional.checkpoint_interval import parse_interval
 from vestim_pl.functional.errors import ConfigurationError
 
 __all__ = ["refuse_wrong_checkpoints"]
@@ -11,7 +12,7 @@ _MODEL_CHECKPOINT = "ModelCheckpoint"
 
 
 def refuse_wrong_checkpoints(callbacks: Mapping[str, Any]) -> None:
-    """Refuse a ModelCheckpoint that would rank by a stale metric, or write ``last.ckpt`` beside LastCheckpoint.
+    """Refuse a ModelCheckpoint that would rank by a stale metric or write ``last.ckpt``, and what is no interval.
 
     Within an epoch the monitored metric is that of the validation before, of other weights: the file kept as the best
     would be the first one written after a good validation, and not the best.
@@ -30,6 +31,7 @@ def refuse_wrong_checkpoints(callbacks: Mapping[str, Any]) -> None:
         vestim_pl.functional.errors.ConfigurationError: callbacks.a.every_n_train_steps: 9 ...
 
     """
+    parse_interval((callbacks.get("last_checkpoint") or {}).get("every"), "checkpoint_every")
     for name, node in callbacks.items():
         if not isinstance(node, Mapping) or not str(node.get("_target_", "")).endswith(_MODEL_CHECKPOINT):
             continue
