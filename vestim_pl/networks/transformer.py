@@ -128,9 +128,9 @@ def _check_heads(heads: int, hidden_sizes: Sequence[int]) -> None:
     if fits(heads):
         return
     if fitting := max((count for count in range(1, heads) if fits(count)), default=0):
-        suggestion = f"use network.heads={fitting}, or sizes that are multiples of {heads} and {2 * heads} or more"
+        suggestion = f"use network.heads={fitting}, or sizes that are multiples of {heads} from {2 * heads} on"
     else:
-        suggestion = f"use sizes that are multiples of {heads} and {2 * heads} or more"
+        suggestion = f"use sizes that are multiples of {heads} from {2 * heads} on"
     raise ConfigurationError(
         f"network.heads: {heads} heads cannot share layers of sizes {list(hidden_sizes)} in equal parts of two features"
         f" or more; {suggestion}"
