@@ -137,7 +137,7 @@ def script(tmp_path: Path, recordings: Path, small: tuple[str, ...]) -> Callable
         return subprocess.run(
             [*command, *overrides],
             cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-            capture_output=True, text=True, timeout=300, check=False,
+            capture_output=True, text=True, timeout=900, check=False,
         )  # fmt: skip
 
     return _run
