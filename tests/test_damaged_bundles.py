@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from tests.damaged_files import CANARY, GADGETS, changed, contents_of_anything, raw_files, save
 from vestim_pl.callbacks import CrashBundle
+from vestim_pl.callbacks.crash_bundle.plain_data import to_plain
 from vestim_pl.estimator import VoltageEstimator
-from vestim_pl.functional.plain_data import to_plain
 from vestim_pl.functional.sequence_batch import SequenceBatch
 from vestim_pl.replay import NOT_REPRODUCED, main
 
@@ -67,8 +67,9 @@ def structure(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def modules(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Modules that are not ours, or of another size than their weights."""
     for name in (
-        "os:system", "builtins:exec", "builtins:eval", "subprocess:Popen", "torch:load", "vestim_pl.command:os.system",
-        "vestim_pl.command:run_command", "vestim_pl.functional.class_import:import_any", "torch.optim:Adam",
+        "os:system", "builtins:exec", "builtins:eval", "subprocess:Popen", "torch:load",
+        "vestim_pl.app.command:os.system", "vestim_pl.app.command:run_command",
+        "vestim_pl.callbacks.crash_bundle.class_import:import_any", "torch.optim:Adam",
         "vestim_pl.estimator:Nobody", "no.such:Module", "", ":", "tests.damaged_files:Call", f"/tmp/{CANARY}.py:Net",
     ):  # fmt: skip
         yield f"class {name!r}", changed(content, "module", "class", to=name)
@@ -89,11 +90,11 @@ def settings(**others: Any) -> dict[str, Any]:
 
 def tolerated(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """What keeps a step from being replayed in full only: a note says so."""
-    for name in ("os:system", "builtins:exec", "vestim_pl.command:os.system", "torch.optim:Nobody"):
+    for name in ("os:system", "builtins:exec", "vestim_pl.app.command:os.system", "torch.optim:Nobody"):
         optimizer = content["optimizer"] | {"class": name}
         applied = dict.fromkeys(content["parameters"], torch.zeros(1))
         yield f"optimizer {name}", content | {"optimizer": optimizer, "applied": applied}
-    for name in ("os:stat_result", "vestim_pl.command:os.stat_result"):
+    for name in ("os:stat_result", "vestim_pl.app.command:os.stat_result"):
         field = {"__kind__": "namedtuple", "class": name, "fields": ["a"], "items": [1]}
         yield f"extra state of {name}", content | {"extras": {"__kind__": "dict", "items": [["more", field]]}}
     yield "a random state that is none", content | {"random": [{"python": 3}]}

@@ -18,15 +18,15 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from tests.damaged_files import CANARY, GADGETS, changed, contents_of_anything, raw_files, save
+from vestim_pl.app.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
 from vestim_pl.callbacks import GradientNormMonitor, RandomStateCheckpoint
-from vestim_pl.checkpoint import load_estimator
+from vestim_pl.deploy.checkpoint import load_estimator
+from vestim_pl.deploy.streaming import StreamingEstimator
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.evaluate import evaluate
 from vestim_pl.export import export
-from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.sequence_batch import SequenceBatch
-from vestim_pl.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
-from vestim_pl.streaming import StreamingEstimator
 from vestim_pl.train import _fit
 
 FEATURES = ["SOC", "Current", "Temp"]

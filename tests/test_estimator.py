@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from vestim_pl.callbacks import StepGuard
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
-from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.sequence_batch import SequenceBatch
 
 FEATURES = ["SOC", "Current", "Temp"]

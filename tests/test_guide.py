@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 import vestim_pl.callbacks
 import vestim_pl.diagnosis
-from vestim_pl.configuration import check, choices, conf_folder, flat_keys
+from vestim_pl.app.configuration import check, choices, conf_folder, flat_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "guide.md").read_text()

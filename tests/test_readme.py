@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch import Trainer
 
 import vestim_pl.callbacks
-from vestim_pl.configuration import check, conf_folder
+from vestim_pl.app.configuration import check, conf_folder
 from vestim_pl.estimator import VoltageEstimator
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader
 
 from tests.callbacks.foreign import fit
 from vestim_pl.callbacks import AdaptiveGradientClipping, CrashBundle, GradientNoise
-from vestim_pl.functional.bundle_file import read_bundle
-from vestim_pl.functional.bundle_replay import replay_bundle
-from vestim_pl.functional.step_trace import Phase
+from vestim_pl.callbacks.crash_bundle.bundle_file import read_bundle
+from vestim_pl.callbacks.crash_bundle.bundle_replay import replay_bundle
 from vestim_pl.functional.tensor_range import measure_range
+from vestim_pl.lightning_support.step_trace import Phase
 
 
 class Plain(LightningModule):

@@ -14,9 +14,12 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
+from vestim_pl.app.command import is_multirun, run_command
+from vestim_pl.app.configuration import build, plain
+from vestim_pl.app.dry_run import rehearse
 from vestim_pl.app.interruption import finish_first, now
-from vestim_pl.command import is_multirun, run_command
-from vestim_pl.configuration import build, plain
+from vestim_pl.app.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
+from vestim_pl.app.trainer import quiet_lightning
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.diagnosis import (
     ClipSetting,
@@ -36,16 +39,13 @@ from vestim_pl.diagnosis import (
     quick_test_title,
     worst,
 )
-from vestim_pl.functional.checks import check_choice
-from vestim_pl.functional.errors import ConfigurationError, FileError
-from vestim_pl.functional.file_writing import whole_file
-from vestim_pl.functional.precision import resolve_precision
-from vestim_pl.functional.process_count import process_count
-from vestim_pl.rehearsal import rehearse
+from vestim_pl.errors import ConfigurationError, FileError
+from vestim_pl.files import whole_file
+from vestim_pl.lightning_support.precision import resolve_precision
+from vestim_pl.lightning_support.process_count import process_count
 from vestim_pl.reports.run_folder import RunFolder
-from vestim_pl.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
+from vestim_pl.settings.checks import check_choice
 from vestim_pl.train import build_estimator, reset_global_state
-from vestim_pl.trainer import quiet_lightning
 
 __all__ = ["command", "diagnose", "exit_status"]
 

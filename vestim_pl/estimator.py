@@ -12,18 +12,18 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vestim_pl.functional.callback_order import measured_last
 from vestim_pl.functional.carried_state import resume_state
-from vestim_pl.functional.gradient_access import is_sharded, is_unscaled_in_step
 from vestim_pl.functional.gradient_scaling import scale_to_limit
-from vestim_pl.functional.rank_agreement import log_agreed
-from vestim_pl.functional.schedule import build_scheduler, refuse_another_length
 from vestim_pl.functional.sequence_batch import SequenceBatch
+from vestim_pl.lightning_support.callback_order import measured_last
+from vestim_pl.lightning_support.gradient_access import is_sharded, is_unscaled_in_step
+from vestim_pl.lightning_support.rank_agreement import log_agreed
+from vestim_pl.lightning_support.schedulers import build_scheduler, refuse_another_length
+from vestim_pl.metrics import VoltageErrors
 from vestim_pl.networks import Network, RCPairs, State, build_network
 from vestim_pl.networks.ensemble import Ensemble
 from vestim_pl.networks.gradient_clipping import clip_gradients
 from vestim_pl.networks.scaling import StandardScaler
-from vestim_pl.voltage_errors import VoltageErrors
 
 __all__ = ["VoltageEstimator"]
 
@@ -58,10 +58,10 @@ class VoltageEstimator(LightningModule):
 
     Args:
         features: Names of the input columns, in the order of the last axis of ``inputs``.
-        network: ``name`` and options of a network, see :func:`vestim_pl.networks.build_network`.
+        network: ``name`` and options of a network, see `build_network`.
         optimizer: ``name`` of a class in ``torch.optim`` and its options; Adam at 1e-3 by default.
-        scheduler: ``name`` and options, see :func:`vestim_pl.functional.schedule.build_scheduler`; none by default.
-        rc_pairs: Options of :class:`vestim_pl.networks.RCPairs`, whose voltages the network is fed with too; none by
+        scheduler: ``name`` and options, see `build_scheduler`; none by default.
+        rc_pairs: Options of `RCPairs`, whose voltages the network is fed with too; none by
             default. Inputs may bring them along, behind the features, as the rows of a data module do.
 
     Raises:

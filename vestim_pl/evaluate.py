@@ -10,16 +10,16 @@ import lightning.pytorch as pl
 import pandas as pd
 from omegaconf import DictConfig
 
+from vestim_pl.app.command import run_command
+from vestim_pl.app.configuration import build
 from vestim_pl.app.earlier_runs import prepare_folder
 from vestim_pl.app.interruption import finish_first, now
-from vestim_pl.checkpoint import load_estimator
-from vestim_pl.command import run_command
-from vestim_pl.configuration import build
+from vestim_pl.app.scoring import score_checkpoint
+from vestim_pl.app.trainer import build_trainer, quiet_lightning
 from vestim_pl.data import VoltageDataModule
-from vestim_pl.evaluation import score_checkpoint
+from vestim_pl.deploy.checkpoint import load_estimator
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.reports.run_report import write_report
-from vestim_pl.trainer import build_trainer, quiet_lightning
 
 __all__ = ["evaluate", "main"]
 

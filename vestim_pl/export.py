@@ -8,10 +8,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from vestim_pl.app.command import run_command
 from vestim_pl.app.interruption import now
-from vestim_pl.checkpoint import load_estimator
-from vestim_pl.command import run_command
-from vestim_pl.onnx_export import export_onnx
+from vestim_pl.deploy.checkpoint import load_estimator
+from vestim_pl.deploy.onnx_export import export_onnx
 
 __all__ = ["export", "main"]
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from vestim_pl.app.interruption import ends_in_one_line, now
 from vestim_pl.app.machine_faults import close_output, machine_fault
-from vestim_pl.functional.bundle_file import read_bundle
-from vestim_pl.functional.bundle_replay import Replay, replay_bundle
-from vestim_pl.functional.errors import ConfigurationError, VestimError, name_error, printable
-from vestim_pl.functional.step_story import first_finding, tell_finding, tell_history, tell_step
-from vestim_pl.functional.step_trace import Phase
+from vestim_pl.callbacks.crash_bundle.bundle_file import read_bundle
+from vestim_pl.callbacks.crash_bundle.bundle_replay import Replay, replay_bundle
+from vestim_pl.callbacks.crash_bundle.messages import first_finding, tell_finding, tell_history, tell_step
+from vestim_pl.errors import ConfigurationError, VestimError, name_error, printable
+from vestim_pl.lightning_support.step_trace import Phase
 
 __all__ = ["main"]
 

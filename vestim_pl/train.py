@@ -22,22 +22,22 @@ from omegaconf import DictConfig
 
 from vestim_pl.app.auto_resume import newest_checkpoint, resolve_checkpoint
 from vestim_pl.app.checkpoint_settings import refuse_wrong_checkpoints
+from vestim_pl.app.command import is_multirun, run_command
+from vestim_pl.app.compilation import compile_network
+from vestim_pl.app.configuration import build, plain
 from vestim_pl.app.earlier_runs import prepare_folder
 from vestim_pl.app.interruption import finish_first, now
 from vestim_pl.app.machine_faults import machine_fault
 from vestim_pl.app.processes import OtherProcesses
+from vestim_pl.app.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
+from vestim_pl.app.scoring import score_checkpoint
 from vestim_pl.app.slurm import requeue_job, requeued_checkpoint
+from vestim_pl.app.trainer import build_trainer, quiet_lightning, tell_missing_guards
 from vestim_pl.app.vestim import read_hyperparams
 from vestim_pl.callbacks import GracefulInterrupt
-from vestim_pl.command import is_multirun, run_command
-from vestim_pl.compilation import compile_network
-from vestim_pl.configuration import build, plain
+from vestim_pl.callbacks.runtime.denormals import flush_denormals
 from vestim_pl.data import VoltageDataModule
-from vestim_pl.estimator import VoltageEstimator
-from vestim_pl.evaluation import score_checkpoint
-from vestim_pl.functional.command_line import command_line
-from vestim_pl.functional.denormals import flush_denormals
-from vestim_pl.functional.errors import (
+from vestim_pl.errors import (
     ConfigurationError,
     DivergenceError,
     FileError,
@@ -46,16 +46,16 @@ from vestim_pl.functional.errors import (
     name_error,
     printable,
 )
-from vestim_pl.functional.event_lines import append_event
-from vestim_pl.functional.events import Event, publish
-from vestim_pl.functional.process_count import process_count
+from vestim_pl.estimator import VoltageEstimator
+from vestim_pl.lightning_support.event_lines import append_event
+from vestim_pl.lightning_support.events import Event, publish
+from vestim_pl.lightning_support.process_count import process_count
 from vestim_pl.lightning_support.restoring import failed_while_restoring
 from vestim_pl.lightning_support.stop_request import Interrupted, StopRequest, is_first_process, signal_name
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.reports.run_report import write_report
 from vestim_pl.reports.sweep_report import report_sweep
-from vestim_pl.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
-from vestim_pl.trainer import build_trainer, quiet_lightning, tell_missing_guards
+from vestim_pl.settings.command_line import command_line
 
 __all__ = ["TrainingRun", "build_estimator", "main", "reset_global_state", "train"]
 
@@ -65,7 +65,7 @@ _NO_METRIC = r"metric `|monitored key"
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a training leaves: the parts, for those who call :func:`train` from Python, and the figures.
+    """What a training leaves: the parts, for those who call `train` from Python, and the figures.
 
     Attributes:
         estimator: The estimator, with the weights of the best checkpoint where there is one.

@@ -17,8 +17,8 @@ from vestim_pl.app.vestim import (
     render_table,
     search_yaml,
 )
-from vestim_pl.functional.command_line import command_line
-from vestim_pl.functional.errors import ConfigurationError, VestimError
+from vestim_pl.errors import ConfigurationError, VestimError
+from vestim_pl.settings.command_line import command_line
 
 __all__ = ["main", "write_preset"]
 

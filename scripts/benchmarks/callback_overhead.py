@@ -43,7 +43,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from train_command import build_run, data_overrides, disabled
 
-from vestim_pl.functional.denormals import flush_denormals
+from vestim_pl.callbacks.runtime.denormals import flush_denormals
 
 SAMPLINGS = {
     "windows": ["sampling=windows", "sampling.lookback=200", "sampling.stride=6"],

@@ -14,8 +14,8 @@ import torch
 from common import arguments, interleave, report
 from torch import Tensor, nn
 
-from vestim_pl.functional.denormals import flush_denormals
-from vestim_pl.functional.freed_memory import keep_freed_memory
+from vestim_pl.callbacks.runtime.denormals import flush_denormals
+from vestim_pl.callbacks.runtime.glibc_malloc import keep_freed_memory
 from vestim_pl.networks.gru_layer import GRULayer
 
 SHAPES = [(16, 100, 32), (16, 100, 64), (16, 400, 32), (64, 200, 32), (256, 200, 32), (64, 400, 128), (1, 1, 32)]

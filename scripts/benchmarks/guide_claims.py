@@ -24,9 +24,9 @@ from lightning.pytorch import seed_everything
 from torch import nn
 from train_command import compose, data_overrides
 
-from vestim_pl.configuration import build
+from vestim_pl.app.configuration import build
+from vestim_pl.callbacks.runtime.denormals import flush_denormals
 from vestim_pl.data import VoltageDataModule
-from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.train import build_estimator
 
 BASE = ("+preset=guide_baseline", "sampling.batch_size=64", "sampling.evaluation_stride=200")
@@ -119,7 +119,7 @@ def train(data: str | None, overrides: Sequence[str], rate: float, seed: int, st
 
     Args:
         data: Folder of recordings; None for the demo data.
-        overrides: On top of :data:`BASE`.
+        overrides: On top of `BASE`.
         rate: Learning rate.
         seed: Of initialisation, dropout and the order of the windows.
         steps: Optimizer steps.

@@ -24,12 +24,12 @@ import common
 import torch
 from train_command import compose
 
-from vestim_pl.configuration import plain
+from vestim_pl.app.configuration import plain
+from vestim_pl.callbacks.runtime.denormals import flush_denormals
+from vestim_pl.deploy.onnx_export import onnx_model
+from vestim_pl.deploy.streaming import StreamingEstimator
 from vestim_pl.estimator import VoltageEstimator
-from vestim_pl.functional.denormals import flush_denormals
 from vestim_pl.networks import recurrent_layer
-from vestim_pl.onnx_export import onnx_model
-from vestim_pl.streaming import StreamingEstimator
 
 FEATURES = ["SOC", "Current", "Temp"]
 OURS = "StreamingEstimator"

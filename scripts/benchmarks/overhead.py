@@ -34,8 +34,8 @@ from torch import Tensor
 from train_command import Run, build_run, data_overrides
 from workers import Channel, Worker, median, ratio, run_worker, start_workers, take_turns
 
-from vestim_pl.functional.denormals import flush_denormals
-from vestim_pl.functional.freed_memory import keep_freed_memory
+from vestim_pl.callbacks.runtime.denormals import flush_denormals
+from vestim_pl.callbacks.runtime.glibc_malloc import keep_freed_memory
 from vestim_pl.functional.sequence_batch import SequenceBatch
 
 # Every twelfth window: an epoch of a second; the cost of a step does not depend on how many windows there are.

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vestim_pl.callbacks.runtime.denormals import flush_denormals
+from vestim_pl.callbacks.runtime.glibc_malloc import keep_freed_memory
 from vestim_pl.data import RecordingTable, WindowDataset
-from vestim_pl.data.window_batch_sampler import WindowBatchSampler
-from vestim_pl.functional.denormals import flush_denormals
-from vestim_pl.functional.freed_memory import keep_freed_memory
+from vestim_pl.data.indexing.window_batch_sampler import WindowBatchSampler
 from vestim_pl.networks import build_network
 
 FEATURES = 3

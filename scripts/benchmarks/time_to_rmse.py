@@ -35,8 +35,8 @@ from torch import Tensor
 from train_command import build_run, data_overrides, disabled
 from workers import Channel, Worker, run_worker
 
+from vestim_pl.callbacks.runtime.denormals import flush_denormals
 from vestim_pl.data import RecordingTable, VoltageDataModule
-from vestim_pl.functional.denormals import flush_denormals
 
 THRESHOLDS_MV = (60, 50, 40, 30, 20)
 LOOKBACK = 200

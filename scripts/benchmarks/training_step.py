@@ -30,8 +30,8 @@ from train_command import build_run, data_overrides, disabled, load_weights
 from workers import Channel, median, ratio, run_worker, start_workers, take_turns
 
 from vestim_pl.callbacks import AdaptiveLookback
+from vestim_pl.callbacks.runtime.denormals import flush_denormals
 from vestim_pl.data import VoltageDataModule
-from vestim_pl.functional.denormals import flush_denormals
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "safer": {"cell": "LSTM", "hidden_sizes": [32], "lookback": 200, "batch_size": 256, "lr": 1e-4},

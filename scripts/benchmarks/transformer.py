@@ -27,11 +27,11 @@ import numpy as np
 import torch
 from train_command import Run, build_run, data_overrides, disabled
 
+from vestim_pl.callbacks.runtime.denormals import flush_denormals
+from vestim_pl.callbacks.runtime.glibc_malloc import keep_freed_memory
 from vestim_pl.data import RecordingTable
+from vestim_pl.deploy.streaming import StreamingEstimator
 from vestim_pl.estimator import VoltageEstimator
-from vestim_pl.functional.denormals import flush_denormals
-from vestim_pl.functional.freed_memory import keep_freed_memory
-from vestim_pl.streaming import StreamingEstimator
 
 LOOKBACKS = (100, 200, 400)
 NETWORKS: dict[str, list[str]] = {

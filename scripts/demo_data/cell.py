@@ -112,7 +112,7 @@ def simulate(current: Array, ambient_degc: float, start_soc: float, capacity_ah:
         current: Current in A, discharge negative.
         ambient_degc: Temperature of the chamber and of the cell at the start, in degC.
         start_soc: State of charge of the rested cell: 1 at 4.2 V, less by the charge over ``capacity_ah``.
-        capacity_ah: Measured capacity in Ah, see :func:`measure_capacity`.
+        capacity_ah: Measured capacity in Ah, see `measure_capacity`.
         model: Name of PyBaMM's lithium-ion model.
 
     Returns:

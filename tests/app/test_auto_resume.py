@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from vestim_pl.app.auto_resume import newest_checkpoint, resolve_checkpoint
-from vestim_pl.command import run_folder
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.app.command import run_folder
+from vestim_pl.errors import ConfigurationError
 
 
 @pytest.fixture

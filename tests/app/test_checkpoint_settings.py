@@ -3,8 +3,8 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from vestim_pl.app.checkpoint_settings import refuse_wrong_checkpoints
-from vestim_pl.configuration import conf_folder, plain
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.app.configuration import conf_folder, plain
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.train import train
 
 

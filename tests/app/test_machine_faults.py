@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from vestim_pl.app.machine_faults import close_output, machine_fault
-from vestim_pl.functional.errors import ConfigurationError, FileError
+from vestim_pl.errors import ConfigurationError, FileError
 
 
 def raised_from(error: Exception, cause: Exception) -> Exception:

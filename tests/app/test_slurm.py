@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from vestim_pl.app.command import run_folder
 from vestim_pl.app.slurm import job_folder, requeue_job, requeued_checkpoint
-from vestim_pl.command import run_folder
 
 JOB = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "train"}
 

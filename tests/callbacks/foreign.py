@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from vestim_pl.functional.events import Event
+from vestim_pl.lightning_support.events import Event
 
 
 def leaky_sequences(count: int, length: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -13,9 +13,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import vestim_pl.callbacks
+from tests.app.test_configuration import compose
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import RankReport, Recorder, ResumableLoader, fit, leaky_sequences, same, two_processes
-from tests.test_configuration import compose
+from vestim_pl.app.trainer import build_trainer
 from vestim_pl.callbacks import (
     AdaptiveGradientClipping,
     AdaptiveLookback,
@@ -37,9 +38,8 @@ from vestim_pl.callbacks import (
     RandomStateCheckpoint,
     StepGuard,
 )
-from vestim_pl.functional.errors import ConfigurationError
-from vestim_pl.functional.learning_rate import LearningRateFactors
-from vestim_pl.trainer import build_trainer
+from vestim_pl.errors import ConfigurationError
+from vestim_pl.lightning_support.learning_rate import LearningRateFactors
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`"),

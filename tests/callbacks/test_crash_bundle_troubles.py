@@ -13,8 +13,8 @@ from torch import nn
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, Recorder, ResumableLoader, fit, leaky_sequences
 from vestim_pl.callbacks import CrashBundle, FiniteParameterGuard, StepGuard
-from vestim_pl.functional.errors import ConfigurationError, DivergenceError
-from vestim_pl.functional.step_window import StepWindow
+from vestim_pl.callbacks.crash_bundle.step_window import StepWindow
+from vestim_pl.errors import ConfigurationError, DivergenceError
 from vestim_pl.replay import main
 
 NAN, INF = math.nan, math.inf

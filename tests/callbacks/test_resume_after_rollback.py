@@ -14,7 +14,7 @@ from vestim_pl.callbacks import (
     PlateauLearningRate,
     StepGuard,
 )
-from vestim_pl.functional.learning_rate import LearningRateFactors
+from vestim_pl.lightning_support.learning_rate import LearningRateFactors
 
 NAN = float("nan")
 

@@ -9,7 +9,7 @@ from torch import nn
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, Recorder, fit
 from vestim_pl.callbacks import DivergenceRecovery, FiniteParameterGuard, StepGuard
-from vestim_pl.functional.errors import DivergenceError
+from vestim_pl.errors import DivergenceError
 
 NAN, INF = float("nan"), float("inf")
 

@@ -1,7 +1,7 @@
 import pytest
 
 from vestim_pl.data import Columns
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 
 
 def test_features_follow_the_names():

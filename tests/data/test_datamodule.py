@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vestim_pl.data import Columns, StreamSampling, VoltageDataModule, WindowSampling
-from vestim_pl.functional.errors import ConfigurationError, DataError
+from vestim_pl.errors import ConfigurationError, DataError
 
 WINDOWS = WindowSampling(lookback=8, batch_size=16)
 STREAMS = StreamSampling(lookback=8, lanes=3, burn_in=2)

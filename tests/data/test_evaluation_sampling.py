@@ -1,7 +1,7 @@
 import pytest
 
 from vestim_pl.data import StreamSampling, WindowSampling
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 
 
 @pytest.mark.parametrize("sampling", [WindowSampling, StreamSampling])

@@ -13,7 +13,7 @@ from vestim_pl.data import (
     WindowDataset,
 )
 from vestim_pl.data.batches import training_batches
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 
 
 @pytest.fixture

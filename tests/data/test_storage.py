@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vestim_pl.data.storage import check_storage, fits_in, fits_on
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 
 
 @pytest.mark.parametrize(

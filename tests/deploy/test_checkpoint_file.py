@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vestim_pl.deploy.checkpoint_file import check_checkpoint
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 
 TRAINING = {
     "state_dict": {"weight": torch.arange(2000.0), "bias": torch.ones(3)},

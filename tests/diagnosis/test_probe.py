@@ -9,8 +9,8 @@ from lightning.pytorch import Trainer
 from vestim_pl.data import RecordingTable, StreamSampling, VoltageDataModule, WindowSampling
 from vestim_pl.diagnosis.probe import STEPS, Measurements, _memory, measure
 from vestim_pl.diagnosis.step import backward, copy_aside, new_optimizer
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
-from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.sequence_batch import SequenceBatch
 
 

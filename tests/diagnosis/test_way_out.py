@@ -6,11 +6,11 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from vestim_pl.configuration import check, conf_folder
+from vestim_pl.app.configuration import check, conf_folder
+from vestim_pl.app.trainer import build_trainer
 from vestim_pl.diagnosis.after_run import diagnose_run
 from vestim_pl.diagnosis.way_out import borne_rate, missing_recovery
 from vestim_pl.reports.run_folder import RunFolder
-from vestim_pl.trainer import build_trainer
 
 BAD = {"kind": "non_finite", "step": 70, "reason": "model parameters became NaN/Inf"}
 OFF = "callbacks.step_guard=null callbacks.finite_parameters=null callbacks.recovery=null"

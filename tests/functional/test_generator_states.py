@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from vestim_pl.functional.numpy_state import NumpyState
-from vestim_pl.functional.python_state import PythonState
+from vestim_pl.callbacks.crash_bundle.numpy_state import NumpyState
+from vestim_pl.callbacks.crash_bundle.python_state import PythonState
 
 
 class Generator(NamedTuple):

@@ -10,7 +10,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from vestim_pl.configuration import conf_folder
+from vestim_pl.app.configuration import conf_folder
 
 
 def simulate_recording(rows: int, seed: int, ambient: float = 25.0) -> pd.DataFrame:

@@ -23,7 +23,7 @@ import torch
 
 import vestim_pl.train
 from tests.callbacks.foreign import same
-from vestim_pl.configuration import conf_folder
+from vestim_pl.app.configuration import conf_folder
 from vestim_pl.deploy.checkpoint_file import check_checkpoint
 
 EPOCHS, STEPS, EVERY = 4, 8, 3

@@ -8,10 +8,10 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-import vestim_pl.evaluation
+import vestim_pl.app.scoring
 import vestim_pl.train
-from vestim_pl.command import run_command
-from vestim_pl.data.folders import SplitReader
+from vestim_pl.app.command import run_command
+from vestim_pl.data.formats.folders import SplitReader
 from vestim_pl.estimator import VoltageEstimator
 
 EPOCHS, STEPS = 3, 4

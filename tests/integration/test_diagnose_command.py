@@ -12,10 +12,10 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from tests.integration.diagnose_command import by_check, command
-from vestim_pl.configuration import check, conf_folder
+from vestim_pl.app.configuration import check, conf_folder
 from vestim_pl.diagnose import diagnose, exit_status
 from vestim_pl.diagnosis import Severity
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 
 
 def test_what_failed_is_told_with_overrides_that_mend_it(compose_diagnose, tmp_path, recordings, capsys):

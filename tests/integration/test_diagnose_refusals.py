@@ -11,14 +11,14 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from tests.integration.diagnose_command import by_check, command
-from vestim_pl.configuration import conf_folder
+from vestim_pl.app.configuration import conf_folder
+from vestim_pl.app.trainer import build_trainer
 from vestim_pl.diagnose import command as diagnose_command
 from vestim_pl.diagnose import diagnose
 from vestim_pl.diagnosis import Finding, Severity, measure
 from vestim_pl.diagnosis.before_training import flow_probe
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.train import train
-from vestim_pl.trainer import build_trainer
 
 PRESETS = sorted(path.stem for path in (conf_folder() / "preset").glob("*.yaml"))
 

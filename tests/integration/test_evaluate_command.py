@@ -5,9 +5,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from tests.integration.conftest import simulate_recording
-from vestim_pl.configuration import check, conf_folder
+from vestim_pl.app.configuration import check, conf_folder
+from vestim_pl.errors import ConfigurationError, DataError
 from vestim_pl.evaluate import evaluate, main
-from vestim_pl.functional.errors import ConfigurationError, DataError
 from vestim_pl.train import train
 
 

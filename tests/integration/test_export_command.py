@@ -13,10 +13,10 @@ from hydra import initialize_config_dir
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
-from vestim_pl.configuration import conf_folder
+from vestim_pl.app.configuration import conf_folder
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.export import export as export_checkpoint
-from vestim_pl.functional.errors import ConfigurationError
 
 onnx = pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
 pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")

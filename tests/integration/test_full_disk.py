@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from vestim_pl.deploy.checkpoint_file import check_checkpoint
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = (

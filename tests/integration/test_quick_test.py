@@ -15,11 +15,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from tests.integration.slow_machine import CLOCK
+from vestim_pl.app.configuration import conf_folder
 from vestim_pl.callbacks import epoch_summary
-from vestim_pl.configuration import conf_folder
 from vestim_pl.diagnose import diagnose
 from vestim_pl.diagnosis import QuickTest
-from vestim_pl.functional.errors import ConfigurationError, DivergenceError
+from vestim_pl.errors import ConfigurationError, DivergenceError
 from vestim_pl.train import train
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from vestim_pl.checkpoint import load_estimator
-from vestim_pl.configuration import conf_folder
+from vestim_pl.app.configuration import conf_folder
 from vestim_pl.data import VoltageDataModule, WindowSampling
+from vestim_pl.deploy.checkpoint import load_estimator
 from vestim_pl.evaluate import evaluate
 
 pytestmark = pytest.mark.slow
@@ -103,7 +103,7 @@ def test_a_divergence_of_all_processes_is_one_error_line(tmp_path, recordings, s
 
 FAIL_ONE = """
 from lightning.pytorch import Callback
-from vestim_pl.functional.errors import DataError
+from vestim_pl.errors import DataError
 class FailOne(Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if trainer.global_rank == 1 and batch_idx == 1:

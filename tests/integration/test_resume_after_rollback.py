@@ -9,9 +9,9 @@ import torch
 
 from tests.callbacks.foreign import same
 from tests.integration.test_kill_and_resume import SETTINGS, ours
-from vestim_pl.configuration import build
+from vestim_pl.app.configuration import build
+from vestim_pl.app.trainer import build_trainer
 from vestim_pl.train import build_estimator, reset_global_state
-from vestim_pl.trainer import build_trainer
 
 FAULT, STOP = 10, 13  # in the second epoch of 8 steps, with the warmup of 20 updates under way
 EXTRA = (

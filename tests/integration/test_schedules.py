@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.train import train
 
 SCHEDULES = {

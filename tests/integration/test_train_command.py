@@ -15,9 +15,9 @@ import pytest
 import torch
 import yaml
 
-from vestim_pl.checkpoint import load_estimator
+from vestim_pl.deploy.checkpoint import load_estimator
+from vestim_pl.errors import ConfigurationError, DivergenceError
 from vestim_pl.estimator import VoltageEstimator
-from vestim_pl.functional.errors import ConfigurationError, DivergenceError
 from vestim_pl.train import main, train
 
 

@@ -10,14 +10,14 @@ from torch.utils.data import DataLoader
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import fit
 from tests.integration.test_estimator_fault_matrix import batches
+from vestim_pl.app.configuration import check
 from vestim_pl.callbacks import CrashBundle, DivergenceRecovery, FiniteParameterGuard, StepGuard
-from vestim_pl.checkpoint import load_estimator
-from vestim_pl.configuration import check
+from vestim_pl.callbacks.crash_bundle.bundle_file import read_bundle
+from vestim_pl.callbacks.crash_bundle.bundle_replay import replay_bundle
+from vestim_pl.deploy.checkpoint import load_estimator
 from vestim_pl.diagnose import diagnose
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
-from vestim_pl.functional.bundle_file import read_bundle
-from vestim_pl.functional.bundle_replay import replay_bundle
-from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.train import train
 
 QUICK = ["network=transformer", "network.hidden_sizes=[8]", "sampling.lookback=20", "trainer.accelerator=cpu"]

@@ -15,7 +15,7 @@ import vestim_pl.callbacks
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, fit
 from vestim_pl.callbacks import CrashBundle, GradientNormMonitor, StepGuard
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -114,4 +114,4 @@ def test_hydra_is_bounded_and_instantiated_in_one_place(requirements):
         path.relative_to(ROOT).as_posix() for path in (ROOT / "vestim_pl").rglob("*.py")
         if re.search(r"^(?!\s*(from|import) ).*\binstantiate\(", path.read_text(), re.MULTILINE)
     ]  # fmt: skip
-    assert calls == ["vestim_pl/configuration.py"]
+    assert calls == ["vestim_pl/app/configuration.py"]

@@ -12,8 +12,8 @@ import yaml
 from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
-from vestim_pl.configuration import choices
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.app.configuration import choices
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.train import resume_command, train
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from lightning.pytorch.loggers import CSVLogger
 
-from vestim_pl.functional.errors import FileError
+from vestim_pl.errors import FileError
 from vestim_pl.lightning_support.metrics_file import MetricsFile
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.signal import lfilter, lfilter_zi
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.networks.causal_low_pass import CausalLowPass
 
 

@@ -7,8 +7,8 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
-from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.functional.sequence_batch import SequenceBatch
 from vestim_pl.networks import build_network
 from vestim_pl.networks.gradient_clipping import clip_gradients

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.networks.initialization import chrono_bias, initialize_linear, initialize_recurrent
 
 KERNELS = [(nn.LSTM, 4), (nn.GRU, 3)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.networks.options import check_dropout, check_hidden_sizes, check_positive
 
 

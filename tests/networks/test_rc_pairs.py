@@ -6,10 +6,10 @@ import torch
 from lightning.pytorch import Trainer
 
 from vestim_pl.data import StreamSampling, VoltageDataModule
+from vestim_pl.deploy.streaming import StreamingEstimator
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
-from vestim_pl.functional.errors import ConfigurationError
 from vestim_pl.networks import RCPairs
-from vestim_pl.streaming import StreamingEstimator
 
 FEATURES = ["SOC", "Current", "Temp"]
 STEPS, COLD_FACTOR = [2.0, 50.0, 500.0], 0.05

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.networks.exponential_smoothing import ExponentialSmoothing
 from vestim_pl.networks.recurrent import RecurrentNetwork
 

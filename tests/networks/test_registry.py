@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.networks import NETWORKS, CausalLowPass, ExponentialSmoothing, build_network
 
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from vestim_pl.functional.errors import ConfigurationError, DataError
+from vestim_pl.errors import ConfigurationError, DataError
 from vestim_pl.networks.scaling import StandardScaler
 
 

@@ -27,8 +27,8 @@ import training_step  # noqa: E402
 import transformer  # noqa: E402
 import workers  # noqa: E402
 
+from vestim_pl.callbacks.runtime.denormals import flush_denormals, is_flushing  # noqa: E402
 from vestim_pl.data import RecordingTable, WindowDataset  # noqa: E402
-from vestim_pl.functional.denormals import flush_denormals, is_flushing  # noqa: E402
 from vestim_pl.networks import build_network  # noqa: E402
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from vestim_pl.deploy.checkpoint_file import check_checkpoint
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 
 __all__ = ["AUTO", "newest_checkpoint", "resolve_checkpoint"]
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from vestim_pl.functional.checkpoint_interval import parse_interval
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.callbacks.runtime.checkpoint_interval import parse_interval
+from vestim_pl.errors import ConfigurationError
 
 __all__ = ["refuse_wrong_checkpoints"]
 
@@ -28,7 +28,7 @@ def refuse_wrong_checkpoints(callbacks: Mapping[str, Any]) -> None:
         >>> refuse_wrong_checkpoints({"a": {"_target_": "ModelCheckpoint", "monitor": "x", "every_n_train_steps": 9}})
         Traceback (most recent call last):
         ...
-        vestim_pl.functional.errors.ConfigurationError: callbacks.a.every_n_train_steps: 9 ...
+        vestim_pl.errors.ConfigurationError: callbacks.a.every_n_train_steps: 9 ...
 
     """
     parse_interval((callbacks.get("last_checkpoint") or {}).get("every"), "checkpoint_every")

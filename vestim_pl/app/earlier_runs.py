@@ -1,6 +1,6 @@
 """A folder holds one history: what an earlier run has left is moved into a subfolder before a new one writes.
 
-Hydra writes settings and opens the log before the command starts, so :class:`SetAsideEarlierRun` is called by Hydra.
+Hydra writes settings and opens the log before the command starts, so `SetAsideEarlierRun` is called by Hydra.
 """
 
 import csv
@@ -60,7 +60,7 @@ def set_aside(folder: Path, keep: Collection[str] = ()) -> Path | None:
 
     Args:
         folder: Folder of a run. Files that no command of this package writes stay where they are.
-        keep: Patterns of names that stay, such as :data:`LOGS`.
+        keep: Patterns of names that stay, such as `LOGS`.
 
     Returns:
         Where the earlier run is now; None where there was none.

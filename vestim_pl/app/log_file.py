@@ -4,7 +4,7 @@ import logging
 import sys
 from pathlib import Path
 
-from vestim_pl.functional.file_writing import writing_problem
+from vestim_pl.files import writing_problem
 
 __all__ = ["LogFile"]
 

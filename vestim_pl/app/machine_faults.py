@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from vestim_pl.functional.errors import FileError
-from vestim_pl.functional.file_writing import writing_problem
+from vestim_pl.errors import FileError
+from vestim_pl.files import writing_problem
 
 __all__ = ["causes", "close_output", "machine_fault"]
 

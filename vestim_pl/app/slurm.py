@@ -42,7 +42,7 @@ def job_folder(arguments: Sequence[str], environment: Mapping[str, str] = os.env
 def requeued_checkpoint(run_dir: Path, environment: Mapping[str, str] = os.environ) -> str | None:
     """Checkpoint from which a job resumes that Slurm has started again; None for a first start.
 
-    In a run folder of :func:`job_folder` any checkpoint is of this job and this command; in another one it is where
+    In a run folder of `job_folder` any checkpoint is of this job and this command; in another one it is where
     Slurm says that the job was restarted.
 
     Args:

@@ -1,24 +1,24 @@
 """Callbacks for any Lightning project; they import nothing of vestim_pl but its pure functions."""
 
-from vestim_pl.callbacks.adaptive_gradient_clipping import AdaptiveGradientClipping
-from vestim_pl.callbacks.adaptive_lookback import AdaptiveLookback
-from vestim_pl.callbacks.crash_bundle import CrashBundle
-from vestim_pl.callbacks.divergence_recovery import DivergenceRecovery
-from vestim_pl.callbacks.epoch_summary import EpochSummary
-from vestim_pl.callbacks.event_log import EventLog
-from vestim_pl.callbacks.finite_parameter_guard import FiniteParameterGuard
-from vestim_pl.callbacks.flush_denormals import FlushDenormals
-from vestim_pl.callbacks.graceful_interrupt import GracefulInterrupt
-from vestim_pl.callbacks.gradient_flow_probe import GradientFlowProbe
-from vestim_pl.callbacks.gradient_noise import GradientNoise
-from vestim_pl.callbacks.gradient_norm_monitor import GradientNormMonitor
-from vestim_pl.callbacks.keep_freed_memory import KeepFreedMemory
-from vestim_pl.callbacks.last_checkpoint import LastCheckpoint
-from vestim_pl.callbacks.learning_rate_warmup import LearningRateWarmup
-from vestim_pl.callbacks.lookback_warmup import LookbackWarmup
-from vestim_pl.callbacks.plateau_learning_rate import PlateauLearningRate
-from vestim_pl.callbacks.random_state import RandomStateCheckpoint
-from vestim_pl.callbacks.step_guard import StepGuard
+from vestim_pl.callbacks.crash_bundle.crash_bundle import CrashBundle
+from vestim_pl.callbacks.gradients.adaptive_gradient_clipping import AdaptiveGradientClipping
+from vestim_pl.callbacks.gradients.gradient_flow_probe import GradientFlowProbe
+from vestim_pl.callbacks.gradients.gradient_noise import GradientNoise
+from vestim_pl.callbacks.gradients.gradient_norm_monitor import GradientNormMonitor
+from vestim_pl.callbacks.guards.finite_parameter_guard import FiniteParameterGuard
+from vestim_pl.callbacks.guards.step_guard import StepGuard
+from vestim_pl.callbacks.learning_rate.learning_rate_warmup import LearningRateWarmup
+from vestim_pl.callbacks.learning_rate.plateau_learning_rate import PlateauLearningRate
+from vestim_pl.callbacks.lookback.adaptive_lookback import AdaptiveLookback
+from vestim_pl.callbacks.lookback.lookback_warmup import LookbackWarmup
+from vestim_pl.callbacks.recovery.divergence_recovery import DivergenceRecovery
+from vestim_pl.callbacks.runtime.epoch_summary import EpochSummary
+from vestim_pl.callbacks.runtime.event_log import EventLog
+from vestim_pl.callbacks.runtime.flush_denormals import FlushDenormals
+from vestim_pl.callbacks.runtime.graceful_interrupt import GracefulInterrupt
+from vestim_pl.callbacks.runtime.keep_freed_memory import KeepFreedMemory
+from vestim_pl.callbacks.runtime.last_checkpoint import LastCheckpoint
+from vestim_pl.callbacks.runtime.random_state import RandomStateCheckpoint
 
 __all__ = [
     "AdaptiveGradientClipping",

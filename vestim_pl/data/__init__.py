@@ -2,14 +2,14 @@
 
 from vestim_pl.data.columns import Columns
 from vestim_pl.data.datamodule import VoltageDataModule
+from vestim_pl.data.indexing.stream_batch_sampler import StreamBatchSampler
+from vestim_pl.data.indexing.streams import StreamDataset
+from vestim_pl.data.indexing.window_batch_sampler import WindowBatchSampler
+from vestim_pl.data.indexing.windows import WindowDataset
 from vestim_pl.data.loader import ResumableLoader
 from vestim_pl.data.recording_table import RecordingTable
-from vestim_pl.data.stream_batch_sampler import StreamBatchSampler
 from vestim_pl.data.stream_sampling import StreamSampling
-from vestim_pl.data.streams import StreamDataset
-from vestim_pl.data.window_batch_sampler import WindowBatchSampler
 from vestim_pl.data.window_sampling import WindowSampling
-from vestim_pl.data.windows import WindowDataset
 
 __all__ = [
     "Columns",

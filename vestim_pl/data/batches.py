@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
+from vestim_pl.data.indexing.side_by_side_sampler import SideBySideSampler
+from vestim_pl.data.indexing.stream_batch_sampler import StreamBatchSampler
+from vestim_pl.data.indexing.streams import StreamDataset
+from vestim_pl.data.indexing.window_batch_sampler import WindowBatchSampler
+from vestim_pl.data.indexing.windows import WindowDataset
 from vestim_pl.data.recording_table import RecordingTable
-from vestim_pl.data.side_by_side_sampler import SideBySideSampler
-from vestim_pl.data.stream_batch_sampler import StreamBatchSampler
 from vestim_pl.data.stream_sampling import StreamSampling
-from vestim_pl.data.streams import StreamDataset
-from vestim_pl.data.window_batch_sampler import WindowBatchSampler
 from vestim_pl.data.window_sampling import WindowSampling
-from vestim_pl.data.windows import WindowDataset
 from vestim_pl.functional.sequence_batch import SequenceBatch
 
 __all__ = ["evaluation_batches", "training_batches"]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 
 __all__ = ["Columns"]
 

@@ -9,17 +9,17 @@ from lightning.pytorch import LightningDataModule
 
 from vestim_pl.data.batches import evaluation_batches, training_batches
 from vestim_pl.data.columns import Columns
-from vestim_pl.data.folders import SplitReader, demo_folder
+from vestim_pl.data.formats.folders import SplitReader, demo_folder
 from vestim_pl.data.loader import ResumableLoader
 from vestim_pl.data.mapped import mapped_tables
 from vestim_pl.data.recording_table import RecordingTable
 from vestim_pl.data.storage import check_storage, fits_on
 from vestim_pl.data.stream_sampling import StreamSampling
 from vestim_pl.data.window_sampling import WindowSampling
-from vestim_pl.functional.checks import check_choice
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.sequence_batch import SequenceBatch
 from vestim_pl.networks import RCPairs
+from vestim_pl.settings.checks import check_choice
 
 __all__ = ["VoltageDataModule"]
 
@@ -42,7 +42,7 @@ class VoltageDataModule(LightningDataModule):
         cache: Folder for the Arrow files of ``storage: mapped``.
         num_workers: Processes that gather batches ahead; None takes 2 where batches go to a GPU, else none.
         seed: Seed of order and phase, together with the epoch.
-        rc_pairs: ``steps`` of :class:`~vestim_pl.networks.RCPairs` that every row has behind the features, if any.
+        rc_pairs: ``steps`` of `RCPairs` that every row has behind the features, if any.
         cold_factor: That of these pairs.
         splits: Names of the subfolders that must be there; those of ``train``, ``val``, ``test`` that are used.
 

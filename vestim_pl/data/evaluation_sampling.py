@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vestim_pl.functional.checks import check_choice, check_integers
+from vestim_pl.settings.checks import check_choice, check_integers
 
 __all__ = ["EvaluationSampling"]
 

@@ -6,8 +6,8 @@ from typing import Any, Generic, TypeVar
 
 from torch.utils.data import DataLoader
 
-from vestim_pl.data.epoch_batch_sampler import EpochBatchSampler
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.data.indexing.epoch_batch_sampler import EpochBatchSampler
+from vestim_pl.errors import ConfigurationError
 
 __all__ = ["ResumableLoader"]
 
@@ -57,7 +57,7 @@ class ResumableLoader(Generic[Index, Batch]):
 
     Example::
 
-        >>> from vestim_pl.data.window_batch_sampler import WindowBatchSampler
+        >>> from vestim_pl.data.indexing.window_batch_sampler import WindowBatchSampler
         >>> class Squares:
         ...     def __getitems__(self, index): return [int(i) ** 2 for i in index]
         >>> loader = ResumableLoader(Squares(), WindowBatchSampler(6, 2, shuffle=False))

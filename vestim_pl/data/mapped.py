@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vestim_pl.data.folders import SplitReader
+from vestim_pl.data.formats.folders import SplitReader
 from vestim_pl.data.recording_table import RecordingTable
-from vestim_pl.functional.file_writing import writing
+from vestim_pl.files import writing
 
 __all__ = ["mapped_tables", "open_table", "write_table"]
 

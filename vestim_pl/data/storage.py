@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from vestim_pl.data.recording_table import RecordingTable
-from vestim_pl.functional.checks import check_choice
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
+from vestim_pl.settings.checks import check_choice
 
 __all__ = ["check_storage", "fits_in", "fits_on"]
 

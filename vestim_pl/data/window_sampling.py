@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vestim_pl.data.evaluation_sampling import EvaluationSampling
-from vestim_pl.functional.checks import check_integers
+from vestim_pl.settings.checks import check_integers
 
 __all__ = ["WindowSampling"]
 
@@ -13,7 +13,7 @@ __all__ = ["WindowSampling"]
 class WindowSampling(EvaluationSampling):
     """Sequence to one: every window of ``lookback`` rows estimates one voltage, starting from the zero state.
 
-    How validation and test run is in :class:`~vestim_pl.data.evaluation_sampling.EvaluationSampling`.
+    How validation and test run is in `EvaluationSampling`.
 
     Attributes:
         lookback: Rows in a window.

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vestim_pl.functional.errors import ConfigurationError, printable
-from vestim_pl.functional.finiteness import find_nonfinite
-from vestim_pl.functional.tensor_archive import UnusableFileError, read_archive
+from vestim_pl.errors import ConfigurationError, printable
+from vestim_pl.lightning_support.finiteness import find_nonfinite
+from vestim_pl.lightning_support.tensor_archive import UnusableFileError, read_archive
 
 __all__ = ["check_checkpoint"]
 
@@ -41,7 +41,7 @@ def check_checkpoint(path: str | Path, *, to_resume: bool = False, setting: str 
         >>> check_checkpoint("nowhere.ckpt")
         Traceback (most recent call last):
         ...
-        vestim_pl.functional.errors.ConfigurationError: ckpt_path: nowhere.ckpt does not exist; give a ...
+        vestim_pl.errors.ConfigurationError: ckpt_path: nowhere.ckpt does not exist; give a ...
 
     """
     path = Path(path)

@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from vestim_pl.deploy.checkpoint_file import check_checkpoint
+from vestim_pl.diagnosis.checks.constant_prediction import check_constant_prediction, other_rate
+from vestim_pl.diagnosis.checks.divergence import check_divergence
+from vestim_pl.diagnosis.checks.ending import check_ending
 from vestim_pl.diagnosis.checks.epoch_time import check_epoch_time
+from vestim_pl.diagnosis.checks.learning_rate_exhausted import check_learning_rate_exhausted
 from vestim_pl.diagnosis.checks.loss_curve import check_loss_curve
 from vestim_pl.diagnosis.checks.non_finite import check_non_finite
+from vestim_pl.diagnosis.checks.over_clipping import check_over_clipping
 from vestim_pl.diagnosis.checks.validation_progress import check_validation_progress
 from vestim_pl.diagnosis.clip_setting import ClipSetting
-from vestim_pl.diagnosis.constant_prediction import check_constant_prediction, other_rate
-from vestim_pl.diagnosis.divergence import check_divergence
-from vestim_pl.diagnosis.ending import check_ending
 from vestim_pl.diagnosis.finding import Finding
-from vestim_pl.diagnosis.learning_rate_exhausted import check_learning_rate_exhausted
 from vestim_pl.diagnosis.one_value import one_value_each
-from vestim_pl.diagnosis.over_clipping import check_over_clipping
 from vestim_pl.diagnosis.way_out import borne_rate, missing_recovery, switched_on
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.reports.run_folder import RunFolder
 from vestim_pl.reports.run_metrics import metric_files, read_metrics
 from vestim_pl.reports.run_status import RunState, RunStatus, best_validation, run_status

@@ -4,25 +4,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from vestim_pl.data import VoltageDataModule
-from vestim_pl.diagnosis.capacity import check_capacity
 from vestim_pl.diagnosis.checks.attention_span import check_attention_span
+from vestim_pl.diagnosis.checks.capacity import check_capacity
+from vestim_pl.diagnosis.checks.clipping import check_clipping
+from vestim_pl.diagnosis.checks.column_ranges import check_column_ranges
+from vestim_pl.diagnosis.checks.constant_columns import check_constant_columns
+from vestim_pl.diagnosis.checks.cost import check_memory, check_time
+from vestim_pl.diagnosis.checks.distributed import check_distributed
+from vestim_pl.diagnosis.checks.dropout import check_dropout
+from vestim_pl.diagnosis.checks.fused_optimizer import check_fused_optimizer
+from vestim_pl.diagnosis.checks.gradient_memory import check_gradient_memory
+from vestim_pl.diagnosis.checks.learning_rate import check_learning_rate
+from vestim_pl.diagnosis.checks.mixed_precision import check_mixed_precision
+from vestim_pl.diagnosis.checks.sampling_interval import check_sampling_interval
+from vestim_pl.diagnosis.checks.weight_decay import check_weight_decay
 from vestim_pl.diagnosis.clip_setting import ClipSetting
-from vestim_pl.diagnosis.clipping import check_clipping
-from vestim_pl.diagnosis.column_ranges import check_column_ranges
-from vestim_pl.diagnosis.constant_columns import check_constant_columns
-from vestim_pl.diagnosis.cost import check_memory, check_time
-from vestim_pl.diagnosis.distributed import check_distributed
-from vestim_pl.diagnosis.dropout import check_dropout
 from vestim_pl.diagnosis.finding import Finding, Severity
-from vestim_pl.diagnosis.fused_optimizer import check_fused_optimizer
-from vestim_pl.diagnosis.gradient_memory import check_gradient_memory
-from vestim_pl.diagnosis.learning_rate import check_learning_rate
-from vestim_pl.diagnosis.mixed_precision import check_mixed_precision
 from vestim_pl.diagnosis.nodes import name_of
 from vestim_pl.diagnosis.plan import Plan
 from vestim_pl.diagnosis.probe import Measurements
-from vestim_pl.diagnosis.sampling_interval import check_sampling_interval
-from vestim_pl.diagnosis.weight_decay import check_weight_decay
 from vestim_pl.networks import NETWORKS
 
 __all__ = ["diagnose_data", "diagnose_settings", "diagnose_training"]

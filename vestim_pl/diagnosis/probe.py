@@ -14,13 +14,13 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
+from vestim_pl.callbacks.gradients.gradient_flow import GradientFlow, measure_gradient_flow
 from vestim_pl.data import VoltageDataModule
-from vestim_pl.diagnosis.learning_rate import RangeTest
+from vestim_pl.diagnosis.attention_span import AttentionSpan, measure_attention_span
+from vestim_pl.diagnosis.checks.learning_rate import RangeTest
 from vestim_pl.diagnosis.step import backward, copy_aside, narrow, new_optimizer, seconds_of, step
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
-from vestim_pl.functional.attention_span import AttentionSpan, measure_attention_span
-from vestim_pl.functional.errors import ConfigurationError
-from vestim_pl.functional.gradient_flow import GradientFlow, measure_gradient_flow
 from vestim_pl.functional.sequence_batch import SequenceBatch
 from vestim_pl.networks.gradient_clipping import clip_gradients
 

@@ -29,7 +29,7 @@ class QuickTest:
     fail, but the test is not passed then.
 
     Attributes:
-        findings: As :func:`vestim_pl.diagnosis.after_run.quick_test_run` returns them.
+        findings: As `quick_test_run` returns them.
 
     Example::
 

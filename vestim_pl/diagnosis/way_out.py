@@ -83,7 +83,7 @@ def switched_on(callbacks: Mapping[str, Any], name: str, kind: str) -> str:
     Args:
         callbacks: The node ``callbacks`` of a configuration.
         name: Key of the callback below it.
-        kind: Class of the callback in :mod:`vestim_pl.callbacks`.
+        kind: Class of the callback in `callbacks`.
 
     Example::
 

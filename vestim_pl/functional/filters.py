@@ -53,7 +53,7 @@ def varying_recurrence(drive: Tensor, log_decay: Tensor, initial: Tensor, block:
     r"""Solve :math:`y_t = e^{\lambda_t} y_{t-1} + x_t` with a decay of its own in every step.
 
     Inside a block it is one product with a lower triangular matrix of the decays from step to step, see
-    :func:`first_order_recurrence`; block follows block.
+    `first_order_recurrence`; block follows block.
 
     Args:
         drive: ``[B, L, K]`` values :math:`x_t` of K recurrences.
@@ -93,7 +93,7 @@ def exponential_smoothing(signal: Tensor, alpha: Tensor, initial: Tensor, block:
         signal: ``[B, L]`` values :math:`r_t`.
         alpha: ``[]`` weight :math:`a` of the newest sample, above 0 and at most 1.
         initial: ``[B]`` value :math:`y_{-1}` before the first step.
-        block: Steps solved by one matrix product, see :func:`first_order_recurrence`.
+        block: Steps solved by one matrix product, see `first_order_recurrence`.
 
     Returns:
         ``[B, L]`` smoothed signal; its last column is the value to carry on from.

@@ -37,5 +37,5 @@ def resume_with_next_epoch(trainer: Trainer) -> None:
 
 
 def resume_with_next_epoch_no_more(trainer: Trainer) -> None:
-    """Take back :func:`resume_with_next_epoch`."""
+    """Take back `resume_with_next_epoch`."""
     vars(trainer.fit_loop).pop(_METHOD, None)

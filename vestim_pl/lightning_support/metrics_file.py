@@ -7,8 +7,8 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from vestim_pl.functional.errors import FileError
-from vestim_pl.functional.file_writing import appending, whole_file, writing
+from vestim_pl.errors import FileError
+from vestim_pl.files import appending, whole_file, writing
 
 __all__ = ["MetricsFile"]
 

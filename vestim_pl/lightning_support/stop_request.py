@@ -48,8 +48,8 @@ class StopRequest:
     """Takes the signals while it is entered, and remembers the first.
 
     The first signal is acknowledged at once by a line on standard error, also while the main thread is in a long call
-    into C, where Python runs no handlers. Outside of :meth:`deferred` it then raises
-    :class:`Interrupted` where the program stands; inside, it waits until :meth:`check` is called after that block. The
+    into C, where Python runs no handlers. Outside of `deferred` it then raises
+    `Interrupted` where the program stands; inside, it waits until `check` is called after that block. The
     second signal ends the process at once: what is on disk stays, and processes in ``children`` end too.
 
     A signal that is ignored, as SIGHUP is under ``nohup``, stays ignored, and a handler of the surrounding program
@@ -118,7 +118,7 @@ class StopRequest:
 
     @contextmanager
     def deferred(self, doing: str) -> Iterator[None]:
-        """Let a signal wait until this block has ended and somebody calls :meth:`check`.
+        """Let a signal wait until this block has ended and somebody calls `check`.
 
         Args:
             doing: What happens first, such as ``writing the report``.
@@ -131,7 +131,7 @@ class StopRequest:
             self._deferred.pop()
 
     def check(self) -> None:
-        """Raise :class:`Interrupted` where a signal has come and nothing defers it.
+        """Raise `Interrupted` where a signal has come and nothing defers it.
 
         Raises:
             Interrupted: With what the program was doing.

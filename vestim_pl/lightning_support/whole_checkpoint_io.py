@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer
 
-from vestim_pl.functional.file_writing import whole_file, writing
+from vestim_pl.files import whole_file, writing
 
 __all__ = ["WholeCheckpointIO", "keep_checkpoints_whole", "remove_partial_checkpoints", "write_whole"]
 
@@ -68,7 +68,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
 
 
 def keep_checkpoints_whole(trainer: Trainer) -> None:
-    """Have a trainer write its checkpoints by :class:`WholeCheckpointIO`, unless it has a class of its own for that.
+    """Have a trainer write its checkpoints by `WholeCheckpointIO`, unless it has a class of its own for that.
 
     Partial files that a killed run left in the folders of its checkpoints are removed. Call it from ``setup``, when
     those folders are known.

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.filters import causal_fir
 from vestim_pl.networks.network import State
 

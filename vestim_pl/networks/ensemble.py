@@ -23,11 +23,11 @@ class Ensemble(nn.Module):
     last. So each has its own error, where one that only the mean had to fit would lean on others, and its own order of
     the data, where a batch has one for each (``sampling.orders``): members that saw the same batches would have errors
     of their order in common. The estimator clips each member's gradient on its own
-    (:func:`~vestim_pl.networks.gradient_clipping.clip_gradients`); AdaptiveGradientClipping, which knows of no
+    (`clip_gradients`); AdaptiveGradientClipping, which knows of no
     ensembles, clips them together.
 
     Args:
-        members: Networks that keep the protocol :class:`~vestim_pl.networks.network.Network`.
+        members: Networks that keep the protocol `Network`.
 
     Shape:
         inputs ``[B, L, F]``; state: the members' states, first to last, zero in training in lanes that are not a
@@ -50,7 +50,7 @@ class Ensemble(nn.Module):
         self._tensors = [len(cast("Network", member).zero_state(1)) for member in members]
 
     def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
-        """Estimate the scaled voltage of every step; see :class:`~vestim_pl.networks.network.Network`."""
+        """Estimate the scaled voltage of every step; see `Network`."""
         states = None if state is None else iter(state)
         members = [
             (member, None if states is None else tuple(islice(states, count)))

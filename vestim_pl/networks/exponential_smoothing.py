@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.filters import exponential_smoothing
 from vestim_pl.networks.network import State
 

@@ -67,7 +67,7 @@ class FeedForwardNetwork(nn.Module):
                 initialize_linear(module)
 
     def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
-        """Estimate the scaled voltage of every step; see :class:`~vestim_pl.networks.network.Network`."""
+        """Estimate the scaled voltage of every step; see `Network`."""
         if state is None:
             state = self.zero_state(inputs.shape[0], inputs.device, inputs.dtype)
         past, started = state

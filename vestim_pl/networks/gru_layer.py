@@ -14,7 +14,7 @@ class GRULayer(nn.GRU):
     """Single-layer, batch-first ``nn.GRU`` with the CPU path replaced.
 
     PyTorch has a oneDNN kernel for the LSTM, not for the GRU; this one runs
-    :func:`~vestim_pl.functional.gated_recurrence.gated_recurrence` on CPU instead, and PyTorch's own kernel everywhere
+    `gated_recurrence` on CPU instead, and PyTorch's own kernel everywhere
     else: on other devices (cuDNN), in ``torch.compile``, tracing and export, and for a handful of steps. Parameters,
     state dict, values and gradients are those of ``nn.GRU``, but a gradient of a gradient is refused on the CPU path.
 

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 
 __all__ = ["ForgetBias", "chrono_bias", "initialize_linear", "initialize_recurrent"]
 
@@ -64,7 +64,7 @@ def initialize_recurrent(
     ``chrono``   forget b, input -b           update b; its complement lets new values in, as -b would
     ============ ============================ ==========================================================
 
-    with ``b`` of :func:`chrono_bias`. In PyTorch's GRU, ``h = (1 - z) n + z h_before``: the update gate *keeps* the
+    with ``b`` of `chrono_bias`. In PyTorch's GRU, ``h = (1 - z) n + z h_before``: the update gate *keeps* the
     old state, hence the sign is opposite to that in the paper. PyTorch adds two biases, ``bias_ih`` and ``bias_hh``;
     only the first carries the value, so the effective bias is the one named here.
 

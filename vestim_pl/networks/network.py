@@ -55,5 +55,5 @@ class Network(Protocol):
         ...
 
     def __call__(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
-        """As :meth:`forward`, with module hooks."""
+        """As `forward`, with module hooks."""
         ...

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 
 __all__ = ["check_dropout", "check_hidden_sizes", "check_positive"]
 

@@ -79,7 +79,7 @@ class RecurrentNetwork(nn.Module):
         self.output_filter = output_filter
 
     def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
-        """Estimate the scaled voltage of every step; see :class:`~vestim_pl.networks.network.Network`."""
+        """Estimate the scaled voltage of every step; see `Network`."""
         if state is None:
             state = self.zero_state(inputs.shape[0], inputs.device, inputs.dtype)
         hidden, carried, parts = inputs, [], iter(state)

@@ -32,7 +32,7 @@ class RecurrentLayer(nn.Module):
         hidden_size: Hidden size H.
         dropout: Probability that an output is dropped in training, in [0, 1).
         layer_norm: Whether outputs are normalised over the hidden units (Ba et al. 2016).
-        forget_bias: See :func:`~vestim_pl.networks.initialization.initialize_recurrent`.
+        forget_bias: See `initialize_recurrent`.
         lookback: Steps for ``forget_bias="chrono"``.
 
     Shape:

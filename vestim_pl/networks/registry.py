@@ -6,8 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from vestim_pl.functional.arguments import argument_types, check_arguments, nearest
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.networks.causal_low_pass import CausalLowPass
 from vestim_pl.networks.ensemble import Ensemble
 from vestim_pl.networks.exponential_smoothing import ExponentialSmoothing
@@ -15,6 +14,7 @@ from vestim_pl.networks.feedforward import FeedForwardNetwork
 from vestim_pl.networks.options import check_positive
 from vestim_pl.networks.recurrent import RecurrentNetwork
 from vestim_pl.networks.transformer import TransformerNetwork
+from vestim_pl.settings.arguments import argument_types, check_arguments, nearest
 
 __all__ = ["NETWORKS", "NetworkKind", "build_network"]
 
@@ -74,12 +74,12 @@ def build_network(spec: Mapping[str, Any], features: int) -> nn.Module:
     """Build a network from its name and options.
 
     Args:
-        spec: ``name``, one of :data:`NETWORKS`, and that network's options; ``members`` above 1 for an
-            :class:`~vestim_pl.networks.ensemble.Ensemble` of as many.
+        spec: ``name``, one of `NETWORKS`, and that network's options; ``members`` above 1 for an
+            `Ensemble` of as many.
         features: Number of input features F.
 
     Returns:
-        A module that keeps the protocol :class:`~vestim_pl.networks.network.Network`.
+        A module that keeps the protocol `Network`.
 
     Raises:
         ConfigurationError: If the name or an option is unknown (the message names the nearest valid one), or a value
@@ -92,7 +92,7 @@ def build_network(spec: Mapping[str, Any], features: int) -> nn.Module:
         >>> build_network({"name": "LSTM", "hiden_sizes": [64]}, features=3)
         Traceback (most recent call last):
         ...
-        vestim_pl.functional.errors.ConfigurationError: network.hiden_sizes: no such key; did you mean hidden_sizes?
+        vestim_pl.errors.ConfigurationError: network.hiden_sizes: no such key; did you mean hidden_sizes?
 
     """
     options = dict(spec)

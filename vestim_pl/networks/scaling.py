@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vestim_pl.functional.errors import ConfigurationError, DataError
+from vestim_pl.errors import ConfigurationError, DataError
 
 __all__ = ["StandardScaler"]
 

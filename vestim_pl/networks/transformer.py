@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.networks.attention import AttentionLayer
 from vestim_pl.networks.initialization import initialize_linear
 from vestim_pl.networks.network import State
@@ -20,7 +20,7 @@ __all__ = ["TransformerNetwork"]
 class TransformerNetwork(nn.Module):
     """A causal Transformer: every layer attends to the last ``lookback`` steps, then a linear head to one voltage.
 
-    Positions are relative: only the distance of two steps counts (:func:`~vestim_pl.networks.attention.decay_rates`).
+    Positions are relative: only the distance of two steps counts (`decay_rates`).
     The carried state is a bounded cache of keys and values, so a stream costs the same at every step however long it
     runs, and chunks of any size equal one pass.
 
@@ -91,7 +91,7 @@ class TransformerNetwork(nn.Module):
         self.direct = perceptron(features, check_hidden_sizes(direct, "direct")) if direct else None
 
     def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
-        """Estimate the scaled voltage of every step; see :class:`~vestim_pl.networks.network.Network`."""
+        """Estimate the scaled voltage of every step; see `Network`."""
         missing = None
         caches: Sequence[Tensor | None] = [None] * len(self.layers)  # a window has nothing before it to attend to
         seen = inputs.new_zeros(inputs.shape[0])

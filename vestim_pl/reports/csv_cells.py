@@ -14,7 +14,7 @@ _FORMULA = re.compile(r"'*(\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")
 def safe_cell(value: Any) -> Any:
     """Put an apostrophe before text that a spreadsheet would run as a formula; numbers stay as they are.
 
-    A spreadsheet shows such a cell as text. :func:`original_cell` takes the apostrophe off again.
+    A spreadsheet shows such a cell as text. `original_cell` takes the apostrophe off again.
 
     Args:
         value: Content of a cell: text, a number or anything else.
@@ -29,7 +29,7 @@ def safe_cell(value: Any) -> Any:
 
 
 def original_cell(text: str) -> str:
-    """Text of a cell as it was before :func:`safe_cell`.
+    """Text of a cell as it was before `safe_cell`.
 
     Example::
 

@@ -19,7 +19,7 @@ def event_story(events: Sequence[dict[str, Any]]) -> Html:
     """Events in order; a row of the same kind is one line that opens.
 
     Args:
-        events: As :class:`vestim_pl.reports.run_folder.RunFolder` reads them.
+        events: As `RunFolder` reads them.
 
     Returns:
         A section, empty without events.

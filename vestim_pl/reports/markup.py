@@ -21,7 +21,7 @@ class Html(str):
 
 
 def text(content: object) -> Html:
-    """Content as HTML: escaped, unless it is :class:`Html`."""
+    """Content as HTML: escaped, unless it is `Html`."""
     return content if isinstance(content, Html) else Html(escape(str(content)))
 
 
@@ -56,7 +56,7 @@ def section(title: str, *parts: object) -> Html:
 
 
 def table(heads: Sequence[object], rows: Iterable[Sequence[object]], kind: str = "", last_row: str = "") -> Html:
-    """A table that scrolls sideways on a small screen. Cells of :func:`number` are right-aligned by the style sheet.
+    """A table that scrolls sideways on a small screen. Cells of `number` are right-aligned by the style sheet.
 
     Args:
         heads: Headings of the columns.

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch import Trainer
 
 import vestim_pl
-from vestim_pl.functional.file_writing import whole_file
+from vestim_pl.files import whole_file
 
 __all__ = ["provenance", "write_provenance"]
 

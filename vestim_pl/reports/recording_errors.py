@@ -9,8 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from vestim_pl.data import RecordingTable
-from vestim_pl.functional.rank_agreement import gather
 from vestim_pl.functional.sequence_batch import SequenceBatch
+from vestim_pl.lightning_support.rank_agreement import gather
 
 __all__ = ["RecordingErrors", "error_table"]
 

@@ -32,7 +32,7 @@ class RunFolder:
         config_text: The configuration as it was written, empty without one.
         config: The same, parsed, interpolations unresolved.
         overrides: Overrides of the command line.
-        metrics: Rows ``key``, ``epoch``, ``step``, ``value``, see :func:`vestim_pl.reports.run_metrics.read_metrics`.
+        metrics: Rows ``key``, ``epoch``, ``step``, ``value``, see `read_metrics`.
         parts: Files of metrics: more than one where the run was resumed.
         events: Events in order, as dictionaries.
         errors: Test errors by recording, ``overall`` in the last row; None without a test.

@@ -31,7 +31,7 @@ def read_metrics(files: list[Path]) -> pd.DataFrame:
     earlier step than its forerunner had reached, the later part counts.
 
     Args:
-        files: As :func:`metric_files` gives them.
+        files: As `metric_files` gives them.
 
     Returns:
         Columns ``key``, ``epoch`` (NaN where not logged), ``step`` and ``value``, in the order of the files.

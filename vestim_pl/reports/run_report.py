@@ -8,8 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from vestim_pl.functional.errors import FileError
-from vestim_pl.functional.file_writing import whole_file
+from vestim_pl.errors import FileError
+from vestim_pl.files import whole_file
 from vestim_pl.reports import error_sections, run_sections
 from vestim_pl.reports.event_story import event_story
 from vestim_pl.reports.markup import Html, joined, text

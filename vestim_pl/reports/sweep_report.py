@@ -16,14 +16,14 @@ from urllib.parse import quote
 import pandas as pd
 from rich.console import Console
 
-from vestim_pl.functional.command_line import command_line
-from vestim_pl.functional.errors import FileError
-from vestim_pl.functional.file_writing import whole_file
+from vestim_pl.errors import FileError
+from vestim_pl.files import whole_file
 from vestim_pl.reports import figures
 from vestim_pl.reports.csv_cells import safe_table
 from vestim_pl.reports.markup import Html, figure, joined, number, section, table, text
 from vestim_pl.reports.sweep_table import short_names, sweep_table
 from vestim_pl.reports.terminal import print_sweep
+from vestim_pl.settings.command_line import command_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +70,7 @@ def write_sweep(folder: Path, console: Console | None = None) -> Path:
 
 
 def report_sweep(folder: Path) -> None:
-    """:func:`write_sweep` after a multirun, and a log line with its page.
+    """`write_sweep` after a multirun, and a log line with its page.
 
     Raises:
         FileError: If a file cannot be written; the line has the command that tries again.

@@ -21,7 +21,7 @@ def print_errors(errors: pd.DataFrame, evaluation: str, console: Console | None 
     """Print RMSE, MAE and largest error in mV by recording, the overall row last.
 
     Args:
-        errors: As :func:`vestim_pl.reports.recording_errors.error_table` gives it.
+        errors: As `error_table` gives it.
         evaluation: ``windows`` or ``streams``: how the steps were estimated, said in the title.
         console: Where to print; standard output by default.
 
@@ -47,7 +47,7 @@ def print_sweep(jobs: pd.DataFrame, console: Console | None = None) -> None:
     """Print the jobs of a multirun, the best first: what was swept, how it ended, validation and test RMSE.
 
     Args:
-        jobs: As :func:`vestim_pl.reports.sweep_table.sweep_table` gives it.
+        jobs: As `sweep_table` gives it.
         console: Where to print; standard output by default.
 
     """

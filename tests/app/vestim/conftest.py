@@ -9,7 +9,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from vestim_pl.configuration import conf_folder
+from vestim_pl.app.configuration import conf_folder
 
 SCHEDULES = {
     "step": {"name": "step", "period": 10, "factor": 0.5},

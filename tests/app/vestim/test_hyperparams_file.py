@@ -3,7 +3,7 @@
 import pytest
 
 from vestim_pl.app.vestim.hyperparams_file import read_hyperparams, without_comments
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 
 
 def written(tmp_path, text: str | bytes):

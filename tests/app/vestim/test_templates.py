@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from vestim_pl.app.configuration import check
 from vestim_pl.app.vestim import convert, convert_file, overrides
 from vestim_pl.app.vestim.hyperparams_file import without_comments
-from vestim_pl.configuration import check
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 
 POWER = {"FEATURE_COLUMNS": ["Power", "Battery_Temp_degC", "SOC"], "TARGET_COLUMN": "Voltage"}
 POWER_HERE = {

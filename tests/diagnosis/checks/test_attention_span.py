@@ -2,8 +2,8 @@
 
 import pytest
 
+from vestim_pl.diagnosis.attention_span import AttentionSpan
 from vestim_pl.diagnosis.checks.attention_span import check_attention_span
-from vestim_pl.functional.attention_span import AttentionSpan
 
 
 def span(reach, farthest, nearest=3, layer="layers.0"):

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "scripts" / "benchmarks"))
 
 import guide_claims
 
-from vestim_pl.functional.denormals import flush_denormals, is_flushing
+from vestim_pl.callbacks.runtime.denormals import flush_denormals, is_flushing
 
 SHORT = ["sampling.lookback=20", "sampling.stride=50"]
 

@@ -59,7 +59,7 @@ class Conversion:
 
 
 def convert_file(path: str | Path, horizon: int | None = None) -> Conversion:
-    """Convert a file; see :func:`convert`."""
+    """Convert a file; see `convert`."""
     return convert(read_hyperparams(path), str(path), horizon)
 
 

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from vestim_pl.app.vestim.keys import KEYS
 from vestim_pl.app.vestim.values import Choice, Range, is_empty
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
 
 __all__ = ["Draft", "Row", "Setting", "shown"]
 

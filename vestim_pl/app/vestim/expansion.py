@@ -11,8 +11,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from vestim_pl.app.vestim.conversion import Conversion, convert_file
 from vestim_pl.app.vestim.draft import Setting, shown
 from vestim_pl.app.vestim.table import render_table
-from vestim_pl.functional.command_line import command_line
-from vestim_pl.functional.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError
+from vestim_pl.settings.command_line import command_line
 
 __all__ = ["Expansion", "expand", "hydra_value", "overrides"]
 

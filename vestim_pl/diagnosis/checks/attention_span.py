@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from vestim_pl.diagnosis.attention_span import AttentionSpan
 from vestim_pl.diagnosis.finding import Finding, Severity
-from vestim_pl.functional.attention_span import AttentionSpan
 
 __all__ = ["check_attention_span"]
 
@@ -19,7 +19,7 @@ def check_attention_span(spans: Sequence[AttentionSpan], lookback: int, covered:
     What can go wrong is that no layer attends to a part of the window, or that nearly all weight lies on its end.
 
     Args:
-        spans: One a layer, as :func:`vestim_pl.functional.attention_span.measure_attention_span` gives them.
+        spans: One a layer, as `measure_attention_span` gives them.
         lookback: ``sampling.lookback``.
         covered: Last steps that the layers reach together: ``layers x (network.lookback - 1) + 1``.
         probe: What shows in training how far back the gradient reaches: a callback, or the override that adds it.

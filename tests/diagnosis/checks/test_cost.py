@@ -1,0 +1,50 @@
+from vestim_pl.diagnosis.checks.cost import check_memory, check_time
+from vestim_pl.diagnosis.plan import Plan
+
+
+def test_steps_and_time():
+    finding = check_time(Plan(257, 65, 50), 0.1, 0.0)
+    assert finding.severity == "ok"
+    assert (
+        "257 batches of 100 ms make 65 optimizer steps an epoch: 26 s an epoch and 0 s for validation, 21 min"
+        in finding.evidence
+    )
+
+
+def test_more_than_a_day_is_a_warning():
+    finding = check_time(Plan(10_000, 10_000, 50), 1.0, 0.0)
+    assert (finding.severity, finding.override) == ("warning", "trainer.max_epochs=7")
+    windows = check_time(Plan(10_000, 10_000, 50), 1.0, 0.0, stride=2)
+    assert (windows.severity, windows.override) == ("warning", "sampling.stride=14")
+    few = check_time(Plan(50, 50, 100_000), 1.0, 0.0, stride=2)
+    assert few.override == "trainer.max_epochs=1440", "an epoch should keep some batches"
+    assert check_time(Plan(10_000, 10_000, 7), 1.0, 0.0).severity == "ok"
+    assert check_time(Plan(10_000 * 2 // 14, 1, 50), 1.0, 0.0, 14).severity == "ok"
+
+
+def test_validation_counts_and_no_stride_mends_it():
+    rare = Plan(100, 100, 50, validations=0.2, validation_batches=3000)
+    assert "100 s an epoch and 10 min for validation, 9.7 h for 50 epochs" in check_time(rare, 1.0, 1.0).evidence
+    often = Plan(100, 100, 50, validations=1.0, validation_batches=3000)
+    finding = check_time(often, 1.0, 1.0, stride=2)
+    assert (finding.severity, finding.override) == ("warning", "trainer.max_epochs=23")
+    limited = Plan(10_000, 10_000, 50, limited=True)
+    assert check_time(limited, 1.0, 0.0, stride=2).override == "trainer.max_epochs=7", "fewer windows change nothing"
+
+
+def test_no_end_is_a_note():
+    assert check_time(Plan(10, 10, None), 0.1, 0.0).severity == "note"
+
+
+def test_memory_that_runs_out_is_a_warning():
+    finding = check_memory(7_000_000_000, 8_000_000_000, 2_000_000, "memory")
+    assert finding.severity == "warning"
+    assert "7,000 MB of 8,000 MB memory, recordings 2.0 MB" in finding.evidence
+    assert check_memory(6_000_000_000, 8_000_000_000, 0, "memory").severity == "ok"
+    assert check_memory(6_000_000_000, None, 0, "memory").severity == "ok"
+
+
+def test_memory_of_a_system_that_does_not_tell_is_no_finding():
+    finding = check_memory(None, None, 2_000_000, "memory")
+    assert finding.severity == "ok"
+    assert finding.evidence == "this system does not tell the peak of a process; recordings 2.0 MB"

@@ -1,0 +1,54 @@
+import os
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from tests.callbacks.foreign import ForeignRecurrent, fit
+from vestim_pl.lightning_support.checkpoint_finiteness import forget_nonfinite_scores, poisoned_entries, rewrite_latest
+
+NAN, INF = float("nan"), float("inf")
+
+
+def test_poison_in_weights_and_moments_is_named_and_masks_are_spared():
+    checkpoint = {
+        "state_dict": {"w": torch.tensor(NAN), "mask": torch.tensor(-INF), "ok": torch.ones(1)},
+        "optimizer_states": [{"state": {0: {"step": 1.0}}}, {"state": {0: {"exp_avg": torch.tensor(INF)}}}],
+    }
+    assert poisoned_entries(checkpoint, ["w", "ok"]) == ["w", "state of optimizer 1"]
+    assert poisoned_entries(checkpoint | {"optimizer_states": []}, ["ok"]) == []
+    assert poisoned_entries({"state_dict": {}}, ["gone"]) == []
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_books_are_ranked_anew_without_scores_that_are_not_finite(tmp_path, mode):
+    keeper = ModelCheckpoint(tmp_path, monitor="m", mode=mode, save_top_k=3)
+    trainer = Trainer(callbacks=[keeper], logger=False, accelerator="cpu")
+    scores = {"a": 1.0, "b": INF if mode == "min" else -INF, "c": 2.0}
+    for name, score in scores.items():
+        (tmp_path / name).touch()
+        keeper.best_k_models[str(tmp_path / name)] = torch.tensor(score)
+    keeper.kth_best_model_path = keeper.best_model_path = str(tmp_path / "b")
+    assert forget_nonfinite_scores(trainer) == [str(tmp_path / "b")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c"]
+    assert keeper.best_model_path == str(tmp_path / ("a" if mode == "min" else "c"))
+    assert keeper.best_model_score == (1.0 if mode == "min" else 2.0)
+    assert keeper.kth_best_model_path == ""  # there is room again
+    assert keeper.check_monitor_top_k(trainer, torch.tensor(5.0))
+
+
+def test_a_linked_last_checkpoint_is_replaced_and_its_target_left_alone(tmp_path):
+    keeper = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=6, save_top_k=-1, save_last="link", monitor="step")
+    module = ForeignRecurrent()
+    trainer = fit(module, [keeper], enable_checkpointing=True)
+    last = tmp_path / "last.ckpt"
+    if not last.is_symlink():
+        pytest.skip("this file system has no links")
+    target = os.path.realpath(last)
+    with torch.no_grad():
+        module.head.bias.fill_(42.0)
+    assert rewrite_latest(trainer) == [str(last)]
+    assert not last.is_symlink()
+    assert torch.load(last, weights_only=True)["state_dict"]["head.bias"] == 42
+    assert torch.load(target, weights_only=True)["state_dict"]["head.bias"] != 42

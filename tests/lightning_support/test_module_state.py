@@ -1,0 +1,47 @@
+import torch
+from lightning.pytorch import LightningModule
+
+from vestim_pl.lightning_support.module_state import clear_nonfinite_extras, copy_tensors, load_extras, save_extras
+
+
+class Carrying(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 2)
+        self.state = (torch.ones(2, 3), torch.ones(2))
+        self.loads = 0
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["state_dict"].pop("layer.bias")  # as modules that trim their checkpoints do
+        checkpoint["state"] = self.state
+
+    def on_load_checkpoint(self, checkpoint):
+        assert "state_dict" in checkpoint
+        self.loads += 1
+        self.state = checkpoint["state"]
+
+
+def test_extras_are_copies_both_ways():
+    module = Carrying()
+    extras = save_extras(module)
+    module.state[0].fill_(5)
+    load_extras(module, extras)
+    assert module.state[0].sum() == 6
+    module.state[0].fill_(7)
+    assert extras["state"][0].sum() == 6
+    assert module.layer.bias is not None
+
+
+def test_finite_extras_are_left_alone_and_bad_rows_start_anew():
+    module = Carrying()
+    assert clear_nonfinite_extras(module) == []
+    assert module.loads == 0
+    module.state[0][1, 2] = float("inf")
+    assert clear_nonfinite_extras(module) == ["state"]
+    assert module.state[0].tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert module.state[1].tolist() == [1, 1]
+
+
+def test_copies_are_cut_off_their_graph():
+    tensor = torch.ones(1, requires_grad=True) * 2
+    assert not copy_tensors([tensor])[0].requires_grad

@@ -1,0 +1,78 @@
+"""A checkpoint's errors on the test split: table, files, and every estimate."""
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pandas as pd
+
+from vestim_pl.app.interruption import finish_first
+from vestim_pl.data import VoltageDataModule
+from vestim_pl.estimator import VoltageEstimator
+from vestim_pl.files import whole_file
+from vestim_pl.reports.csv_cells import safe_table
+from vestim_pl.reports.recording_errors import RecordingErrors, error_table
+from vestim_pl.reports.terminal import print_errors
+
+__all__ = ["score_checkpoint"]
+
+
+def score_checkpoint(
+    trainer: pl.Trainer,
+    estimator: VoltageEstimator,
+    datamodule: VoltageDataModule,
+    checkpoint: str | None,
+    folder: Path,
+) -> pd.DataFrame:
+    """Test a checkpoint on the test split; writes ``test_errors.csv`` and ``test_steps.parquet``, prints the table.
+
+    With several processes each tests a share of the recordings. All return the errors of the whole split; the process
+    of rank zero alone writes and prints.
+
+    Args:
+        trainer: Lightning's trainer.
+        estimator: Takes the weights of the checkpoint.
+        datamodule: The recordings, and how they are estimated.
+        checkpoint: File that a training wrote; None where the estimator has its weights already.
+        folder: Where the files go.
+
+    Returns:
+        RMSE, MAE and largest error in mV by recording and overall.
+
+    Raises:
+        FileError: If a file cannot be written; the table is printed all the same.
+
+    """
+    soc = datamodule.columns.soc
+    collected = RecordingErrors(
+        datamodule.table("test"),
+        horizon=datamodule.sampling.horizon,
+        soc=datamodule.features.index(soc) if soc in datamodule.features else None,
+    )
+    trainer.callbacks.append(collected)  # type: ignore[attr-defined]
+    try:
+        trainer.test(
+            estimator,
+            datamodule=datamodule,
+            ckpt_path=checkpoint,
+            verbose=False,
+            weights_only=True if checkpoint else None,
+        )
+    finally:
+        trainer.callbacks.remove(collected)  # type: ignore[attr-defined]
+    with finish_first("writing the test errors"):
+        steps = collected.steps()
+        errors = error_table(steps)
+        if trainer.is_global_zero:
+            _write(errors, steps, folder, datamodule.sampling.evaluation)
+    return errors
+
+
+def _write(errors: pd.DataFrame, steps: pd.DataFrame, folder: Path, evaluation: str) -> None:
+    """Write both files and print the table, which a full disk does not take away."""
+    try:
+        with whole_file(folder / "test_errors.csv") as partial:
+            safe_table(errors).to_csv(partial, index=False)
+        with whole_file(folder / "test_steps.parquet") as partial:
+            steps.to_parquet(partial, index=False)
+    finally:
+        print_errors(errors, evaluation=evaluation)

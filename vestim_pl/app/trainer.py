@@ -1,0 +1,113 @@
+"""Lightning's trainer from the configuration."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+
+from vestim_pl.app.configuration import build, plain
+from vestim_pl.app.no_profiler import NoProfiler
+from vestim_pl.callbacks import GracefulInterrupt, RandomStateCheckpoint
+from vestim_pl.errors import ConfigurationError
+from vestim_pl.lightning_support.precision import resolve_precision
+from vestim_pl.lightning_support.signal_connector import switch_off_handlers
+from vestim_pl.lightning_support.stop_request import StopRequest
+from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole
+
+__all__ = ["build_trainer", "quiet_lightning", "tell_missing_guards"]
+
+_log = logging.getLogger("vestim_pl")
+
+
+def build_trainer(config: DictConfig) -> pl.Trainer:
+    """Lightning's trainer with the callbacks and loggers of the configuration.
+
+    Args:
+        config: The composed configuration of ``conf/train.yaml``.
+
+    Raises:
+        ConfigurationError: If Lightning refuses the settings, as for a device that the machine does not have.
+
+    """
+    callbacks: list[Callback] = [build(node) for node in config.callbacks.values() if node is not None]
+    # The generators are put back before anybody draws from them, or notes their state for a bundle.
+    # A checkpoint of a signal is written when all others have done what they do at the end of a batch.
+    callbacks.sort(key=lambda each: isinstance(each, GracefulInterrupt) - isinstance(each, RandomStateCheckpoint))
+    if sys.stdout.isatty():
+        callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
+    loggers = [build(node) for node in config.logger.values() if node is not None]
+    options = {key: value for key, value in plain(config.trainer).items() if key != "_target_"}
+    _check_ranges(options)
+    _validate_at_least_once(options)
+    setting = options.get("precision")
+    options["precision"] = resolve_precision(setting, options.get("accelerator", "auto"))
+    if options.get("profiler") is None:
+        options["profiler"] = NoProfiler()
+    if options["precision"] != setting:
+        _log.info("trainer.precision: %s is %s on this machine", setting, options["precision"])
+    try:
+        trainer = pl.Trainer(
+            **options, callbacks=callbacks, logger=loggers or False, enable_progress_bar=sys.stdout.isatty()
+        )
+    except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
+        raise ConfigurationError(f"trainer: {_refusal(str(error).splitlines()[0], options)}") from error
+    keep_checkpoints_whole(trainer)
+    if StopRequest.current() is not None:
+        switch_off_handlers(trainer)
+    return trainer
+
+
+def tell_missing_guards(config: DictConfig) -> None:
+    """Choosing a group replaces the default one, and with it all that protects a training; null says it is meant."""
+    if missing := [name for name in ("step_guard", "finite_parameters", "recovery") if name not in config.callbacks]:
+        _log.warning(
+            "callbacks: nothing guards this training without the default ones (%s); callbacks=[default,...] adds to"
+            " them",
+            ", ".join(missing),
+        )
+
+
+def quiet_lightning() -> None:
+    """Leave to the terminal what a user of this command can act on."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*Experiment logs directory .* exists and is not empty.*",  # the run folder holds more than the logger's file
+        ".*does not have many workers.*",  # batches are gathered from memory
+        ".*treespec, LeafSpec.*",  # Lightning's own use of torch
+        ".*number of training batches.*smaller than the logging interval.*",  # the epoch's line has the training error
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _check_ranges(options: Mapping[str, Any]) -> None:
+    """Refuse what Lightning takes and then fails with, or silently does nothing with."""
+    if options.get("max_epochs") == 0:
+        raise ConfigurationError("trainer.max_epochs: 0 trains nothing; choose at least 1, or -1 for no limit")
+    if (batches := options.get("accumulate_grad_batches", 1)) < 1:
+        raise ConfigurationError(f"trainer.accumulate_grad_batches: {batches} is not positive; use 1 for none")
+    if (limit := options.get("gradient_clip_val") or 0) < 0:
+        raise ConfigurationError(f"trainer.gradient_clip_val: {limit} is negative; use null for no clipping")
+
+
+def _validate_at_least_once(options: dict[str, Any]) -> None:
+    """A short run of a preset that validates rarely would end without a best checkpoint and without a test."""
+    epochs, between = options.get("max_epochs"), options.get("check_val_every_n_epoch")
+    if epochs and between and 0 < epochs < between:
+        _log.info("trainer.check_val_every_n_epoch: %d is beyond trainer.max_epochs, so it is %d", between, epochs)
+        options["check_val_every_n_epoch"] = epochs
+
+
+def _refusal(told: str, options: Mapping[str, Any]) -> str:
+    """Lightning's reason, with the settings that it speaks of."""
+    about = [key for key in ("accelerator", "devices", "precision") if key in options]
+    if not any(word in told.lower() for word in ("backend", "device", "accelerator", "precision", "gpu", "cuda")):
+        return told
+    found = ", ".join(f"trainer.{key}={options[key]}" for key in about)
+    return f"{told} ({found}; trainer.accelerator=auto takes what the machine has)"

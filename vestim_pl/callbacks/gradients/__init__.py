@@ -1,0 +1,1 @@
+"""Measure, clip, perturb and trace gradients."""

@@ -1,0 +1,219 @@
+"""Show the norm of the gradient before and after clipping, and how often clipping engages."""
+
+import logging
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from vestim_pl.callbacks.gradients.epoch_norms import EpochNorms, percentile
+from vestim_pl.errors import ConfigurationError
+from vestim_pl.lightning_support.events import publish
+from vestim_pl.lightning_support.gradient_access import require_plain_gradients
+from vestim_pl.lightning_support.log_steps import is_logged_step
+from vestim_pl.lightning_support.rank_agreement import log_agreed
+from vestim_pl.lightning_support.step_finiteness import gradient_tensors, total_norm
+from vestim_pl.settings.checks import check_integers
+
+__all__ = ["GradientNormMonitor"]
+
+_BURST_STEPS = 10  # fewer observed steps are no burst
+_MUCH = 10.0  # factor of the median norm from which a burst is told anew
+
+
+class GradientNormMonitor(Callback):
+    """Logs the global gradient norm before and after clipping, and how often clipping engages.
+
+    The norm after clipping saturates at the threshold, so alone it hides both an explosion and a threshold that limits
+    every step; the two together tell. The first is measured in ``on_before_optimizer_step`` (unscaled under a gradient
+    scaler), the second really from the gradients that the optimizer got, right after its step, in every precision.
+
+    A step is observed if it is among the first ``first_n_steps``, every ``every_n_steps`` after, or one whose values
+    Lightning writes; the others cost nothing. An observed step costs two fused norms and one host sync. A skipped
+    update (all gradients None) is not observed. Place the callback before those that change gradients. With manual
+    optimization and clipping by hand the gradients are clipped before Lightning's hook, so both norms are the same.
+
+    Events: ``clip_burst`` at the end of the first epoch in which clipping engaged in ``clip_burst_fraction`` or more of
+    the steps observed: then the threshold is not a guard against spikes but limits the size of every step; again where
+    the median norm has since changed tenfold; ``clip_burst_end`` after the first epoch in which it engaged in fewer.
+    An epoch with fewer than 10 observed steps is no evidence of either.
+
+    ============================ ======== =========================================================================
+    Logged key                   When     Meaning (step: of those that ``log_every_n_steps`` writes)
+    ============================ ======== =========================================================================
+    ``grad_norm/pre_clip``       step     global L2 norm before clipping
+    ``grad_norm/post_clip``      step     global L2 norm of the gradients that the update used; absent without one
+    ``grad_norm/layer/<name>``   step     L2 norm before clipping of one module's own parameters (``per_layer``)
+    ``grad_norm/clip_fraction``  epoch    part of the observed updates in which clipping reduced the norm, 0..1
+    ``grad_norm/median``         epoch    median of the finite norms before clipping; NaN if none was
+    ``grad_norm/p90``            epoch    their 90th percentile
+    ``grad_norm/p99``            epoch    their 99th percentile
+    ``grad_norm/non_finite``     epoch    observed steps whose norm before clipping was NaN or infinite
+    ============================ ======== =========================================================================
+
+    With several optimizers the keys of the second, third... end in ``/optimizer_1``, ``/optimizer_2``...
+
+    Args:
+        every_n_steps: After the first steps, observe every so many optimizer steps.
+        first_n_steps: Observe each of the first so many: instability shows early.
+        per_layer: Log the norm of every module with parameters of its own, too.
+        clip_burst_fraction: Clip fraction of an epoch from which it is an event; above 1 for never.
+
+    Raises:
+        ConfigurationError: If an argument is out of range; for a fused optimizer under a gradient scaler and for
+            sharded strategies, where no hook sees the gradient.
+
+    Example::
+
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning.pytorch.demos.boring_classes import BoringModel
+        >>> trainer = Trainer(max_steps=5, callbacks=[GradientNormMonitor()], gradient_clip_val=0.1, logger=False,
+        ...                   log_every_n_steps=1, enable_checkpointing=False, enable_progress_bar=False,
+        ...                   enable_model_summary=False, accelerator="cpu")
+        >>> trainer.fit(BoringModel())
+        >>> round(trainer.callback_metrics["grad_norm/post_clip"].item(), 4)
+        0.1
+
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int = 10,
+        first_n_steps: int = 100,
+        per_layer: bool = False,
+        clip_burst_fraction: float = 0.9,
+    ) -> None:
+        self.every_n_steps, self.first_n_steps, self.per_layer = every_n_steps, first_n_steps, per_layer
+        check_integers(self, type(self).__name__, every_n_steps=1, first_n_steps=0)
+        if not clip_burst_fraction > 0:
+            raise ConfigurationError(
+                f"{type(self).__name__}.clip_burst_fraction: {clip_burst_fraction} must be positive, such as 0.9"
+            )
+        self.clip_burst_fraction = clip_burst_fraction
+        self.epoch_norms: dict[int, EpochNorms] = {}
+        self._steps: dict[int, int] = {}
+        self._pending: dict[int, dict[str, Tensor]] = {}  # by optimizer: norms on the device, not read yet
+        self._written = False  # whether Lightning writes what this step logs
+        self._hooks: list[Any] = []
+        self._bursts: dict[int, tuple[int, float]] = {}  # by optimizer: since which epoch, and the median last told
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        require_plain_gradients(trainer, type(self).__name__)
+        self._unhook()
+        self._pending.clear()
+        for index, optimizer in enumerate(trainer.optimizers):
+            self._hooks.append(optimizer.register_step_post_hook(partial(self._after_update, index=index)))
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        index = trainer.optimizers.index(optimizer)
+        step = self._steps[index] = self._steps.get(index, 0) + 1
+        self._written = is_logged_step(trainer)
+        if step > self.first_n_steps and step % self.every_n_steps and not self._written:
+            return
+        gradients = gradient_tensors(optimizer)
+        if not gradients:
+            return
+        self._pending[index] = {"pre_clip": total_norm(gradients)}
+        if self.per_layer:
+            self._pending[index] |= _layer_norms(pl_module, optimizer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self._pending:
+            return
+        named = [(index, name, norm) for index, norms in self._pending.items() for name, norm in norms.items()]
+        values = torch.stack([norm.to(named[0][2].device) for _, _, norm in named]).cpu()  # the one host sync
+        self._pending.clear()
+        norms: dict[int, dict[str, float]] = {}
+        for (index, name, _), value in zip(named, values, strict=True):
+            norms.setdefault(index, {})[name] = float(value)
+            if self._written:  # a call of ``log`` costs more than all of the measuring
+                pl_module.log(_key(name, index), value, on_step=True, on_epoch=False, batch_size=1)
+        for index, found in norms.items():
+            self.epoch_norms.setdefault(index, EpochNorms()).observe(found["pre_clip"], found.get("post_clip"))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for index, norms in self.epoch_norms.items():
+            # gradients are averaged over the ranks before they are measured
+            log_agreed(pl_module, {_key(name, index): value for name, value in norms.summary().items()})
+            if norms.compared >= _BURST_STEPS:
+                self._tell_burst(trainer, norms, index)
+        self.epoch_norms.clear()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._unhook()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._unhook()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "steps": dict(self._steps),
+            "bursts": dict(self._bursts),
+            "epoch_norms": {index: asdict(norms) for index, norms in self.epoch_norms.items()},
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._steps = dict(state_dict.get("steps", {}))
+        self._bursts = dict(state_dict.get("bursts", {}))
+        norms = state_dict.get("epoch_norms", {})
+        self.epoch_norms = {index: EpochNorms(**values) for index, values in norms.items()}
+
+    def _after_update(self, optimizer: Optimizer, args: Any, kwargs: Any, *, index: int) -> None:
+        if index in self._pending and (gradients := gradient_tensors(optimizer)):
+            self._pending[index]["post_clip"] = total_norm(gradients)
+
+    def _tell_burst(self, trainer: Trainer, norms: EpochNorms, index: int) -> None:
+        """Tell when clipping of nearly every step begins, has changed by much, and ends; not in every epoch between."""
+        engaged = f"engaged in {norms.clip_fraction:.0%} of {norms.compared} observed steps"
+        told = self._bursts.get(index)
+        if norms.clip_fraction < self.clip_burst_fraction:
+            if told is not None:
+                reason = (
+                    f"epoch {trainer.current_epoch}: clipping {engaged}; in nearly all from epoch {told[0]} till now"
+                )
+                publish(trainer, "clip_burst_end", reason, level=logging.INFO, optimizer=index)
+                del self._bursts[index]
+            return
+        median, p90 = percentile(norms.before, 50), percentile(norms.before, 90)
+        if told is not None and told[1] / _MUCH < median < told[1] * _MUCH:
+            return
+        self._bursts[index] = (trainer.current_epoch if told is None else told[0], median)
+        after = percentile(norms.after, 50)
+        reason = (
+            f"epoch {trainer.current_epoch}: clipping {engaged} and cut the gradient norm from a median of {median:.3g}"
+            f" to {after:.3g}, so it limits nearly every step; a threshold of {p90:.2g} would clip one step in ten"
+        )
+        values: dict[str, Any] = {
+            "clip_fraction": norms.clip_fraction,
+            "median": median,
+            "p90": p90,
+            "optimizer": index,
+        }
+        publish(trainer, "clip_burst", reason, **values)
+
+    def _unhook(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+
+def _key(name: str, index: int) -> str:
+    return f"grad_norm/{name}/optimizer_{index}" if index else f"grad_norm/{name}"
+
+
+def _layer_norms(pl_module: LightningModule, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Norm over each module's own parameters, of those that this optimizer owns."""
+    owned = {id(p) for group in optimizer.param_groups for p in group["params"] if p.grad is not None}
+    norms = {}
+    for name, module in pl_module.named_modules():
+        gradients = [p.grad for p in module.parameters(recurse=False) if p.grad is not None and id(p) in owned]
+        if gradients:
+            norms[f"layer/{name or type(module).__name__}"] = total_norm(gradients)
+    return norms

@@ -1,0 +1,154 @@
+"""Start with a low learning rate and raise it to its full size."""
+
+import logging
+import math
+from functools import partial
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.optim import Optimizer
+
+from vestim_pl.callbacks.learning_rate.warmup import warmup_factor
+from vestim_pl.errors import ConfigurationError
+from vestim_pl.lightning_support.events import publish
+from vestim_pl.lightning_support.learning_rate import LearningRateFactors, log_learning_rate
+from vestim_pl.settings.checks import check_choice, check_integers
+
+__all__ = ["LearningRateWarmup"]
+
+
+class LearningRateWarmup(Callback):
+    """Raises the learning rate from a low start to its full size over the first updates.
+
+    Early gradients of a recurrent network over a long window are large and point anywhere, and Adam's second moment is
+    still an estimate from a handful of them; full-sized first steps are where many runs are lost.
+
+    It owns the factor ``warmup`` of `LearningRateFactors`, so it composes
+    with any scheduler of the module and with `PlateauLearningRate`. It counts *applied* updates: one that a
+    gradient scaler or a guard left out does not bring the warmup forward. The formula is that of
+    `warmup_factor`. With several optimizers the one with most updates counts.
+
+    The count is in the checkpoint, so a resumed run continues bitwise; a checkpoint without it starts the warmup anew.
+    In a rollback it goes back with the weights.
+    One event ``warmup`` tells that the full rate is reached.
+
+    =================  ===================================================================
+    Logged key         Meaning
+    =================  ===================================================================
+    ``learning_rate``  rate that the update used: scheduled rate x warmup x further factors
+    =================  ===================================================================
+
+    Args:
+        duration: Length of the warmup, in ``unit``; 0 switches it off.
+        unit: ``steps`` for applied optimizer updates, ``epochs`` for epochs of training batches.
+        shape: ``linear`` or ``cosine``.
+        start_factor: Factor of the first update, above 0 (a rate of 0 would waste it) and at most 1.
+
+    Raises:
+        ConfigurationError: If an argument is out of range, or ``unit`` is ``epochs`` and the number of batches unknown.
+
+    Example::
+
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning.pytorch.demos.boring_classes import BoringModel
+        >>> warmup = LearningRateWarmup(duration=100, shape="cosine")
+        >>> trainer = Trainer(max_steps=10, callbacks=[warmup], logger=False, enable_checkpointing=False,
+        ...                   enable_progress_bar=False, enable_model_summary=False, accelerator="cpu")
+        >>> trainer.fit(BoringModel())
+        >>> warmup.applied_updates
+        10
+
+    """
+
+    def __init__(
+        self,
+        duration: int,
+        unit: Literal["steps", "epochs"] = "steps",
+        shape: Literal["linear", "cosine"] = "linear",
+        start_factor: float = 0.01,
+    ) -> None:
+        name = type(self).__name__
+        self.duration, self.unit, self.shape, self.start_factor = duration, unit, shape, start_factor
+        check_integers(self, name, duration=0)
+        check_choice(f"{name}.unit", unit, ["steps", "epochs"])
+        check_choice(f"{name}.shape", shape, ["linear", "cosine"])
+        if not 0 < start_factor <= 1:
+            raise ConfigurationError(f"{name}.start_factor: {start_factor} must be above 0 and at most 1, such as 0.01")
+        self._updates: dict[int, int] = {}
+        self._steps = duration
+        self._hooks: list[Any] = []
+
+    @property
+    def applied_updates(self) -> int:
+        """Updates made so far; those that were left out do not count."""
+        return max(self._updates.values(), default=0)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._steps = self.duration if self.unit == "steps" else self.duration * self._steps_per_epoch(trainer)
+        self._unhook()
+        factors = LearningRateFactors.of(trainer)
+        factors.attach(trainer)
+        self._set(factors)
+        for index, optimizer in enumerate(trainer.optimizers):
+            hook = partial(self._after_update, factors=factors, index=index)
+            self._hooks.append(optimizer.register_step_post_hook(hook))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        log_learning_rate(trainer, pl_module)
+        if self._just_finished:
+            self._just_finished = False
+            factors = LearningRateFactors.of(trainer)
+            rate = factors.effective(trainer.optimizers[0])[0]
+            reason = f"warmup done after {self._steps} updates: the learning rate is now {rate:.4g}"
+            publish(trainer, "warmup", reason, batch=batch_idx, level=logging.INFO, learning_rate=rate)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        LearningRateFactors.of(trainer).restore(trainer.optimizers)
+        self._unhook()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            LearningRateFactors.of(trainer).discard("warmup")
+            self._unhook()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updates": dict(self._updates)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._updates = dict(state_dict.get("updates", {}))
+
+    def go_back(self, trainer: Trainer, state: dict[str, Any]) -> None:
+        """Count the updates in the weights of an earlier state, now that those are back in place."""
+        self.load_state_dict(state)
+        self._set(LearningRateFactors.of(trainer))
+
+    _just_finished = False
+
+    def _set(self, factors: LearningRateFactors) -> None:
+        factor = warmup_factor(self.applied_updates, self._steps, shape=self.shape, start_factor=self.start_factor)
+        factors.set("warmup", factor)
+
+    def _after_update(
+        self, optimizer: Optimizer, args: Any, kwargs: Any, *, factors: LearningRateFactors, index: int
+    ) -> None:
+        if all(p.grad is None for group in optimizer.param_groups for p in group["params"]):
+            return  # a skipped update
+        before = self.applied_updates
+        self._updates[index] = self._updates.get(index, 0) + 1
+        self._just_finished |= before < self._steps <= self.applied_updates
+        self._set(factors)
+
+    def _unhook(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def _steps_per_epoch(self, trainer: Trainer) -> int:
+        if math.isinf(trainer.num_training_batches):
+            raise ConfigurationError(
+                f"{type(self).__name__}.unit: epochs needs a known number of batches, but the training data have none; "
+                "use unit=steps"
+            )
+        return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)

@@ -1,0 +1,1 @@
+"""Train on shorter windows where that changes nothing, or at first."""

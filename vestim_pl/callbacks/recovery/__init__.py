@@ -1,0 +1,1 @@
+"""Return to the last good state with a smaller learning rate when training diverges."""

@@ -1,0 +1,254 @@
+"""Go back to the last good state, slower, and on."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from vestim_pl.callbacks.recovery.batch_verdict import judge_batch
+from vestim_pl.callbacks.recovery.last_good_file import LastGoodFile
+from vestim_pl.callbacks.recovery.loss_spike import LossSpike
+from vestim_pl.callbacks.recovery.loss_trend import LossTrend
+from vestim_pl.callbacks.recovery.loss_watch import LossWatch
+from vestim_pl.callbacks.recovery.recovery_factor import RecoveryFactor
+from vestim_pl.callbacks.recovery.rollbacks import Rollbacks
+from vestim_pl.callbacks.recovery.validation_trend import ValidationTrend
+from vestim_pl.lightning_support.callback_order import measured_before, require_before_averaging
+from vestim_pl.lightning_support.checkpoint_finiteness import (
+    forget_nonfinite_scores,
+    poisoned_entries,
+    refresh_checkpoint,
+    rewrite_latest,
+)
+from vestim_pl.lightning_support.learning_rate import LearningRateFactors
+from vestim_pl.lightning_support.metric_pause import MetricShield, nonfinite_metrics, require_before_early_stopping
+from vestim_pl.lightning_support.rank_agreement import log_agreed
+from vestim_pl.lightning_support.training_snapshot import refuse_sharded_weights, trained_parameters
+from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole
+
+__all__ = ["DivergenceRecovery"]
+
+
+class DivergenceRecovery(Callback):
+    """Restores the last good state when training diverges, cuts the learning rate, and goes on.
+
+    Reasons: parameters, optimizer state or buffers that are not finite; a loss that jumps and stays (``LossSpike``) or
+    settles far above its best (``LossTrend``); a validation metric that EarlyStopping or ModelCheckpoint monitors, if
+    not finite or no more near its best (``ValidationTrend``); and whatever a guard asks for by `recover_from`.
+
+    A snapshot holds parameters, buffers, optimizer moments, schedulers, gradient scaler, random states, and what the
+    module adds to a checkpoint, such as a carried state. It is taken every ``snapshot_every`` steps and, in a training
+    without validation, at the end of every epoch, where all is finite but buffers that never were, such as masks. It
+    counts once the next loss with its weights was good. If training diverges again from the newest, the one before is
+    used, but not the untrained start unless the losses of the newest are clearly worse than there; if loss or
+    validation have long been far above their best, that of the best; none of another structure.
+
+    Schedules, warmup and plateau go back with the weights, but never carry the rate above the cut one
+    (`RecoveryFactor`); EarlyStopping's patience begins anew. All else
+    (steps, epochs, best scores, position in the data, random state) goes on: the same batches would lead to the same.
+
+    No checkpoint keeps what diverged: one about to be written with non-finite numbers triggers a recovery and gets the
+    good state; after a recovery ``last.ckpt`` and the single file of a ModelCheckpoint without a monitor are written
+    anew, unless they are from before the state that was put back, and files with a non-finite score are removed.
+
+    Place it after guards and other callbacks, so that what it saves has seen them; EarlyStopping and WeightAveraging
+    must come after it. Events: ``rollback``, ``recovery`` (the rate is raised again), ``checkpoint_removed``. Logged
+    once an epoch: ``recovery/attempts``, the recoveries so far, and ``recovery/factor``, that on the learning rate.
+
+    Args:
+        learning_rate_factor: What each recovery multiplies the learning rate by, and the most of the rate at which
+            training diverged that is used from then on.
+        max_attempts: Recoveries in one training; the next divergence stops it.
+        snapshot_every: Optimizer steps between two snapshots; each costs a copy of the state; up to five are kept.
+        raise_after: Quiet steps to a raise of the rate, at most to half of that of a second divergence; None: no raise.
+        raise_by: Factor of each raise.
+        spike_ratio: Least multiple of the running median that is a spike; None looks for no spikes.
+        spike_deviations: Least number of standard deviations for a spike.
+        spike_window: Number of recent losses that a spike is judged by.
+        spike_patience: Steps in a row that a spike has to stay.
+        trend_ratio: Multiple of the loss's best level at which a period has diverged; None compares no periods.
+        trend_window: Least number of batches in a period.
+        whole_epochs: For batches that are not shuffled, such as streams: periods are whole epochs, and a spike is
+            judged by the highest loss of this epoch and the last.
+        validation_ratio: Multiple of the best validation metric from which one is bad; None compares none.
+        validation_patience: Bad validations since the best one that are a divergence.
+        checkpoint_every: Snapshots between two writings of ``last_good.ckpt``; None writes none.
+        dirpath: Folder of ``last_good.ckpt``; by default that of the first ModelCheckpoint, or ``checkpoints``.
+        monitor: Validation metric to watch; those of EarlyStopping and ModelCheckpoint by default.
+        restore_random_state: Put the generators of Python, numpy and torch (CPU and CUDA) back too.
+        save_snapshots: Keep them in checkpoints, up to six times as large then, so that a resumed run recovers alike.
+
+    Raises:
+        ConfigurationError: If an argument is out of range, or an EarlyStopping or WeightAveraging stands before it.
+        DivergenceError: When all attempts are used up, with their story, after the last good state was put back, so
+            that whatever saves on an exception saves that; or when there is no state to go back to.
+
+    Example::
+
+        >>> recovery = DivergenceRecovery(learning_rate_factor=0.1, max_attempts=3)
+        >>> recovery.attempts
+        []
+
+    """
+
+    def __init__(
+        self,
+        learning_rate_factor: float = 0.1,
+        max_attempts: int = 3,
+        snapshot_every: int = 100,
+        raise_after: int | None = None,
+        raise_by: float = 2.0,
+        spike_ratio: float | None = 5.0,
+        spike_deviations: float = 10.0,
+        spike_window: int = 100,
+        spike_patience: int = 3,
+        trend_ratio: float | None = 3.0,
+        trend_window: int = 200,
+        whole_epochs: bool = False,
+        validation_ratio: float | None = 2.0,
+        validation_patience: int = 3,
+        checkpoint_every: int | None = None,
+        dirpath: str | None = None,
+        monitor: str | None = None,
+        restore_random_state: bool = False,
+        save_snapshots: bool = True,
+    ) -> None:
+        self.rate = RecoveryFactor(learning_rate_factor, raise_after, raise_by)
+        spike = LossSpike(spike_ratio, spike_deviations, spike_window, spike_patience, whole_epochs)
+        validation = ValidationTrend(validation_ratio, validation_patience)
+        self.watch = LossWatch(spike, LossTrend(trend_ratio, trend_window, whole_epochs), validation)
+        self.rollbacks = Rollbacks(self.rate, self.watch, max_attempts, snapshot_every, restore_random_state)
+        self.snapshots = self.rollbacks.snapshots
+        self.file, self.monitor, self.save_snapshots = LastGoodFile(checkpoint_every, dirpath), monitor, save_snapshots
+        self._shield, self._last_step = MetricShield(), 0
+        self._ended = self._recovered = self._resumed = False
+
+    @property
+    def attempts(self) -> list[dict[str, Any]]:
+        """The recoveries of this training: cause, steps and learning rates."""
+        return self.rollbacks.attempts
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        require_before_early_stopping(trainer, self)
+        require_before_averaging(trainer, self)
+        refuse_sharded_weights(trainer, "DivergenceRecovery")
+        keep_checkpoints_whole(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._resumed:  # another training with the same callback, or a checkpoint written without it
+            self.load_state_dict({})
+            self.watch.trend.untrained = trainer.global_step == 0
+        self.file.start(trainer)
+        self._ended = self._recovered = self._resumed = False
+        self._last_step = trainer.global_step
+        self.rollbacks.start(trainer, pl_module)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._ended = False
+        self._after_validation(trainer)
+        if batch_idx == 0:
+            self.rollbacks.begin_epoch(trainer, pl_module)
+        self.rollbacks.hold_rate(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # Else a guard before us recovered in this batch.
+        norm = measured_before(trainer, self, "on_train_batch_end", "parameter_norm")
+        reason, good = ("", False) if self._recovered else judge_batch(trainer, pl_module, outputs, self.watch, norm)
+        if trainer.is_last_batch:
+            reason = self.watch.end_epoch() or reason
+        if self.rollbacks.observe(trainer, good):
+            self.file.confirm(trainer)
+        if good and not reason and trainer.global_step != self._last_step:
+            reason = self._quiet_step(trainer, pl_module)
+        if reason:
+            self._recover(trainer, pl_module, f"epoch {trainer.current_epoch}, batch {batch_idx}: {reason}")
+        if self._recovered:
+            self._mend_checkpoints(trainer)
+        self._last_step = trainer.global_step
+        self._ended = True
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        bad = nonfinite_metrics(trainer, self.monitor)
+        told = ", ".join(f"{name} is {value}" for name, value in bad.items())
+        told = told or self.rollbacks.observe_validation(trainer, pl_module, self.monitor)
+        if told:
+            self._recover(trainer, pl_module, f"epoch {trainer.current_epoch}: the validation metric {told}")
+            self._mend_checkpoints(trainer)
+            self._shield.raise_over(trainer, bad)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.rollbacks.end_epoch(trainer, pl_module)
+        log_agreed(pl_module, {"recovery/attempts": float(len(self.attempts)), "recovery/factor": self.rate.value})
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self.snapshots.newest is None or not (bad := poisoned_entries(checkpoint, trained_parameters(pl_module))):
+            return
+        reason = f"epoch {trainer.current_epoch}: a checkpoint would hold non-finite numbers ({', '.join(bad)})"
+        self._recover(trainer, pl_module, reason)
+        self._recovered = False
+        refresh_checkpoint(trainer, checkpoint)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._after_validation(trainer)
+        self.file.discard(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._after_validation(trainer)
+        self.file.discard(trainer)
+        LearningRateFactors.of(trainer).restore(trainer.optimizers)
+        if self.rollbacks.gave_up:  # the good state is back in place
+            self._mend_checkpoints(trainer)
+
+    def recover_from(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
+        """Restore the last good state and cut the learning rate; at the end of a batch, and on all ranks alike.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The module in training.
+            reason: What went wrong, where and when, without a full stop.
+
+        Returns:
+            Whether it recovered; it cannot while there is no snapshot.
+
+        """
+        self.file.discard(trainer)
+        recovered = self.rollbacks.go_back(trainer, pl_module, reason)
+        self._recovered |= recovered
+        if recovered and self._ended:
+            self._mend_checkpoints(trainer)  # the guard comes after us: this batch will not pass here again
+        return recovered
+
+    def _quiet_step(self, trainer: Trainer, pl_module: LightningModule) -> str:
+        """Raise the learning rate and take a snapshot where due; the reason for a recovery if it is poisoned."""
+        self.rollbacks.quiet_step(trainer)
+        taken, reason = self.rollbacks.snapshot(trainer, pl_module)
+        if taken and self.file.due:
+            self.file.write(trainer)
+        return reason
+
+    def _recover(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> None:  # or stop
+        self.file.discard(trainer)
+        if not self.rollbacks.go_back(trainer, pl_module, reason):
+            self.rollbacks.stop(trainer, reason)
+        self._recovered = True
+
+    def _mend_checkpoints(self, trainer: Trainer) -> None:  # leaves none of the way that was just left
+        self._recovered = False
+        forget_nonfinite_scores(trainer)
+        rewrite_latest(trainer, since=self.rollbacks.back_to_step)
+
+    def _after_validation(self, trainer: Trainer) -> None:
+        if self._shield.lower():  # EarlyStopping and ModelCheckpoint have seen the metric that was dealt with
+            forget_nonfinite_scores(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        state = self.rollbacks.state_dict() | {"since_file": self.file.since}
+        return {key: value for key, value in state.items() if self.save_snapshots or key != "snapshots"}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rollbacks.load_state_dict(state_dict)
+        self.file.since = state_dict.get("since_file", 0)
+        self._resumed = True

@@ -1,0 +1,141 @@
+"""Did the loss jump out of what it was lately?"""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from vestim_pl.errors import ConfigurationError
+
+__all__ = ["LossSpike", "spike_threshold"]
+
+_MAD_TO_SIGMA = 1.4826
+_FULL_HISTORY = 10
+
+
+def spike_threshold(losses: Sequence[float], ratio: float, deviations: float) -> float:
+    r"""Loss above which a step is a spike, from the losses of the steps before it.
+
+    .. math:: \max(\tilde{x} + k \cdot 1.4826 \cdot \mathrm{MAD},\; r \cdot |\tilde{x}|) \cdot \max(1, \sqrt{10 / n})
+
+    The median and the median absolute deviation, scaled to a standard deviation of a normal distribution (Leys et al.
+    2013), do not follow the spike itself, as mean and variance would. The ratio keeps a smooth loss, whose deviation
+    is next to nothing, from calling every wiggle a spike. With fewer losses than ten the threshold is higher: the
+    first batch may have been an easy one.
+
+    Args:
+        losses: Finite losses of recent steps; not empty.
+        ratio: Least multiple of the median, r.
+        deviations: Least number of standard deviations above the median, k.
+
+    Example::
+
+        >>> spike_threshold([1.0, 1.1, 0.9, 1.0] * 3, ratio=5.0, deviations=10.0)
+        5.0
+        >>> round(spike_threshold([1.0], ratio=5.0, deviations=10.0), 1)
+        15.8
+
+    """
+    middle = median(losses)
+    spread = _MAD_TO_SIGMA * median(abs(loss - middle) for loss in losses)
+    limit = max(middle + deviations * spread, ratio * abs(middle))
+    return limit * max(1.0, math.sqrt(_FULL_HISTORY / len(losses)))
+
+
+class LossSpike:
+    """Tells a passing outlier from a jump of the loss that stays.
+
+    A loss above the limit makes a step suspect; ``patience`` suspect steps in a row are a spike. Suspect losses are not
+    taken into the history, or a slow explosion would raise its own limit.
+
+    With shuffled batches the limit is `spike_threshold` of the recent losses. A stream's loss follows the stretch
+    of the recordings that its lanes are in, and ten times the median is no divergence there: with ``whole_epochs`` the
+    limit is ``ratio`` times the highest loss of this epoch and the one before it, from the second epoch on.
+
+    Args:
+        ratio: Least multiple of the running median, or of the highest loss; None never calls a finite loss suspect.
+        deviations: Least number of standard deviations above the running median.
+        window: Number of recent losses kept.
+        patience: Suspect steps in a row that make a spike.
+        whole_epochs: Whether only losses of whole epochs can be compared.
+
+    Raises:
+        ConfigurationError: If an argument is out of range.
+
+    Example::
+
+        >>> spike = LossSpike(ratio=5.0, deviations=10.0, window=100, patience=2)
+        >>> for _ in range(20):
+        ...     _ = spike.observe(1.0)
+        >>> spike.observe(50.0)
+        (True, '')
+        >>> spike.observe(60.0)[1]
+        'the loss is at 60 for 2 steps, above 5, from a median of 1'
+
+    """
+
+    def __init__(
+        self, ratio: float | None, deviations: float, window: int, patience: int, whole_epochs: bool = False
+    ) -> None:
+        if ratio is not None and ratio <= 1:
+            raise ConfigurationError(f"spike_ratio: {ratio} is not above 1; 5 is usual, null switches it off")
+        if deviations < 0 or window < _FULL_HISTORY or patience < 1:
+            raise ConfigurationError(
+                f"spike_deviations={deviations}, spike_window={window}, spike_patience={patience}: need deviations of"
+                f" 0 or more, a window of {_FULL_HISTORY} or more and a patience of 1 or more"
+            )
+        self.ratio, self.deviations, self.patience, self.whole_epochs = ratio, deviations, patience, whole_epochs
+        self.losses: deque[float] = deque(maxlen=window)
+        self.peaks = [0.0, 0.0]
+        self.suspects = 0
+
+    def observe(self, loss: float) -> tuple[bool, str]:
+        """Take the loss of a step; returns whether it is suspect, and the reason where it makes a spike."""
+        if math.isfinite(loss) and self._is_ordinary(loss):
+            self.losses.append(loss)
+            self.peaks[1] = max(self.peaks[1], loss)
+            self.suspects = 0
+            return False, ""
+        self.suspects += 1
+        if self.suspects < self.patience:
+            return True, ""
+        return True, f"the loss is at {loss:.4g} for {self.suspects} steps{self._against(self._limit())}"
+
+    def end_epoch(self) -> None:
+        """Note that an epoch has ended."""
+        self.peaks = [self.peaks[1], 0.0]
+
+    def _is_ordinary(self, loss: float) -> bool:
+        # No limit is lower than a multiple of the median, nor the median than the least loss: to sort losses, and then
+        # deviations, takes most of the time of all tests of a loss.
+        if self.losses and not self.whole_epochs:
+            ratio = self.ratio or 0.0
+            if loss <= ratio * min(self.losses) or loss <= ratio * abs(median(self.losses)):
+                return True
+        return loss <= self._limit()
+
+    def _limit(self) -> float:
+        if self.ratio is None or not self.losses:
+            return math.inf
+        if not self.whole_epochs:
+            return spike_threshold(self.losses, self.ratio, self.deviations)
+        return self.ratio * max(self.peaks) if self.peaks[0] else math.inf
+
+    def _against(self, limit: float) -> str:
+        if not math.isfinite(limit):
+            return ""
+        if self.whole_epochs:
+            return f", above {limit:.4g}, from a highest of {max(self.peaks):.4g} in this epoch and the last"
+        return f", above {limit:.4g}, from a median of {median(self.losses):.4g}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """History and count as plain numbers."""
+        return {"losses": list(self.losses), "peaks": list(self.peaks), "suspects": self.suspects}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take history and count back; what is missing starts anew."""
+        self.losses.clear()
+        self.losses.extend(state.get("losses", []))
+        self.peaks = list(state.get("peaks", [0.0, 0.0]))
+        self.suspects = state.get("suspects", 0)

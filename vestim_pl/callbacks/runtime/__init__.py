@@ -1,0 +1,1 @@
+"""Exact resume, interrupts, events, the epoch's line, and CPU settings."""

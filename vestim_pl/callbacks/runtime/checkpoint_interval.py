@@ -1,0 +1,70 @@
+"""How often to write a checkpoint: a number with its unit, as a person writes it."""
+
+import re
+from dataclasses import dataclass
+
+from vestim_pl.errors import ConfigurationError
+
+__all__ = ["CheckpointInterval", "parse_interval"]
+
+_SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
+_STEPS = ("step",)
+
+
+@dataclass(frozen=True)
+class CheckpointInterval:
+    """Time or optimizer steps from one checkpoint to the next; none of both leaves the ends of epochs.
+
+    Attributes:
+        seconds: Seconds, or None.
+        steps: Optimizer steps, or None.
+
+    """
+
+    seconds: float | None = None
+    steps: int | None = None
+
+    def passed(self, seconds: float, steps: int) -> bool:
+        """Whether that much has gone by.
+
+        Example::
+
+            >>> parse_interval("10 min").passed(seconds=600.0, steps=3), parse_interval("5 steps").passed(600.0, 3)
+            (True, False)
+
+        """
+        return (self.seconds is not None and seconds >= self.seconds) or (
+            self.steps is not None and steps >= self.steps
+        )
+
+
+def parse_interval(text: str | None, setting: str = "every") -> CheckpointInterval:
+    """Read an interval such as ``10 min``, ``2 h``, ``30 s`` or ``500 steps``.
+
+    Args:
+        text: Number and unit; None for no interval.
+        setting: What the message calls it.
+
+    Raises:
+        ConfigurationError: If it is not positive, or has no known unit.
+
+    Example::
+
+        >>> parse_interval("10 min")
+        CheckpointInterval(seconds=600.0, steps=None)
+        >>> parse_interval("500 steps")
+        CheckpointInterval(seconds=None, steps=500)
+
+    """
+    if text is None:
+        return CheckpointInterval()
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+?)s?\s*", str(text).lower())
+    number, unit = (float(match[1]), match[2] or "s") if match else (0.0, "")
+    if number > 0 and unit in _SECONDS:
+        return CheckpointInterval(seconds=number * _SECONDS[unit])
+    if number >= 1 and number.is_integer() and unit in _STEPS:
+        return CheckpointInterval(steps=int(number))
+    raise ConfigurationError(
+        f"{setting}: {text!r} is no interval; write a number with its unit, such as '10 min', '2 h' or '500 steps',"
+        " or null for the ends of epochs alone"
+    )

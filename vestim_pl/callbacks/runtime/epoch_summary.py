@@ -1,0 +1,215 @@
+"""One plain line an epoch, and at the end why it stopped and which epoch was best."""
+
+import logging
+import math
+import time
+from typing import Any, Literal, NamedTuple
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+
+from vestim_pl.lightning_support.events import Event, publish
+from vestim_pl.lightning_support.learning_rate import LearningRateFactors
+from vestim_pl.settings.checks import check_choice
+
+__all__ = ["EpochSummary"]
+
+_log = logging.getLogger("vestim_pl")
+
+
+class EpochSummary(Callback):
+    """Logs one plain line an epoch on the logger ``vestim_pl``: what a person watches, readable in any log file.
+
+    A line reads ``epoch 12: train 21.43 mV, validation 18.9 mV (best), 12.3 s, learning rate 0.0001, gradient norm
+    0.53, patience 12 of 15``. A metric that was not logged in this epoch is left out, so it works with any module. The
+    learning rate is the effective one, that of the epoch's last update. The line is written when the next epoch begins,
+    after EarlyStopping and schedulers have decided.
+
+    The seconds of each epoch go to the loggers too, so that a later reader of ``metrics.csv`` can see whether training
+    became slower on the way. The processor time beside them separates the two reasons: it rises where training has more
+    to do, and stays where another program took the machine. An epoch resumed in its middle has no times.
+
+    ============================== ===================================================================================
+    logged key (once an epoch)     meaning
+    ============================== ===================================================================================
+    ``epoch/seconds``              seconds that the epoch took, validation included
+    ``epoch/training_seconds``     the same without the validation
+    ``epoch/training_cpu_seconds`` processor seconds of all threads of this process in it, without the validation
+    ============================== ===================================================================================
+
+    At the end an event ``stop`` tells why the training stopped (EarlyStopping's own reason, a limit that was reached)
+    and which epoch was best. Where another callback has published a ``stop``, its reason has been told: then a line
+    names the last and the best epoch alone. The best value so far is in the checkpoint.
+
+    Args:
+        train_metric: Metric of the training epoch.
+        val_metric: Metric of the validation, by which the best epoch is known.
+        gradient_norm: Metric to show as the gradient norm.
+        unit: Unit of the first two metrics, written behind them; may be empty.
+        mode: ``min`` if a lower validation metric is better, ``max`` if a higher is.
+        left_out: Metric with the number of batches that ``train_metric`` leaves out; told where it is not 0.
+
+    Raises:
+        ConfigurationError: If ``mode`` is unknown.
+
+    Example::
+
+        >>> summary = EpochSummary("train_loss", "val_loss", unit="")
+        >>> summary.best_epoch is None
+        True
+
+    """
+
+    def __init__(
+        self,
+        train_metric: str = "train/rmse_mv",
+        val_metric: str = "val/rmse_mv",
+        gradient_norm: str = "grad_norm/median",
+        unit: str = "mV",
+        mode: Literal["min", "max"] = "min",
+        left_out: str = "train/left_out",
+    ) -> None:
+        check_choice(f"{type(self).__name__}.mode", mode, ["min", "max"])
+        self.train_metric, self.val_metric, self.gradient_norm = train_metric, val_metric, gradient_norm
+        self.unit, self.mode, self.left_out = unit, mode, left_out
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self._since = _Clock.now()
+        self._in_validation = _Clock(0.0, 0.0)
+        self._validation_since: _Clock | None = None
+        self._whole = False  # the epoch began in this process
+        self._finished: tuple[int, float] | None = None  # epoch and seconds of the line that is due
+        self._validated = False
+        self._before: dict[str, Any] = {}  # metrics as the epoch found them
+        self._told = False  # another callback has published why the training stops
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._since, self._in_validation, self._whole = _Clock.now(), _Clock(0.0, 0.0), False
+        self._finished, self._validated, self._before, self._told = None, False, {}, False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer)
+        self._since, self._in_validation, self._whole = _Clock.now(), _Clock(0.0, 0.0), True
+        self._validated, self._before = False, dict(trainer.callback_metrics)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validation_since = _Clock.now()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._validation_since is not None:
+            self._in_validation += _Clock.now() - self._validation_since
+            self._validation_since = None
+        value = trainer.callback_metrics.get(self.val_metric)
+        if trainer.state.fn != "fit" or trainer.sanity_checking or value is None:
+            return
+        self._validated = True
+        if math.isfinite(value) and (self.best is None or self._better(float(value), self.best)):
+            self.best, self.best_epoch = float(value), trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        epoch = _Clock.now() - self._since
+        self._finished = trainer.current_epoch, epoch.wall
+        if self._whole:
+            training = epoch - self._in_validation
+            times = {"seconds": epoch.wall, "training_seconds": training.wall, "training_cpu_seconds": training.cpu}
+            pl_module.log_dict({f"epoch/{name}": value for name, value in times.items()}, rank_zero_only=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        epoch = trainer.current_epoch - 1 if self._finished is None else self._finished[0]
+        self._write(trainer)
+        ended = f"stopped after epoch {epoch}"
+        best = (
+            f"; best validation {self._figure(self.best)} in epoch {self.best_epoch}" if self.best is not None else ""
+        )
+        if self._told:
+            _info(trainer, f"{ended}{best}")
+        else:
+            text = f"{ended}: {_why_stopped(trainer)}{best}"
+            publish(trainer, "stop", text, level=logging.INFO, best=self.best, best_epoch=self.best_epoch)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._write(trainer)
+
+    def on_event(self, trainer: Trainer, event: Event) -> None:
+        """Note that another callback has told why the training stops."""
+        self._told |= event.kind == "stop"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.best_epoch = state_dict.get("best"), state_dict.get("best_epoch")
+
+    def _better(self, value: float, best: float) -> bool:
+        return value < best if self.mode == "min" else value > best
+
+    def _figure(self, value: float) -> str:
+        return f"{float(value):.4g} {self.unit}".rstrip()
+
+    def _write(self, trainer: Trainer) -> None:
+        if self._finished is None:
+            return
+        (epoch, seconds), self._finished = self._finished, None
+        # Lightning keeps the values of earlier epochs; the very same tensor was not logged in this one
+        metrics = {k: v for k, v in trainer.callback_metrics.items() if v is not self._before.get(k)}
+        parts = []
+        if self.train_metric in metrics:
+            count = int(metrics.get(self.left_out, 0))
+            left_out = f" ({count} {'batch' if count == 1 else 'batches'} not finite, left out)" if count else ""
+            parts.append(f"train {self._figure(float(metrics[self.train_metric]))}{left_out}")
+        if self._validated:
+            best = " (best)" if self.best_epoch == epoch else ""
+            parts.append(f"validation {self._figure(float(metrics[self.val_metric]))}{best}")
+        parts.append(f"{seconds:.1f} s")
+        if trainer.optimizers:
+            parts.append(f"learning rate {LearningRateFactors.of(trainer).used(trainer.optimizers[0])[0]:.3g}")
+        if self.gradient_norm in metrics:
+            parts.append(f"gradient norm {float(metrics[self.gradient_norm]):.3g}")
+        stopping = trainer.early_stopping_callback
+        if stopping is not None:
+            parts.append(f"patience {max(0, stopping.patience - stopping.wait_count)} of {stopping.patience}")
+        _info(trainer, f"epoch {epoch}: {', '.join(parts)}")
+
+
+class _Clock(NamedTuple):
+    """Wall time and processor time of this process in seconds."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> "_Clock":
+        return cls(time.perf_counter(), time.process_time())
+
+    def __add__(self, other: "_Clock") -> "_Clock":  # type: ignore[override]
+        return _Clock(self.wall + other.wall, self.cpu + other.cpu)
+
+    def __sub__(self, other: "_Clock") -> "_Clock":
+        return _Clock(self.wall - other.wall, self.cpu - other.cpu)
+
+
+def _info(trainer: Trainer, text: str) -> None:
+    if trainer.is_global_zero:
+        _log.info("%s", text)
+
+
+def _why_stopped(trainer: Trainer) -> str:
+    """The reason in words: EarlyStopping's own, or the limit that was reached."""
+    if trainer.should_stop:
+        for callback in trainer.early_stopping_callbacks:
+            if message := _own_reason(callback):
+                return message
+    if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
+        return f"max_steps {trainer.max_steps} reached"
+    if trainer.max_epochs not in (None, -1) and trainer.current_epoch >= trainer.max_epochs:
+        return f"max_epochs {trainer.max_epochs} reached"
+    return "a callback asked to stop" if trainer.should_stop else "the data ended"
+
+
+def _own_reason(stopping: EarlyStopping) -> str:
+    message = getattr(stopping, "stopping_reason_message", None)
+    if message:
+        return message.replace(" Signaling Trainer to stop.", "").replace(" records.", " validations.").rstrip(".")
+    if stopping.wait_count >= stopping.patience:
+        return f"{stopping.monitor} did not improve in the last {stopping.wait_count} validations"
+    return ""

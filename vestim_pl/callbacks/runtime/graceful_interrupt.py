@@ -1,0 +1,181 @@
+"""Signals and a limit of steps without loss: finish the step, save, stop."""
+
+import logging
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from vestim_pl.lightning_support.events import publish
+from vestim_pl.lightning_support.rank_agreement import gather
+from vestim_pl.lightning_support.signal_connector import without_lightnings_handlers
+from vestim_pl.lightning_support.stop_request import Interrupted, StopRequest, signal_name
+from vestim_pl.lightning_support.validation_rerun import (
+    in_validation,
+    keep_validation,
+    settle_validation,
+    validation_follows,
+)
+
+__all__ = ["GracefulInterrupt"]
+
+
+class GracefulInterrupt(Callback):
+    """On Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, finishes the running step, saves a checkpoint that resumes, and stops.
+
+    Lightning's own way differs by signal: it leaves in the middle of a step, where weights, optimizer and counters may
+    disagree, it saves nothing, or, under Slurm, it saves within the signal's handler. Here the first signal is
+    acknowledged at once and asks for a stop; the second ends the process at once and keeps what is on disk.
+
+    ================================ ================================================================================
+    the signal comes                 the training stops
+    ================================ ================================================================================
+    in a step                        after it; with accumulated gradients after the optimizer step that uses them
+    in the last step before a        after it, before the validation, with which the resumed run begins
+    validation
+    in a validation                  after its batch; the resumed run makes the whole validation again
+    at the end of an epoch           after the next step; if an epoch has one, at the end of the next epoch
+    after the last validation        by itself: it is complete, and what would follow it does not run
+    ================================ ================================================================================
+
+    The training then ends with `Interrupted`; uncaught, the process
+    exits with 128 plus the signal's number, without a traceback. ``interrupted`` says whether it happened, and
+    ``checkpoint`` where to resume from. All processes of a distributed training stop after the same step, whichever of
+    them gets the signal. Put this callback after those that act at the end of a batch, so that the checkpoint has what
+    they did, and use `RandomStateCheckpoint` for a resume that is exact bit for bit.
+
+    A training that ``max_steps`` ends in the midst of an epoch leaves such a checkpoint too. Lightning leaves none of
+    its last steps, or one that has counted the epoch as done, from which a run begins the next one instead.
+
+    Event: ``interrupt``.
+
+    Args:
+        path: Checkpoint to write.
+
+    Example::
+
+        >>> GracefulInterrupt("checkpoints/last.ckpt").interrupted
+        False
+
+    """
+
+    def __init__(self, path: str) -> None:
+        self.checkpoint = Path(path)
+        self.interrupted = False
+        self._at_limit: Path | None = None
+        self._request: StopRequest | None = None
+        self._leave = ExitStack()
+        self._waits = False
+        self._shared_batches = 0.0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        self._leave.close()
+        self.interrupted, self._at_limit, self._waits = False, None, False
+        self._leave.enter_context(without_lightnings_handlers(trainer))
+        self._request = StopRequest.current() or self._leave.enter_context(StopRequest("training"))
+        self._leave.enter_context(self._request.deferred("finishing the step, then saving"))
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._request is not None:
+            self._request.children = list(getattr(trainer.strategy.launcher, "procs", []))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        settle_validation(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        validates, last = validation_follows(trainer), trainer.is_last_batch
+        if not last and 0 <= trainer.max_steps <= trainer.global_step and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._at_limit = self.checkpoint.with_suffix(".at_limit")
+            trainer.save_checkpoint(self._at_limit)
+        number = self._asked(trainer)
+        if not number or trainer.should_stop:
+            return
+        if last and not validates:  # Lightning resumes from here with the next epoch, without the end of this one
+            self._waits = True
+        elif last or (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self._stop(trainer, number, batch_idx)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._request is None or trainer.sanity_checking:
+            self._shared_batches = 0
+        elif trainer.world_size == 1:
+            self._shared_batches = float("inf")
+        else:  # a rank with more batches than another must not wait for it
+            own = float(sum(trainer.num_val_batches))
+            self._shared_batches = min(0.0 if count == float("inf") else count for count in gather(trainer, own))
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._shared_batches -= 1
+        if self._shared_batches < 0 or not in_validation(trainer) or trainer.should_stop:
+            return
+        if number := self._asked(trainer):
+            self._stop(trainer, number, None)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        ends = trainer.max_epochs not in (None, -1) and trainer.current_epoch + 1 >= trainer.max_epochs
+        if self._waits and trainer.num_training_batches == 1 and not ends and not trainer.should_stop:
+            self._stop(trainer, self._asked(trainer), None)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._request is not None:
+            keep_validation(trainer, checkpoint)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._at_limit is not None and trainer.is_global_zero:  # in place of the one ModelCheckpoint wrote since
+            os.replace(self._at_limit, self.checkpoint)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        request = self._request
+        self._give_back()
+        if request is not None and request.signal is not None and request is not StopRequest.current():
+            reason = f"interrupted by {signal_name(request.signal)}, too late to stop the training, which is complete"
+            raise Interrupted(request.signal, reason)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._give_back()
+
+    def _asked(self, trainer: Trainer) -> int:
+        """Number of the signal that some process has got, 0 for none; all processes have to call."""
+        own = (self._request.signal if self._request is not None else None) or 0
+        if not trainer.strategy.reduce_boolean_decision(own > 0, all=False):
+            return 0
+        return max(gather(trainer, own))
+
+    def _stop(self, trainer: Trainer, number: int, batch_idx: int | None) -> None:
+        where = "in the validation after" if trainer.validating else "after"
+        reason = f"interrupted by {signal_name(number)} {where} step {trainer.global_step}"
+        self.interrupted = True
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            before = _written(self.checkpoint)
+            trainer.save_checkpoint(self.checkpoint)
+            saved = _written(self.checkpoint) != before
+            reason += f"; saved {self.checkpoint}" if saved else "; no checkpoint was written, see the lines above"
+        publish(trainer, "interrupt", reason, batch=batch_idx, level=logging.INFO, signal=signal_name(number))
+        raise Interrupted(number, reason, reported=True)
+
+    def _give_back(self) -> None:
+        self._request = None
+        self._leave.close()
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """What changes whenever a file is written."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino

@@ -1,0 +1,146 @@
+"""The last state of a training on the disk."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from vestim_pl.callbacks.runtime.checkpoint_interval import parse_interval
+from vestim_pl.lightning_support.epoch_end_resume import (
+    is_epoch_end,
+    resume_with_next_epoch,
+    resume_with_next_epoch_no_more,
+)
+from vestim_pl.lightning_support.events import publish
+from vestim_pl.lightning_support.exact_moments import ends_within_epoch, exact_after_batch
+from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole, write_whole
+
+__all__ = ["LastCheckpoint"]
+
+_log = logging.getLogger("vestim_pl")
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes one checkpoint, that of the last state, at the end of every epoch and at intervals within long ones.
+
+    ``ModelCheckpoint(save_last=True)`` writes ``last.ckpt`` only where it has just saved a better model, so that file
+    may be many epochs old. This callback writes it anew whatever the metric says, and only at moments from which a
+    training resumes exactly: at the end of an epoch, after its validation; within an epoch after a complete optimizer
+    step that no validation follows. An interval that runs out at another moment waits for the next such one. With
+    `RandomStateCheckpoint` and a stateful data loader, resuming is then exact to the bit.
+
+    A training that ``max_steps``, ``max_time`` or a callback ends within an epoch leaves the checkpoint of its last
+    step, from which the epoch continues; Lightning would count that epoch as done. One that EarlyStopping has ended is
+    at its end when it resumes, and trains no further epoch.
+
+    Files are written whole or not at all, those of other checkpoint callbacks too
+    (`WholeCheckpointIO`). After a rollback of
+    ``DivergenceRecovery`` the file is written anew at the next exact moment.
+
+    It moves to the end of the callbacks, so that the file holds what all others did. A ``ReduceLROnPlateau`` by epochs
+    is updated after every checkpoint of that epoch; use `PlateauLearningRate` to resume
+    exactly.
+
+    Args:
+        path: The file to write.
+        every: Interval within an epoch, such as ``10 min``, ``2 h`` or ``500 steps``; None writes at ends of epochs.
+
+    Raises:
+        ConfigurationError: If the interval cannot be read.
+
+    Example::
+
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=[LastCheckpoint("checkpoints/last.ckpt", every="500 steps")], logger=False)
+
+    """
+
+    def __init__(self, path: str, every: str | None = "10 min") -> None:
+        self.path = Path(path)
+        self.interval = parse_interval(every, f"{type(self).__name__}.every")
+        self._saved_at, self._saved_step = time.monotonic(), 0
+        self._due = self._rolled_back = self._ended_within_epoch = self._resumes_after_epoch = False
+        self._written = False
+
+    @property
+    def dirpath(self) -> str:
+        """Folder of the file."""
+        return str(self.path.parent)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if callbacks[-1] is not self:  # a new list: Lightning is walking through the old one
+            trainer.callbacks = [*(c for c in callbacks if c is not self), self]  # type: ignore[attr-defined]
+        if stage == "fit":
+            keep_checkpoints_whole(trainer)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._resumes_after_epoch = trainer.state.fn == "fit" and is_epoch_end(checkpoint)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._resumes_after_epoch:
+            resume_with_next_epoch(trainer)
+            if any(stopper.wait_count >= stopper.patience for stopper in trainer.early_stopping_callbacks):
+                trainer.should_stop = True  # as at the end of that epoch
+                if trainer.is_global_zero:
+                    _log.info("early stopping had ended this training; leave it out to train further")
+        self._resumes_after_epoch = self._written = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        resume_with_next_epoch_no_more(trainer)
+        self._due = self._rolled_back = self._ended_within_epoch = False
+        self._note(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._ended_within_epoch = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._ended_within_epoch = ends_within_epoch(trainer)
+        if (self._ended_within_epoch or self._is_due(trainer)) and exact_after_batch(trainer):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._ended_within_epoch:
+            self._save(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Resumed at the end of training from another file, such as ``best.ckpt``: that one is the last state."""
+        source = Path(str(trainer.ckpt_path)) if trainer.ckpt_path and not self._written else self.path
+        real = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        if real and source.is_file() and source.absolute() != self.path.absolute():
+            write_whole(self.path, source.read_bytes())
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        resume_with_next_epoch_no_more(trainer)
+
+    def write_anew(self, trainer: Trainer) -> None:
+        """Replace the file, which may hold what a rollback has left: at the next exact moment, in an exception now."""
+        self._due = self._rolled_back = True
+        if trainer.interrupted:
+            self._save(trainer)
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        """Whether the interval has run out, or the file must be replaced; rank zero's clock decides for all."""
+        if self.interval.seconds is not None or self.interval.steps is not None:
+            passed = self.interval.passed(time.monotonic() - self._saved_at, trainer.global_step - self._saved_step)
+            self._due |= bool(trainer.strategy.broadcast(passed)) if trainer.world_size > 1 else passed
+        return self._due
+
+    def _save(self, trainer: Trainer) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        trainer.save_checkpoint(self.path)
+        self._written = True
+        if self._rolled_back:
+            text = f"wrote {self.path} anew with the last good state"
+            publish(trainer, "checkpoint_removed", text, path=str(self.path))
+        self._due = self._rolled_back = False
+        self._note(trainer)
+
+    def _note(self, trainer: Trainer) -> None:
+        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step

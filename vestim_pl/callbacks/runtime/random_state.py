@@ -1,0 +1,135 @@
+"""Keep the random number generators in the checkpoint, so that a resumed run draws what the first one would have."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning_utilities.core.apply_func import apply_to_collection
+
+from vestim_pl.lightning_support.module_state import load_extras, save_extras
+from vestim_pl.lightning_support.random_state import random_states, restore_random_states
+from vestim_pl.lightning_support.validation_rerun import (
+    in_validation,
+    keep_validation,
+    settle_validation,
+    validation_follows,
+)
+
+__all__ = ["RandomStateCheckpoint"]
+
+_MID_EPOCH, _VALIDATION_END, _EPOCH_END = "mid_epoch", "validation_end", "epoch_end"
+
+
+class RandomStateCheckpoint(Callback):
+    """Saves the state of all random number generators in every checkpoint and restores it so that resuming is exact.
+
+    Lightning's checkpoints hold none, so dropout and shuffling of a resumed run differ from those of a run that was
+    never stopped. It is not enough to restore the state somewhere: Lightning asks the data loader for its iterator,
+    which draws a seed, before training starts, and at another moment than in a run that goes on. So with the state of
+    the moment this callback keeps the one from which the epoch's iterator was made, and restores either where it is
+    due:
+
+    ==================================== ===============================================================================
+    checkpoint written                   restored
+    ==================================== ===============================================================================
+    at the end of a training epoch       before the iterator is made
+    at the end of the validation after   after the iterator was made (Lightning makes another one for the next epoch)
+    the last batch
+    in the midst of an epoch             the epoch's state before the iterator is made, the moment's before the first
+                                         batch; with a stateful data loader that is exact, with a plain one Lightning
+                                         starts over with the epoch's data, in the same order
+    after a batch and before the end of  the epoch's state before the iterator is made, that of the batch's end before
+    the validation that follows it       the validation, which then runs in whole
+    ==================================== ===============================================================================
+
+    Lightning alone leaves out the validation in the last case, or repeats a part of it; this callback changes the loop
+    counters in the checkpoint so that all of it runs. A ``torch.Generator`` of your own is not saved. Put this callback
+    first if others draw numbers.
+
+    Under DDP every rank's states are saved, and with them what the module adds to a checkpoint by its own
+    ``on_save_checkpoint``, such as a carried recurrent state: it is of each rank's own lanes, and Lightning writes that
+    of rank 0 alone. The module's ``on_load_checkpoint`` is called once more, with the rank's own.
+
+    The states are in the checkpoint under ``random_state``, as tensors and numbers.
+
+    Example::
+
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=[RandomStateCheckpoint()], logger=False, accelerator="cpu")
+
+    """
+
+    def __init__(self) -> None:
+        self._position = _EPOCH_END
+        self._epoch_start: dict[str, Any] = {}
+        self._before_validation: dict[str, Any] = {}
+        self._loaded: dict[str, Any] | None = None
+        self._iterator_is_made = False
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint.get("random_state", [])
+        self._loaded = (
+            saved[trainer.global_rank] if trainer.state.fn == "fit" and trainer.global_rank < len(saved) else None
+        )
+        if self._loaded is not None and self._loaded.get("module"):
+            load_extras(pl_module, self._loaded["module"])
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._position, validates, loaded = _EPOCH_END, False, self._loaded
+        if loaded is not None:
+            self._position, validates = loaded["position"], loaded.get("validates", False)
+            restore_random_states(loaded["epoch_start" if self._position == _MID_EPOCH or validates else "now"])
+        self._epoch_start = random_states()
+        # soon: before the next ``on_train_epoch_start``
+        self._iterator_is_made = self._position == _EPOCH_END and not validates
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        settle_validation(trainer)
+        loaded = self._loaded
+        if loaded is None:
+            return
+        if loaded["position"] == _VALIDATION_END or loaded.get("validates"):
+            restore_random_states(loaded["now"])
+            self._before_validation = loaded["now"]
+        if loaded["position"] != _MID_EPOCH or loaded.get("validates"):
+            self._loaded = None
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._iterator_is_made:
+            self._epoch_start = random_states()
+        self._iterator_is_made = False
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._position = _MID_EPOCH
+        if self._loaded is not None:
+            restore_random_states(self._loaded["now"])
+            self._loaded = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.is_last_batch:
+            self._position = _EPOCH_END
+        if validation_follows(trainer):
+            self._before_validation = random_states()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking and self._position == _EPOCH_END:
+            self._position = _VALIDATION_END
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._position = _EPOCH_END
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        state: dict[str, Any] = {"now": random_states(), "epoch_start": self._epoch_start, "position": self._position}
+        if keep_validation(trainer, checkpoint):
+            state["validates"] = True
+            state["position"] = _MID_EPOCH if self._position == _MID_EPOCH else _EPOCH_END
+            if in_validation(trainer):
+                state["now"] = self._before_validation
+        states: list[Any] = [state]
+        if trainer.world_size > 1:
+            state["module"] = apply_to_collection(save_extras(pl_module), torch.Tensor, torch.Tensor.cpu)
+            states = [None] * trainer.world_size
+            torch.distributed.all_gather_object(states, state)
+        checkpoint["random_state"] = states

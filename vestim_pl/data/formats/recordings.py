@@ -1,0 +1,203 @@
+"""Read one recording from Parquet or CSV and refuse it, in one line, where a network could not learn from it."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from vestim_pl.data.columns import Columns
+from vestim_pl.errors import DataError
+
+__all__ = ["SUFFIXES", "Recording", "read_recording", "rows_at_most"]
+
+SUFFIXES = (".parquet", ".csv")
+_LEAVE_OUT = "or leave the file out with data.on_bad_file=skip"
+
+
+class Recording(NamedTuple):
+    """One measurement, checked: every value finite, time increasing.
+
+    Attributes:
+        inputs: ``[n, F]`` float32 features in physical units.
+        target: ``[n]`` float32 terminal voltage in volts.
+        time: ``[n]`` float64 seconds; dates become seconds since the first row.
+
+    """
+
+    inputs: NDArray[np.float32]
+    target: NDArray[np.float32]
+    time: NDArray[np.float64]
+
+
+def read_recording(
+    path: Path, columns: Columns, features: Sequence[str], minimum_rows: int = 1, reason: str = "", label: str = ""
+) -> Recording:
+    """Read and check one file.
+
+    Args:
+        path: A ``.parquet`` or ``.csv`` file, first line of the latter the header.
+        columns: Which column holds which quantity; only time, voltage and the features are read.
+        features: Columns that the network is fed with, in this order.
+        minimum_rows: Fewest rows that are of use.
+        reason: What needs that many rows, for the message: ``"sampling.lookback=200"``.
+        label: How messages name the file; the path by default.
+
+    Raises:
+        DataError: In one line naming file, column, row and what to do, if the file is unreadable, empty, too short,
+            lacks a column, holds text, NaN or Inf, or if time does not increase from row to row.
+
+    """
+    label = label or str(path)
+    frame = _read_columns(path, label, columns, list(dict.fromkeys([columns.time, *features, columns.voltage])))
+    rows = len(frame)
+    if rows == 0:
+        raise DataError(f"{label}: has no rows; remove the file, {_LEAVE_OUT}")
+    if rows < minimum_rows:
+        raise DataError(
+            f"{label}: has {rows} rows but {reason or 'the sampling'} needs at least {minimum_rows}; "
+            f"choose a smaller value or remove the file, {_LEAVE_OUT}"
+        )
+    inputs = np.empty((rows, len(features)), dtype=np.float32)
+    for index, column in enumerate(features):
+        inputs[:, index] = _finite(frame[column], label, column, path)
+    target = _finite(frame[columns.voltage], label, columns.voltage, path)
+    return Recording(inputs, target, _increasing(frame[columns.time], label, columns.time, path))
+
+
+def rows_at_most(path: Path) -> int:
+    """Upper bound of a file's rows without reading its values, to reserve memory once; 0 if it cannot be read."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            return int(pq.ParquetFile(path).metadata.num_rows)
+        with path.open("rb") as file:
+            blocks = iter(lambda: file.read(1 << 20), b"")
+            return sum(max(block.count(b"\n"), block.count(b"\r")) for block in blocks) + 1
+    except (OSError, pa.ArrowException):
+        return 0
+
+
+def _read_columns(path: Path, label: str, columns: Columns, wanted: list[str]) -> pd.DataFrame:
+    """Read the wanted columns, whatever their types."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            with pq.ParquetFile(path) as file:
+                _check_columns(file.schema_arrow.names, label, columns, wanted)
+                return file.read(columns=wanted).to_pandas(ignore_metadata=True)
+        # Spaces around names are common in hand-written headers, and Excel puts a byte order mark before the first.
+        header = pd.read_csv(path, nrows=0, encoding="utf-8-sig", skipinitialspace=True)
+        _check_columns([str(name).strip() for name in header.columns], label, columns, wanted)
+        frame = pd.read_csv(
+            path,
+            encoding="utf-8-sig",
+            skipinitialspace=True,
+            low_memory=False,
+            usecols=lambda name: str(name).strip() in wanted,
+        )
+        frame.columns = frame.columns.str.strip()
+        return frame
+    except DataError:
+        raise
+    except pd.errors.EmptyDataError:
+        raise DataError(f"{label}: is empty; remove the file, {_LEAVE_OUT}") from None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        found = " ".join(str(error).split())
+        raise DataError(
+            f"{label}: cannot be read ({found}); write it anew as {' or '.join(SUFFIXES)}, {_LEAVE_OUT}"
+        ) from error
+
+
+def _check_columns(found: Sequence[str], label: str, columns: Columns, wanted: Sequence[str]) -> None:
+    for column in wanted:
+        if column in found:
+            continue
+        if len(found) == 1 and (";" in found[0] or "\t" in found[0]):
+            raise DataError(f"{label}: columns are not separated by commas ({found[0]!r}); separate them by commas")
+        setting = columns.setting_of(column)
+        near = _nearest(column, found)
+        hint = f"the nearest is {near!r}: " if near else f"found {', '.join(map(repr, found))}: "
+        remedy = f"name it by {setting}={near or '...'}" if setting != "data.features" else "correct data.features"
+        raise DataError(f"{label}: column {column!r} is missing, {hint}{remedy}, or rename the column in the file")
+
+
+def _nearest(column: str, found: Sequence[str]) -> str | None:
+    by_lower = {name.lower(): name for name in found}
+    near = get_close_matches(column.lower(), list(by_lower), n=1)
+    return by_lower[near[0]] if near else None
+
+
+def _at(row: int, path: Path) -> str:
+    """Name a row as the user finds it: counted from 0, and the line of a text file."""
+    if path.suffix.lower() != ".csv":
+        return f"row {row} (counted from 0)"
+    with path.open(encoding="utf-8", errors="replace") as file:
+        filled = (number for number, line in enumerate(file, start=1) if line.strip())
+        return f"row {row} (line {next(islice(filled, row + 1, None), row + 2)} of the file)"
+
+
+def _numbers(values: pd.Series, label: str, column: str, path: Path) -> NDArray[np.float64]:
+    """Column as float64, missing values NaN."""
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values):
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    if pd.api.types.is_datetime64_any_dtype(values):
+        raise DataError(f"{label}: column {column!r} holds dates, not numbers; give numbers, {_LEAVE_OUT}")
+    parsed = pd.to_numeric(values, errors="coerce")
+    bad = np.flatnonzero((parsed.isna() & values.notna()).to_numpy())
+    text = np.flatnonzero([isinstance(value, str) for value in values])
+    if bad.size or text.size:
+        row = int(bad[0] if bad.size else text[0])
+        raise DataError(
+            f"{label}: column {column!r}, {_at(row, path)} is not a number but {str(values.iloc[row])!r}; correct it "
+            f"(numbers have a decimal point and are stored as such), {_LEAVE_OUT}"
+        )
+    return parsed.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _finite(values: pd.Series, label: str, column: str, path: Path) -> NDArray[np.float32]:
+    """Column as float32, every value finite in that type."""
+    numbers = _numbers(values, label, column, path)
+    with np.errstate(over="ignore"):
+        single = numbers.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(single))
+    if bad.size:
+        row = int(bad[0])
+        found = "NaN or missing" if np.isnan(numbers[row]) else f"{'-' if numbers[row] < 0 else ''}Inf"
+        if np.isfinite(numbers[row]):
+            found = f"{numbers[row]:g}, beyond single precision"
+        raise DataError(
+            f"{label}: column {column!r}, {_at(row, path)} is {found} ({bad.size} such of {len(single)} rows); "
+            f"mend or cut out these rows, {_LEAVE_OUT}"
+        )
+    return single
+
+
+def _increasing(values: pd.Series, label: str, column: str, path: Path) -> NDArray[np.float64]:
+    """Time in seconds, finite and increasing from row to row."""
+    if pd.api.types.is_string_dtype(values) or values.dtype == object:
+        dates = pd.to_datetime(values, errors="coerce", format="ISO8601")
+        values = dates if dates.notna().any() else values
+    if pd.api.types.is_datetime64_any_dtype(values):
+        missing = np.flatnonzero(values.isna().to_numpy())
+        time = (values - values.iloc[0]).dt.total_seconds().to_numpy(dtype=np.float64)
+    else:
+        time = _numbers(values, label, column, path)
+        missing = np.flatnonzero(~np.isfinite(time))
+    if missing.size:
+        raise DataError(
+            f"{label}: column {column!r}, {_at(int(missing[0]), path)} is not a finite time; "
+            f"mend or cut out the row, {_LEAVE_OUT}"
+        )
+    back = np.flatnonzero(np.diff(time) <= 0)
+    if back.size:
+        row = int(back[0]) + 1
+        raise DataError(
+            f"{label}: column {column!r}, {_at(row, path)}: time does not increase ({time[row]:g} after "
+            f"{time[row - 1]:g}); sort the rows by time, drop repeated ones, {_LEAVE_OUT}"
+        )
+    return time

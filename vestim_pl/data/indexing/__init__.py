@@ -1,0 +1,1 @@
+"""Index arithmetic, samplers and datasets of windows and streams."""

@@ -1,0 +1,124 @@
+"""Streams over recordings, batch by batch, usable with any data."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from vestim_pl.data.indexing.lane_plans import evaluation_lanes, evaluation_plan, training_plan
+from vestim_pl.data.indexing.stream_plan import StreamPlan, StreamStep, stream_step
+from vestim_pl.errors import ConfigurationError
+from vestim_pl.settings.checks import check_integers
+
+__all__ = ["StreamBatchSampler"]
+
+
+class StreamBatchSampler(Sampler[StreamStep]):
+    """Rows, weights and resets of every batch for truncated backpropagation through time.
+
+    Knows nothing of our tables: give it the lengths of recordings that lie one after the other in any array or tensor,
+    and index that with ``step.rows``. Keep the network's state between batches, detached, and set it to zero in the
+    lanes that are ``fresh``.
+
+    In training all rows of all recordings run once an epoch through the lanes of all ranks; order and chunk borders are
+    new every epoch, from (seed, epoch). Long recordings are cut where a lane ends, so that all lanes end together; less
+    than one batch an epoch is empty, and every rank has the same number of batches. For evaluation (``whole``) no
+    recording is cut, and lanes are fewer where short recordings would leave them idle.
+
+    Shape legend: B lanes, L steps of a chunk.
+
+    Args:
+        lengths: Rows of each recording.
+        chunk: Steps of a chunk (L).
+        lanes: Lanes of one rank (B); with ``whole`` the most.
+        burn_in: Rows after a reset whose weight is 0.
+        starts: First row of each recording where they do not follow each other without gaps.
+        whole: Whether recordings stay whole and come in the same order every epoch.
+        shuffle: Whether order and chunk borders are new every epoch.
+        seed: Seed of the run.
+        rank: This rank.
+        world_size: Number of ranks.
+
+    Raises:
+        ConfigurationError: If a number is out of its range or there is no recording with rows.
+
+    Example::
+
+        >>> sampler = StreamBatchSampler([5, 3], chunk=2, lanes=2, burn_in=1, shuffle=False)
+        >>> for step in sampler:
+        ...     print(step.rows.tolist(), step.weight.tolist(), step.fresh.tolist())
+        [[0, 1], [4, 4]] [[0.0, 1.0], [0.0, 0.0]] [True, True]
+        [[2, 3], [5, 6]] [[1.0, 1.0], [0.0, 1.0]] [False, True]
+        [[3, 3], [7, 7]] [[0.0, 0.0], [1.0, 0.0]] [True, False]
+
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int] | np.ndarray,
+        chunk: int,
+        lanes: int,
+        burn_in: int = 0,
+        *,
+        starts: Sequence[int] | np.ndarray | None = None,
+        whole: bool = False,
+        shuffle: bool = True,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.lengths = np.asarray(lengths, dtype=np.int64)
+        self.starts = np.cumsum(self.lengths) - self.lengths if starts is None else np.asarray(starts, dtype=np.int64)
+        if self.lengths.size == 0 or self.lengths.min() < 1:
+            raise ConfigurationError("sampling: streams need recordings of at least 1 row each; leave empty ones out")
+        self.chunk = chunk
+        self.lanes = evaluation_lanes(self.lengths, chunk, lanes, world_size) if whole else lanes
+        self.burn_in = burn_in
+        self.whole = whole
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        check_integers(self, "sampling", chunk=1, lanes=1, burn_in=0)
+        self._batches = len(self.plan().fresh)
+
+    @property
+    def sampler(self) -> "StreamBatchSampler":
+        """The sampler itself: Lightning calls ``set_epoch`` on ``loader.batch_sampler.sampler``."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order and chunk borders the next iteration has."""
+        self.epoch = epoch
+
+    def plan(self) -> StreamPlan:
+        """All chunks of the epoch; its size is a hundredth of the rows and less."""
+        if self.whole:
+            return evaluation_plan(
+                self.starts,
+                self.lengths,
+                self.chunk,
+                self.lanes,
+                burn_in=self.burn_in,
+                rank=self.rank,
+                world_size=self.world_size,
+            )
+        return training_plan(
+            self.starts,
+            self.lengths,
+            self.chunk,
+            self.lanes,
+            burn_in=self.burn_in,
+            order_seed=(self.seed, self.epoch) if self.shuffle else None,
+            rank=self.rank,
+            world_size=self.world_size,
+        )
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __iter__(self) -> Iterator[StreamStep]:
+        plan = self.plan()
+        for batch in range(self._batches):
+            yield stream_step(plan, batch, self.chunk)

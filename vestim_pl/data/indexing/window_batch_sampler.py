@@ -1,0 +1,83 @@
+"""Batches of windows in an order that depends on seed and epoch alone."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from vestim_pl.data.indexing.window_arithmetic import batch_bounds, epoch_order
+from vestim_pl.errors import ConfigurationError
+
+__all__ = ["WindowBatchSampler"]
+
+
+class WindowBatchSampler(Sampler[NDArray[np.integer]]):
+    """Batches of indices: shuffled anew every epoch, sharded over ranks, the same number of batches on each.
+
+    The order is an array of 4 bytes an item, drawn from (seed, epoch), hence the same after a resume and on every rank.
+    Each item comes once an epoch on one rank. Only with a batch size of 1 on several ranks may a rank run out of items
+    before the others; its last batch then repeats item i as ``~i``, a negative number, which ``WindowDataset`` reads as
+    window i with weight 0: it keeps the ranks in step and counts for nothing.
+
+    Args:
+        items: Number of items, ``len(dataset)``.
+        batch_size: Items in a batch of one rank.
+        shuffle: Whether every epoch has an order of its own; otherwise the items come in their own order.
+        seed: Seed of the run.
+        rank: This rank.
+        world_size: Number of ranks.
+
+    Raises:
+        ConfigurationError: If there are fewer items than ranks.
+
+    Example::
+
+        >>> sampler = WindowBatchSampler(5, batch_size=2, shuffle=False)
+        >>> [batch.tolist() for batch in sampler]
+        [[0, 1], [2, 3], [4]]
+
+    """
+
+    def __init__(
+        self,
+        items: int,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if items < world_size:
+            raise ConfigurationError(
+                f"trainer.devices: {world_size} processes for {items} windows; train on at most {items} devices"
+            )
+        self.items = items
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self._bounds = batch_bounds(items, batch_size, rank, world_size)
+
+    @property
+    def sampler(self) -> "WindowBatchSampler":
+        """The sampler itself: Lightning calls ``set_epoch`` on ``loader.batch_sampler.sampler``."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration has."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
+
+    def __iter__(self) -> Iterator[NDArray[np.integer]]:
+        order = epoch_order(self.items, self.seed, self.epoch)[self.rank :: self.world_size] if self.shuffle else None
+        for batch in range(len(self)):
+            first, last = int(self._bounds[batch]), int(self._bounds[batch + 1])
+            places = np.arange(first, last) if first < last else np.array([last - 1])
+            items = self.rank + self.world_size * places if order is None else order[places]
+            yield items if first < last else ~items

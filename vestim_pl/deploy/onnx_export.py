@@ -1,0 +1,220 @@
+"""A voltage estimator as an ONNX model: physical units in, volts out, any batch, any length, state in and out."""
+
+import json
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from vestim_pl import __version__
+from vestim_pl.deploy.checkpoint import copy_estimator
+from vestim_pl.deploy.onnx_operators import with_onnx_operators
+from vestim_pl.errors import ConfigurationError, VestimError
+from vestim_pl.estimator import VoltageEstimator
+from vestim_pl.files import whole_file, writing
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["export_onnx", "largest_difference", "onnx_model"]
+
+_OPSET = 18
+_TOLERANCE = 1e-5  # of the voltage: 40 microvolts, far below any tester
+_TALKATIVE = ("torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
+_REQUIRED = ("onnx", "onnxscript", "onnxruntime")
+
+
+def export_onnx(estimator: VoltageEstimator, path: str | Path, units: Mapping[str, str] | None = None) -> float:
+    """Write an estimator as an ONNX model, after a check that it computes what the estimator does.
+
+    =================  =====================  =======================================================================
+    tensor             shape                  meaning
+    =================  =====================  =======================================================================
+    ``inputs``         ``[batch, length, F]``  features in physical units, in the order of the model's metadata
+    ``state_0`` ...    ``[batch, ...]``       state after the last step before; zeros for a cell not seen before
+    ``voltage``        ``[batch, length]``    estimated terminal voltage in volts
+    ``next_state_0``   ``[batch, ...]``       state after the last step, to be handed on as ``state_0``, ...
+    =================  =====================  =======================================================================
+
+    The model's metadata hold, each as JSON, ``features`` (their order), ``units`` (by feature), ``network`` (name and
+    options) and ``vestim_pl`` (the version).
+
+    Args:
+        estimator: The trained estimator; it is left as it is.
+        path: File to write; its folder is made.
+        units: Unit of a feature by its name, for the metadata.
+
+    Returns:
+        Largest difference from the estimator that the check saw, in volts.
+
+    Raises:
+        ConfigurationError: If a package is not installed, or the network cannot be exported for any length.
+        VestimError: If the model does not compute what the estimator does; nothing is written then.
+        FileError: If the file cannot be written; an earlier one stays.
+
+    """
+    model = onnx_model(estimator, units).SerializeToString()
+    difference = largest_difference(model, estimator)
+    level = float(estimator.scaler.target_mean.abs() + estimator.scaler.target_std)
+    if not difference <= _TOLERANCE * level:
+        raise VestimError(
+            f"export: the ONNX model differs from the estimator by {difference:g} V, more than float32 explains; "
+            "nothing was written: try other versions of torch, onnxscript and onnxruntime"
+        )
+    with writing(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial:
+        partial.write_bytes(model)
+    return difference
+
+
+def onnx_model(estimator: VoltageEstimator, units: Mapping[str, str] | None = None) -> "onnx.ModelProto":
+    """The ONNX model of an estimator, see `export_onnx`.
+
+    Raises:
+        ConfigurationError: If a package is not installed, or the network cannot be exported for any length.
+
+    """
+    _require_packages()
+    inputs, state = _example(estimator, batch=2, length=3)
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
+    shapes = {"inputs": {0: batch, 1: length}, "state": tuple({0: batch} for _ in state)}
+    with _quiet(), torch.no_grad():
+        try:
+            module = _Exported(estimator)
+            program = torch.export.export(module, (inputs, *state), dynamic_shapes=shapes, strict=False)
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            raise _refusal(estimator, str(error).strip().splitlines()[0]) from error
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=_OPSET,
+            verbose=False,
+            input_names=["inputs", *(f"state_{index}" for index in range(len(state)))],
+            output_names=["voltage", *(f"next_state_{index}" for index in range(len(state)))],
+        )
+    model = cast("onnx.ModelProto", cast("Any", exported).model_proto)
+    _name_dimensions(model, estimator)
+    _describe(model, estimator, units or {})
+    return model
+
+
+@torch.no_grad()
+def largest_difference(model: bytes, estimator: VoltageEstimator) -> float:
+    """Largest difference in volts between an ONNX model and its estimator, NaN if one of them is not finite.
+
+    Both run two batch sizes at two lengths each, twice in a row with their own state handed on.
+
+    Args:
+        model: The serialised model.
+        estimator: The estimator; it is left as it is.
+
+    """
+    _require_packages()
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    reference = copy_estimator(estimator, "cpu")
+    differences = []
+    for batch in (1, 3):
+        for length in (1, 50):
+            inputs, state = _example(reference, batch, length)
+            carried = [tensor.numpy() for tensor in state]
+            for part in (inputs, inputs.flip(1)):
+                feeds = [part.numpy(), *carried]
+                given = {argument.name: feed for argument, feed in zip(session.get_inputs(), feeds, strict=True)}
+                volts, *carried = session.run(None, given)
+                expected, state = reference(part, state)
+                differences.append((torch.from_numpy(volts) - expected).abs().max())
+    return float(torch.stack(differences).max())
+
+
+class _Exported(nn.Module):
+    """The estimator with a flat list of inputs and outputs, its recurrences single ONNX operators."""
+
+    def __init__(self, estimator: VoltageEstimator) -> None:
+        super().__init__()
+        self.estimator = with_onnx_operators(copy_estimator(estimator, "cpu"))
+
+    def forward(self, inputs: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        volts, carried = self.estimator(inputs, state)
+        return (volts, *carried)
+
+
+def _example(estimator: VoltageEstimator, batch: int, length: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Inputs as the training data had them, on the CPU, and the state of fresh cells."""
+    scaler = estimator.scaler
+    features = len(estimator.hparams["features"])  # without averages, which are computed from these
+    noise = torch.randn(batch, length, features, generator=torch.Generator().manual_seed(0))
+    inputs = scaler.input_mean[:features].cpu() + scaler.input_std[:features].cpu() * noise
+    return inputs, estimator.zero_state(batch)
+
+
+def _name_dimensions(model: "onnx.ModelProto", estimator: VoltageEstimator) -> None:
+    """Call the free dimensions by their names; refuse where the exporter froze one."""
+    inputs, voltage = (value.type.tensor_type.shape.dim for value in (model.graph.input[0], model.graph.output[0]))
+    names = {inputs[0].dim_param: "batch", inputs[1].dim_param: "length"}
+    if "" in names or len(names) < 2 or not all(dimension.dim_param for dimension in voltage):
+        raise _refusal(estimator, "a dimension was frozen by the exporter")
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param:
+                dimension.dim_param = re.sub(r"\w+", lambda found: names.get(found[0], found[0]), dimension.dim_param)
+
+
+def _describe(model: "onnx.ModelProto", estimator: VoltageEstimator, units: Mapping[str, str]) -> None:
+    """Write what a user of the file has to know into it, and take out what the exporter knew of this machine."""
+    features = list(estimator.hparams["features"])
+    for node in model.graph.node:
+        del node.metadata_props[:]  # stack traces with the paths of this machine
+    del model.metadata_props[:], model.graph.metadata_props[:]
+    model.producer_name, model.producer_version = "vestim_pl", __version__
+    model.doc_string = "Terminal voltage of a lithium-ion cell in volts, from features in physical units"
+    properties = {
+        "features": features,
+        "units": {name: units[name] for name in features if name in units},
+        "network": estimator.hparams["network"],
+        "vestim_pl": __version__,
+    }
+    for key, value in properties.items():
+        model.metadata_props.add(key=key, value=json.dumps(value))
+
+
+def _refusal(estimator: VoltageEstimator, reason: str) -> ConfigurationError:
+    name = estimator.hparams["network"].get("name")
+    return ConfigurationError(
+        f"network.name: {name} cannot be exported to ONNX for any batch and length ({reason}); use StreamingEstimator"
+    )
+
+
+def _require_packages() -> None:
+    missing = [package for package in _REQUIRED if find_spec(package) is None]
+    if missing:
+        raise ConfigurationError(f"export: {', '.join(missing)} not installed; run pip install 'vestim_pl[onnx]'")
+    if not hasattr(torch.onnx, "ops"):
+        raise ConfigurationError(f"export: torch {torch.__version__} is too old for ONNX; install torch 2.8 or newer")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what the exporter says of packages that have no part in this."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

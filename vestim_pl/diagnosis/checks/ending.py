@@ -1,0 +1,40 @@
+"""How a run ended, as a finding."""
+
+from pathlib import Path
+
+from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.reports.run_status import RunState, RunStatus
+
+__all__ = ["check_ending"]
+
+CHECK = "end of the run"
+_SEVERITY = {
+    RunState.FINISHED: Severity.OK,
+    RunState.EARLY_STOPPED: Severity.OK,
+    RunState.TRIAL: Severity.NOTE,
+    RunState.INTERRUPTED: Severity.NOTE,
+    RunState.UNKNOWN: Severity.WARNING,
+    RunState.DIVERGED: Severity.ERROR,
+    RunState.FAILED: Severity.ERROR,
+}
+
+
+def check_ending(status: RunStatus, path: Path) -> Finding:
+    """Turn the state of a run into a finding; one that can go on is told how.
+
+    Args:
+        status: As `run_status` tells it.
+        path: The run's folder.
+
+    Example::
+
+        >>> finding = check_ending(RunStatus(RunState.FINISHED, "50 epochs made"), Path("outputs/a"))
+        >>> finding.severity.value, finding.evidence
+        ('ok', 'finished: 50 epochs made')
+
+    """
+    override = ""
+    last = path / "checkpoints" / "last.ckpt"
+    if status.state in (RunState.INTERRUPTED, RunState.UNKNOWN) and last.is_file():
+        override = f"ckpt_path={last}"
+    return Finding(CHECK, _SEVERITY[status.state], f"{status.state.value}: {status.reason}", override)

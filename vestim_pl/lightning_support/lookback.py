@@ -1,0 +1,92 @@
+"""A window that grows over the first epochs, and batches cut to it."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from vestim_pl.errors import ConfigurationError
+
+__all__ = ["crop_sequences", "lookback_at", "whole_batch"]
+
+
+def lookback_at(epoch: int, start: int, full: int, epochs: int) -> int:
+    """Length of the window in an epoch: ``start`` at first, by equal steps to ``full`` from epoch ``epochs`` on.
+
+    Args:
+        epoch: Epoch, from 0.
+        start: Steps in epoch 0.
+        full: Steps from epoch ``epochs`` on.
+        epochs: Number of epochs with less than ``full``.
+
+    Example::
+
+        >>> [lookback_at(epoch, start=50, full=200, epochs=3) for epoch in range(5)]
+        [50, 100, 150, 200, 200]
+
+    """
+    if epoch >= epochs or start >= full:
+        return full
+    return start + (full - start) * epoch // epochs
+
+
+def crop_sequences(batch: Any, length: int, callback: str = "LookbackWarmup") -> Any:
+    """Batch cut to its last ``length`` steps.
+
+    Args:
+        batch: Named tuple with ``inputs [B, L, F]``, ``target [B, T]``, ``weight [B, T]`` and ``fresh [B]``, and
+            optionally ``first_row [B]``, which moves along; `SequenceBatch` is one.
+        length: Steps to keep.
+        callback: Who asks, for the messages.
+
+    Returns:
+        The cut batch (views of the same memory); the batch itself if it is not longer.
+
+    Raises:
+        ConfigurationError: If the batch is of another kind, or if lanes go on from the batch before: cutting off
+            their first steps would leave a gap in their history.
+
+    Example::
+
+        >>> from vestim_pl.functional.sequence_batch import SequenceBatch
+        >>> batch = SequenceBatch.of(torch.arange(5.0).view(1, 5, 1), torch.arange(5.0).view(1, 5))
+        >>> crop_sequences(batch, 2).target
+        tensor([[3., 4.]])
+
+    """
+    if not (
+        hasattr(batch, "_replace") and all(hasattr(batch, name) for name in ("inputs", "target", "weight", "fresh"))
+    ):
+        raise ConfigurationError(
+            f"{callback}: cannot cut a batch of type {type(batch).__name__}; pass crop=, a function of the batch"
+            " and the number of last steps to keep"
+        )
+    if not bool(batch.fresh.all()):
+        raise ConfigurationError(
+            f"{callback}: sequences of this batch go on from the batch before (fresh is false), so none of their"
+            " steps may be left out; use it with sampling=windows, or leave it out with sampling=streams"
+        )
+    steps = batch.inputs.shape[1]
+    if steps <= length:
+        return batch
+    fields: dict[str, Tensor] = {name: getattr(batch, name)[:, -length:] for name in ("inputs", "target", "weight")}
+    if hasattr(batch, "first_row"):
+        first_row = batch.first_row
+        fields["first_row"] = torch.where(first_row < 0, first_row, first_row + (steps - length))
+    return batch._replace(**fields)
+
+
+def whole_batch(trainer: Trainer, batch: Any) -> Any:
+    """Batch in training with all the steps of its windows, where a callback cuts them for speed alone.
+
+    Args:
+        trainer: Trainer; a callback of it with ``whole_batch(trainer)`` knows.
+        batch: The batch as the training step gets it; returned where no callback knows of another.
+
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        whole = getattr(callback, "whole_batch", None)
+        if callable(whole):
+            return whole(trainer)
+    return batch

@@ -1,0 +1,44 @@
+"""States of the random number generators as plain tensors and numbers, fit for a checkpoint."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["random_states", "restore_random_states"]
+
+
+def random_states() -> dict[str, Any]:
+    """States of the generators of Python, numpy, torch on CPU, and torch on every CUDA device.
+
+    Only tensors, lists and numbers, so that a checkpoint with them loads with ``weights_only=True``.
+
+    Example::
+
+        >>> states = random_states()
+        >>> first = random.random(), np.random.rand(), torch.rand(1).item()
+        >>> restore_random_states(states)
+        >>> (random.random(), np.random.rand(), torch.rand(1).item()) == first
+        True
+
+    """
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - the global generator is the one in use
+    return {
+        "python": [version, torch.tensor(words), gauss],
+        "numpy": [str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    """Put the generators back to where `random_states` found them; those of missing devices are left alone."""
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))
+    name, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    torch.set_rng_state(states["torch"].cpu())
+    for device, state in zip(range(torch.cuda.device_count()), states["cuda"], strict=False):
+        torch.cuda.set_rng_state(state.cpu(), device)

@@ -1,0 +1,66 @@
+"""What the ranks of a training exchange, and how they log what all of them know."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch.distributed
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from vestim_pl.lightning_support.batch_location import nonfinite_fields
+from vestim_pl.lightning_support.finiteness import all_finite
+
+__all__ = ["gather", "log_agreed", "ranks_at_fault"]
+
+
+def gather(trainer: Trainer, value: Any) -> list[Any]:
+    """The value of every rank, in their order; all of them have to call.
+
+    Args:
+        trainer: The trainer.
+        value: Plain data.
+
+    Example::
+
+        >>> gather(Trainer(logger=False, enable_checkpointing=False), "alone")
+        ['alone']
+
+    """
+    if trainer.world_size == 1 or not torch.distributed.is_initialized():
+        return [value]
+    values = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def log_agreed(pl_module: LightningModule, values: Mapping[str, Tensor | float], *, prog_bar: bool = False) -> None:
+    """Log numbers of an epoch that every rank has already computed from the data of all ranks.
+
+    Lightning takes what is logged for the number of one rank. The maximum of equal numbers is that number, bit for bit,
+    which a mean over three ranks need not be. Log each name once an epoch, on all ranks.
+
+    Args:
+        pl_module: The module.
+        values: Numbers by the names to log them under, the same on every rank.
+        prog_bar: Show them in the progress bar.
+
+    """
+    for name, value in values.items():
+        pl_module.log(name, value, prog_bar=prog_bar, sync_dist=True, reduce_fx="max", batch_size=1)
+
+
+def ranks_at_fault(trainer: Trainer, losses: Sequence[Tensor], batches: Sequence[Any]) -> list[int]:
+    """Ranks whose own losses are not finite, else those whose own batches are not; all ranks have to call.
+
+    Gradients are averaged, so that a NaN of one rank is in those of all.
+
+    Args:
+        trainer: The trainer.
+        losses: Losses of the step on this rank.
+        batches: Batches of the step on this rank.
+
+    """
+    own = not all_finite(losses), any(nonfinite_fields(batch) for batch in batches)
+    found = gather(trainer, own)
+    by_loss, by_batch = ([rank for rank, bad in enumerate(found) if bad[part]] for part in (0, 1))
+    return by_loss or by_batch

@@ -1,0 +1,142 @@
+"""One training step run again, aside, under observation."""
+
+import contextlib
+import copy
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor
+from torch.optim import Optimizer
+
+from vestim_pl.lightning_support.random_state import restore_random_states
+from vestim_pl.lightning_support.step_trace import Phase, StepTrace, traced
+
+__all__ = ["StepInputs", "batch_name", "copy_aside", "loss_of_step", "precision_context", "rerun_step", "silence"]
+
+
+@dataclass(frozen=True)
+class StepInputs:
+    """What one optimizer step was computed from, besides weights and moments.
+
+    Attributes:
+        batches: Batches of the accumulation window.
+        indices: Their indices in the epoch.
+        random: State of the random number generators before each, see
+            `random_states`.
+        precision: Lightning's name of the precision.
+        loss_scale: Factor of the gradient scaler, None without one.
+        divisor: By what Lightning divides each loss: ``accumulate_grad_batches``, also in a shorter last window.
+        applied: Gradients by parameter with which the optimizer made its update, after clipping and callbacks; None
+            where no update was made.
+
+    """
+
+    batches: Sequence[Any]
+    indices: Sequence[int]
+    random: Sequence[dict[str, Any]]
+    precision: str = "32-true"
+    loss_scale: float | None = None
+    divisor: int = 1
+    applied: Mapping[str, Tensor] | None = None
+
+
+def rerun_step(module: LightningModule, inputs: StepInputs, trace: StepTrace, optimizer: Optimizer | None) -> None:
+    """Run ``training_step``, backward pass and update of one step; the trace sees every tensor on the way.
+
+    The update is made with the gradients that the run made it with, so whatever changed them in between (clipping, a
+    callback, a hook of the module) has its part; where the run made none, none is made.
+
+    Changes the module, the optimizer and the random state: hand in a copy, and isolate the generators.
+
+    Args:
+        module: Module with the weights before the step.
+        inputs: Batches and conditions of the step.
+        trace: Takes the ranges.
+        optimizer: Optimizer of the module with the moments before the step; None leaves the update out.
+
+    """
+    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}  # a frozen one may be infinite
+    trace.see_all(Phase.PARAMETER, parameters)
+    if optimizer is not None:
+        _see_moments(trace, Phase.PARAMETER, parameters, optimizer)
+    for index, batch in zip(inputs.indices, inputs.batches, strict=True):
+        trace.see_all(Phase.BATCH, batch, batch_name(index, inputs.indices))
+    module.zero_grad(set_to_none=True)
+    scale = inputs.loss_scale or 1.0
+    device_type = next((parameter.device.type for parameter in parameters.values()), "cpu")
+    with torch.enable_grad(), traced(module, trace):
+        for batch, index, random in zip(inputs.batches, inputs.indices, inputs.random, strict=True):
+            restore_random_states(random)
+            with precision_context(inputs.precision, device_type):
+                loss = loss_of_step(module, batch, index)
+            if loss is None:
+                continue
+            trace.see(Phase.LOSS, f"of batch {index}", loss)
+            if loss.requires_grad:
+                (loss * (scale / inputs.divisor)).backward()
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            if parameter.grad is not None:
+                parameter.grad.div_(scale)
+                trace.see(Phase.GRADIENT, name, parameter.grad)
+    if optimizer is not None and inputs.applied is not None:
+        trace.see_all(Phase.GRADIENT, dict(inputs.applied))
+        for name, parameter in parameters.items():
+            parameter.grad = inputs.applied.get(name)
+        optimizer.step()
+        trace.see_all(Phase.UPDATE, parameters)
+        _see_moments(trace, Phase.UPDATE, parameters, optimizer)
+
+
+def batch_name(index: int, indices: Sequence[int]) -> str:
+    """Prefix of the fields of a batch: none where there is but one."""
+    return "" if len(indices) == 1 else f"{index}"
+
+
+def loss_of_step(module: LightningModule, batch: Any, batch_idx: int) -> Tensor | None:
+    """Loss that the ``training_step`` of the module's class returns; what wraps it on the instance is passed over."""
+    step = type(module).training_step
+    takes_index = is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
+    output = step(module, batch, batch_idx) if takes_index else step(module, batch)
+    loss = output["loss"] if isinstance(output, dict) else output
+    return loss if isinstance(loss, Tensor) else None
+
+
+def copy_aside(trainer: Trainer, module: LightningModule) -> LightningModule:
+    """Copy of a module that shares the trainer but logs nothing: what runs with it leaves the training alone."""
+    aside = silence(copy.deepcopy(module, {id(trainer): trainer}))
+    aside.trainer = trainer  # Lightning leaves it out of a copy, and a training_step may ask for it
+    return aside
+
+
+def silence(module: LightningModule) -> LightningModule:
+    """Let a module log nothing."""
+    for name in ("log", "log_dict"):
+        setattr(module, name, lambda *args, **kwargs: None)
+    return module
+
+
+def precision_context(precision: str, device_type: str) -> AbstractContextManager[Any]:
+    """Autocast or default type, as Lightning's precision of that name sets it around ``training_step``."""
+    if precision.startswith("bf16-mixed"):
+        return torch.autocast(device_type, dtype=torch.bfloat16, cache_enabled=False)
+    if precision.startswith("16-mixed"):
+        return torch.autocast(device_type, dtype=torch.float16, cache_enabled=False)
+    if precision == "64-true":
+        return DoublePrecision().train_step_context()
+    if precision in ("bf16-true", "16-true"):
+        return HalfPrecision("bf16-true" if precision == "bf16-true" else "16-true").train_step_context()
+    return contextlib.nullcontext()
+
+
+def _see_moments(trace: StepTrace, phase: Phase, parameters: dict[str, Any], optimizer: Optimizer) -> None:
+    for name, parameter in parameters.items():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                trace.see(phase, name, value, f"optimizer's {key}")

@@ -1,0 +1,1 @@
+"""Check values of settings, shared by all."""

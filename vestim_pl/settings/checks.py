@@ -1,0 +1,66 @@
+"""Checks of settings that say which one, what was found, and what is allowed."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from vestim_pl.errors import ConfigurationError
+
+__all__ = ["check_choice", "check_integers"]
+
+
+def check_integers(settings: Any, group: str, **minimums: int) -> None:
+    """Refuse attributes that are not integers or below their minimum.
+
+    Args:
+        settings: Object whose attributes are checked.
+        group: Name of the settings' group for the message, such as ``sampling``.
+        minimums: Smallest allowed value of each attribute.
+
+    Raises:
+        ConfigurationError: Naming the first setting that is out of its range.
+
+    Example::
+
+        >>> from types import SimpleNamespace
+        >>> check_integers(SimpleNamespace(lookback=0), "sampling", lookback=1)
+        Traceback (most recent call last):
+        ...
+        vestim_pl.errors.ConfigurationError: sampling.lookback: 0 is too small; choose an
+        integer of at least 1
+
+    """
+    for name, minimum in minimums.items():
+        value = getattr(settings, name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ConfigurationError(f"{group}.{name}: {value!r} is not an integer; choose one of at least {minimum}")
+        if value < minimum:
+            raise ConfigurationError(f"{group}.{name}: {value} is too small; choose an integer of at least {minimum}")
+
+
+def check_choice(setting: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Args:
+        setting: Name of the setting for the message.
+        value: What was given.
+        choices: What is allowed.
+
+    Raises:
+        ConfigurationError: Naming setting, value, choices and the nearest of them.
+
+    Example::
+
+        >>> check_choice("sampling.evaluation", "stream", ["windows", "streams"])
+        Traceback (most recent call last):
+        ...
+        vestim_pl.errors.ConfigurationError: sampling.evaluation: 'stream' is unknown; choose 'windows' or
+        'streams' (nearest: 'streams')
+
+    """
+    if value not in choices:
+        near = get_close_matches(str(value), choices, n=1)
+        hint = f" (nearest: {near[0]!r})" if near else ""
+        *others, last = [repr(choice) for choice in choices]
+        listed = f"{', '.join(others)} or {last}" if others else last
+        raise ConfigurationError(f"{setting}: {value!r} is unknown; choose {listed}{hint}")
