@@ -15,8 +15,9 @@ from torch.optim import Optimizer
 from vestim_pl.functional.carried_state import resume_state
 from vestim_pl.functional.gradient_scaling import scale_to_limit
 from vestim_pl.functional.sequence_batch import SequenceBatch
-from vestim_pl.lightning_support.callback_order import measured_last
-from vestim_pl.lightning_support.gradient_access import is_sharded, is_unscaled_in_step
+from vestim_pl.lightning_support.callback_order import gradient_norm_before_module
+from vestim_pl.lightning_support.gradient_access import is_unscaled_in_step
+from vestim_pl.lightning_support.lightning_classes import is_sharded
 from vestim_pl.lightning_support.rank_agreement import log_agreed
 from vestim_pl.lightning_support.schedulers import build_scheduler, refuse_another_length
 from vestim_pl.metrics import VoltageErrors
@@ -195,7 +196,7 @@ class VoltageEstimator(LightningModule):
             if isinstance(self.network, Ensemble):  # Lightning cannot know that each network is clipped on its own
                 clip_gradients(self.network, gradient_clip_val, gradient_clip_algorithm or "norm")
                 return
-            norm = measured_last(self, "on_before_optimizer_step", "gradient_norm")  # by a guard, for itself
+            norm = gradient_norm_before_module(self)  # by a guard, for itself
             if norm is not None and math.isfinite(norm) and gradient_clip_algorithm in (None, "norm"):
                 parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
                 gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]

@@ -7,47 +7,56 @@ from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, Recorder, fit
 from vestim_pl.callbacks import DivergenceRecovery, FiniteParameterGuard
 from vestim_pl.errors import ConfigurationError
-from vestim_pl.lightning_support.callback_order import measured_before, measured_last
+from vestim_pl.lightning_support.callback_order import (
+    gradient_norm_before,
+    gradient_norm_before_module,
+    parameter_norm_before,
+)
 
 
-class Looks(Callback):
+class Guard(Callback):
+    """Has both hooks, and a norm where one is given."""
+
     def __init__(self, norm=None):
         if norm is not None:
-            self.norm = norm
+            self.gradient_norm = self.parameter_norm = norm
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        pass
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         pass
 
 
-def test_the_nearest_one_that_has_the_hook_counts():
-    first, second, third, fourth, last = Looks(1.0), Looks(2.0), Callback(), Looks(), Looks()
+@pytest.mark.parametrize("norm_before", [gradient_norm_before, parameter_norm_before])
+def test_only_the_nearest_callback_with_the_hook_counts(norm_before):
+    first, second, third, fourth, last = Guard(1.0), Guard(2.0), Callback(), Guard(), Guard()
     trainer = Trainer(
         callbacks=[first, second, third, fourth, last], logger=False, enable_checkpointing=False,
         enable_progress_bar=False,
     )  # fmt: skip
-    assert measured_before(trainer, fourth, "on_train_batch_end", "norm") == 2.0
-    assert measured_before(trainer, last, "on_train_batch_end", "norm") is None  # who came between knows nothing
-    assert measured_before(trainer, first, "on_train_batch_end", "norm") is None
-    assert measured_before(trainer, last, "on_fit_start", "norm") is None
+    assert norm_before(trainer, fourth) == 2.0
+    assert norm_before(trainer, last) is None  # the callback in between measured nothing and may have changed something
+    assert norm_before(trainer, first) is None
 
 
-class WithTheHook(LightningModule):
-    def on_train_batch_end(self, outputs, batch, batch_idx):
+class ModuleWithHook(LightningModule):
+    def on_before_optimizer_step(self, optimizer):
         pass
 
 
-def test_the_module_gets_what_the_last_one_with_the_hook_has_measured():
+def test_the_module_gets_the_norm_of_the_last_callback_with_the_hook():
     def measured(*callbacks, kind=LightningModule):
         module = kind()
         module.trainer = Trainer(
             callbacks=list(callbacks), logger=False, enable_checkpointing=False, enable_progress_bar=False,
         )  # fmt: skip
-        return measured_last(module, "on_train_batch_end", "norm")
+        return gradient_norm_before_module(module)
 
-    assert measured(Looks(1.0), Looks(2.0), Callback()) == 2.0
-    assert measured(Looks(1.0), Looks()) is None
+    assert measured(Guard(1.0), Guard(2.0), Callback()) == 2.0
+    assert measured(Guard(1.0), Guard()) is None
     assert measured(Callback()) is None
-    assert measured(Looks(1.0), kind=WithTheHook) is None  # it comes after them
+    assert measured(Guard(1.0), kind=ModuleWithHook) is None  # the module's own hook runs after theirs
 
 
 @pytest.mark.parametrize("kind", [DivergenceRecovery, FiniteParameterGuard])

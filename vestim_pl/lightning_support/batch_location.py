@@ -7,6 +7,8 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from vestim_pl.lightning_support.protocols import LocatesBatches
+
 __all__ = ["locate_batch", "nonfinite_fields"]
 
 
@@ -38,7 +40,7 @@ def locate_batch(trainer: Trainer, batch: Any, rows: Sequence[int] = (), limit: 
     """Recordings and times that a batch was cut from, where the data module can tell.
 
     Args:
-        trainer: Trainer, whose ``datamodule`` may have ``locate(batch) -> list[dict]``, one entry a row.
+        trainer: Trainer, whose ``datamodule`` may implement `LocatesBatches`.
         batch: The batch.
         rows: Rows in question; all where none is named.
         limit: Most entries to return, so that an event stays readable.
@@ -49,10 +51,10 @@ def locate_batch(trainer: Trainer, batch: Any, rows: Sequence[int] = (), limit: 
         []
 
     """
-    locate = getattr(trainer.datamodule, "locate", None)  # type: ignore[attr-defined]
-    if not callable(locate):
+    datamodule = trainer.datamodule  # type: ignore[attr-defined]
+    if not isinstance(datamodule, LocatesBatches):
         return []
-    places = list(locate(batch))
+    places = list(datamodule.locate(batch))
     chosen = [places[row] for row in rows if row < len(places)] or places
     return chosen[:limit]
 

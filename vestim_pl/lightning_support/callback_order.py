@@ -1,49 +1,108 @@
-"""What the callback right before another one has just measured, and which must not stand before it."""
+"""The order of callbacks: which one must precede which, and what the one before has just measured."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from lightning.pytorch import Callback, LightningModule, Trainer, callbacks
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.lightning_support.lightning_classes import lightning_classes, overrides_hook
+from vestim_pl.lightning_support.protocols import MeasuresGradientNorm, MeasuresParameterNorm, Recovers
 
-__all__ = ["measured_before", "measured_last", "require_before_averaging"]
+__all__ = [
+    "EARLY_STOPPING",
+    "RECOVERY",
+    "WEIGHT_AVERAGING",
+    "Later",
+    "gradient_norm_before",
+    "gradient_norm_before_module",
+    "parameter_norm_before",
+    "require_before",
+]
 
-_AVERAGING = getattr(callbacks, "WeightAveraging", ())  # Lightning has it from 2.6 on
+P = TypeVar("P")
 
 
-def measured_before(trainer: Trainer, callback: Callback, hook: str, name: str) -> Any:
-    """Attribute ``name`` of the callback whose ``hook`` Lightning calls right before that of ``callback``.
+class Later(NamedTuple):
+    """A kind of callback that must stand after another one.
 
-    What that one has just measured still holds, because no code of another callback has run since. So two guards that
-    look at the same numbers in a row need one measurement, while a callback between them that may have changed
-    something makes the second one measure anew.
+    Attributes:
+        matches: Whether a callback is of this kind.
+        consequence: What it would do if it stood before.
 
-    Returns:
-        None for the first one with that hook, and where there is no such attribute.
+    """
+
+    matches: Callable[[Any], bool]
+    consequence: str
+
+
+RECOVERY = Later(lambda other: isinstance(other, Recovers), "restore the weights before {callback} examines them")
+EARLY_STOPPING = Later(
+    lambda other: isinstance(other, lightning_classes("callbacks.EarlyStopping")),
+    "stop the run on the non-finite metric that {callback} recovers from",
+)
+WEIGHT_AVERAGING = Later(
+    # One NaN stays in an average for good, and at the end of the training the average becomes the module's weights.
+    lambda other: isinstance(other, lightning_classes("callbacks.WeightAveraging")),
+    "average non-finite weights before {callback} restores them",
+)
+
+
+def require_before(trainer: Trainer, callback: Callback, *later: Later) -> None:
+    """Refuse an order of callbacks in which one of another kind stands before this one.
+
+    Args:
+        trainer: Trainer that is about to fit.
+        callback: The callback that must come first.
+        later: Kinds that must come after it.
+
+    Raises:
+        ConfigurationError: If one stands before, with what it would do there.
+
+    Example::
+
+        >>> guard = Callback()
+        >>> trainer = Trainer(callbacks=[guard], logger=False, enable_checkpointing=False)
+        >>> require_before(trainer, guard, WEIGHT_AVERAGING, EARLY_STOPPING)
+
+    """
+    name = type(callback).__name__
+    for other in _before(trainer, callback):
+        for kind in later:
+            if kind.matches(other):
+                found, consequence = type(other).__name__, kind.consequence.format(callback=name)
+                raise ConfigurationError(
+                    f"{name}: {found} stands before it and would {consequence}; put {name} before {found} in callbacks"
+                )
+
+
+def gradient_norm_before(trainer: Trainer, callback: Callback) -> float | None:
+    """Norm of the gradients, where the callback right before this one in ``on_before_optimizer_step`` measured it.
+
+    That norm still holds, because no other callback has run since. A callback in between that may have changed the
+    gradients ends its validity.
 
     Example::
 
         >>> class Guard(Callback):
-        ...     parameter_norm = 3.0
-        ...     def on_train_batch_end(self, *args):
+        ...     gradient_norm = 3.0
+        ...     def on_before_optimizer_step(self, *args):
         ...         pass
-        >>> recovery = Callback()
-        >>> trainer = Trainer(callbacks=[Guard(), recovery], logger=False, enable_checkpointing=False)
-        >>> measured_before(trainer, recovery, "on_train_batch_end", "parameter_norm")
+        >>> clipping = Callback()
+        >>> trainer = Trainer(callbacks=[Guard(), clipping], logger=False, enable_checkpointing=False)
+        >>> gradient_norm_before(trainer, clipping)
         3.0
 
     """
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return _of_the_last(callbacks[: callbacks.index(callback)], hook, name)
+    nearest = _last_with_hook(_before(trainer, callback), "on_before_optimizer_step")
+    return nearest.gradient_norm if isinstance(nearest, MeasuresGradientNorm) else None
 
 
-def measured_last(module: LightningModule, hook: str, name: str) -> Any:
-    """Attribute ``name`` of the callback whose ``hook`` Lightning calls last, for the module, whose turn is next.
+def gradient_norm_before_module(module: LightningModule) -> float | None:
+    """Norm of the gradients for the module's ``configure_gradient_clipping``, where the last callback measured it.
 
-    Returns:
-        None without a callback that has the hook, where there is no such attribute, and where the module has the hook
-        too: its own comes after those of the callbacks, and may have changed what they measured.
+    None too where the module has an ``on_before_optimizer_step``: it runs after those of the callbacks, and may have
+    changed the gradients.
 
     Example::
 
@@ -53,42 +112,39 @@ def measured_last(module: LightningModule, hook: str, name: str) -> Any:
         ...         pass
         >>> module = LightningModule()
         >>> module.trainer = Trainer(callbacks=[Guard(), Callback()], logger=False, enable_checkpointing=False)
-        >>> measured_last(module, "on_before_optimizer_step", "gradient_norm")
+        >>> gradient_norm_before_module(module)
         3.0
 
     """
-    if getattr(type(module), hook) is not getattr(LightningModule, hook):
+    if overrides_hook(module, "on_before_optimizer_step"):
         return None
-    return _of_the_last(module.trainer.callbacks, hook, name)  # type: ignore[attr-defined]
+    nearest = _last_with_hook(module.trainer.callbacks, "on_before_optimizer_step")  # type: ignore[attr-defined]
+    return nearest.gradient_norm if isinstance(nearest, MeasuresGradientNorm) else None
 
 
-def require_before_averaging(trainer: Trainer, callback: Callback) -> None:
-    """Refuse an average of the weights that would be taken before the callback has put them right.
-
-    One NaN stays in an average for good, and at the end of the training the average becomes the module's weights.
-
-    Raises:
-        ConfigurationError: If a ``WeightAveraging``, such as ``EMAWeightAveraging``, stands before the callback.
+def parameter_norm_before(trainer: Trainer, callback: Callback) -> float | None:
+    """Norm of parameters and buffers, where the callback right before in ``on_train_batch_end`` measured it.
 
     Example::
 
-        >>> guard = Callback()
-        >>> trainer = Trainer(callbacks=[guard], logger=False, enable_checkpointing=False)
-        >>> require_before_averaging(trainer, guard)
+        >>> class Guard(Callback):
+        ...     parameter_norm = 3.0
+        ...     def on_train_batch_end(self, *args):
+        ...         pass
+        >>> recovery = Callback()
+        >>> trainer = Trainer(callbacks=[Guard(), recovery], logger=False, enable_checkpointing=False)
+        >>> parameter_norm_before(trainer, recovery)
+        3.0
 
     """
-    present: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    for other in present[: present.index(callback)]:
-        if isinstance(other, _AVERAGING):
-            name, average = type(callback).__name__, type(other).__name__
-            raise ConfigurationError(
-                f"{name}: {average} stands before it and would average weights that are not finite, before {name}"
-                f" puts them right; put {average} after {name} in callbacks"
-            )
+    nearest = _last_with_hook(_before(trainer, callback), "on_train_batch_end")
+    return nearest.parameter_norm if isinstance(nearest, MeasuresParameterNorm) else None
 
 
-def _of_the_last(callbacks: Sequence[Callback], hook: str, name: str) -> Any:
-    for other in reversed(callbacks):
-        if getattr(type(other), hook) is not getattr(Callback, hook):
-            return getattr(other, name, None)
-    return None
+def _before(trainer: Trainer, callback: Callback) -> Sequence[Any]:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return callbacks[: callbacks.index(callback)]
+
+
+def _last_with_hook(callbacks: Sequence[Any], hook: str) -> Any:
+    return next((callback for callback in reversed(callbacks) if overrides_hook(callback, hook)), None)

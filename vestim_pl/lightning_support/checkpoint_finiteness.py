@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.finiteness import all_finite
+from vestim_pl.lightning_support.lightning_classes import model_checkpoints
 from vestim_pl.lightning_support.step_finiteness import nonfinite_names
 from vestim_pl.lightning_support.training_snapshot import tensors_in
 
@@ -150,4 +151,4 @@ def _rank(callback: ModelCheckpoint) -> None:
 
 
 def _model_checkpoints(trainer: Trainer) -> list[ModelCheckpoint]:
-    return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    return model_checkpoints(trainer)

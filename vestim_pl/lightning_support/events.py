@@ -7,6 +7,8 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from vestim_pl.lightning_support.protocols import EventListener, EventWatcher, callbacks_with
+
 __all__ = ["Event", "publish", "watched_events"]
 
 _log = logging.getLogger("vestim_pl")
@@ -46,7 +48,7 @@ class Event:
 def publish(
     trainer: Trainer, kind: str, reason: str, *, batch: int | None = None, level: int = logging.WARNING, **values: Any
 ) -> Event:
-    """Tell an event once: one log line on rank zero, and ``on_event(trainer, event)`` of every callback that has it.
+    """Publish an event once: one log line on rank zero, and a call of every `EventListener`.
 
     Args:
         trainer: The trainer in whose run it happened.
@@ -63,17 +65,15 @@ def publish(
     event = Event(kind, reason, epoch=trainer.current_epoch, step=trainer.global_step, batch=batch, values=values)
     if trainer.is_global_zero:
         _log.log(level, "%s", reason)
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        listener = getattr(callback, "on_event", None)
-        if callable(listener):
-            listener(trainer, event)
+    for listener in callbacks_with(trainer, EventListener):
+        listener.on_event(trainer, event)
     return event
 
 
 def watched_events(trainer: Trainer) -> frozenset[str]:
-    """Kinds of events that some callback looks out for at every step, as its ``watches_for`` says.
+    """Kinds of events that some callback watches for at every step.
 
-    Who acts on such an event need not look for its cause at every step as well.
+    A callback that acts on such an event need not look for its cause at every step as well.
 
     Example::
 
@@ -81,5 +81,4 @@ def watched_events(trainer: Trainer) -> frozenset[str]:
         frozenset()
 
     """
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    return frozenset().union(*(getattr(callback, "watches_for", ()) for callback in callbacks))
+    return frozenset().union(*(watcher.watches_for for watcher in callbacks_with(trainer, EventWatcher)))

@@ -1,24 +1,12 @@
 """May a callback read and change the gradients of this run? Checked once, before the first step."""
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch.optim import LBFGS, Optimizer
 
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.lightning_support.lightning_classes import is_sharded
 
-__all__ = ["is_sharded", "is_unscaled_in_step", "require_one_step", "require_plain_gradients"]
-
-
-def is_sharded(trainer: Trainer) -> bool:
-    """Whether each rank holds but a part of the gradients.
-
-    Example::
-
-        >>> is_sharded(Trainer(logger=False, enable_checkpointing=False))
-        False
-
-    """
-    return isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy)
+__all__ = ["is_unscaled_in_step", "require_one_step", "require_plain_gradients"]
 
 
 def is_unscaled_in_step(trainer: Trainer, optimizer: Optimizer) -> bool:

@@ -7,6 +7,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.lightning_support.protocols import ShortensWindows, callbacks_with
 
 __all__ = ["crop_sequences", "lookback_at", "whole_batch"]
 
@@ -81,12 +82,9 @@ def whole_batch(trainer: Trainer, batch: Any) -> Any:
     """Batch in training with all the steps of its windows, where a callback cuts them for speed alone.
 
     Args:
-        trainer: Trainer; a callback of it with ``whole_batch(trainer)`` knows.
-        batch: The batch as the training step gets it; returned where no callback knows of another.
+        trainer: Trainer; a callback that implements `ShortensWindows` has the whole batch.
+        batch: The batch as the training step gets it; returned where no callback shortens it.
 
     """
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        whole = getattr(callback, "whole_batch", None)
-        if callable(whole):
-            return whole(trainer)
-    return batch
+    owners = callbacks_with(trainer, ShortensWindows)
+    return owners[0].whole_batch(trainer) if owners else batch

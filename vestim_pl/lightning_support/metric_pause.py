@@ -5,14 +5,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch import Trainer
 from torch import Tensor
 
-from vestim_pl.errors import ConfigurationError
+from vestim_pl.lightning_support.lightning_classes import early_stopping_callbacks, model_checkpoints
 from vestim_pl.lightning_support.scheduler_pause import SchedulerHold
 
-__all__ = ["MetricShield", "nonfinite_metrics", "require_before_early_stopping", "smallest_wanted"]
+__all__ = ["MetricShield", "nonfinite_metrics", "smallest_wanted"]
 
 
 def nonfinite_metrics(trainer: Trainer, monitor: str | None = None, schedulers: bool = False) -> dict[str, float]:
@@ -45,18 +44,18 @@ def smallest_wanted(trainer: Trainer, monitor: str | None) -> tuple[str, float]:
         An empty name and NaN where there is none.
 
     """
-    unwanted = {callback.monitor for callback in _deciding(trainer) if getattr(callback, "mode", "min") == "max"}
+    unwanted = {callback.monitor for callback in _deciding(trainer) if callback.mode == "max"}
     names = [name for name in ([monitor] if monitor else _monitored(trainer)) if name and name not in unwanted]
     found = _over_ranks(trainer, names, trainer.callback_metrics)
     return next(iter(found.items()), ("", math.nan))
 
 
 def _deciding(trainer: Trainer) -> list[Any]:
-    return [*trainer.early_stopping_callbacks, *trainer.checkpoint_callbacks]
+    return [*early_stopping_callbacks(trainer), *model_checkpoints(trainer)]
 
 
 def _monitored(trainer: Trainer) -> list[str | None]:
-    return [getattr(callback, "monitor", None) for callback in _deciding(trainer)]
+    return [callback.monitor for callback in _deciding(trainer)]
 
 
 def _over_ranks(trainer: Trainer, names: Sequence[str], metrics: Mapping[str, Tensor]) -> dict[str, float]:
@@ -69,22 +68,6 @@ def _over_ranks(trainer: Trainer, names: Sequence[str], metrics: Mapping[str, Te
     return {name: total / count for name, total, count in zip(names, sums, counts, strict=True) if count}
 
 
-def require_before_early_stopping(trainer: Trainer, callback: Callback) -> None:
-    """Refuse an EarlyStopping that would stop the run on the very metric which the callback recovers from.
-
-    Raises:
-        ConfigurationError: If one stands before the callback.
-
-    """
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    if any(isinstance(other, EarlyStopping) for other in callbacks[: callbacks.index(callback)]):
-        name = type(callback).__name__
-        raise ConfigurationError(
-            f"{name}: an EarlyStopping stands before it and would stop the run on the non-finite metric that it"
-            f" recovers from; put {name} before EarlyStopping in callbacks"
-        )
-
-
 class MetricShield:
     """Lets a non-finite metric that has been dealt with cost EarlyStopping's patience, but not the run or the rate.
 
@@ -93,6 +76,7 @@ class MetricShield:
 
     Example::
 
+        >>> from lightning.pytorch.callbacks import EarlyStopping
         >>> stopper = EarlyStopping("val_loss")
         >>> trainer = Trainer(callbacks=[stopper], logger=False, enable_checkpointing=False)
         >>> shield = MetricShield()
@@ -107,7 +91,7 @@ class MetricShield:
     """
 
     def __init__(self) -> None:
-        self._stoppers: list[EarlyStopping] = []
+        self._stoppers: list[Any] = []
         self._schedulers = SchedulerHold()
         self._raised = False
 
@@ -115,7 +99,7 @@ class MetricShield:
         """Keep the metrics from what would decide by them."""
         self._raised = True
         self._schedulers.engage_plateaus(trainer.lr_scheduler_configs, metrics)
-        for stopper in trainer.early_stopping_callbacks:
+        for stopper in early_stopping_callbacks(trainer):
             if stopper.check_finite and stopper.monitor in metrics:
                 stopper.check_finite = False
                 self._stoppers.append(stopper)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from vestim_pl.lightning_support.lightning_classes import overrides_hook
 
 __all__ = ["change_training_batches"]
 
@@ -33,7 +34,7 @@ def change_training_batches(
 
     """
     datamodule: LightningDataModule | None = getattr(trainer, "datamodule", None)
-    overridden = datamodule is not None and is_overridden(HOOK, datamodule)
+    overridden = datamodule is not None and overrides_hook(datamodule, HOOK)
     owner: Any = datamodule if overridden else pl_module
     changes: list[Callable[[Any], Any]] | None = getattr(getattr(owner, HOOK), CHANGES, None)
     if changes is None:

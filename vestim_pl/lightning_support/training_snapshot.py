@@ -4,13 +4,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.finiteness import all_finite
+from vestim_pl.lightning_support.lightning_classes import is_sharded
 from vestim_pl.lightning_support.module_state import copy_tensors, load_extras, save_extras
+from vestim_pl.lightning_support.protocols import Rewinds, callbacks_with
 from vestim_pl.lightning_support.random_state import random_states, restore_random_states
 from vestim_pl.lightning_support.snapshot_fit import state_kinds
 from vestim_pl.lightning_support.step_finiteness import nonfinite_names
@@ -65,7 +66,7 @@ def refuse_sharded_weights(trainer: Trainer, callback: str) -> None:
         ConfigurationError: With the way out.
 
     """
-    if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
+    if is_sharded(trainer):
         raise ConfigurationError(
             f"{callback}: trainer.strategy {type(trainer.strategy).__name__} shards weights and moments, which its"
             " snapshots do not follow; use trainer.strategy=ddp or auto, or leave the callback out"
@@ -100,7 +101,7 @@ def take_snapshot(
 ) -> dict[str, Any] | None:
     """Copy of parameters, buffers, optimizers, schedulers, scaler, random state and the module's extra state.
 
-    The state of a callback is in it if the callback has a method ``go_back(trainer, state)``, as a warmup does, which
+    The state of a callback is in it if the callback implements `Rewinds`, as a warmup does, which
     counts the updates in the weights.
 
     Take it between two optimizer steps, at the end of a batch, and on all ranks.
@@ -177,4 +178,4 @@ def restore_snapshot(
 
 
 def _going_back(trainer: Trainer) -> list[Any]:
-    return [callback for callback in trainer.callbacks if hasattr(callback, "go_back")]  # type: ignore[attr-defined]
+    return callbacks_with(trainer, Rewinds)

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.parsing import AttributeDict
 from torch import Tensor
 
 from vestim_pl.callbacks.crash_bundle.class_import import class_path, import_any, import_named
 from vestim_pl.callbacks.crash_bundle.plain_data import from_plain, is_complete, to_plain
 from vestim_pl.errors import ConfigurationError, name_error
+from vestim_pl.lightning_support.lightning_classes import overrides_hook
 from vestim_pl.lightning_support.outsized import refuse_outsized
 from vestim_pl.lightning_support.tensor_archive import UnusableFileError
 
@@ -106,7 +106,7 @@ def build_layers(module: LightningModule, trainer: Trainer, needed: set[str]) ->
     module.trainer = trainer
     notes = []
     for hook, arguments in (("setup", ["fit"]), ("configure_model", [])):
-        if not is_overridden(hook, module):
+        if not overrides_hook(module, hook):
             continue
         try:
             getattr(module, hook)(*arguments)

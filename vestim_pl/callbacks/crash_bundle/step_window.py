@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -15,6 +14,7 @@ from vestim_pl.callbacks.crash_bundle.pre_step_copy import PreStepCopy
 from vestim_pl.callbacks.crash_bundle.python_state import PythonState
 from vestim_pl.lightning_support.buffer_copy import BufferCopy
 from vestim_pl.lightning_support.finiteness import all_finite
+from vestim_pl.lightning_support.lightning_classes import overrides_hook
 from vestim_pl.lightning_support.module_state import copy_tensors, save_extras
 from vestim_pl.lightning_support.random_state import random_states, restore_random_states
 from vestim_pl.lightning_support.step_finiteness import step_signals, total_norm
@@ -39,7 +39,7 @@ class StepWindow:
         self._module = module
         self._names = {parameter: name for name, parameter in module.named_parameters()}
         self._buffers = BufferCopy(module)
-        self._has_extras = is_overridden("on_save_checkpoint", module)
+        self._has_extras = overrides_hook(module, "on_save_checkpoint")
         self._has_cuda = torch.cuda.is_available()
         self._python, self._numpy = PythonState(), NumpyState()
         self.parameters = list(self._names)

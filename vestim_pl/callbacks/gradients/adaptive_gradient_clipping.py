@@ -18,7 +18,7 @@ from vestim_pl.callbacks.gradients.zclip import (
 )
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.gradient_scaling import scale_to_limit
-from vestim_pl.lightning_support.callback_order import measured_before
+from vestim_pl.lightning_support.callback_order import gradient_norm_before
 from vestim_pl.lightning_support.gradient_access import require_plain_gradients
 from vestim_pl.lightning_support.log_steps import is_logged_step
 from vestim_pl.lightning_support.step_finiteness import joint_norm, total_norm
@@ -121,7 +121,7 @@ class AdaptiveGradientClipping(Callback):
         if not gradients:
             return
         index = trainer.optimizers.index(optimizer)  # which a resumed run shares
-        norm = measured_before(trainer, self, "on_before_optimizer_step", "gradient_norm")
+        norm: Any = gradient_norm_before(trainer, self)
         if norm is None:
             norm = joint_norm(gradients) if gradients[0].is_cpu else total_norm(gradients)
         statistics = (self.statistics.get(index) or initial_statistics()).like(norm)

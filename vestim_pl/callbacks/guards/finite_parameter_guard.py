@@ -6,19 +6,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 
 from vestim_pl.callbacks.guards.divergence_message import divergence_message, find_setting
 from vestim_pl.errors import DivergenceError
-from vestim_pl.lightning_support.callback_order import require_before_averaging
+from vestim_pl.lightning_support.callback_order import WEIGHT_AVERAGING, require_before
 from vestim_pl.lightning_support.checkpoint_finiteness import refresh_checkpoint
 from vestim_pl.lightning_support.checkpoint_gate import CheckpointGate
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.finiteness import all_finite, find_nonfinite
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
-from vestim_pl.lightning_support.recovery_request import ask_for_recovery, somebody_recovers
+from vestim_pl.lightning_support.lightning_classes import is_sharded, model_checkpoints
+from vestim_pl.lightning_support.recovery_request import ask_for_recovery, can_recover
 from vestim_pl.lightning_support.step_finiteness import joint_norm
 from vestim_pl.lightning_support.training_snapshot import updated_parameters
 from vestim_pl.settings.checks import check_integers
@@ -26,7 +25,6 @@ from vestim_pl.settings.checks import check_integers
 __all__ = ["FiniteParameterGuard"]
 
 _NAMED = 3  # bad tensors named in the message
-_SHARDED = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 
 
 class FiniteParameterGuard(Callback):
@@ -76,7 +74,7 @@ class FiniteParameterGuard(Callback):
         self._checked_step = self._batch = 0
         self._exempt: frozenset[str] = frozenset()
         self._buffer_dicts: list[tuple[str, dict[str, Tensor | None]]] = []
-        self._silenced: list[ModelCheckpoint] = []
+        self._silenced: list[Any] = []
         self._gate: CheckpointGate | None = None
 
     @property
@@ -85,13 +83,13 @@ class FiniteParameterGuard(Callback):
         return ("non_finite",) if self.every_n_steps == 1 else ()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        require_before_averaging(trainer, self)
+        require_before(trainer, self, WEIGHT_AVERAGING)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for checkpoint in self._silenced:
             checkpoint.save_on_exception = True
         self._silenced.clear()
-        if not isinstance(trainer.strategy, _SHARDED):
+        if not is_sharded(trainer):
             self._open_gate(trainer)
             self._gate = CheckpointGate(trainer.strategy.checkpoint_io, admit=_Admission(self, trainer, pl_module))
             trainer.strategy.checkpoint_io = self._gate
@@ -130,8 +128,8 @@ class FiniteParameterGuard(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         # ModelCheckpoint removes or relinks its last file around a save, so it must not even try.
         if not self.finite(trainer, pl_module):
-            for callback in trainer.checkpoint_callbacks:
-                if isinstance(callback, ModelCheckpoint) and getattr(callback, "save_on_exception", False):
+            for callback in model_checkpoints(trainer):
+                if getattr(callback, "save_on_exception", False):  # Lightning has it from 2.6 on
                     callback.save_on_exception = False
                     self._silenced.append(callback)
 
@@ -146,7 +144,7 @@ class FiniteParameterGuard(Callback):
         if trainer.strategy.reduce_boolean_decision(finite, all=True):
             return
         message = self.explain(trainer, pl_module)
-        recovers = somebody_recovers(trainer)
+        recovers = can_recover(trainer)
         level = logging.WARNING if recovers else logging.DEBUG  # the terminal has it from the error
         rate = self._learning_rate(trainer)
         publish(trainer, "non_finite", message, batch=self._batch, level=level, learning_rate=rate)

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from vestim_pl.callbacks.recovery.loss_watch import LossWatch
+from vestim_pl.lightning_support.protocols import SkipsSteps, callbacks_with
 from vestim_pl.lightning_support.step_finiteness import nonfinite_names, total_norm
 from vestim_pl.lightning_support.training_snapshot import trained_parameters, updated_parameters
 
@@ -72,7 +73,7 @@ def judge_batch(
         value = losses[0] if losses else None
     if value is None:
         return "", True
-    if not math.isfinite(value) and any(hasattr(c, "skipped_steps") for c in trainer.callbacks):  # type: ignore[attr-defined]
+    if not math.isfinite(value) and callbacks_with(trainer, SkipsSteps):
         return "", False
     suspect, reason = watch.observe(value)
     return reason, not suspect

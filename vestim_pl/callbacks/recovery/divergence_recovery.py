@@ -12,7 +12,12 @@ from vestim_pl.callbacks.recovery.loss_watch import LossWatch
 from vestim_pl.callbacks.recovery.recovery_factor import RecoveryFactor
 from vestim_pl.callbacks.recovery.rollbacks import Rollbacks
 from vestim_pl.callbacks.recovery.validation_trend import ValidationTrend
-from vestim_pl.lightning_support.callback_order import measured_before, require_before_averaging
+from vestim_pl.lightning_support.callback_order import (
+    EARLY_STOPPING,
+    WEIGHT_AVERAGING,
+    parameter_norm_before,
+    require_before,
+)
 from vestim_pl.lightning_support.checkpoint_finiteness import (
     forget_nonfinite_scores,
     poisoned_entries,
@@ -20,7 +25,7 @@ from vestim_pl.lightning_support.checkpoint_finiteness import (
     rewrite_latest,
 )
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
-from vestim_pl.lightning_support.metric_pause import MetricShield, nonfinite_metrics, require_before_early_stopping
+from vestim_pl.lightning_support.metric_pause import MetricShield, nonfinite_metrics
 from vestim_pl.lightning_support.rank_agreement import log_agreed
 from vestim_pl.lightning_support.training_snapshot import refuse_sharded_weights, trained_parameters
 from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole
@@ -128,8 +133,7 @@ class DivergenceRecovery(Callback):
         return self.rollbacks.attempts
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        require_before_early_stopping(trainer, self)
-        require_before_averaging(trainer, self)
+        require_before(trainer, self, EARLY_STOPPING, WEIGHT_AVERAGING)
         refuse_sharded_weights(trainer, "DivergenceRecovery")
         keep_checkpoints_whole(trainer)
 
@@ -153,7 +157,7 @@ class DivergenceRecovery(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         # Else a guard before us recovered in this batch.
-        norm = measured_before(trainer, self, "on_train_batch_end", "parameter_norm")
+        norm = parameter_norm_before(trainer, self)
         reason, good = ("", False) if self._recovered else judge_batch(trainer, pl_module, outputs, self.watch, norm)
         if trainer.is_last_batch:
             reason = self.watch.end_epoch() or reason

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.lightning_support.lightning_classes import model_checkpoints
 
 __all__ = ["LastGoodFile"]
 
@@ -46,8 +46,8 @@ class LastGoodFile:
         """Where the file is."""
         if self.dirpath is not None:
             return Path(self.dirpath) / "last_good.ckpt"
-        for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.dirpath is not None:
+        for callback in model_checkpoints(trainer):
+            if callback.dirpath is not None:
                 return Path(callback.dirpath) / "last_good.ckpt"
         return Path(trainer.default_root_dir) / "checkpoints" / "last_good.ckpt"
 

@@ -14,7 +14,9 @@ from vestim_pl.callbacks.recovery.snapshot_store import SnapshotStore
 from vestim_pl.errors import ConfigurationError, DivergenceError
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
+from vestim_pl.lightning_support.lightning_classes import early_stopping_callbacks
 from vestim_pl.lightning_support.metric_pause import smallest_wanted
+from vestim_pl.lightning_support.protocols import BeforeRollback, callbacks_with
 from vestim_pl.lightning_support.snapshot_fit import snapshot_fits
 from vestim_pl.lightning_support.training_snapshot import poisoned_buffers, restore_snapshot, take_snapshot
 
@@ -147,9 +149,8 @@ class Rollbacks:
                 as it is now.
 
         """
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if hasattr(callback, "before_rollback"):  # wants to look at what is left
-                callback.before_rollback(trainer, pl_module)
+        for callback in callbacks_with(trainer, BeforeRollback):
+            callback.before_rollback(trainer, pl_module)
         rate = LearningRateFactors.of(trainer).used(trainer.optimizers[0])[0]
         if (newest := self.snapshots.newest) is None:
             return False
@@ -173,7 +174,7 @@ class Rollbacks:
             "learning_rate_before": rate, "learning_rate_after": effective_rate(trainer),
         }  # fmt: skip
         self.attempts.append(attempt)
-        for stopper in trainer.early_stopping_callbacks:  # its patience was for the way that is left now
+        for stopper in early_stopping_callbacks(trainer):  # its patience was for the way that is left now
             stopper.wait_count = 0
         self._progress, self._snapshot_step = False, trainer.global_step
         text = f"{tell_attempt(attempt)} (recovery {len(self.attempts)} of {self.max_attempts})"

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from vestim_pl.lightning_support.events import Event, publish
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
+from vestim_pl.lightning_support.lightning_classes import early_stopping_callbacks
 from vestim_pl.settings.checks import check_choice
 
 __all__ = ["EpochSummary"]
@@ -165,8 +166,8 @@ class EpochSummary(Callback):
             parts.append(f"learning rate {LearningRateFactors.of(trainer).used(trainer.optimizers[0])[0]:.3g}")
         if self.gradient_norm in metrics:
             parts.append(f"gradient norm {float(metrics[self.gradient_norm]):.3g}")
-        stopping = trainer.early_stopping_callback
-        if stopping is not None:
+        if stoppers := early_stopping_callbacks(trainer):
+            stopping = stoppers[0]
             parts.append(f"patience {max(0, stopping.patience - stopping.wait_count)} of {stopping.patience}")
         _info(trainer, f"epoch {epoch}: {', '.join(parts)}")
 
@@ -196,7 +197,7 @@ def _info(trainer: Trainer, text: str) -> None:
 def _why_stopped(trainer: Trainer) -> str:
     """The reason in words: EarlyStopping's own, or the limit that was reached."""
     if trainer.should_stop:
-        for callback in trainer.early_stopping_callbacks:
+        for callback in early_stopping_callbacks(trainer):
             if message := _own_reason(callback):
                 return message
     if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:

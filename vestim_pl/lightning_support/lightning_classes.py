@@ -1,0 +1,102 @@
+"""Lightning's classes, whichever of its two packages a project uses."""
+
+import sys
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+__all__ = [
+    "checkpoint_callbacks",
+    "early_stopping_callbacks",
+    "is_sharded",
+    "lightning_classes",
+    "model_checkpoints",
+    "overrides_hook",
+]
+
+_PACKAGES = ("lightning.pytorch", "pytorch_lightning")
+
+
+def lightning_classes(*names: str) -> tuple[type, ...]:
+    """Look up classes in every Lightning package that the process has imported.
+
+    ``lightning.pytorch`` and ``pytorch_lightning`` are two copies of the same code, and a class of one is no subclass
+    of its twin. An ``isinstance`` against one of them alone is quietly false in half of all projects, so every check
+    in this package goes through here. A name that the installed version lacks is left out.
+
+    Args:
+        names: Names below the package, such as ``callbacks.EarlyStopping``.
+
+    Example::
+
+        >>> from lightning.pytorch.callbacks import EarlyStopping
+        >>> isinstance(EarlyStopping("loss"), lightning_classes("callbacks.EarlyStopping"))
+        True
+        >>> lightning_classes("callbacks.NoSuchCallback")
+        ()
+
+    """
+    packages = [sys.modules[package] for package in _PACKAGES if package in sys.modules]
+    found = [_class(package, name) for package in packages for name in names]
+    return tuple(kind for kind in found if kind is not None)
+
+
+def _class(package: Any, name: str) -> type | None:
+    try:
+        kind: type = attrgetter(name)(package)
+    except AttributeError:
+        return None
+    return kind
+
+
+def overrides_hook(instance: object, hook: str) -> bool:
+    """Whether a callback, module or data module has a hook of its own instead of Lightning's empty one.
+
+    Lightning's ``is_overridden`` raises for instances of the other package. Tested with lightning 2.5 and 2.6.
+
+    Example::
+
+        >>> from lightning.pytorch import Callback
+        >>> from lightning.pytorch.callbacks import EarlyStopping
+        >>> overrides_hook(EarlyStopping("loss"), "on_validation_end"), overrides_hook(Callback(), "on_validation_end")
+        (True, False)
+
+    """
+    own = getattr(type(instance), hook, None)
+    bases = lightning_classes("Callback", "LightningModule", "LightningDataModule")
+    return own is not None and not any(own is getattr(base, hook, None) for base in bases if isinstance(instance, base))
+
+
+def early_stopping_callbacks(trainer: Trainer) -> list[Any]:
+    """Every EarlyStopping of the trainer, of either package."""
+    return _instances(trainer, lightning_classes("callbacks.EarlyStopping"))
+
+
+def checkpoint_callbacks(trainer: Trainer) -> list[Any]:
+    """Every callback of the trainer that writes checkpoints, of either package."""
+    return _instances(trainer, lightning_classes("callbacks.Checkpoint"))
+
+
+def model_checkpoints(trainer: Trainer) -> list[Any]:
+    """Every ModelCheckpoint of the trainer, of either package."""
+    return _instances(trainer, lightning_classes("callbacks.ModelCheckpoint"))
+
+
+def is_sharded(trainer: Trainer) -> bool:
+    """Whether each process holds only a part of the weights, gradients and optimizer state.
+
+    Example::
+
+        >>> is_sharded(Trainer(logger=False, enable_checkpointing=False))
+        False
+
+    """
+    names = ("DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy")
+    return isinstance(trainer.strategy, lightning_classes(*(f"strategies.{name}" for name in names)))
+
+
+def _instances(trainer: Trainer, kinds: tuple[type, ...]) -> list[Any]:
+    callbacks: Iterable[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, kinds)]
