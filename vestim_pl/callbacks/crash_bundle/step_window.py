@@ -9,9 +9,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vestim_pl.callbacks.crash_bundle.numpy_state import NumpyState
 from vestim_pl.callbacks.crash_bundle.pre_step_copy import PreStepCopy
-from vestim_pl.callbacks.crash_bundle.python_state import PythonState
 from vestim_pl.lightning_support.buffer_copy import BufferCopy
 from vestim_pl.lightning_support.finiteness import all_finite
 from vestim_pl.lightning_support.lightning_classes import overrides_hook
@@ -41,7 +39,6 @@ class StepWindow:
         self._buffers = BufferCopy(module)
         self._has_extras = overrides_hook(module, "on_save_checkpoint")
         self._has_cuda = torch.cuda.is_available()
-        self._python, self._numpy = PythonState(), NumpyState()
         self.parameters = list(self._names)
         self.copy = PreStepCopy(module, optimizer)
         extras = named_tensors(_extras(module)) if self._has_extras else []
@@ -71,8 +68,8 @@ class StepWindow:
         self.batches.append(batch)
         self.indices.append(index)
         cuda = torch.cuda.get_rng_state_all() if self._has_cuda else []
-        # the generators' own types: to make plain ones of them takes longer than all the rest
-        self._random.append((self._python.read(), self._numpy.read(), torch.get_rng_state(), cuda))
+        numpy = np.random.get_state()  # noqa: NPY002 - the global generator is the one in use
+        self._random.append((random.getstate(), numpy, torch.get_rng_state(), cuda))
 
     @property
     def buffers(self) -> dict[str, Tensor]:
