@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.optim import lr_scheduler
 
 from vestim_pl.callbacks import LearningRateWarmup, PlateauLearningRate
-from vestim_pl.callbacks.learning_rate.warmup import warmup_factor
+from vestim_pl.callbacks.learning_rate.learning_rate_warmup import warmup_factor
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
 

@@ -62,7 +62,7 @@ def test_cuts_as_torch_does(mode, on, patience, cooldown, foreign, fit):
     fit(scored(foreign, on=on), [plateau, epochs], max_epochs=10, **options)
 
     assert epochs.rates == pytest.approx(expected)
-    assert plateau.progress.best == pytest.approx(scheduler.best)
+    assert plateau.scheduler.best == pytest.approx(scheduler.best)
 
 
 def test_tells_every_cut_with_the_new_rate(foreign, fit):
@@ -71,7 +71,7 @@ def test_tells_every_cut_with_the_new_rate(foreign, fit):
     cuts = [(event.kind, event.epoch, event.values["learning_rate"]) for event in epochs.events]
     assert cuts == [("plateau", 2, 0.025), ("plateau", 3, 0.0125)]
     assert epochs.events[0].reason == (
-        "epoch 2: score is 2 and has not got better than 2 in 1 evaluations: the learning rate is cut to 0.025"
+        "epoch 2: score is 2 and has not improved on 2 in 1 evaluations: learning rate cut to 0.025"
     )
 
 
@@ -85,7 +85,7 @@ def test_a_rollback_begins_patience_anew_as_a_cut_does(foreign, fit):
     plateau = PlateauLearningRate("score", factor=0.5, patience=2)
     fit(scored(foreign, [1.0, 2.0, 2.0, 2.0, 2.0, 2.0]), [RollsBack(), plateau, epochs], max_epochs=6)
     assert [event.epoch for event in epochs.events if event.kind == "plateau"] == [5]
-    assert plateau.progress.best == 1.0
+    assert plateau.scheduler.best == 1.0
 
 
 def test_a_second_owner_of_the_same_plateau_is_refused(foreign, fit):
@@ -111,8 +111,8 @@ def test_a_metric_that_is_not_finite_is_an_event_and_nothing_else(bad, mode, for
     epochs, plateau = Epochs(), PlateauLearningRate("score", mode, patience=1)
     fit(scored(foreign, [1.0, bad, bad, bad, 1.0]), [plateau, epochs], max_epochs=5)
     assert epochs.rates == [0.05] * 5
-    assert plateau.progress.best == 1.0
-    assert plateau.progress.bad_evaluations == 1
+    assert plateau.scheduler.best == 1.0
+    assert plateau.scheduler.num_bad_epochs == 1
     assert [(event.kind, event.epoch) for event in epochs.events] == [("non_finite", 1)], "once for a row"
 
 
@@ -125,7 +125,7 @@ def test_a_second_row_of_values_that_are_not_finite_is_told_too(foreign, fit):
 def test_the_sanity_check_does_not_count(foreign, fit):
     plateau = PlateauLearningRate("score")
     fit(scored(foreign), [plateau], max_epochs=1, num_sanity_val_steps=2)
-    assert plateau.progress.best == 3.0, "the sanity check logs 0"
+    assert plateau.scheduler.best == 3.0, "the sanity check logs 0"
 
 
 @pytest.mark.parametrize("start_after_warmup", [True, False])
@@ -191,7 +191,7 @@ def test_a_checkpoint_holds_plain_values_and_one_without_them_loads(foreign, fit
     assert saved["optimizer_states"][0]["param_groups"][0]["lr"] == 0.05
     other = PlateauLearningRate("score")
     other.load_state_dict({})
-    assert (other.scale, other.progress.best) == (1.0, float("inf"))
+    assert (other.scale, other.scheduler.best) == (1.0, float("inf"))
 
 
 def test_validation_within_the_epoch_counts_each_time(foreign, fit):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from vestim_pl.callbacks.learning_rate.warmup import warmup_factor
+from vestim_pl.callbacks.learning_rate.learning_rate_warmup import warmup_factor
 
 
 def test_the_linear_shape_is_that_of_torch():
