@@ -1,0 +1,176 @@
+"""Types of arguments, read from the source of what they are for, without importing it."""
+
+import ast
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+__all__ = ["SourceSignature", "source_signature"]
+
+_PLAIN: dict[str, Any] = {
+    "int": int, "float": float, "bool": bool, "str": str, "None": None, "list": list, "dict": dict,
+    "Sequence": Sequence, "Any": Any,
+}  # fmt: skip
+_NEVER_IN_A_CONFIGURATION = frozenset({"Tensor"})
+
+
+@dataclass(frozen=True)
+class SourceSignature:
+    """Arguments of a function or constructor as its source has them.
+
+    Attributes:
+        types: Type of every named argument; ``Any`` for a hint that cannot be read from the source alone.
+        takes_more: Whether it takes any further keyword.
+
+    """
+
+    types: dict[str, Any] = field(default_factory=dict)
+    takes_more: bool = False
+
+
+@cache
+def source_signature(target: str) -> SourceSignature | None:
+    """Read the arguments of a class or function from its source file.
+
+    Importing torch and Lightning to look at a signature takes seconds; a misspelt setting should be refused at once.
+    So this reads what the source says: it follows imports between modules, dataclasses and base classes. Hints of
+    plain types are understood, and their unions; any other is ``Any``, left to a check that imports.
+
+    Args:
+        target: Dotted name, as in ``_target_``.
+
+    Returns:
+        The signature; None where the source cannot be found or read.
+
+    Example::
+
+        >>> source_signature("vestim_pl.callbacks.StepGuard").types["max_skips_per_epoch"]
+        <class 'int'>
+        >>> source_signature("vestim_pl.callbacks.NoSuchCallback") is None
+        True
+
+    """
+    found = _find(target)
+    return None if found is None else _signature(*found)
+
+
+def _find(target: str, depth: int = 8) -> tuple[ast.stmt, str] | None:
+    """Definition of a dotted name, and the dotted name of the module that it is in."""
+    located = _locate(target)
+    if located is None or not depth:
+        return None
+    module, package, path, name = located
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return None
+    definitions = [node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name]
+    if definitions:
+        return definitions[-1], module
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _find(f"{_imported_module(node, package)}.{alias.name}", depth - 1)
+    return None
+
+
+def _locate(target: str) -> tuple[str, str, Path, str] | None:
+    """Module, its package, its file, and the name in it, of a dotted name."""
+    top, *parts = target.split(".")
+    try:
+        spec = importlib.util.find_spec(top)  # of a top-level name, which imports nothing
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not parts:
+        return None
+    file = Path(spec.origin)
+    module = package = top
+    for part in parts[:-1]:
+        folder = file.parent / part
+        if file.name == "__init__.py" and (folder / "__init__.py").is_file():
+            file, module = folder / "__init__.py", f"{module}.{part}"
+            package = module
+        elif file.name == "__init__.py" and folder.with_suffix(".py").is_file():
+            file, package, module = folder.with_suffix(".py"), module, f"{module}.{part}"
+        else:
+            return None
+    return module, package, file, parts[-1]
+
+
+def _imported_module(node: ast.ImportFrom, package: str) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = package.split(".")
+    base = ".".join(parts[: len(parts) - node.level + 1])
+    return f"{base}.{node.module}" if node.module else base
+
+
+def _signature(node: ast.stmt, module: str) -> SourceSignature | None:
+    if isinstance(node, ast.FunctionDef):
+        return _of_function(node, method=False)
+    if not isinstance(node, ast.ClassDef):
+        return None
+    bases = [source_signature(f"{module}.{name}") for base in node.bases if (name := _name_of(base))]
+    inherited = next((found for found in bases if found is not None), None)
+    if any(_name_of(decorator) == "dataclass" for decorator in node.decorator_list):
+        fields = [each for each in node.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)]
+        own = {each.target.id: _type(each.annotation) for each in fields}  # type: ignore[union-attr]
+        return SourceSignature((inherited.types if inherited else {}) | own)
+    constructors = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+    return _of_function(constructors[-1], method=True) if constructors else inherited
+
+
+def _of_function(node: ast.FunctionDef, method: bool) -> SourceSignature:
+    arguments = [*node.args.posonlyargs, *node.args.args][method:] + node.args.kwonlyargs
+    types = {argument.arg: _type(argument.annotation) for argument in arguments}
+    return SourceSignature(types, takes_more=node.args.kwarg is not None)
+
+
+def _name_of(node: ast.expr) -> str:
+    if isinstance(node, ast.Call):
+        return _name_of(node.func)
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _type(node: ast.expr | None) -> Any:
+    """Type of an annotation; ``Any`` where it says more than plain types."""
+    parts = _members(node)
+    if not parts or Any in parts:
+        return Any
+    union = parts[0]
+    for part in parts[1:]:
+        union = union | part
+    return union
+
+
+def _members(node: ast.expr | None) -> list[Any]:
+    """Members of a union of plain types; ``Any`` among them where one is not known."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return _members(ast.parse(node.value, mode="eval").body)
+    if isinstance(node, ast.Constant) and node.value is None:
+        return [None]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return _members(node.left) + _members(node.right)
+    if isinstance(node, ast.Subscript):
+        return _subscripted(_name_of(node.value), node.slice)
+    name = "" if node is None else _name_of(node)
+    return [] if name in _NEVER_IN_A_CONFIGURATION else [_PLAIN.get(name, Any)]
+
+
+def _subscripted(name: str, inner: ast.expr) -> list[Any]:
+    items = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+    if name == "Union":
+        return [member for item in items for member in _members(item)]
+    if name == "Optional":
+        return [*_members(inner), None]
+    if name == "Literal" and all(isinstance(item, ast.Constant) for item in items):
+        return [Literal[tuple(item.value for item in items)]]  # type: ignore[attr-defined]
+    if name in ("Sequence", "list", "List") and (entry := _type(inner)) is not Any:
+        return [Sequence[entry] if name == "Sequence" else list[entry]]  # type: ignore[valid-type]
+    return [Any]
