@@ -3,20 +3,19 @@
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.finiteness import all_finite
 from vestim_pl.lightning_support.lightning_classes import model_checkpoints
+from vestim_pl.lightning_support.protocols import KeepsLatestState, callbacks_with
 from vestim_pl.lightning_support.step_finiteness import nonfinite_names
 from vestim_pl.lightning_support.training_snapshot import tensors_in
 
 __all__ = [
-    "LatestCheckpoint",
     "forget_nonfinite_scores",
     "poisoned_entries",
     "refresh_checkpoint",
@@ -60,18 +59,6 @@ def refresh_checkpoint(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
             checkpoint["callbacks"][callback.state_key] = state
 
 
-@runtime_checkable
-class LatestCheckpoint(Protocol):
-    """A callback that keeps the latest state on the disk, and has to learn of a rollback.
-
-    ``DivergenceRecovery`` calls it at the end of a batch or of a validation, before the hooks of checkpoint callbacks;
-    or in ``on_exception``, when no other moment will come.
-    """
-
-    def write_anew(self, trainer: Trainer) -> None:
-        """Replace the file, which may hold what the rollback has left, by the state that is now in place."""
-
-
 def rewrite_latest(trainer: Trainer, since: int = -1) -> list[str]:
     """Write the checkpoints that stand for the latest state anew, after that state was put right; an event for each.
 
@@ -88,9 +75,8 @@ def rewrite_latest(trainer: Trainer, since: int = -1) -> list[str]:
 
     """
     written: list[str] = []
-    for keeper in trainer.checkpoint_callbacks:
-        if isinstance(keeper, LatestCheckpoint):
-            keeper.write_anew(trainer)
+    for keeper in callbacks_with(trainer, KeepsLatestState):
+        keeper.write_anew(trainer)
     for callback in _model_checkpoints(trainer):
         if callback._last_global_step_saved <= since:
             continue
@@ -138,7 +124,7 @@ def _exists(trainer: Trainer, path: str) -> bool:
     return bool(trainer.strategy.broadcast(Path(path).exists()))
 
 
-def _rank(callback: ModelCheckpoint) -> None:
+def _rank(callback: Any) -> None:
     """Best and worst of the books, from the scores that are left."""
     scores = {path: float(score) for path, score in callback.best_k_models.items()}
     best, worst = (min, max) if callback.mode == "min" else (max, min)
@@ -150,5 +136,5 @@ def _rank(callback: ModelCheckpoint) -> None:
     callback.kth_value = callback.best_k_models[callback.kth_best_model_path] if full else unset
 
 
-def _model_checkpoints(trainer: Trainer) -> list[ModelCheckpoint]:
+def _model_checkpoints(trainer: Trainer) -> list[Any]:
     return model_checkpoints(trainer)

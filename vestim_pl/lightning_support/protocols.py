@@ -46,6 +46,7 @@ __all__ = [
     "BeforeRollback",
     "EventListener",
     "EventWatcher",
+    "KeepsLatestState",
     "LocatesBatches",
     "MeasuresGradientNorm",
     "MeasuresParameterNorm",
@@ -123,6 +124,19 @@ class BeforeRollback(Protocol):
 
     def before_rollback(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Called before anything is restored."""
+        ...
+
+
+@runtime_checkable
+class KeepsLatestState(Protocol):
+    """Keeps the latest state on the disk, and has to learn of a rollback."""
+
+    def write_anew(self, trainer: Trainer) -> None:
+        """Replace the file by the state now in place; it may hold the state that the rollback has just left.
+
+        Called at the end of a batch or of a validation, before the hooks of checkpoint callbacks, or in
+        ``on_exception``, when no other moment will come.
+        """
         ...
 
 

@@ -11,6 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer
 
 from vestim_pl.files import whole_file, writing
+from vestim_pl.lightning_support.lightning_classes import checkpoint_callbacks
 
 __all__ = ["WholeCheckpointIO", "keep_checkpoints_whole", "remove_partial_checkpoints", "write_whole"]
 
@@ -85,7 +86,7 @@ def keep_checkpoints_whole(trainer: Trainer) -> None:
     if type(trainer.strategy.checkpoint_io).__name__ == "TorchCheckpointIO":
         trainer.strategy.checkpoint_io = WholeCheckpointIO()
     if trainer.is_global_zero:
-        folders = {getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks}
+        folders = {getattr(callback, "dirpath", None) for callback in checkpoint_callbacks(trainer)}
         remove_partial_checkpoints(Path(folder) for folder in folders if folder and "://" not in str(folder))
 
 

@@ -16,6 +16,7 @@ from vestim_pl.lightning_support.epoch_end_resume import (
 )
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.exact_moments import ends_within_epoch, exact_after_batch
+from vestim_pl.lightning_support.lightning_classes import early_stopping_callbacks
 from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole, write_whole
 
 __all__ = ["LastCheckpoint"]
@@ -83,7 +84,7 @@ class LastCheckpoint(Checkpoint):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._resumes_after_epoch:
             resume_with_next_epoch(trainer)
-            if any(stopper.wait_count >= stopper.patience for stopper in trainer.early_stopping_callbacks):
+            if any(stopper.wait_count >= stopper.patience for stopper in early_stopping_callbacks(trainer)):
                 trainer.should_stop = True  # as at the end of that epoch
                 if trainer.is_global_zero:
                     _log.info("early stopping had ended this training; leave it out to train further")
