@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vestim_pl import onnx_export
+from vestim_pl.deploy import onnx_export
 from vestim_pl.deploy.onnx_export import export_onnx, largest_difference, onnx_model
 from vestim_pl.errors import ConfigurationError, VestimError
 from vestim_pl.estimator import VoltageEstimator

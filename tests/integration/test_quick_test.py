@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from tests.integration.slow_machine import CLOCK
 from vestim_pl.app.configuration import conf_folder
-from vestim_pl.callbacks import epoch_summary
+from vestim_pl.callbacks.runtime import epoch_summary
 from vestim_pl.diagnose import diagnose
 from vestim_pl.diagnosis import QuickTest
 from vestim_pl.errors import ConfigurationError, DivergenceError

@@ -7,7 +7,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.optim import lr_scheduler
 
-from vestim_pl.callbacks import EpochSummary, GradientNormMonitor, LearningRateWarmup, epoch_summary
+from vestim_pl.callbacks import EpochSummary, GradientNormMonitor, LearningRateWarmup
+from vestim_pl.callbacks.runtime import epoch_summary
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.events import publish
 
