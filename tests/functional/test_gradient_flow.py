@@ -160,10 +160,13 @@ def test_attention_is_followed_to_the_keys_and_values_of_each_step():
     assert len(flow.hidden_norms) == 30
     assert not flow.from_last_step
 
-    network.layers[0].key_value.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
     kept: list = []
+    for module in (network.layers[0].key_norm, network.layers[0].key_value):
+        module.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
     loss = network(inputs, None, 1)[0].square().sum()
-    [gradient] = torch.autograd.grad(loss, kept[0])
+    projected, keys = kept  # the projection holds the keys before their norm, and the values
+    by_key, by_value = torch.autograd.grad(loss, [keys, projected])
+    gradient = torch.cat([by_key.flatten(2), by_value.chunk(2, dim=-1)[1]], dim=-1)
     expected = gradient.flip(1).transpose(0, 1).flatten(1).norm(dim=1)
     assert flow.hidden_norms == pytest.approx(expected.tolist())
 

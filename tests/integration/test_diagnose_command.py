@@ -101,7 +101,7 @@ def test_every_override_fits_the_preset_that_it_is_for(recordings, preset):
     [
         ["network=gru"],
         ["network=fnn"],
-        ["network=transformer"],
+        ["network=transformer", "network.heads=2"],
         ["optimizer.name=SGD"],
         ["+trainer.gradient_clip_algorithm=value"],
     ],
