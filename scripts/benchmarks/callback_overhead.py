@@ -75,7 +75,7 @@ CASES = {
     "resilient": (*SAFER, *list(ALONE)[4:]),
     "tensor by tensor": (),
 }
-OTHERS = ("early_stopping", "epoch_summary", "checkpoint")
+OTHERS = ("early_stopping", "epoch_summary", "checkpoint", "last_checkpoint")
 GROUPS = "callbacks=[crash_bundle,default,warmup,adaptive_clipping,gradient_noise,lookback_warmup,gradient_flow]"
 STEADY = [
     "callbacks.gradient_norm.first_n_steps=5",

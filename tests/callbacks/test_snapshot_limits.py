@@ -99,7 +99,7 @@ def test_after_weight_averaging_replaced_the_scheduler_it_goes_on():
     recovery, module = DivergenceRecovery(), ForeignRecurrent()
     averaging = StochasticWeightAveraging(0.01, swa_epoch_start=2)
     fit(module, [FaultInjector("parameter", NAN, 28), recovery, averaging], max_epochs=4)
-    assert [attempt["back_to_step"] for attempt in recovery.attempts] == [12]
+    assert [attempt["back_to_step"] for attempt in recovery.attempts] == [24]
     assert all(parameter.isfinite().all() for parameter in module.parameters())
 
 

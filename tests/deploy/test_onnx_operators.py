@@ -10,7 +10,7 @@ from vestim_pl.networks import NETWORKS, ExponentialSmoothing, build_network
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_no_recurrence_is_left_and_the_network_is_untouched(name):
-    network = build_network({"name": name, "hidden_sizes": [6, 4]}, features=3)
+    network = build_network({"name": name, "hidden_sizes": [8, 8]}, features=3)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     kinds = [type(module) for module in network.modules()]
     twin = with_onnx_operators(network)
