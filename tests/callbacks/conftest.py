@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from tests.which_lightning import Callback, Checkpoint, CSVLogger, LightningModule, MixedPrecision, Trainer
 
 BATCHES = 5
 

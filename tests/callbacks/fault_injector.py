@@ -4,8 +4,9 @@ import functools
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+
+from tests.which_lightning import Callback, LightningModule, Trainer
 
 Site = Literal["input", "target", "activation", "loss", "gradient", "parameter"]
 

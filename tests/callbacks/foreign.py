@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests.which_lightning import Callback, DDPStrategy, LightningModule, Trainer
 from vestim_pl.lightning_support.events import Event
 
 

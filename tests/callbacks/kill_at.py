@@ -4,7 +4,7 @@ import os
 import signal
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from tests.which_lightning import Callback, LightningModule, Trainer
 
 
 class KillAt(Callback):

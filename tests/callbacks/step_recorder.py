@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from tests.which_lightning import Callback, LightningModule, Trainer
 
 
 class StepRecorder(Callback):

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -16,6 +14,7 @@ import vestim_pl.callbacks
 from tests.app.test_configuration import compose
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import RankReport, Recorder, ResumableLoader, fit, leaky_sequences, same, two_processes
+from tests.which_lightning import Callback, Checkpoint, LightningModule, ModelCheckpoint, Trainer
 from vestim_pl.app.trainer import build_trainer
 from vestim_pl.callbacks import (
     AdaptiveGradientClipping,

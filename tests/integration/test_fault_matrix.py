@@ -8,6 +8,7 @@ from lightning.pytorch.plugins import MixedPrecision
 
 from tests.callbacks.fault_injector import SITES, FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, Recorder, fit
+from tests.pairs import pairwise
 from vestim_pl.callbacks import CrashBundle, DivergenceRecovery, FiniteParameterGuard, StepGuard
 from vestim_pl.callbacks.crash_bundle.bundle_file import read_bundle
 from vestim_pl.callbacks.crash_bundle.bundle_replay import replay_bundle
@@ -17,6 +18,7 @@ from vestim_pl.lightning_support.step_trace import Phase
 AT = 10
 VALUES = {"nan": float("nan"), "inf": float("inf"), "-inf": -float("inf")}
 PRECISIONS = ["fp32", "bf16", "fp16"]
+GUARDS = {"bundle": (), "guards": (FiniteParameterGuard,)}  # who finds the fault
 
 
 def half_precision_runs() -> bool:
@@ -141,16 +143,14 @@ def check_bundle(path, site, value):
     assert frame.name.endswith(name)
 
 
-@pytest.mark.parametrize("guards", [(), (FiniteParameterGuard,)], ids=["bundle-looks", "guards-look"])
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("value", VALUES)
-@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize(
+    ("site", "value", "precision", "accumulate", "mode", "guards"),
+    pairwise(SITES, VALUES, PRECISIONS, [1, 2], MODES, GUARDS),
+)
 def test_transient_fault_is_named_in_its_step_and_survived(site, value, precision, accumulate, mode, guards, tmp_path):
-    """With all guards, as in the presets, CrashBundle takes their word; with StepGuard alone it looks for itself."""
+    """With all guards, as in the presets, CrashBundle uses their findings; with StepGuard alone it searches for itself."""
     recorder = Recorder()
-    protected = protection(*(guard() for guard in guards))
+    protected = protection(*(guard() for guard in GUARDS[guards]))
     callbacks = [FaultInjector(site, VALUES[value], AT), CrashBundle(str(tmp_path)), *protected, recorder]
     module, rmse = train(mode, precision, accumulate, callbacks)
     kinds = [event.kind for event in recorder.events if event.kind not in ("recovery", "bundle")]
@@ -162,7 +162,7 @@ def test_transient_fault_is_named_in_its_step_and_survived(site, value, precisio
         assert len(paths) == 1
         check_bundle(paths[0], site, VALUES[value])
     if site == "parameter":
-        if guards:
+        if guards == "guards":
             kinds = [kind for kind in kinds if kind != "non_finite"]  # the guard's name for what is rolled back
         assert kinds in (["skip", "rollback"], ["rollback"])  # tanh bounds an infinite weight: finite loss and gradient
     else:
@@ -171,9 +171,7 @@ def test_transient_fault_is_named_in_its_step_and_survived(site, value, precisio
     assert rmse < 1.1 * clean_rmse(mode, precision, accumulate)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize(("site", "precision", "mode"), pairwise(SITES, PRECISIONS, MODES))
 def test_persistent_fault_stops_with_its_story_and_good_weights(site, precision, mode):
     recorder = Recorder()
     callbacks = [FaultInjector(site, float("nan"), AT, persistent=True), *protection(max_attempts=2), recorder]
