@@ -1,8 +1,8 @@
-"""Lightning's classes from the package that ``VESTIM_LIGHTNING`` names, so that the same tests run with both packages.
+"""Lightning's classes from the package that ``VESTIM_LIGHTNING`` names, so that the same tests run with both.
 
-``lightning.pytorch`` (the default) and ``pytorch_lightning`` are two copies of the same code with different classes. The
-callbacks of vestim_pl always derive from ``lightning.pytorch``; with ``pytorch_lightning`` the module, the trainer and the
-other callbacks come from the other package, as in the project of a user who never changed the import.
+``lightning.pytorch`` (the default) and ``pytorch_lightning`` are two copies of the same code with different classes.
+The callbacks of vestim_pl always derive from ``lightning.pytorch``; with ``pytorch_lightning`` the module, the trainer
+and the other callbacks come from the other package, as in the project of a user who never changed the import.
 """
 
 import importlib

@@ -186,6 +186,7 @@ def test_the_registry_has_the_order_of_a_composed_run(tmp_path):
     assert composed == [name for name in REGISTRY if name != "AdaptiveLookback"]  # of other presets
 
 
+@pytest.mark.both_lightnings
 @pytest.mark.parametrize("name", NAMES)
 def test_foreign_module_learns_with_it_and_is_left_as_it_was(make, name):
     module = fresh()
@@ -265,6 +266,7 @@ def test_its_state_is_plain_and_a_new_one_takes_it_up(make, name, tmp_path):
         assert same(other.state_dict(), state)
 
 
+@pytest.mark.both_lightnings
 @pytest.mark.parametrize("name", [*NAMES, "all"])
 def test_resumed_in_mid_epoch_equals_never_stopped(make, name, tmp_path):
     names = list(REGISTRY) if name == "all" else sorted(DRAWS) if name in DRAWS else [name]
@@ -282,6 +284,7 @@ def test_resumed_in_mid_epoch_equals_never_stopped(make, name, tmp_path):
         assert same(a.state_dict(), b.state_dict()), type(a).__name__
 
 
+@pytest.mark.both_lightnings
 @pytest.mark.parametrize(("site", "kind"), [("parameter", "rollback"), ("input", "skip")])
 def test_stopped_after_a_rollback_or_a_skip_and_resumed_equals_never_stopped(tmp_path, site, kind):
     def callbacks(folder):
@@ -324,7 +327,6 @@ def test_it_is_used_again_in_another_training(make, name):
     assert learned(module)
 
 
-@pytest.mark.slow
 def test_all_of_them_on_two_processes_keep_the_ranks_alike(tmp_path):
     callbacks: list[Callback] = [FaultInjector("input", float("nan"), STOP_AT, rank=1)]
     callbacks += [build(tmp_path / name) for name, build in REGISTRY.items()]

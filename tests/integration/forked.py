@@ -3,6 +3,7 @@
 import importlib
 import os
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,6 +19,16 @@ class Done:
     status: int
     out: str
     err: str
+
+
+def run_module(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m module arguments`` in a fork, in a folder, with tables 120 columns wide.
+
+    What is not the same as in a fresh interpreter are the seconds before torch is imported: signals in that time and
+    mistakes that are refused by then have tests with processes of their own.
+    """
+    done = run_forked(folder, command_of(module), list(arguments), lambda: os.environ.update(COLUMNS="120"))
+    return subprocess.CompletedProcess(["python", "-m", module, *arguments], done.status, done.out, done.err)
 
 
 def run_forked(folder: Path, command: Callable[[], Any], arguments: list[str], before: Callable[[], Any]) -> Done:
@@ -81,4 +92,6 @@ def command_of(module: str) -> Callable[[], Any]:
         return lambda: found.run_command(found.main, "train", after_multirun=found.report_sweep)
     if module == "vestim_pl.diagnose":
         return lambda: found.command()
+    if module in ("vestim_pl.vestim", "vestim_pl.replay"):
+        return lambda: sys.exit(found.main())
     return lambda: found.run_command(found.main, module.rpartition(".")[2])

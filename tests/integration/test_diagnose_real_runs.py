@@ -1,17 +1,14 @@
 """What diagnose says of runs that the train command really made: each as it happened, with a way out that mends."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.integration.forked import run_module
 from vestim_pl.diagnosis import Finding, diagnose_run
 from vestim_pl.reports.run_folder import RunFolder
 
-ROOT = Path(__file__).resolve().parents[2]
 MONITORS = ("loss", "non-finite", "validation", "epoch time")
 GRAVE = ("warning", "error")
 UNGUARDED = (
@@ -25,10 +22,9 @@ def run_train(tmp_path: Path, recordings: Path, small: tuple[str, ...]) -> RunTr
     """Train in a process of its own, then read the folder that it left."""
 
     def _run(*overrides: str, name: str = "run", status: int | None = 0) -> dict[str, Finding]:
-        command = [sys.executable, "-m", "vestim_pl.train", "data=folder", f"data.root={recordings}", *small]
-        command += [f"hydra.run.dir={tmp_path / name}", *[part for item in overrides for part in item.split()]]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        settings = ["data=folder", f"data.root={recordings}", *small, f"hydra.run.dir={tmp_path / name}"]
+        settings += [part for item in overrides for part in item.split()]
+        done = run_module(tmp_path, "vestim_pl.train", *settings)
         assert status in (None, done.returncode), done.stdout + done.stderr
         return {finding.check: finding for finding in diagnose_run(RunFolder.read(tmp_path / name))}
 

@@ -148,7 +148,7 @@ def check_bundle(path, site, value):
     pairwise(SITES, VALUES, PRECISIONS, [1, 2], MODES, GUARDS),
 )
 def test_transient_fault_is_named_in_its_step_and_survived(site, value, precision, accumulate, mode, guards, tmp_path):
-    """With all guards, as in the presets, CrashBundle uses their findings; with StepGuard alone it searches for itself."""
+    """With all guards, as in the presets, CrashBundle uses their findings; with StepGuard alone it searches itself."""
     recorder = Recorder()
     protected = protection(*(guard() for guard in GUARDS[guards]))
     callbacks = [FaultInjector(site, VALUES[value], AT), CrashBundle(str(tmp_path)), *protected, recorder]

@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 
+from tests.integration.forked import run_module
 from vestim_pl.deploy.checkpoint import load_estimator
 from vestim_pl.errors import ConfigurationError, DivergenceError
 from vestim_pl.estimator import VoltageEstimator
@@ -22,11 +23,7 @@ from vestim_pl.train import main, train
 
 
 def run_train(folder: Path, *overrides: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "vestim_pl.train", *overrides],
-        cwd=folder, capture_output=True, text=True, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}, check=False,
-    )  # fmt: skip
+    done = run_module(folder, "vestim_pl.train", *overrides)
     assert not check or done.returncode == 0, done.stderr
     return done
 
