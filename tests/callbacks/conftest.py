@@ -1,4 +1,4 @@
-"""A LightningModule that has nothing of ours, and a trainer that writes only under ``tmp_path``."""
+"""A LightningModule that does not know vestim_pl, and a trainer that writes only under ``tmp_path``."""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ BATCHES = 5
 
 
 class ForeignModule(LightningModule):
-    """Regression as anybody would write it; ``loss_hook`` lets a test change a loss at a chosen batch."""
+    """An ordinary regression; ``loss_hook`` lets a test change the loss of a chosen batch."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ def loader(batches: int = BATCHES, batch_size: int = 8, shuffle: bool = False) -
 
 
 class StatefulLoader:
-    """Fixed batches, going on after a mid-epoch restart where it was left, as Lightning's protocol for it wants."""
+    """Fixed batches that resume mid-epoch by Lightning's protocol for stateful loaders."""
 
     def __init__(self, batches: int = BATCHES) -> None:
         self.batches, self.position = list(loader(batches)), 0

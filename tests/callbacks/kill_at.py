@@ -1,4 +1,4 @@
-"""The end of a run by the machine: no exception, no hook, no time to save."""
+"""Kill a run: no exception, no hook, no time to save."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""How far a training has come, known after it was killed."""
+"""Record the progress of a training that is about to be killed."""
 
 from pathlib import Path
 from typing import Any

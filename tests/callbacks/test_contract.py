@@ -1,4 +1,4 @@
-"""What every public callback promises to a project that knows nothing of it, held to all of them by one registry."""
+"""What every public callback promises to any Lightning project, tested for all of them by one registry."""
 
 import copy
 import pickle
@@ -44,7 +44,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`"),
     pytest.mark.filterwarnings("ignore:The dirpath has changed"),
 ]
-BATCHES, EPOCHS, STOP_AT = 4, 3, 6  # the checkpoint of step 6 is in the midst of the second epoch
+BATCHES, EPOCHS, STOP_AT = 4, 3, 6  # the checkpoint of step 6 is in the middle of the second epoch
 
 
 def last_steps(batch, steps):
@@ -80,12 +80,12 @@ AUTOMATIC_ONLY = {
     "AdaptiveLookback",
     "CrashBundle",
     "GradientFlowProbe",
-}  # they run a training_step aside, which must not step by itself
+}  # they repeat a training_step, which must not step an optimizer
 DRAWS = {"RandomStateCheckpoint", "DivergenceRecovery"}  # the second keeps random states, which the first restores
 
 
 class Foreign(LightningModule):
-    """Somebody's LSTM: batches are lists, no hyperparameters are saved, and the names are not ours."""
+    """An LSTM of another project: batches are lists, no hyperparameters are saved, and the names differ from ours."""
 
     def __init__(self, dropout: float = 0.0):
         super().__init__()
@@ -106,7 +106,7 @@ class Foreign(LightningModule):
     def configure_optimizers(self):
         return torch.optim.AdamW(self.parameters(), lr=0.02)
 
-    def train_dataloader(self):  # of each rank its own data: no sampler comes to a loader of somebody's own
+    def train_dataloader(self):  # different data on each rank: Lightning adds no sampler to a custom loader
         return ResumableLoader(leaky_sequences(BATCHES * 8, 6, seed=1 + 10 * self.global_rank), batch_size=8)
 
     def val_dataloader(self):
@@ -137,7 +137,7 @@ class TwoOptimizers(Manual):
 
 @pytest.fixture
 def make(tmp_path):
-    """Build a callback of the registry; of a folder of its own, so that two runs do not meet."""
+    """Build a callback of the registry with a folder of its own, so that two runs do not share files."""
     count = iter(range(100))
 
     def build(name: str) -> Callback:
@@ -205,7 +205,7 @@ def test_foreign_module_learns_with_it_and_is_left_as_it_was(make, name):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", [Manual, TwoOptimizers])
-def test_manual_optimization_works_or_is_refused_in_words(make, name, kind):
+def test_manual_optimization_works_or_is_refused_with_a_message(make, name, kind):
     module = fresh(kind)
     if name in AUTOMATIC_ONLY:
         with pytest.raises(ConfigurationError, match=rf"{name}: {kind.__name__} optimizes manually"):
@@ -255,11 +255,11 @@ def test_checkpoint_written_with_it_resumes_without_it(make, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_state_is_plain_and_a_new_one_takes_it_up(make, name, tmp_path):
+def test_its_state_is_plain_and_a_new_one_loads_it(make, name, tmp_path):
     run(fresh(), [make(name), saving(tmp_path / "saved")], max_steps=STOP_AT)
     checkpoint = torch.load(tmp_path / "saved" / f"{STOP_AT}.ckpt", weights_only=True)
     other = make(name)
-    other.load_state_dict({})  # of a version that knew less
+    other.load_state_dict({})  # of an older version
     if other.state_key in checkpoint["callbacks"]:
         state = checkpoint["callbacks"][other.state_key]
         other.load_state_dict(copy.deepcopy(state))
@@ -299,17 +299,19 @@ def test_stopped_after_a_rollback_or_a_skip_and_resumed_equals_never_stopped(tmp
     assert same(weights(whole), weights(parts))
     for a, b in zip(first[1:-2], second[1:-2], strict=True):
         assert same(a.state_dict(), b.state_dict()), type(a).__name__
-    told, rest = ([(event.kind, event.step, event.reason) for event in each[-2].events] for each in (first, second))
-    at = [event[0] for event in told].index(kind)
-    assert told[at][1] <= STOP_AT
-    rest = [event for event in rest if event[0] not in ("resume", "flush_denormals")]  # told at every start
+    published, rest = (
+        [(event.kind, event.step, event.reason) for event in each[-2].events] for each in (first, second)
+    )
+    at = [event[0] for event in published].index(kind)
+    assert published[at][1] <= STOP_AT
+    rest = [event for event in rest if event[0] not in ("resume", "flush_denormals")]  # published at every start
     assert rest
     assert kind not in {event[0] for event in rest}
-    assert rest == told[len(told) - len(rest) :]
+    assert rest == published[len(published) - len(rest) :]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_goes_to_another_process_before_and_after_a_run(make, name):
+def test_it_can_be_pickled_before_and_after_a_run(make, name):
     callback = make(name)
     for _ in range(2):
         for other in (pickle.loads(pickle.dumps(callback)), copy.deepcopy(callback)):

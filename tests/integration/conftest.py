@@ -48,7 +48,7 @@ def recordings(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
-    """One small training for all tests that only read a run: its folder is that of its best checkpoint's parent."""
+    """One small training for all tests that only read a run; it is in the parent folder of its ``checkpoints/``."""
     folder = tmp_path_factory.mktemp("trained")
     root = write_recordings(folder / "recordings")
     GlobalHydra.instance().clear()

@@ -1,4 +1,4 @@
-"""The diagnose command in a process of its own, and its findings by name."""
+"""The diagnose command in a fork of the test process, and its findings by name."""
 
 import subprocess
 from pathlib import Path

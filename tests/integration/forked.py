@@ -1,4 +1,4 @@
-"""Commands in a fork of the test process: a real process and exit status, without the seconds of imports."""
+"""Commands in a fork of the test process: a real process and exit status, without the seconds that imports take."""
 
 import importlib
 import os
@@ -24,8 +24,8 @@ class Done:
 def run_module(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``python -m module arguments`` in a fork, in a folder, with tables 120 columns wide.
 
-    What is not the same as in a fresh interpreter are the seconds before torch is imported: signals in that time and
-    mistakes that are refused by then have tests with processes of their own.
+    Only the seconds before torch is imported differ from a fresh interpreter; tests of signals and refused mistakes in
+    that time start processes of their own.
     """
     done = run_forked(folder, command_of(module), list(arguments), lambda: os.environ.update(COLUMNS="120"))
     return subprocess.CompletedProcess(["python", "-m", module, *arguments], done.status, done.out, done.err)
@@ -64,7 +64,7 @@ def _run(
 def run_in_child(
     redirect: Callable[[], Any], command: Callable[[], Any], arguments: list[str], before: Callable[[], Any]
 ) -> None:
-    """Run a command in a process that was forked already, and end it; ``redirect`` chooses its output and folder."""
+    """Run a command in this forked process and exit; ``redirect`` sets its output and folder."""
     code = 1
     try:
         redirect()
@@ -86,7 +86,7 @@ def run_in_child(
 
 
 def command_of(module: str) -> Callable[[], Any]:
-    """What ``python -m`` of a command's module runs."""
+    """Return what ``python -m module`` runs."""
     found = importlib.import_module(module)
     if module == "vestim_pl.train":
         return lambda: found.run_command(found.main, "train", after_multirun=found.report_sweep)

@@ -1,4 +1,4 @@
-"""Damaged and malicious checkpoints: every command refuses each in one line, in little time, and nothing runs."""
+"""Damaged and malicious checkpoints: every command refuses each one quickly, in one line, and runs none of its code."""
 
 import resource
 import time
@@ -111,7 +111,7 @@ def weights(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def settings(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Settings that do not go with the weights: a resumed run has its own."""
+    """Settings that do not fit the weights; a resumed run uses its own settings."""
 
     def network(**options: Any) -> dict[str, Any]:
         return changed(content, "hyper_parameters", "network", to=NETWORK | options)
@@ -144,7 +144,7 @@ def settings(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def training(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Counters and optimizers that are damaged: they matter to a resumed run alone."""
+    """Counters and optimizers that are damaged: only a resumed run uses them."""
     for key in ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers"):
         yield f"no {key}", changed(content, key, without=True)
     yield "empty loops", content | {"loops": {}}

@@ -34,7 +34,7 @@ RECURRENT = {"input": ("input", 0), "parameter": ("input gate pre-activation", 0
 
 
 def batches(mode):
-    """Windows estimate their last step, from the zero state; streams all, from the state that is carried on."""
+    """Windows estimate their last step from the zero state; streams estimate every step from the carried state."""
     for number in range(6):
         inputs, target = torch.randn(LANES, STEPS, 3), 3.7 + 0.1 * torch.randn(LANES, STEPS)
         if mode == "windows":
@@ -55,7 +55,7 @@ def test_fault_in_our_estimator_is_named_in_its_bundle(site, mode, guards, tmp_p
     phase, name, place = PLACES[site]
     found = bundle["summary"]["findings"][phase.value]["frame"]
     if (site, mode) == ("target", "windows"):
-        place = (LANES - 1, 0)  # of its last step alone
+        place = (LANES - 1, 0)  # only the last step is a target
     assert bundle["summary"]["cause"] == phase.value
     assert bundle["summary"]["batches"] == [AT - 1, AT]
     assert (found["name"], found["range"]["index"], found["range"]["value"]) == (name, list(place), "nan")

@@ -1,4 +1,4 @@
-"""Every fault, at every site, in every precision and mode: caught in its step, named (in its bundle too), survived."""
+"""Every fault, at every site, in every precision and mode: caught in its step, named, located, survived."""
 
 import functools
 
@@ -39,7 +39,7 @@ class Windows(ForeignRecurrent):
 
 
 class Streams(ForeignRecurrent):
-    """Truncated backpropagation: the detached state of every lane goes on from batch to batch."""
+    """Truncated backpropagation: the detached state of every lane is carried from batch to batch."""
 
     def __init__(self):
         super().__init__(carry=True)
@@ -91,13 +91,13 @@ NAMES = {
 
 
 def check_named(event, site, precision, accumulate):
-    """Told in the step of the fault, with the site by its name."""
+    """Check that the event is of the step of the fault and names the site."""
     window = list(range(AT - AT % accumulate, AT - AT % accumulate + accumulate))
     if site == "parameter" and event.kind == "non_finite":
         assert f"Batch {AT}: model parameters became NaN/Inf" in event.reason
         assert "first in cell.weight" in event.reason
         return
-    if site == "parameter" and event.kind == "rollback":  # at the end of the batch, also in the midst of a window
+    if site == "parameter" and event.kind == "rollback":  # at the end of the batch
         assert f"batch {AT}: parameters cell.weight are not finite" in event.reason
         return
     assert event.kind == "skip"
@@ -122,7 +122,7 @@ PART_OF_THE_STEP = ("input", "target", "parameter")
 
 
 def check_bundle(path, site, value):
-    """It names the place; where the fault is part of the step, so does its replay, and else the replay finds none."""
+    """Check that the bundle names the place; its replay does too if the fault is part of the step."""
     bundle = read_bundle(path)
     phase, name, place = PLACES[site]
     assert bundle["summary"]["cause"] == phase.value
@@ -156,7 +156,7 @@ def test_transient_fault_is_named_in_its_step_and_survived(site, value, precisio
     kinds = [event.kind for event in recorder.events if event.kind not in ("recovery", "bundle")]
     check_named(next(event for event in recorder.events if event.kind != "bundle"), site, precision, accumulate)
     paths = sorted(tmp_path.glob("*.pt"))
-    if site == "gradient" and precision == "fp16":  # the scaler's everyday work
+    if site == "gradient" and precision == "fp16":  # the scaler handles an overflow by itself
         assert not paths
     else:
         assert len(paths) == 1
@@ -172,7 +172,7 @@ def test_transient_fault_is_named_in_its_step_and_survived(site, value, precisio
 
 
 @pytest.mark.parametrize(("site", "precision", "mode"), pairwise(SITES, PRECISIONS, MODES))
-def test_persistent_fault_stops_with_its_story_and_good_weights(site, precision, mode):
+def test_persistent_fault_stops_with_every_attempt_in_the_message_and_good_weights(site, precision, mode):
     recorder = Recorder()
     callbacks = [FaultInjector(site, float("nan"), AT, persistent=True), *protection(max_attempts=2), recorder]
     with pytest.raises(DivergenceError, match="all 2 recoveries are used up") as error:

@@ -118,7 +118,7 @@ def test_resumed_run_equals_one_never_stopped(compose, small, tmp_path):
     assert (tmp_path / "parts" / "metrics.1.csv").is_file(), "the metrics so far were lost"
 
 
-def test_an_ensemble_fed_with_rc_pairs_goes_on_in_the_middle_of_an_epoch_as_if_never_stopped(compose, tmp_path):
+def test_an_ensemble_fed_with_rc_pairs_resumed_in_mid_epoch_equals_one_never_stopped(compose, tmp_path):
     options = [
         "sampling=streams", "sampling.lookback=20", "sampling.lanes=2", "sampling.burn_in=5", "scheduler=none",
         "network.hidden_sizes=[4]", "network.members=2", "data.rc_pairs=[5,50]", "test=false",
@@ -196,10 +196,10 @@ def test_divergence_exits_non_zero_with_the_reason(tmp_path, on_recordings):
     assert done.returncode == 1
     assert "model parameters became NaN/Inf after optimizer step" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not [path for path in tmp_path.rglob("*.ckpt") if poisoned(path)]
+    assert not [path for path in tmp_path.rglob("*.ckpt") if is_not_finite(path)]
 
 
-def poisoned(path: Path) -> bool:
+def is_not_finite(path: Path) -> bool:
     weights = torch.load(path, weights_only=True)["state_dict"].values()
     return not all(bool(torch.isfinite(tensor).all()) for tensor in weights if tensor.is_floating_point())
 
@@ -233,7 +233,7 @@ def test_a_failed_job_of_a_multirun_does_not_stop_the_others(tmp_path, on_record
 
 
 def test_a_sweep_of_several_processes_a_job_is_refused_before_it_starts_itself_again(tmp_path, on_recordings):
-    """Lightning starts the other ranks with the same command line, which under -m is another sweep."""
+    """Lightning starts the other ranks with the same command line, which would start another sweep under -m."""
     done = run_train(tmp_path, "-m", "seed=0", "trainer.devices=2", *on_recordings, check=False)
     assert done.returncode == 1
     assert "error: trainer.devices: 2 makes 2 processes a job" in done.stderr

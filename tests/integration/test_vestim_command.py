@@ -1,4 +1,4 @@
-"""VEstim's file in the commands as their user runs them: it trains, sweeps and resumes."""
+"""VEstim's hyperparams.json in the real commands: it trains, sweeps and resumes."""
 
 import json
 import shlex
@@ -78,7 +78,7 @@ def test_a_preset_trains_with_the_command_that_was_printed(tmp_path, recordings)
 
 
 @pytest.mark.slow
-def test_a_preset_of_a_grid_is_a_sweep_without_being_told(tmp_path, recordings):
+def test_a_preset_of_a_grid_is_a_sweep_without_being_asked_for(tmp_path, recordings):
     written(tmp_path, LOOKBACK="10,20", RNN_LAYER_SIZES="4;3,2", MAX_EPOCHS="1")
     run(tmp_path, "-m", "vestim_pl.vestim", "convert", "hyperparams.json")
     data = ["data=folder", f"data.root={recordings}"]
