@@ -17,10 +17,10 @@ class FaultInjector(Callback):
     """Overwrites one number at ``site`` in batch ``at`` of the training, or in every batch from there on.
 
     Args:
-        site: ``input`` is the first number of the batch's first tensor, ``target`` the last of its second one; neither may be
-            a view of the data set; ``activation`` is the output of the submodule named ``layer``; it and ``loss``
-            are multiplied by the value, so that their gradients are non-finite too; ``gradient`` is written after
-            backward, as a scaler finds it; ``parameter`` is written before the forward pass, and stays.
+        site: ``input`` is the first number of the batch's first tensor, ``target`` the last of its second one; neither
+            may be a view of the data set; ``activation`` is the output of the submodule named ``layer``; it and
+            ``loss`` are multiplied by the value, so that their gradients are non-finite too; ``gradient`` is written
+            after backward, as a scaler finds it; ``parameter`` is written before the forward pass, and stays.
         value: NaN, infinity or minus infinity.
         at: Batch of the training, from 0.
         persistent: Whether every batch from there on is affected too.

@@ -2,12 +2,7 @@
 
 import json
 import math
-import os
-import shlex
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -134,33 +129,6 @@ def test_an_ensemble_fed_with_rc_pairs_resumed_in_mid_epoch_equals_one_never_sto
     estimator, rows = load_estimator(parts.best_checkpoint), parts.datamodule.table("test").inputs[None, :100]
     with torch.no_grad():  # a checkpoint alone takes amperes
         torch.testing.assert_close(estimator(rows[..., :3])[0], estimator(rows)[0], rtol=0, atol=1e-5)
-
-
-def test_ctrl_c_leaves_a_checkpoint_that_resumes_and_says_how(tmp_path, on_recordings):
-    command = [sys.executable, "-m", "vestim_pl.train", *on_recordings, "trainer.max_epochs=10000",
-               "callbacks.early_stopping=null", "network.hidden_sizes=[6, 4]"]  # fmt: skip
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("outputs/*/*/checkpoints/last.ckpt")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in output
-    [run] = run_folders(tmp_path)
-    told = next(line for line in output.splitlines() if "to resume:" in line).split("to resume: ")[1]
-    overrides = shlex.split(told)[3:]
-    step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-    epoch = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
-    overrides = [o for o in overrides if not o.startswith("trainer.max_epochs")]
-    run_train(tmp_path, *overrides, f"trainer.max_epochs={epoch + 2}")
-    assert run_folders(tmp_path) == [run], "the resumed run did not continue in its folder"
-    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] > step
 
 
 @pytest.mark.parametrize(
