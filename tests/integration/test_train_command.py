@@ -178,7 +178,10 @@ def test_main_returns_the_best_validation_error_for_sweepers(compose, small):
 
 def test_multirun_keeps_its_jobs_apart(tmp_path, on_recordings):
     grid = ["sampling.lookback=10,20", "network.hidden_sizes=[4],[6]"]
-    fixed = [o for o in on_recordings if "lookback" not in o and "hidden" not in o]
+    fixed = [
+        o for o in on_recordings if not o.startswith(("sampling.lookback", "network.hidden", "trainer.max_epochs"))
+    ]
+    fixed += ["trainer.max_epochs=1", "+trainer.limit_train_batches=5"]
     run_train(tmp_path, "-m", *grid, *fixed)
     jobs = sorted(path.parent for path in tmp_path.glob("multirun/*/*/*/provenance.json"))
     assert len(jobs) == 4
@@ -215,7 +218,7 @@ def test_a_limit_of_steps_may_end_an_epoch_without_a_validation(compose, small):
 
 def test_mixed_precision_is_chosen_by_the_machine_and_said(compose, small, caplog):
     with caplog.at_level("INFO", logger="vestim_pl"):
-        run = train(compose(*small, "trainer.precision=mixed", "trainer.max_epochs=1"))
+        run = train(compose(*small, "trainer.precision=mixed", "+trainer.fast_dev_run=true"))
     assert run.trainer.precision == "bf16-mixed"
     assert "trainer.precision: mixed is bf16-mixed on this machine" in caplog.text
 
