@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,13 +42,13 @@ def run_forked(folder: Path, command: Callable[[], Any], arguments: list[str], b
         before: Called in the fork first.
 
     """
-    number = len(list(folder.glob("out.*")))
-    files = [folder / f"{name}.{number}" for name in ("out", "err")]
-    child = os.fork()
-    if child == 0:
-        _run(folder, command, arguments, before, files)
-    _, status = os.waitpid(child, 0)
-    return Done(os.waitstatus_to_exitcode(status), *(path.read_text() for path in files))
+    with tempfile.TemporaryDirectory() as outside:  # the folder holds only what the command writes
+        files = [Path(outside, name) for name in ("out", "err")]
+        child = os.fork()
+        if child == 0:
+            _run(folder, command, arguments, before, files)
+        _, status = os.waitpid(child, 0)
+        return Done(os.waitstatus_to_exitcode(status), *(path.read_text() for path in files))
 
 
 def _run(
