@@ -1,14 +1,18 @@
-"""The diagnose command in a fork of the test process, and its findings by name."""
+"""The diagnose command in a process of its own, and its findings by name."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
-from tests.integration.forked import run_module
 from vestim_pl.diagnosis import Finding
 
 
 def command(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return run_module(folder, "vestim_pl.diagnose", *overrides)
+    return subprocess.run(
+        [sys.executable, "-m", "vestim_pl.diagnose", *overrides],
+        cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
 
 
 def by_check(findings: list[Finding]) -> dict[str, Finding]:
