@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def lg_hg2() -> Path:
-    """Folder of the measured LG HG2 drive cycles; skips where they are not at hand."""
+    """Folder of the measured LG HG2 drive cycles; skips if they are missing."""
     folder = Path(os.environ.get("VESTIM_LG_HG2", ROOT.parent / "shared" / "data" / "lg-hg2"))
     if not (folder / "train").is_dir():
         pytest.skip(

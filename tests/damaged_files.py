@@ -1,4 +1,4 @@
-"""Files that are damaged, of another kind, or made to do harm; the same ones every time."""
+"""Files that are damaged, of another kind, or malicious; the same ones every time."""
 
 import copy
 import io
@@ -18,7 +18,7 @@ CANARY = "executed"
 
 
 class Call:
-    """Pickles as a call of a function."""
+    """An object that pickles as a call of a function."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self.call = function, arguments
@@ -28,7 +28,7 @@ class Call:
 
 
 class State:
-    """Pickles as an object whose state is set by a call."""
+    """An object that pickles as one whose state is set by a call."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Call, (os.mkdir, CANARY), {"call": Call(os.mkdir, CANARY)}
@@ -63,7 +63,7 @@ OPCODES = {
 
 
 def raw_files(sound: Path, folder: Path) -> Iterator[tuple[str, Path]]:
-    """What can become of a file without a look at its content."""
+    """Damage to a file that ignores its content."""
     whole, generator = sound.read_bytes(), random.Random(7)
 
     def file(name: str, content: bytes) -> tuple[str, Path]:

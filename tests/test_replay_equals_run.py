@@ -1,4 +1,4 @@
-"""Losses, gradients and update of a replay are those of the run, whatever had a part in them."""
+"""Losses, gradients and update of a replay equal those of the run."""
 
 import math
 from argparse import Namespace

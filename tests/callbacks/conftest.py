@@ -1,4 +1,4 @@
-"""A LightningModule that has nothing of ours, and a trainer that writes only under ``tmp_path``."""
+"""A LightningModule that does not know vestim_pl, and a trainer that writes only under ``tmp_path``."""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -8,18 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from tests.which_lightning import Callback, Checkpoint, CSVLogger, LightningModule, MixedPrecision, Trainer
 
 BATCHES = 5
 
 
 class ForeignModule(LightningModule):
-    """Regression as anybody would write it; ``loss_hook`` lets a test change a loss at a chosen batch."""
+    """An ordinary regression; ``loss_hook`` lets a test change the loss of a chosen batch."""
 
     def __init__(
         self,
@@ -87,7 +85,7 @@ def loader(batches: int = BATCHES, batch_size: int = 8, shuffle: bool = False) -
 
 
 class StatefulLoader:
-    """Fixed batches, going on after a mid-epoch restart where it was left, as Lightning's protocol for it wants."""
+    """Fixed batches that resume mid-epoch by Lightning's protocol for stateful loaders."""
 
     def __init__(self, batches: int = BATCHES) -> None:
         self.batches, self.position = list(loader(batches)), 0

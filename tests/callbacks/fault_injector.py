@@ -1,11 +1,12 @@
-"""Puts a NaN or an infinity into a training at a known place and step."""
+"""Inject a NaN or an infinity into a training at a known place and step."""
 
 import functools
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+
+from tests.which_lightning import Callback, LightningModule, Trainer
 
 Site = Literal["input", "target", "activation", "loss", "gradient", "parameter"]
 
@@ -13,18 +14,18 @@ SITES: tuple[Site, ...] = ("input", "target", "activation", "loss", "gradient", 
 
 
 class FaultInjector(Callback):
-    """Poisons one number at ``site``, in the batch number ``at`` of the training, or in every batch from there on.
+    """Overwrites one number at ``site`` in batch ``at`` of the training, or in every batch from there on.
 
     Args:
-        site: ``input`` is the first number of the batch's first tensor, ``target`` the last of its second one (no views
-            of the data set, please); ``activation`` is the output of the submodule named ``layer``; it and ``loss``
-            are multiplied by the value, so that their gradients are poisoned too; ``gradient`` is written after
-            backward, as a scaler finds it; ``parameter`` is written before the forward pass, and stays.
+        site: ``input`` is the first number of the batch's first tensor, ``target`` the last of its second one; neither
+            may be a view of the data set; ``activation`` is the output of the submodule named ``layer``; it and
+            ``loss`` are multiplied by the value, so that their gradients are non-finite too; ``gradient`` is written
+            after backward, as a scaler finds it; ``parameter`` is written before the forward pass, and stays.
         value: NaN, infinity or minus infinity.
         at: Batch of the training, from 0.
-        persistent: Every batch from there on instead of just that one.
+        persistent: Whether every batch from there on is affected too.
         layer: Submodule for ``activation``.
-        rank: Rank on which it happens; all ranks if None.
+        rank: Rank to inject it on; all ranks if None.
 
     """
 
@@ -50,7 +51,7 @@ class FaultInjector(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.site == "activation":
-            pl_module.get_submodule(self.layer).register_forward_hook(self._poison_output)
+            pl_module.get_submodule(self.layer).register_forward_hook(self._corrupt_output)
         if self.site == "loss":
             original = pl_module.training_step
 
@@ -68,25 +69,25 @@ class FaultInjector(Callback):
         if not self.active:
             return
         if self.site == "parameter":
-            self._poison(next(pl_module.parameters()).data)
+            self._corrupt(next(pl_module.parameters()).data)
         elif self.site in ("input", "target"):
-            self._poison(batch[0]) if self.site == "input" else self._poison(batch[1], last=True)
+            self._corrupt(batch[0]) if self.site == "input" else self._corrupt(batch[1], last=True)
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.active and self.site == "gradient":
-            self._poison(next(p.grad for p in pl_module.parameters() if p.grad is not None))
+            self._corrupt(next(p.grad for p in pl_module.parameters() if p.grad is not None))
 
     def on_train_batch_end(self, *args: Any) -> None:
         self.active = False
 
-    def _poison(self, tensor: Tensor, last: bool = False) -> None:
+    def _corrupt(self, tensor: Tensor, last: bool = False) -> None:
         tensor[(-1 if last else 0,) * tensor.ndim] = self.value
 
-    def _poison_output(self, module: torch.nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
+    def _corrupt_output(self, module: torch.nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
         if not (self.active and module.training):
             return None
         factor = torch.ones_like(output)
-        self._poison(factor)
+        self._corrupt(factor)
         return output * factor
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Small LightningModules and data that know nothing of vestim_pl, as somebody else's project would have them."""
+"""Small LightningModules and data that do not know vestim_pl, as in another project."""
 
 import copy
 from collections.abc import Iterator
@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests.which_lightning import Callback, DDPStrategy, LightningModule, Trainer
 from vestim_pl.lightning_support.events import Event
 
 
@@ -27,7 +26,7 @@ def leaky_sequences(count: int, length: int, seed: int) -> tuple[Tensor, Tensor]
 
 
 class ResumableLoader:
-    """Batches in fixed order, going on after a restart where it was left; somebody's stateful loader."""
+    """Batches in fixed order that resume where they stopped; a stateful loader of another project."""
 
     def __init__(self, tensors: tuple[Tensor, ...], batch_size: int) -> None:
         self.tensors, self.batch_size, self.position = tensors, batch_size, 0
@@ -50,7 +49,7 @@ class ResumableLoader:
 
 
 class ForeignRecurrent(LightningModule):
-    """Elman network by hand, so that it runs in every precision on CPU; logs ``val_rmse``."""
+    """Elman network in plain operations, so that it runs in every precision on the CPU; logs ``val_rmse``."""
 
     def __init__(self, hidden: int = 8, lr: float = 0.02, weight_decay: float = 0.1, carry: bool = False) -> None:
         super().__init__()
@@ -149,7 +148,7 @@ def fit(
 
 
 def two_processes() -> DDPStrategy:
-    """Strategy in which ranks that wait for each other in vain fail soon."""
+    """Strategy of two processes that fails after 20 s if one waits for the other in vain."""
     return DDPStrategy(start_method="spawn", process_group_backend="gloo", timeout=timedelta(seconds=20))
 
 
@@ -165,7 +164,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 class RankReport(Callback):
-    """Writes what a rank came to, for the parent process to compare."""
+    """Writes the results of a rank for the parent process to compare."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

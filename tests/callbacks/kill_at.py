@@ -1,10 +1,10 @@
-"""The end of a run by the machine: no exception, no hook, no time to save."""
+"""Kill a run: no exception, no hook, no time to save."""
 
 import os
 import signal
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from tests.which_lightning import Callback, LightningModule, Trainer
 
 
 class KillAt(Callback):

@@ -1,9 +1,9 @@
-"""How far a training has come, known after it was killed."""
+"""Record the progress of a training that is about to be killed."""
 
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from tests.which_lightning import Callback, LightningModule, Trainer
 
 
 class StepRecorder(Callback):

@@ -1,4 +1,4 @@
-"""What every public callback promises to a project that knows nothing of it, held to all of them by one registry."""
+"""What every public callback promises to any Lightning project, tested for all of them by one registry."""
 
 import copy
 import pickle
@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -16,6 +14,7 @@ import vestim_pl.callbacks
 from tests.app.test_configuration import compose
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import RankReport, Recorder, ResumableLoader, fit, leaky_sequences, same, two_processes
+from tests.which_lightning import Callback, Checkpoint, LightningModule, ModelCheckpoint, Trainer
 from vestim_pl.app.trainer import build_trainer
 from vestim_pl.callbacks import (
     AdaptiveGradientClipping,
@@ -45,7 +44,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`"),
     pytest.mark.filterwarnings("ignore:The dirpath has changed"),
 ]
-BATCHES, EPOCHS, STOP_AT = 4, 3, 6  # the checkpoint of step 6 is in the midst of the second epoch
+BATCHES, EPOCHS, STOP_AT = 4, 3, 6  # the checkpoint of step 6 is in the middle of the second epoch
 
 
 def last_steps(batch, steps):
@@ -81,12 +80,12 @@ AUTOMATIC_ONLY = {
     "AdaptiveLookback",
     "CrashBundle",
     "GradientFlowProbe",
-}  # they run a training_step aside, which must not step by itself
+}  # they repeat a training_step, which must not step an optimizer
 DRAWS = {"RandomStateCheckpoint", "DivergenceRecovery"}  # the second keeps random states, which the first restores
 
 
 class Foreign(LightningModule):
-    """Somebody's LSTM: batches are lists, no hyperparameters are saved, and the names are not ours."""
+    """An LSTM of another project: batches are lists, no hyperparameters are saved, and the names differ from ours."""
 
     def __init__(self, dropout: float = 0.0):
         super().__init__()
@@ -107,7 +106,7 @@ class Foreign(LightningModule):
     def configure_optimizers(self):
         return torch.optim.AdamW(self.parameters(), lr=0.02)
 
-    def train_dataloader(self):  # of each rank its own data: no sampler comes to a loader of somebody's own
+    def train_dataloader(self):  # different data on each rank: Lightning adds no sampler to a custom loader
         return ResumableLoader(leaky_sequences(BATCHES * 8, 6, seed=1 + 10 * self.global_rank), batch_size=8)
 
     def val_dataloader(self):
@@ -138,7 +137,7 @@ class TwoOptimizers(Manual):
 
 @pytest.fixture
 def make(tmp_path):
-    """Build a callback of the registry; of a folder of its own, so that two runs do not meet."""
+    """Build a callback of the registry with a folder of its own, so that two runs do not share files."""
     count = iter(range(100))
 
     def build(name: str) -> Callback:
@@ -187,6 +186,7 @@ def test_the_registry_has_the_order_of_a_composed_run(tmp_path):
     assert composed == [name for name in REGISTRY if name != "AdaptiveLookback"]  # of other presets
 
 
+@pytest.mark.both_lightnings
 @pytest.mark.parametrize("name", NAMES)
 def test_foreign_module_learns_with_it_and_is_left_as_it_was(make, name):
     module = fresh()
@@ -205,7 +205,7 @@ def test_foreign_module_learns_with_it_and_is_left_as_it_was(make, name):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", [Manual, TwoOptimizers])
-def test_manual_optimization_works_or_is_refused_in_words(make, name, kind):
+def test_manual_optimization_works_or_is_refused_with_a_message(make, name, kind):
     module = fresh(kind)
     if name in AUTOMATIC_ONLY:
         with pytest.raises(ConfigurationError, match=rf"{name}: {kind.__name__} optimizes manually"):
@@ -255,17 +255,18 @@ def test_checkpoint_written_with_it_resumes_without_it(make, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_state_is_plain_and_a_new_one_takes_it_up(make, name, tmp_path):
+def test_its_state_is_plain_and_a_new_one_loads_it(make, name, tmp_path):
     run(fresh(), [make(name), saving(tmp_path / "saved")], max_steps=STOP_AT)
     checkpoint = torch.load(tmp_path / "saved" / f"{STOP_AT}.ckpt", weights_only=True)
     other = make(name)
-    other.load_state_dict({})  # of a version that knew less
+    other.load_state_dict({})  # of an older version
     if other.state_key in checkpoint["callbacks"]:
         state = checkpoint["callbacks"][other.state_key]
         other.load_state_dict(copy.deepcopy(state))
         assert same(other.state_dict(), state)
 
 
+@pytest.mark.both_lightnings
 @pytest.mark.parametrize("name", [*NAMES, "all"])
 def test_resumed_in_mid_epoch_equals_never_stopped(make, name, tmp_path):
     names = list(REGISTRY) if name == "all" else sorted(DRAWS) if name in DRAWS else [name]
@@ -283,6 +284,7 @@ def test_resumed_in_mid_epoch_equals_never_stopped(make, name, tmp_path):
         assert same(a.state_dict(), b.state_dict()), type(a).__name__
 
 
+@pytest.mark.both_lightnings
 @pytest.mark.parametrize(("site", "kind"), [("parameter", "rollback"), ("input", "skip")])
 def test_stopped_after_a_rollback_or_a_skip_and_resumed_equals_never_stopped(tmp_path, site, kind):
     def callbacks(folder):
@@ -297,17 +299,19 @@ def test_stopped_after_a_rollback_or_a_skip_and_resumed_equals_never_stopped(tmp
     assert same(weights(whole), weights(parts))
     for a, b in zip(first[1:-2], second[1:-2], strict=True):
         assert same(a.state_dict(), b.state_dict()), type(a).__name__
-    told, rest = ([(event.kind, event.step, event.reason) for event in each[-2].events] for each in (first, second))
-    at = [event[0] for event in told].index(kind)
-    assert told[at][1] <= STOP_AT
-    rest = [event for event in rest if event[0] not in ("resume", "flush_denormals")]  # told at every start
+    published, rest = (
+        [(event.kind, event.step, event.reason) for event in each[-2].events] for each in (first, second)
+    )
+    at = [event[0] for event in published].index(kind)
+    assert published[at][1] <= STOP_AT
+    rest = [event for event in rest if event[0] not in ("resume", "flush_denormals")]  # published at every start
     assert rest
     assert kind not in {event[0] for event in rest}
-    assert rest == told[len(told) - len(rest) :]
+    assert rest == published[len(published) - len(rest) :]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_goes_to_another_process_before_and_after_a_run(make, name):
+def test_it_can_be_pickled_before_and_after_a_run(make, name):
     callback = make(name)
     for _ in range(2):
         for other in (pickle.loads(pickle.dumps(callback)), copy.deepcopy(callback)):
@@ -325,7 +329,6 @@ def test_it_is_used_again_in_another_training(make, name):
     assert learned(module)
 
 
-@pytest.mark.slow
 def test_all_of_them_on_two_processes_keep_the_ranks_alike(tmp_path):
     callbacks: list[Callback] = [FaultInjector("input", float("nan"), STOP_AT, rank=1)]
     callbacks += [build(tmp_path / name) for name, build in REGISTRY.items()]

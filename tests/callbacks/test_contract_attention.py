@@ -1,4 +1,4 @@
-"""The contract of every callback, held in a training of attention instead of an LSTM."""
+"""The contract of every callback, tested in a training of attention instead of an LSTM."""
 
 import pytest
 import torch
@@ -32,10 +32,18 @@ def _attentive(monkeypatch):
     monkeypatch.setattr(contract, "fresh", fresh)
 
 
-test_it_learns_with_it_and_is_left_as_it_was = contract.test_foreign_module_learns_with_it_and_is_left_as_it_was
-test_accumulated_batches_make_one_step = contract.test_accumulated_batches_make_one_step
-test_its_state_is_plain_and_a_new_one_takes_it_up = contract.test_its_state_is_plain_and_a_new_one_takes_it_up
-test_resumed_in_mid_epoch_equals_never_stopped = contract.test_resumed_in_mid_epoch_equals_never_stopped
-test_stopped_after_a_rollback_or_a_skip_and_resumed_equals_never_stopped = (
-    contract.test_stopped_after_a_rollback_or_a_skip_and_resumed_equals_never_stopped
-)
+def test_all_of_them_resumed_in_mid_epoch_equal_never_stopped(make, tmp_path):  # noqa: F811
+    contract.test_resumed_in_mid_epoch_equals_never_stopped(make, "all", tmp_path)
+
+
+@pytest.mark.slow
+class TestEveryCallback:
+    """Each callback alone."""
+
+    test_it_learns = staticmethod(contract.test_foreign_module_learns_with_it_and_is_left_as_it_was)
+    test_accumulated_batches = staticmethod(contract.test_accumulated_batches_make_one_step)
+    test_plain_state = staticmethod(contract.test_its_state_is_plain_and_a_new_one_loads_it)
+    test_resumed_in_mid_epoch = staticmethod(contract.test_resumed_in_mid_epoch_equals_never_stopped)
+    test_resumed_after_a_rollback_or_a_skip = staticmethod(
+        contract.test_stopped_after_a_rollback_or_a_skip_and_resumed_equals_never_stopped
+    )

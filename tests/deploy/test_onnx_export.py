@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.pairs import some
 from vestim_pl.deploy import onnx_export
 from vestim_pl.deploy.onnx_export import export_onnx, largest_difference, onnx_model
 from vestim_pl.errors import ConfigurationError, VestimError
@@ -43,7 +44,7 @@ def make_estimator(name: str) -> VoltageEstimator:
     return estimator
 
 
-@pytest.fixture(scope="module", params=[*sorted(NETWORKS), "fed"])
+@pytest.fixture(scope="module", params=some([*sorted(NETWORKS), "fed"], fast=["LSTM", "fed"]))
 def exported(request, tmp_path_factory):
     estimator = make_estimator(request.param)
     path = tmp_path_factory.mktemp("onnx") / "sub" / "model.onnx"

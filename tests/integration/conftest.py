@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from vestim_pl.app.configuration import conf_folder
+from vestim_pl.train import TrainingRun, train
 
 
 def simulate_recording(rows: int, seed: int, ambient: float = 25.0) -> pd.DataFrame:
@@ -29,16 +30,32 @@ def simulate_recording(rows: int, seed: int, ambient: float = 25.0) -> pd.DataFr
     return frame.astype("float32")
 
 
-@pytest.fixture
-def recordings(tmp_path: Path) -> Path:
-    """Folder with train/, val/ and test/ of short recordings."""
-    root = tmp_path / "recordings"
+def write_recordings(root: Path) -> Path:
+    """Write train/, val/ and test/ of short recordings, always the same."""
     for split, names in {"train": "abcd", "val": "e", "test": "fg"}.items():
         (root / split).mkdir(parents=True)
         for name in names:
             frame = simulate_recording(260 + 10 * ord(name) % 40, seed=ord(name))
             frame.to_parquet(root / split / f"{name}_25degC.parquet", index=False)
     return root
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """Folder with train/, val/ and test/ of short recordings."""
+    return write_recordings(tmp_path / "recordings")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
+    """One small training for all tests that only read a run; it is in the parent folder of its ``checkpoints/``."""
+    folder = tmp_path_factory.mktemp("trained")
+    root = write_recordings(folder / "recordings")
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        overrides = ["data=folder", f"data.root={root}", f"run_dir={folder / 'run'}", *SMALL]
+        config = hydra.compose("train", [*overrides, "trainer.max_epochs=1", "sampling.evaluation=streams"])
+    return train(config)
 
 
 @pytest.fixture

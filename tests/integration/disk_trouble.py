@@ -1,4 +1,4 @@
-"""A callback that takes the disk away in the middle of a training."""
+"""A callback that makes the run folder unusable in the middle of a training."""
 
 import shutil
 import subprocess

@@ -1,9 +1,11 @@
-"""Commands in a fork of the test process: a real process and exit status, without the seconds of imports."""
+"""Commands in a fork of the test process: a real process and exit status, without the seconds that imports take."""
 
 import importlib
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +22,16 @@ class Done:
     err: str
 
 
+def run_module(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m module arguments`` in a fork, in a folder, with tables 120 columns wide.
+
+    Only the seconds before torch is imported differ from a fresh interpreter; tests of signals and refused mistakes in
+    that time start processes of their own.
+    """
+    done = run_forked(folder, command_of(module), list(arguments), lambda: os.environ.update(COLUMNS="120"))
+    return subprocess.CompletedProcess(["python", "-m", module, *arguments], done.status, done.out, done.err)
+
+
 def run_forked(folder: Path, command: Callable[[], Any], arguments: list[str], before: Callable[[], Any]) -> Done:
     """Run a command in a fork, with its own arguments and output, in a folder.
 
@@ -30,13 +42,13 @@ def run_forked(folder: Path, command: Callable[[], Any], arguments: list[str], b
         before: Called in the fork first.
 
     """
-    number = len(list(folder.glob("out.*")))
-    files = [folder / f"{name}.{number}" for name in ("out", "err")]
-    child = os.fork()
-    if child == 0:
-        _run(folder, command, arguments, before, files)
-    _, status = os.waitpid(child, 0)
-    return Done(os.waitstatus_to_exitcode(status), *(path.read_text() for path in files))
+    with tempfile.TemporaryDirectory() as outside:  # the folder holds only what the command writes
+        files = [Path(outside, name) for name in ("out", "err")]
+        child = os.fork()
+        if child == 0:
+            _run(folder, command, arguments, before, files)
+        _, status = os.waitpid(child, 0)
+        return Done(os.waitstatus_to_exitcode(status), *(path.read_text() for path in files))
 
 
 def _run(
@@ -53,7 +65,7 @@ def _run(
 def run_in_child(
     redirect: Callable[[], Any], command: Callable[[], Any], arguments: list[str], before: Callable[[], Any]
 ) -> None:
-    """Run a command in a process that was forked already, and end it; ``redirect`` chooses its output and folder."""
+    """Run a command in this forked process and exit; ``redirect`` sets its output and folder."""
     code = 1
     try:
         redirect()
@@ -75,10 +87,12 @@ def run_in_child(
 
 
 def command_of(module: str) -> Callable[[], Any]:
-    """What ``python -m`` of a command's module runs."""
+    """Return what ``python -m module`` runs."""
     found = importlib.import_module(module)
     if module == "vestim_pl.train":
         return lambda: found.run_command(found.main, "train", after_multirun=found.report_sweep)
     if module == "vestim_pl.diagnose":
         return lambda: found.command()
+    if module in ("vestim_pl.vestim", "vestim_pl.replay"):
+        return lambda: sys.exit(found.main())
     return lambda: found.run_command(found.main, module.rpartition(".")[2])

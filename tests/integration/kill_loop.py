@@ -1,4 +1,4 @@
-"""Train, kill without warning, resume with ``ckpt_path=auto``, and so on to the end; prints what was found as JSON.
+"""Train, kill without warning and resume with ``ckpt_path=auto`` until the training ends; print the result as JSON.
 
 Run as a program: it imports torch and Lightning once and forks a process for each attempt, so an attempt takes a second
 or two. It computes nothing by itself: a process that has used torch's threads must not fork.
@@ -51,7 +51,7 @@ SETTINGS = (
 
 
 def train(run: Path, recordings: Path) -> None:
-    """One attempt, in its own process: from the beginning where there is no checkpoint."""
+    """Run one attempt in its own process; it starts from the beginning if there is no checkpoint."""
     recorder = f"+callbacks.recorder={{_target_:tests.callbacks.step_recorder.StepRecorder,path:{run}/step.txt}}"
     run.mkdir(parents=True, exist_ok=True)
     os.chdir(run)
@@ -94,7 +94,7 @@ def wait(process: int, until: Callable[[], bool]) -> int | None:
 
 
 def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """Parts of two checkpoints that are not equal to the bit; ModelCheckpoint's hold paths."""
+    """List the parts of two checkpoints that are not bitwise equal; those of ModelCheckpoint hold paths."""
     keys = ("global_step", "epoch", "state_dict", "optimizer_states", "lr_schedulers", "random_state", "loops")
     bad = [key for key in keys if not same(expected[key], found[key])]
     ours = [key for key in expected["callbacks"].keys() | found["callbacks"].keys() if "ModelCheckpoint" not in key]
@@ -102,7 +102,7 @@ def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
 
 
 class Writing:
-    """Holds in the midst of a write, of the first one seen or a later one."""
+    """Whether a file is being written: the first one seen, or a later one."""
 
     def __init__(self, folder: Path, after: int) -> None:
         self.folder, self.left, self.seen = folder, after, False
@@ -115,7 +115,7 @@ class Writing:
 
 
 def moment(folder: Path, generator: random.Random, duration: float) -> Callable[[], bool]:
-    """Whether the moment of the next kill has come: in the midst of a write, or at any time."""
+    """Whether to kill now: during a write, or at a random time."""
     if generator.random() < 0.4:
         return Writing(folder, after=generator.randint(1, 8))
     end = time.monotonic() + generator.uniform(0.0, duration)
@@ -123,7 +123,7 @@ def moment(folder: Path, generator: random.Random, duration: float) -> Callable[
 
 
 def attempt(run: Path, recordings: Path, until: Callable[[], bool], result: dict[str, Any]) -> bool:
-    """Train until the end or a kill; returns whether it came to the end."""
+    """Train until the end or a kill; return whether the training ended."""
     folder = run / "checkpoints"
     status = wait(fork(lambda: train(run, recordings), run.with_suffix(".log")), until)
     if status is not None:

@@ -30,7 +30,7 @@ MOMENTS: dict[str, tuple[Any, str, int | None, int | None]] = {
 
 
 def send_at(moment: str, number: int, times: int = 1) -> Callable[[], None]:
-    """Replace the method of a moment by one that first sends this process the signal; returns what undoes it."""
+    """Make the method of a moment send this process the signal first; return a function that undoes this."""
     owner, name, batch, step = MOMENTS[moment]
     original = getattr(owner, name)
     left = [times]

@@ -1,4 +1,4 @@
-"""Machines for the Quick Test: one that becomes slow in the middle of a training, and one with a clock of its own."""
+"""Machines for the Quick Test: one that slows down during a training, and one with a simulated clock."""
 
 import time
 from typing import Any
@@ -24,7 +24,7 @@ class SlowFrom(Callback):
 
 
 class SimulatedClock:
-    """Stands for the module ``time``: a batch takes 0.1 s, whatever else the machine has to do."""
+    """Replaces the module ``time``: a batch takes 0.1 s, however busy the machine is."""
 
     def __init__(self) -> None:
         self.wall = self.cpu = 0.0

@@ -21,13 +21,11 @@ import vestim_pl.export
 from tests.integration.forked import Done, command_of, run_forked, run_in_child
 from tests.integration.signal_at import EPOCHS, STEPS, send_at
 from tests.integration.test_every_ending import ROOT, assert_ended_well, assert_same_training, settings, train
-from vestim_pl.train import train as train_here
 
 
 @pytest.fixture
-def checkpoint(compose, small) -> Path:
-    run = train_here(compose(*small, "trainer.max_epochs=1", "+trainer.limit_train_batches=1", "test=false"))
-    return Path(run.best_checkpoint)
+def checkpoint(trained) -> Path:
+    return Path(trained.best_checkpoint)
 
 
 def send_when_called(module: object, name: str, number: int) -> None:

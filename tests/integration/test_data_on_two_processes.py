@@ -1,4 +1,4 @@
-"""Two processes share the batches, and each goes on in mid-epoch from the carried state of its own lanes."""
+"""Two processes share the batches, and each resumes mid-epoch from the carried state of its own lanes."""
 
 import json
 import os
@@ -61,7 +61,7 @@ with open(f"rank{whole.global_rank}.json", "w") as file:
 
 
 def run_two_processes(folder) -> list[dict]:
-    """What both ranks of the script tell."""
+    """Results that the two ranks of the script print."""
     (folder / "two.py").write_text(SCRIPT)
     with socket.socket() as free:
         free.bind(("localhost", 0))

@@ -1,4 +1,4 @@
-"""What diagnose refuses as train does, and what it leaves as it was."""
+"""Diagnose refuses what train refuses, and leaves no trace."""
 
 import json
 import signal

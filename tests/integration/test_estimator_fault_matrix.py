@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import fit
+from tests.pairs import pairwise
 from vestim_pl.callbacks import CrashBundle, DivergenceRecovery, FiniteParameterGuard, StepGuard
 from vestim_pl.callbacks.crash_bundle.bundle_file import read_bundle
 from vestim_pl.callbacks.crash_bundle.bundle_replay import replay_bundle
@@ -16,6 +17,7 @@ from vestim_pl.functional.sequence_batch import SequenceBatch
 from vestim_pl.lightning_support.step_trace import Phase
 
 AT, LANES, STEPS = 3, 4, 7
+GUARDS = {"bundle": (), "guards": (StepGuard, FiniteParameterGuard, DivergenceRecovery)}  # who finds the fault
 KERNEL, HEAD = "network.layers.0.kernel", "network.head"
 
 # Phase, name and place that the bundle of a fault gives; two batches make a step, so fields have their batch's number.
@@ -32,7 +34,7 @@ RECURRENT = {"input": ("input", 0), "parameter": ("input gate pre-activation", 0
 
 
 def batches(mode):
-    """Windows estimate their last step, from the zero state; streams all, from the state that is carried on."""
+    """Windows estimate their last step from the zero state; streams estimate every step from the carried state."""
     for number in range(6):
         inputs, target = torch.randn(LANES, STEPS, 3), 3.7 + 0.1 * torch.randn(LANES, STEPS)
         if mode == "windows":
@@ -41,23 +43,19 @@ def batches(mode):
             yield SequenceBatch.of(inputs, target)._replace(fresh=torch.full((LANES,), number == 0))
 
 
-@pytest.mark.parametrize(
-    "guards", [(), (StepGuard, FiniteParameterGuard, DivergenceRecovery)], ids=["bundle-looks", "guards-look"]
-)
-@pytest.mark.parametrize("mode", ["windows", "streams"])
-@pytest.mark.parametrize("site", PLACES)
+@pytest.mark.parametrize(("site", "mode", "guards"), pairwise(PLACES, ["windows", "streams"], GUARDS))
 def test_fault_in_our_estimator_is_named_in_its_bundle(site, mode, guards, tmp_path):
     estimator = VoltageEstimator(["SOC", "Current", "Temp"], {"name": "LSTM", "hidden_sizes": [6], "dropout": 0.1})
     estimator.scaler.fit(torch.randn(100, 3), 3.7 + 0.1 * torch.randn(100))
     estimator.train_dataloader = lambda: DataLoader(list(batches(mode)), batch_size=None)
     injector = FaultInjector(site, math.nan, AT, layer=HEAD)
-    callbacks = [injector, CrashBundle(str(tmp_path), max_bundles=1), *(guard() for guard in guards)]
+    callbacks = [injector, CrashBundle(str(tmp_path), max_bundles=1), *(guard() for guard in GUARDS[guards])]
     fit(estimator, callbacks, accumulate_grad_batches=2, max_steps=2)
     bundle = read_bundle(next(tmp_path.glob("*.pt")))
     phase, name, place = PLACES[site]
     found = bundle["summary"]["findings"][phase.value]["frame"]
     if (site, mode) == ("target", "windows"):
-        place = (LANES - 1, 0)  # of its last step alone
+        place = (LANES - 1, 0)  # only the last step is a target
     assert bundle["summary"]["cause"] == phase.value
     assert bundle["summary"]["batches"] == [AT - 1, AT]
     assert (found["name"], found["range"]["index"], found["range"]["value"]) == (name, list(place), "nan")

@@ -1,4 +1,4 @@
-"""The estimator with the guards on: a bad row is skipped, named and left behind; bad weights are rolled back."""
+"""The estimator with the guards on: a bad row is skipped and named; bad weights are rolled back."""
 
 import pytest
 import torch

@@ -12,9 +12,8 @@ from vestim_pl.train import train
 
 
 @pytest.fixture
-def trained(compose, small, tmp_path):
-    run = train(compose(*small, "trainer.max_epochs=1", "sampling.evaluation=streams"))
-    return run, tmp_path / "run" / "checkpoints" / "best.ckpt"
+def checkpoint(trained):
+    return trained.best_checkpoint
 
 
 @pytest.fixture
@@ -34,13 +33,14 @@ def settings(recordings, tmp_path):
     return compose_evaluate
 
 
-def test_it_finds_what_the_training_found_and_leaves_table_estimates_and_report(trained, settings, tmp_path):
-    run, checkpoint = trained
+def test_it_finds_what_the_training_found_and_leaves_table_estimates_and_report(
+    trained, checkpoint, settings, tmp_path
+):
     config, folder = settings(checkpoint, "sampling.burn_in=null"), tmp_path / "evaluated"
     (folder / ".hydra").mkdir()
     OmegaConf.save(config, folder / ".hydra" / "config.yaml")
     errors = evaluate(config)
-    pd.testing.assert_frame_equal(errors, run.test_errors)
+    pd.testing.assert_frame_equal(errors, trained.test_errors)
     pd.testing.assert_frame_equal(pd.read_csv(folder / "test_errors.csv"), errors)
     assert len(pd.read_parquet(folder / "test_steps.parquet")) == errors["steps"].iloc[-1]
     page = (folder / "report.html").read_text()
@@ -48,26 +48,26 @@ def test_it_finds_what_the_training_found_and_leaves_table_estimates_and_report(
     assert "events.jsonl" not in page
 
 
-def test_other_recordings_need_no_training_split_and_are_estimated_as_asked(trained, settings, tmp_path):
+def test_other_recordings_need_no_training_split_and_are_estimated_as_asked(checkpoint, settings, tmp_path):
     (tmp_path / "other" / "test").mkdir(parents=True)
     simulate_recording(200, seed=5).to_parquet(tmp_path / "other" / "test" / "=z.parquet", index=False)
     root = f"data.root={tmp_path / 'other'}"
-    streamed = evaluate(settings(trained[1], root, "sampling.burn_in=30"))
-    windows = evaluate(settings(trained[1], root, "sampling.evaluation=windows"))
+    streamed = evaluate(settings(checkpoint, root, "sampling.burn_in=30"))
+    windows = evaluate(settings(checkpoint, root, "sampling.evaluation=windows"))
     assert streamed["recording"].tolist() == windows["recording"].tolist() == ["=z", "overall"]
     assert "\n'=z,181," in (tmp_path / "evaluated" / "test_errors.csv").read_text(), "a spreadsheet would run it"
     assert streamed["steps"].iloc[-1] == 170
     assert windows["steps"].iloc[-1] == 181
-    assert main(settings(trained[1], root, "sampling.evaluation=windows")) == windows["rmse_mv"].iloc[-1]
+    assert main(settings(checkpoint, root, "sampling.evaluation=windows")) == windows["rmse_mv"].iloc[-1]
 
 
-def test_mistakes_are_told(trained, settings, tmp_path):
+def test_mistakes_are_told(checkpoint, settings, tmp_path):
     with pytest.raises(ConfigurationError, match=r"^ckpt_path: nowhere\.ckpt does not exist"):
         evaluate(settings("nowhere.ckpt"))
     (tmp_path / "other" / "test").mkdir(parents=True)
     simulate_recording(200, seed=5).drop(columns="SOC").to_parquet(tmp_path / "other" / "test" / "z.parquet")
     with pytest.raises(DataError, match="SOC"):
-        evaluate(settings(trained[1], f"data.root={tmp_path / 'other'}"))
+        evaluate(settings(checkpoint, f"data.root={tmp_path / 'other'}"))
 
 
 def test_rc_pairs_of_the_checkpoint_reach_beyond_windows_as_in_the_training(compose, small, settings, tmp_path):

@@ -49,7 +49,7 @@ def shared(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def whole(shared: Path, recordings: Path) -> dict:
-    """The training that nobody stops, made once; the recordings are the same in every test."""
+    """An uninterrupted training, run once; the recordings are the same in every test."""
     path = shared / "whole" / "final.ckpt"
     if not path.is_file():
         done = train(shared, [*settings(recordings), "hydra.run.dir=whole"])
@@ -77,7 +77,7 @@ def assert_ended_well(done: Done, run: Path, name: str) -> str:
 
 
 def ours(checkpoint: dict) -> dict:
-    """What the callbacks know, without the paths of ModelCheckpoint."""
+    """State of the callbacks, without the paths of ModelCheckpoint."""
     return {key: state for key, state in checkpoint["callbacks"].items() if "ModelCheckpoint" not in key}
 
 
@@ -135,7 +135,7 @@ def test_every_signal_at_every_moment_ends_well(moment, name, recordings, tmp_pa
 
 
 def start(folder: Path, arguments: list[str], moment: str, name: str, rank: str = "0") -> subprocess.CompletedProcess:
-    """The command as a real process, in a session of its own, with what Lightning starts beside it."""
+    """Run the command as a real process in its own session, with the processes that Lightning starts."""
     environment = {
         **os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "SIGNAL_AT": moment, "SIGNAL": name,
         "SIGNAL_RANK": rank,

@@ -1,9 +1,7 @@
 """The export command: one grammar, a model beside the checkpoint, one line for a mistake."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from hydra import initialize_config_dir
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
+from tests.integration.forked import run_module
 from vestim_pl.app.configuration import conf_folder
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
@@ -33,14 +32,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def command(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vestim_pl.export", *overrides],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run_module(folder, "vestim_pl.export", *overrides)
 
 
 def test_the_model_lies_beside_the_checkpoint_and_the_command_says_what_it_takes(checkpoint):

@@ -1,4 +1,4 @@
-"""Every fault, at every site, in every precision and mode: caught in its step, named (in its bundle too), survived."""
+"""Every fault, at every site, in every precision and mode: caught in its step, named, located, survived."""
 
 import functools
 
@@ -8,6 +8,7 @@ from lightning.pytorch.plugins import MixedPrecision
 
 from tests.callbacks.fault_injector import SITES, FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, Recorder, fit
+from tests.pairs import pairwise
 from vestim_pl.callbacks import CrashBundle, DivergenceRecovery, FiniteParameterGuard, StepGuard
 from vestim_pl.callbacks.crash_bundle.bundle_file import read_bundle
 from vestim_pl.callbacks.crash_bundle.bundle_replay import replay_bundle
@@ -17,6 +18,7 @@ from vestim_pl.lightning_support.step_trace import Phase
 AT = 10
 VALUES = {"nan": float("nan"), "inf": float("inf"), "-inf": -float("inf")}
 PRECISIONS = ["fp32", "bf16", "fp16"]
+GUARDS = {"bundle": (), "guards": (FiniteParameterGuard,)}  # who finds the fault
 
 
 def half_precision_runs() -> bool:
@@ -37,7 +39,7 @@ class Windows(ForeignRecurrent):
 
 
 class Streams(ForeignRecurrent):
-    """Truncated backpropagation: the detached state of every lane goes on from batch to batch."""
+    """Truncated backpropagation: the detached state of every lane is carried from batch to batch."""
 
     def __init__(self):
         super().__init__(carry=True)
@@ -89,13 +91,13 @@ NAMES = {
 
 
 def check_named(event, site, precision, accumulate):
-    """Told in the step of the fault, with the site by its name."""
+    """Check that the event is of the step of the fault and names the site."""
     window = list(range(AT - AT % accumulate, AT - AT % accumulate + accumulate))
     if site == "parameter" and event.kind == "non_finite":
         assert f"Batch {AT}: model parameters became NaN/Inf" in event.reason
         assert "first in cell.weight" in event.reason
         return
-    if site == "parameter" and event.kind == "rollback":  # at the end of the batch, also in the midst of a window
+    if site == "parameter" and event.kind == "rollback":  # at the end of the batch
         assert f"batch {AT}: parameters cell.weight are not finite" in event.reason
         return
     assert event.kind == "skip"
@@ -120,7 +122,7 @@ PART_OF_THE_STEP = ("input", "target", "parameter")
 
 
 def check_bundle(path, site, value):
-    """It names the place; where the fault is part of the step, so does its replay, and else the replay finds none."""
+    """Check that the bundle names the place; its replay does too if the fault is part of the step."""
     bundle = read_bundle(path)
     phase, name, place = PLACES[site]
     assert bundle["summary"]["cause"] == phase.value
@@ -141,28 +143,26 @@ def check_bundle(path, site, value):
     assert frame.name.endswith(name)
 
 
-@pytest.mark.parametrize("guards", [(), (FiniteParameterGuard,)], ids=["bundle-looks", "guards-look"])
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("value", VALUES)
-@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize(
+    ("site", "value", "precision", "accumulate", "mode", "guards"),
+    pairwise(SITES, VALUES, PRECISIONS, [1, 2], MODES, GUARDS),
+)
 def test_transient_fault_is_named_in_its_step_and_survived(site, value, precision, accumulate, mode, guards, tmp_path):
-    """With all guards, as in the presets, CrashBundle takes their word; with StepGuard alone it looks for itself."""
+    """With all guards, as in the presets, CrashBundle uses their findings; with StepGuard alone it searches itself."""
     recorder = Recorder()
-    protected = protection(*(guard() for guard in guards))
+    protected = protection(*(guard() for guard in GUARDS[guards]))
     callbacks = [FaultInjector(site, VALUES[value], AT), CrashBundle(str(tmp_path)), *protected, recorder]
     module, rmse = train(mode, precision, accumulate, callbacks)
     kinds = [event.kind for event in recorder.events if event.kind not in ("recovery", "bundle")]
     check_named(next(event for event in recorder.events if event.kind != "bundle"), site, precision, accumulate)
     paths = sorted(tmp_path.glob("*.pt"))
-    if site == "gradient" and precision == "fp16":  # the scaler's everyday work
+    if site == "gradient" and precision == "fp16":  # the scaler handles an overflow by itself
         assert not paths
     else:
         assert len(paths) == 1
         check_bundle(paths[0], site, VALUES[value])
     if site == "parameter":
-        if guards:
+        if guards == "guards":
             kinds = [kind for kind in kinds if kind != "non_finite"]  # the guard's name for what is rolled back
         assert kinds in (["skip", "rollback"], ["rollback"])  # tanh bounds an infinite weight: finite loss and gradient
     else:
@@ -171,10 +171,8 @@ def test_transient_fault_is_named_in_its_step_and_survived(site, value, precisio
     assert rmse < 1.1 * clean_rmse(mode, precision, accumulate)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("site", SITES)
-def test_persistent_fault_stops_with_its_story_and_good_weights(site, precision, mode):
+@pytest.mark.parametrize(("site", "precision", "mode"), pairwise(SITES, PRECISIONS, MODES))
+def test_persistent_fault_stops_with_every_attempt_in_the_message_and_good_weights(site, precision, mode):
     recorder = Recorder()
     callbacks = [FaultInjector(site, float("nan"), AT, persistent=True), *protection(max_attempts=2), recorder]
     with pytest.raises(DivergenceError, match="all 2 recoveries are used up") as error:

@@ -49,7 +49,7 @@ def training(recordings: Path, small: tuple[str, ...]) -> list[str]:
 
 
 def is_one_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The line, after a check that there is nothing else to see of the trouble."""
+    """Return the error line, after checking that it is the only one."""
     assert done.returncode == 1, done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == done.stderr.splitlines()
     assert done.stderr.count("\n") == 1, done.stderr
@@ -59,7 +59,7 @@ def is_one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def what_is_left_is_whole(run: Path) -> set[str]:
-    """Names of the checkpoints, after a check that no file is torn."""
+    """Return the names of the checkpoints, after checking that every file is whole."""
     found = set()
     for path in run.rglob("*.ckpt"):
         check_checkpoint(path, to_resume=True)
@@ -164,7 +164,7 @@ def test_evaluate_prints_its_errors_before_the_disk_is_full(training, recordings
 
 
 def test_a_checkpoint_cut_off_by_a_full_disk_would_be_seen(tmp_path):
-    """What the tests above rely on."""
+    """Check what the tests above rely on."""
     (tmp_path / "torn.ckpt").write_bytes(b"PK\x03\x04")
     with pytest.raises(ConfigurationError):
         what_is_left_is_whole(tmp_path)

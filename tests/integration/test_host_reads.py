@@ -102,6 +102,6 @@ def test_a_step_reads_once_for_each_callback_that_asks_and_never_otherwise(compo
     reads = reads_of_steps(compose(*sampling, *COMMON))
     assert len(reads) > LOGGED_EVERY
     assert max(reads) <= len(ASKING)
-    alone = ("crash_bundle",) if sampling is RESILIENT else ()  # which asks where nobody else does
+    alone = ("crash_bundle",) if sampling is RESILIENT else ()  # it reads where no guard does
     without = [f"callbacks.{name}=null" for name in (*ASKING, *alone)]
     assert set(reads_of_steps(compose(*sampling, *COMMON, *without))) == {0}

@@ -1,4 +1,4 @@
-"""The Quick Test on real trainings: one that is sound passes, and each of four that are not names its monitor."""
+"""The Quick Test on real trainings: a sound one passes, and each of four others fails by its own monitor."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Two processes share a test; what they leave and print is whole, comes once, and equals that of one process."""
+"""Two processes share a test: files and output are complete, come once, and equal those of one process."""
 
 import os
 import subprocess

@@ -61,5 +61,5 @@ def test_stopped_after_a_rollback_and_resumed_equals_never_stopped(compose, tmp_
     assert ours(expected).keys() == ours(found).keys()
     for key, state in ours(expected).items():
         assert same(state, ours(found)[key]), key
-    rest = [event for event in rest if event[0] not in ("resume", "flush_denormals")]  # told at every start
+    rest = [event for event in rest if event[0] not in ("resume", "flush_denormals")]  # published at every start
     assert rest == told[len(told) - len(rest) :]

@@ -1,4 +1,4 @@
-"""Where streams and windows must be the same: one lane and nothing truncated."""
+"""Streams equal windows with one lane and no truncation."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What the terminal tells of a run and what its events.jsonl holds: the same events, in the same order, each once."""
+"""The terminal and events.jsonl hold the same events, in the same order, each once."""
 
 import logging
 import math
@@ -30,7 +30,7 @@ class PoisonedUpdate(Callback):
                 next(pl_module.parameters()).fill_(NAN)
 
 
-FAULTS = {  # and what is told of them
+FAULTS = {  # and the events of each
     "input": (lambda: FaultInjector("input", NAN, at=5), "skip bundle"),
     "every input": (
         lambda: FaultInjector("input", NAN, at=5, persistent=True),
@@ -43,7 +43,7 @@ FAULTS = {  # and what is told of them
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_terminal_and_file_tell_the_same_story(compose, tmp_path, caplog, fault):
+def test_terminal_and_file_hold_the_same_events(compose, tmp_path, caplog, fault):
     (make_fault, story), config = FAULTS[fault], compose(*RESILIENT)
     torch.manual_seed(0)
     datamodule = build(config.data, sampling=build(config.sampling))

@@ -2,12 +2,7 @@
 
 import json
 import math
-import os
-import shlex
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from tests.integration.forked import run_module
 from vestim_pl.deploy.checkpoint import load_estimator
 from vestim_pl.errors import ConfigurationError, DivergenceError
 from vestim_pl.estimator import VoltageEstimator
@@ -22,11 +18,7 @@ from vestim_pl.train import main, train
 
 
 def run_train(folder: Path, *overrides: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "vestim_pl.train", *overrides],
-        cwd=folder, capture_output=True, text=True, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}, check=False,
-    )  # fmt: skip
+    done = run_module(folder, "vestim_pl.train", *overrides)
     assert not check or done.returncode == 0, done.stderr
     return done
 
@@ -121,7 +113,7 @@ def test_resumed_run_equals_one_never_stopped(compose, small, tmp_path):
     assert (tmp_path / "parts" / "metrics.1.csv").is_file(), "the metrics so far were lost"
 
 
-def test_an_ensemble_fed_with_rc_pairs_goes_on_in_the_middle_of_an_epoch_as_if_never_stopped(compose, tmp_path):
+def test_an_ensemble_fed_with_rc_pairs_resumed_in_mid_epoch_equals_one_never_stopped(compose, tmp_path):
     options = [
         "sampling=streams", "sampling.lookback=20", "sampling.lanes=2", "sampling.burn_in=5", "scheduler=none",
         "network.hidden_sizes=[4]", "network.members=2", "data.rc_pairs=[5,50]", "test=false",
@@ -137,33 +129,6 @@ def test_an_ensemble_fed_with_rc_pairs_goes_on_in_the_middle_of_an_epoch_as_if_n
     estimator, rows = load_estimator(parts.best_checkpoint), parts.datamodule.table("test").inputs[None, :100]
     with torch.no_grad():  # a checkpoint alone takes amperes
         torch.testing.assert_close(estimator(rows[..., :3])[0], estimator(rows)[0], rtol=0, atol=1e-5)
-
-
-def test_ctrl_c_leaves_a_checkpoint_that_resumes_and_says_how(tmp_path, on_recordings):
-    command = [sys.executable, "-m", "vestim_pl.train", *on_recordings, "trainer.max_epochs=10000",
-               "callbacks.early_stopping=null", "network.hidden_sizes=[6, 4]"]  # fmt: skip
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("outputs/*/*/checkpoints/last.ckpt")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in output
-    [run] = run_folders(tmp_path)
-    told = next(line for line in output.splitlines() if "to resume:" in line).split("to resume: ")[1]
-    overrides = shlex.split(told)[3:]
-    step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-    epoch = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
-    overrides = [o for o in overrides if not o.startswith("trainer.max_epochs")]
-    run_train(tmp_path, *overrides, f"trainer.max_epochs={epoch + 2}")
-    assert run_folders(tmp_path) == [run], "the resumed run did not continue in its folder"
-    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] > step
 
 
 @pytest.mark.parametrize(
@@ -199,10 +164,10 @@ def test_divergence_exits_non_zero_with_the_reason(tmp_path, on_recordings):
     assert done.returncode == 1
     assert "model parameters became NaN/Inf after optimizer step" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not [path for path in tmp_path.rglob("*.ckpt") if poisoned(path)]
+    assert not [path for path in tmp_path.rglob("*.ckpt") if is_not_finite(path)]
 
 
-def poisoned(path: Path) -> bool:
+def is_not_finite(path: Path) -> bool:
     weights = torch.load(path, weights_only=True)["state_dict"].values()
     return not all(bool(torch.isfinite(tensor).all()) for tensor in weights if tensor.is_floating_point())
 
@@ -213,7 +178,10 @@ def test_main_returns_the_best_validation_error_for_sweepers(compose, small):
 
 def test_multirun_keeps_its_jobs_apart(tmp_path, on_recordings):
     grid = ["sampling.lookback=10,20", "network.hidden_sizes=[4],[6]"]
-    fixed = [o for o in on_recordings if "lookback" not in o and "hidden" not in o]
+    fixed = [
+        o for o in on_recordings if not o.startswith(("sampling.lookback", "network.hidden", "trainer.max_epochs"))
+    ]
+    fixed += ["trainer.max_epochs=1", "+trainer.limit_train_batches=5"]
     run_train(tmp_path, "-m", *grid, *fixed)
     jobs = sorted(path.parent for path in tmp_path.glob("multirun/*/*/*/provenance.json"))
     assert len(jobs) == 4
@@ -236,7 +204,7 @@ def test_a_failed_job_of_a_multirun_does_not_stop_the_others(tmp_path, on_record
 
 
 def test_a_sweep_of_several_processes_a_job_is_refused_before_it_starts_itself_again(tmp_path, on_recordings):
-    """Lightning starts the other ranks with the same command line, which under -m is another sweep."""
+    """Lightning starts the other ranks with the same command line, which would start another sweep under -m."""
     done = run_train(tmp_path, "-m", "seed=0", "trainer.devices=2", *on_recordings, check=False)
     assert done.returncode == 1
     assert "error: trainer.devices: 2 makes 2 processes a job" in done.stderr
@@ -250,7 +218,7 @@ def test_a_limit_of_steps_may_end_an_epoch_without_a_validation(compose, small):
 
 def test_mixed_precision_is_chosen_by_the_machine_and_said(compose, small, caplog):
     with caplog.at_level("INFO", logger="vestim_pl"):
-        run = train(compose(*small, "trainer.precision=mixed", "trainer.max_epochs=1"))
+        run = train(compose(*small, "trainer.precision=mixed", "+trainer.fast_dev_run=true"))
     assert run.trainer.precision == "bf16-mixed"
     assert "trainer.precision: mixed is bf16-mixed on this machine" in caplog.text
 

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import fit
 from tests.integration.test_estimator_fault_matrix import batches
+from tests.pairs import pairwise
 from vestim_pl.app.configuration import check
 from vestim_pl.callbacks import CrashBundle, DivergenceRecovery, FiniteParameterGuard, StepGuard
 from vestim_pl.callbacks.crash_bundle.bundle_file import read_bundle
@@ -88,9 +89,14 @@ def test_checkpoints_of_windows_carry_no_cache(compose, tmp_path):
     assert torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["carried_state"] is None
 
 
-@pytest.mark.parametrize("guards", [(), (StepGuard, FiniteParameterGuard, DivergenceRecovery)])
-@pytest.mark.parametrize("mode", ["windows", "streams"])
-@pytest.mark.parametrize("site", ["input", "activation", "gradient", "parameter"])
+@pytest.mark.parametrize(
+    ("site", "mode", "guards"),
+    pairwise(
+        ["input", "activation", "gradient", "parameter"],
+        ["windows", "streams"],
+        [(), (StepGuard, FiniteParameterGuard, DivergenceRecovery)],
+    ),
+)
 def test_a_fault_is_named_in_its_bundle_and_the_replay_finds_it(site, mode, guards, tmp_path):
     spec = {"name": "Transformer", "hidden_sizes": [4, 4], "heads": 2, "lookback": 5}
     estimator = VoltageEstimator(["SOC", "Current", "Temp"], spec)

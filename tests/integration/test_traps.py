@@ -1,4 +1,4 @@
-"""Traps of Lightning, torch and Hydra that no other test stands over: each falls silently, so each has a name here."""
+"""Traps of Lightning, torch and Hydra that no other test covers; each would fail silently."""
 
 import re
 import tomllib
@@ -38,7 +38,7 @@ def test_measuring_a_norm_that_is_not_finite_leaves_the_gradient_as_it_is(value)
 
 
 def test_clipping_is_the_last_thing_before_the_step_and_callbacks_come_before_the_module():
-    """StepGuard decides in on_before_optimizer_step and counts on gradients that nobody has clipped yet."""
+    """StepGuard decides in on_before_optimizer_step and relies on gradients that are not clipped yet."""
     order: list[str] = []
 
     class Module(ForeignRecurrent):
@@ -70,7 +70,7 @@ def test_clipping_is_the_last_thing_before_the_step_and_callbacks_come_before_th
 
 @pytest.mark.parametrize("kind", [StepGuard, CrashBundle])
 def test_a_fused_optimizer_under_a_scaler_is_refused(kind):
-    """It unscales the gradients inside of its step: what a callback sees is multiplied by the loss scale."""
+    """A fused optimizer unscales the gradients within its step: callbacks see them multiplied by the loss scale."""
 
     class FusedAdam(ForeignRecurrent):
         def configure_optimizers(self):
@@ -82,7 +82,7 @@ def test_a_fused_optimizer_under_a_scaler_is_refused(kind):
 
 
 def test_no_callback_turns_a_new_run_into_a_resumed_one(tmp_path):
-    """With an OnExceptionCheckpoint among the callbacks Lightning resumes from the last file though nobody asked."""
+    """With an OnExceptionCheckpoint among the callbacks Lightning resumes from the last file without being asked."""
     assert not [
         name for name in vestim_pl.callbacks.__all__
         if issubclass(getattr(vestim_pl.callbacks, name), OnExceptionCheckpoint)
@@ -108,7 +108,7 @@ def test_the_malicious_releases_of_lightning_are_excluded(requirements, version)
 
 
 def test_hydra_is_bounded_and_instantiated_in_one_place(requirements):
-    """Hydra 1.4 asks for a list of allowed targets: one place to add it, and no release beyond it unseen."""
+    """Hydra 1.4 wants a list of allowed targets; a newer release is allowed only after a look at it."""
     assert "1.5.0" not in requirements["hydra-core"].specifier
     calls = [
         path.relative_to(ROOT).as_posix() for path in (ROOT / "vestim_pl").rglob("*.py")

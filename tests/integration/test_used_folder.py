@@ -1,24 +1,16 @@
 """Commands that write twice into the same folder do not mix two runs."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
 
+from tests.integration.forked import run_module
 from vestim_pl.reports.run_folder import RunFolder
-
-pytestmark = pytest.mark.slow
 
 
 def run(command, folder, *overrides):
-    return subprocess.run(
-        [sys.executable, "-m", f"vestim_pl.{command}", *overrides],
-        cwd=folder, capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
-    )  # fmt: skip
+    return run_module(folder, f"vestim_pl.{command}", *overrides)
 
 
 @pytest.fixture

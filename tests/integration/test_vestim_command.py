@@ -1,10 +1,8 @@
-"""VEstim's file in the commands as their user runs them: it trains, sweeps and resumes."""
+"""VEstim's hyperparams.json in the real commands: it trains, sweeps and resumes."""
 
 import json
-import os
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import yaml
 from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
+from tests.integration.forked import run_module
 from vestim_pl.app.configuration import choices
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.reports.provenance import write_provenance
@@ -28,10 +27,8 @@ SMALL = {
 
 
 def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
-    )  # fmt: skip
+    assert command[0] == "-m"
+    done = run_module(folder, *command[1:])
     assert not check or done.returncode == 0, done.stderr
     return done
 
@@ -81,7 +78,7 @@ def test_a_preset_trains_with_the_command_that_was_printed(tmp_path, recordings)
 
 
 @pytest.mark.slow
-def test_a_preset_of_a_grid_is_a_sweep_without_being_told(tmp_path, recordings):
+def test_a_preset_of_a_grid_is_a_sweep_without_being_asked_for(tmp_path, recordings):
     written(tmp_path, LOOKBACK="10,20", RNN_LAYER_SIZES="4;3,2", MAX_EPOCHS="1")
     run(tmp_path, "-m", "vestim_pl.vestim", "convert", "hyperparams.json")
     data = ["data=folder", f"data.root={recordings}"]

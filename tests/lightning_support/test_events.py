@@ -3,6 +3,7 @@ import logging
 
 import pytest
 
+from tests.lightning_support.fake_trainer import FakeTrainer
 from vestim_pl.lightning_support.events import Event, publish
 
 
@@ -14,17 +15,12 @@ class Listener:
         self.heard.append(event)
 
 
-class Trainer:
-    current_epoch, global_step, is_global_zero = 3, 17, True
-
-    def __init__(self, *callbacks):
-        self.callbacks = list(callbacks)
-
-
 def test_every_callback_that_listens_hears_it_once_and_the_log_has_one_line(caplog):
     first, second = Listener(), Listener()
     with caplog.at_level(logging.INFO, "vestim_pl"):
-        event = publish(Trainer(first, object(), second), "skip", "loss is NaN at 100 %", batch=4, loss=float("inf"))
+        event = publish(
+            FakeTrainer(first, object(), second), "skip", "loss is NaN at 100 %", batch=4, loss=float("inf")
+        )
     assert first.heard == second.heard == [event]
     assert event == Event("skip", "loss is NaN at 100 %", 3, 17, 4, {"loss": float("inf")})
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
@@ -33,7 +29,7 @@ def test_every_callback_that_listens_hears_it_once_and_the_log_has_one_line(capl
 
 
 def test_other_ranks_hear_it_but_do_not_log(caplog):
-    listener, trainer = Listener(), Trainer()
+    listener, trainer = Listener(), FakeTrainer()
     trainer.callbacks, trainer.is_global_zero = [listener], False
     publish(trainer, "skip", "loss is NaN")
     assert len(listener.heard) == 1
@@ -42,7 +38,7 @@ def test_other_ranks_hear_it_but_do_not_log(caplog):
 
 def test_the_level_is_the_callers(caplog):
     with caplog.at_level(logging.INFO, "vestim_pl"):
-        publish(Trainer(), "plateau", "quiet", level=logging.DEBUG)
+        publish(FakeTrainer(), "plateau", "quiet", level=logging.DEBUG)
     assert caplog.records == []
 
 

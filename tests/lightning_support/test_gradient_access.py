@@ -4,13 +4,14 @@ import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
+from tests.lightning_support.fake_trainer import FakeTrainer
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.gradient_access import require_plain_gradients
 
 
 def trainer_of(strategy=DDPStrategy, scaler=None, fused=False):
     optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], fused=fused)
-    return SimpleNamespace(
+    return FakeTrainer(
         strategy=object.__new__(strategy),
         precision_plugin=SimpleNamespace(scaler=scaler),
         optimizers=[optimizer],

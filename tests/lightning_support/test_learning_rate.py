@@ -1,10 +1,10 @@
 import itertools
 import random
-from types import SimpleNamespace
 
 import pytest
 import torch
 
+from tests.lightning_support.fake_trainer import FakeTrainer
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
 
@@ -20,7 +20,7 @@ def attached(*optimizers, **values):
     factors = LearningRateFactors()
     for name, value in values.items():
         factors.set(name, value)
-    factors.attach(SimpleNamespace(optimizers=list(optimizers)))
+    factors.attach(FakeTrainer(optimizers=list(optimizers)))
     return factors
 
 
@@ -42,7 +42,7 @@ def test_an_update_uses_the_product_and_leaves_the_scheduled_rates():
 def test_hooks_are_installed_once():
     optimizer, (weight,) = sgd()
     factors = attached(optimizer, warmup=0.5)
-    factors.attach(SimpleNamespace(optimizers=[optimizer]))
+    factors.attach(FakeTrainer(optimizers=[optimizer]))
 
     optimizer.step()
 
@@ -158,10 +158,7 @@ def test_a_discarded_factor_is_gone():
 
 
 def test_factors_belong_to_one_trainer_and_go_with_it():
-    class Trainer:
-        pass
-
-    first, second = Trainer(), Trainer()
+    first, second = FakeTrainer(), FakeTrainer()
     assert LearningRateFactors.of(first) is LearningRateFactors.of(first)
     assert LearningRateFactors.of(first) is not LearningRateFactors.of(second)
 

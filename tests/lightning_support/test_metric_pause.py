@@ -66,6 +66,7 @@ def test_plateau_scheduler_does_not_cut_the_rate_for_a_metric_that_was_recovered
     assert trainer.lr_scheduler_configs[0].interval == "epoch"
 
 
+@pytest.mark.slow
 def test_metric_that_is_nan_on_one_rank_has_every_rank_recover(tmp_path):
     saves = ModelCheckpoint(tmp_path, "{epoch}", monitor="v", save_top_k=2)
     callbacks = [DivergenceRecovery(snapshot_every=2), Recorder(), RankReport(tmp_path), EarlyStopping("v"), saves]

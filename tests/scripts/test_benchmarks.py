@@ -122,6 +122,7 @@ def test_slope_is_in_multiples_of_a_row():
     assert memory.slope(rows, [1e6 + 1.5 * memory.RAW_BYTES * count for count in rows]) == pytest.approx(1.5)
 
 
+@pytest.mark.slow
 def test_scaling_writes_every_panel_and_a_plot():
     rows = run_benchmark(scaling.main)
     assert {row["grows"] for row in rows} == {"rows", "lookback", "hidden size", "lanes"}
@@ -129,6 +130,7 @@ def test_scaling_writes_every_panel_and_a_plot():
     assert Path("figures.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_training_step_compares_both_sides_in_both_stages():
     cases = ["--cases", "reference, kept", "ours, flushed"]
     rows = run_benchmark(training_step.main, "--configurations", "guide_baseline", *cases)
@@ -146,6 +148,7 @@ def test_overhead_compares_the_whole_with_a_bare_loop():
     assert all(row["end of an epoch [ms]"] > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_callback_overhead_tells_each_callback_apart():
     cases = ["--cases", "CrashBundle", "safer", "tensor by tensor"]
     rows = {row["callbacks"]: row for row in run_benchmark(callback_overhead.main, "--samplings", "streams", *cases)}

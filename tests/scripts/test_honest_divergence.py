@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "honest_divergence.py"
 
 
+@pytest.mark.slow
 def test_lost_with_plain_lightning_and_learning_with_resilient(tmp_path):
     picture, figures = tmp_path / "picture.png", tmp_path / "figures.json"
     run = subprocess.run(

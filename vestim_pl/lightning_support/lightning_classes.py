@@ -14,6 +14,7 @@ __all__ = [
     "lightning_classes",
     "model_checkpoints",
     "overrides_hook",
+    "with_twin",
 ]
 
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
@@ -49,6 +50,19 @@ def _class(package: Any, name: str) -> type | None:
     except AttributeError:
         return None
     return kind
+
+
+def with_twin(kind: type) -> tuple[type, ...]:
+    """A class and, for one of Lightning's, the class of the same name in the other package.
+
+    Example::
+
+        >>> from lightning.pytorch import LightningModule
+        >>> LightningModule in with_twin(LightningModule)
+        True
+
+    """
+    return (kind, *lightning_classes(kind.__name__))
 
 
 def overrides_hook(instance: object, hook: str) -> bool:

@@ -13,6 +13,7 @@ from torch import nn
 
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, Recorder, ResumableLoader, fit, leaky_sequences, same
+from tests.pairs import pairwise
 from vestim_pl.callbacks import CrashBundle, DivergenceRecovery, EventLog, FiniteParameterGuard, StepGuard
 from vestim_pl.callbacks.crash_bundle.bundle_file import read_bundle
 from vestim_pl.callbacks.crash_bundle.bundle_replay import replay_bundle
@@ -106,10 +107,9 @@ def recorded(path):
     return read_bundle(path)["summary"]["findings"]
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("guard", [None, StepGuard])
-@pytest.mark.parametrize("value", [NAN, INF, -INF])
-@pytest.mark.parametrize("site", list(PHASES))
+@pytest.mark.parametrize(
+    ("site", "value", "guard", "accumulate"), pairwise(PHASES, [NAN, INF, -INF], [None, StepGuard], [1, 2])
+)
 def test_bundle_names_the_site_of_an_injected_fault(site, value, guard, accumulate):
     module = Fused() if site == "parameter" else ForeignRecurrent()
     guards = [guard()] if guard else []
@@ -441,6 +441,7 @@ def test_fast_dev_run():
     fit(ForeignRecurrent(), [CrashBundle()], fast_dev_run=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guards", [[], [StepGuard]])
 def test_the_rank_with_the_bad_loss_writes_its_batch_and_all_ranks_tell_of_it(tmp_path, guards):
     torch.manual_seed(0)
@@ -464,6 +465,7 @@ class InfiniteLossOfRankOne(ForeignRecurrent):
         return super().training_step(batch, batch_idx) + (INF if batch_idx == 2 and self.global_rank == 1 else 0)
 
 
+@pytest.mark.slow
 def test_ranks_of_which_one_has_written_already_do_not_wait_for_each_other(tmp_path):
     log = tmp_path / "events.jsonl"
     callbacks = [CrashBundle(str(tmp_path)), StepGuard(), EventLog(str(log))]

@@ -167,6 +167,7 @@ def test_runs_with(options):
     run(GradientNoise(), **options)
 
 
+@pytest.mark.slow
 def test_ranks_are_alike(tmp_path):
     callbacks = [AdaptiveGradientClipping(warmup_steps=2), GradientNoise(eta=1e-4), Recorder(), RankReport(tmp_path)]
     fit(ForeignRecurrent(), callbacks, strategy="ddp_spawn", devices=2, max_steps=6)

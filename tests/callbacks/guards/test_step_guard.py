@@ -519,6 +519,7 @@ class LossOnly(ForeignRecurrent):
         return loss + NAN if batch_idx == 4 and self.global_rank == 1 else loss
 
 
+@pytest.mark.slow
 def test_every_rank_skips_alike(tmp_path):
     callbacks = [FaultInjector("input", NAN, 2, rank=1), StepGuard(), Recorder(), RankReport(tmp_path)]
     fit(LossOnly(), callbacks, strategy="ddp_spawn", devices=2)
@@ -533,6 +534,7 @@ def test_every_rank_skips_alike(tmp_path):
     assert not same(first["history"][5], first["history"][4])
 
 
+@pytest.mark.slow
 def test_parameters_of_one_rank_alone_have_every_rank_recover(tmp_path):
     guards = [StepGuard(), FiniteParameterGuard(), DivergenceRecovery(snapshot_every=2)]
     callbacks = [FaultInjector("parameter", NAN, 4, rank=1), *guards, Recorder(), RankReport(tmp_path)]

@@ -670,6 +670,7 @@ def test_fast_dev_run_and_sanity_check():
     assert math.isfinite(trainer.callback_metrics["val_rmse"])
 
 
+@pytest.mark.slow
 def test_all_ranks_go_back_together(tmp_path):
     callbacks = [
         FaultInjector("input", NAN, 4, rank=1),

@@ -47,6 +47,7 @@ def test_every_setting_reaches_the_training():
     assert abs(warm.weights[1] - warm.weights[0]) < 0.1 < abs(train(rate=1.0).weights[1] - warm.weights[0])
 
 
+@pytest.mark.slow
 def test_the_table_has_a_line_for_each_rate_and_variant(tmp_path):
     path = tmp_path / "figures.json"
     guide_claims.main(["--quick", "--threads", "1", "--questions", "clipping", "--json", str(path)])

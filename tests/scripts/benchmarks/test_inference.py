@@ -8,9 +8,12 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[3] / "scripts" / "benchmarks" / "inference.py"
 
 
+@pytest.mark.slow
 def test_every_way_is_timed(tmp_path):
     run = subprocess.run(
         [sys.executable, str(SCRIPT), "--quick", "--threads", "1", "--json", str(tmp_path / "figures.json")],

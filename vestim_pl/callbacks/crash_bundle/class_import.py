@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.lightning_support.lightning_classes import with_twin
 
 __all__ = ["class_path", "import_any", "import_named"]
 
@@ -65,7 +66,7 @@ def import_named(path: str, base: type, trust: bool = False) -> Any:
     if not trust and not _is_trusted(path.rpartition(":")[0]):
         raise refusal
     found = import_any(path)
-    if not (isinstance(found, type) and issubclass(found, base)):
+    if not (isinstance(found, type) and issubclass(found, with_twin(base))):
         if not trust:
             raise refusal
         raise ConfigurationError(f"{path}: is no {base.__name__} but {found!r}")

@@ -12,7 +12,7 @@ from torch import Tensor
 from vestim_pl.callbacks.crash_bundle.class_import import class_path, import_any, import_named
 from vestim_pl.callbacks.crash_bundle.plain_data import from_plain, is_complete, to_plain
 from vestim_pl.errors import ConfigurationError, name_error
-from vestim_pl.lightning_support.lightning_classes import overrides_hook
+from vestim_pl.lightning_support.lightning_classes import overrides_hook, with_twin
 from vestim_pl.lightning_support.outsized import refuse_outsized
 from vestim_pl.lightning_support.tensor_archive import UnusableFileError
 
@@ -57,7 +57,7 @@ def rebuild_module(
     """
     if factory is not None:
         module = import_any(factory)()
-        if not isinstance(module, LightningModule):
+        if not isinstance(module, with_twin(LightningModule)):
             raise ConfigurationError(f"--factory {factory}: returned {type(module).__name__}, not a LightningModule")
         return module
     name = description["class"]

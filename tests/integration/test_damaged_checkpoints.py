@@ -1,8 +1,6 @@
-"""Damaged and malicious checkpoints: every command refuses each in one line, in little time, and nothing runs."""
+"""Damaged and malicious checkpoints: every command refuses each one quickly, in one line, and runs none of its code."""
 
 import resource
-import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from tests.damaged_files import CANARY, GADGETS, changed, contents_of_anything, raw_files, save
+from tests.integration.forked import run_module
 from vestim_pl.app.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
 from vestim_pl.callbacks import GradientNormMonitor, RandomStateCheckpoint
 from vestim_pl.deploy.checkpoint import load_estimator
@@ -112,7 +111,7 @@ def weights(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def settings(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Settings that do not go with the weights: a resumed run has its own."""
+    """Settings that do not fit the weights; a resumed run uses its own settings."""
 
     def network(**options: Any) -> dict[str, Any]:
         return changed(content, "hyper_parameters", "network", to=NETWORK | options)
@@ -145,7 +144,7 @@ def settings(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def training(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Counters and optimizers that are damaged: they matter to a resumed run alone."""
+    """Counters and optimizers that are damaged: only a resumed run uses them."""
     for key in ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers"):
         yield f"no {key}", changed(content, key, without=True)
     yield "empty loops", content | {"loops": {}}
@@ -243,10 +242,7 @@ def test_the_real_command_ends_in_that_line(command, kind, sound, tmp_path):
         torch.save(changed(content, "state_dict", "scaler.input_mean", to=torch.full((3,), NAN)), path)
     else:
         torch.save(changed(content, "hyper_parameters", "network", "hidden_sizes", to=[10**9]), path)
-    done = subprocess.run(
-        [sys.executable, "-m", f"vestim_pl.{command}", f"ckpt_path={path}", "hydra.run.dir=run"],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    done = run_module(tmp_path, f"vestim_pl.{command}", f"ckpt_path={path}", "hydra.run.dir=run")
     assert done.returncode == 1
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == done.stderr.splitlines()
     assert done.stderr.startswith(f"error: ckpt_path: {path} "), done.stderr
