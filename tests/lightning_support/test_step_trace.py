@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from vestim_pl.lightning_support.step_trace import Phase, StepTrace, named_tensors, traced
+from vestim_pl.lightning_support.step_trace import Phase, StepTrace, traced
 
 
 class Net(nn.Module):
@@ -126,7 +126,7 @@ class Last(nn.GRU):
     [
         (Packed(), "inner", "it was given a packed sequence"),
         (nn.Sequential(nn.LSTM(2, 3, proj_size=2)), "0", "it has a proj_size"),
-        (nn.Sequential(Last(2, 3)), "0", "it has a forward of its own"),
+        (nn.Sequential(Last(2, 3)), "0", "it overrides forward"),
     ],
     ids=["packed", "projection", "subclass"],
 )
@@ -206,12 +206,3 @@ def test_a_state_that_a_module_is_given_is_told_from_its_input():
         module(torch.ones(2), (torch.tensor([1.0, math.nan]),))
     frame = trace.findings[Phase.FORWARD].frame
     assert (frame.tensor, frame.range.index) == ("input 1", (1,))
-
-
-def test_names_within_containers():
-    from vestim_pl.functional.sequence_batch import SequenceBatch
-
-    batch = SequenceBatch.of(torch.ones(1, 2, 3), torch.ones(1, 2))
-    names = [name for name, _ in named_tensors([batch, {"a": (torch.ones(1),)}, "text"], "3")]
-    assert names == ["3.0.inputs", "3.0.target", "3.0.weight", "3.0.fresh", "3.0.first_row", "3.1.a.0"]
-    assert named_tensors(torch.ones(1))[0][0] == "tensor"

@@ -1,4 +1,4 @@
-"""Asking the other callbacks for a recovery before giving up."""
+"""Ask other callbacks to recover the training before it is stopped."""
 
 from lightning.pytorch import LightningModule, Trainer
 
@@ -8,18 +8,18 @@ __all__ = ["ask_for_recovery", "can_recover"]
 
 
 def ask_for_recovery(trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
-    """Ask every callback that implements `Recovers`, in order, until one has brought the training to a good state.
+    """Ask the callbacks that implement `Recovers`, in order, until one recovers.
 
-    Ask on all ranks or on none, and at the end of a batch: within an optimizer's step its state is in flux.
+    Call it on all ranks or on none, and at the end of a batch, because the state changes within an optimizer step.
 
     Args:
         trainer: The trainer.
         pl_module: The module in training.
-        reason: What went wrong, where and when, in few words and without a full stop: the rollback repeats them.
-            Further detail belongs into the caller's own event.
+        reason: What went wrong, where and when, in few words and without a full stop, because the message of the
+            rollback includes it.
 
     Returns:
-        Whether one of them recovered.
+        Whether a callback recovered.
 
     Example::
 
@@ -36,7 +36,7 @@ def ask_for_recovery(trainer: Trainer, pl_module: LightningModule, reason: str) 
 
 
 def can_recover(trainer: Trainer) -> bool:
-    """Whether a callback can recover; if not, the error that ends the training has to say everything.
+    """Whether there is a callback to ask.
 
     Example::
 

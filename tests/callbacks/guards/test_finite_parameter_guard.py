@@ -114,7 +114,7 @@ def test_a_recovery_takes_over(foreign, fit):
     trainer = fit(foreign.Module(), [Poison(), FiniteParameterGuard(), events, recovery])
     assert trainer.global_step == 10
     assert len(recovery.asked) == 1
-    assert "To mend it, lower the learning rate" in events.events[0].reason
+    assert "To fix it, lower the learning rate" in events.events[0].reason
     assert recovery.asked == ["epoch 0, batch 3: the parameters are not finite"]
 
 
@@ -127,7 +127,7 @@ def test_the_terminal_hears_of_it_once(recovery, foreign, fit, caplog):
     except DivergenceError as raised:
         error = str(raised)
     shown = [record.getMessage() for record in caplog.records if record.name == "vestim_pl"] + [error]
-    assert sum("To mend it, lower the learning rate" in text for text in shown) == 1
+    assert sum("To fix it, lower the learning rate" in text for text in shown) == 1
     assert bool(error) is (recovery is not True)
 
 
@@ -272,7 +272,7 @@ def test_parameters_that_are_bad_from_the_start_are_told_at_once(foreign, fit, t
         DivergenceError, match=r"before the first step, first in net\.0\.bias \(1 NaN of 8\); resume from"
     ):
         fit(foreign.Module(), [FiniteParameterGuard()], resume=tmp_path / "poisoned.ckpt")
-    with pytest.raises(DivergenceError, match="look at their initialization"):
+    with pytest.raises(DivergenceError, match="check how they are initialized"):
         fit(module, [FiniteParameterGuard()])
 
 

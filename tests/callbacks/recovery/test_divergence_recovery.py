@@ -598,7 +598,7 @@ def test_what_a_guard_has_told_is_not_told_again():
         fit(Scheduled(), [FaultInjector("parameter", NAN, 4, True), FiniteParameterGuard(), recovery, recorder])
     told, rollback = recorder.of("non_finite")[0].reason, recorder.of("rollback")[0].reason
     story = str(error.value)
-    for advice in ("To mend it", "first in", "model parameters became NaN/Inf", "cell.weight"):
+    for advice in ("To fix it", "first in", "model parameters became NaN/Inf", "cell.weight"):
         assert advice in told
         assert advice not in rollback
         assert advice not in story

@@ -79,9 +79,9 @@ def test_after_a_return_in_mid_epoch_the_rest_of_it_does_not_count():
     follow(trend, stream(4), per_epoch=30)
     saved = trend.state_dict()
     follow(trend, [50.0] * 25)
-    assert trend.astray
+    assert trend.diverging
     trend.go_back(saved)
-    assert not trend.astray
+    assert not trend.diverging
     assert not follow(trend, [2.0] * 5, per_epoch=5)  # only the hard stretch of an epoch
     assert not follow(trend, stream(3), per_epoch=30)
     assert follow(trend, [1.0] * 30, per_epoch=30)

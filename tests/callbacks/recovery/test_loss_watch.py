@@ -31,9 +31,9 @@ def test_going_back_forgets_both():
     saved = follows.state_dict()
     for _ in range(15):
         follows.observe(9.0)
-    assert follows.trend.astray
+    assert follows.trend.diverging
     follows.go_back(saved)
-    assert (follows.spike.suspects, follows.trend.astray) == (0, False)
+    assert (follows.spike.suspects, follows.trend.diverging) == (0, False)
     assert follows.observe(1.0) == (False, "")
 
 

@@ -34,7 +34,7 @@ DEAD = [(0.3, 60.0), (0.1, 41.0), (0.5, 133.0), (0.6, 80.0), (0.6, 190.0), (0.6,
 def follow(trend, epochs):
     """Number of the epoch whose validation says astray; None if none does."""
     for epoch, (loss, value) in enumerate(epochs):
-        trend.take(loss)
+        trend.add_loss(loss)
         if trend.observe("val", value):
             return epoch
     return None
@@ -66,7 +66,7 @@ def test_without_losses_to_compare_nothing_is_told(losses):
     trend = ValidationTrend(2.0, 1)
     for value in (1.0, 9.0, 9.0):
         for loss in losses:
-            trend.take(loss)
+            trend.add_loss(loss)
         assert not trend.observe("val", value)
 
 
@@ -80,9 +80,9 @@ def test_after_a_return_the_best_of_the_weights_is_the_measure():
     follow(trend, [(1.0, 40.0)])
     saved = trend.state_dict()
     assert follow(trend, [(1.0, 30.0), (1.0, 90.0), (1.0, 90.0)]) == 2
-    assert trend.astray
+    assert trend.diverged
     trend.go_back(saved)
-    assert not trend.astray
+    assert not trend.diverged
     assert follow(trend, [(1.0, 79.0)] * 9) is None
     assert follow(trend, [(1.0, 81.0)] * 9) == 1
 
@@ -90,7 +90,7 @@ def test_after_a_return_the_best_of_the_weights_is_the_measure():
 def test_state_round_trip():
     trend, other = ValidationTrend(2.0, 3), ValidationTrend(2.0, 3)
     follow(trend, DEAD[:4])
-    trend.take(0.7)
+    trend.add_loss(0.7)
     other.load_state_dict(trend.state_dict())
     assert other.state_dict() == trend.state_dict()
     assert follow(other, DEAD[4:]) == follow(trend, DEAD[4:]) == 1
