@@ -22,7 +22,7 @@ def test_poison_in_weights_and_moments_is_named_and_masks_are_spared():
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_books_are_ranked_anew_without_scores_that_are_not_finite(tmp_path, mode):
+def test_records_are_ranked_again_without_nonfinite_scores(tmp_path, mode):
     keeper = ModelCheckpoint(tmp_path, monitor="m", mode=mode, save_top_k=3)
     trainer = Trainer(callbacks=[keeper], logger=False, accelerator="cpu")
     scores = {"a": 1.0, "b": INF if mode == "min" else -INF, "c": 2.0}

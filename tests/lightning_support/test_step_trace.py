@@ -71,7 +71,7 @@ def test_first_time_step_and_layer(time):
     assert (frame.name, frame.tensor, frame.time, frame.range.index) == ("LSTM", "input", time, (1, 2))
 
 
-def test_second_layer_is_told_from_the_first():
+def test_layers_are_distinguished():
     lstm = nn.LSTM(2, 3, num_layers=2, batch_first=True)
     with torch.no_grad():
         lstm.weight_ih_l1[0, 0] = math.nan
@@ -82,7 +82,7 @@ def test_second_layer_is_told_from_the_first():
     assert (frame.name, frame.tensor, frame.time) == ("LSTM[1]", "input gate pre-activation", 0)
 
 
-def test_backward_direction_is_told():
+def test_backward_direction_is_named():
     model = Net(bidirectional=True)
     with torch.no_grad():
         model.recurrent.weight_ih_l0_reverse[0, 0] = math.nan
@@ -195,7 +195,7 @@ def test_only_the_first_of_a_phase_is_kept_and_the_earliest_phase_is_the_origin(
     assert trace.origin.frame.name == "x"
 
 
-def test_a_state_that_a_module_is_given_is_told_from_its_input():
+def test_the_state_of_a_module_is_distinguished_from_its_input():
     class Stateful(nn.Module):
         def forward(self, x, state):
             return x + state[0]

@@ -11,7 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer
 
 from vestim_pl.files import whole_file, writing
-from vestim_pl.lightning_support.lightning_classes import checkpoint_callbacks
+from vestim_pl.lightning_support.lightning_classes import checkpoint_callbacks, lightning_classes
 
 __all__ = ["WholeCheckpointIO", "keep_checkpoints_whole", "remove_partial_checkpoints", "write_whole"]
 
@@ -80,8 +80,7 @@ def keep_checkpoints_whole(trainer: Trainer) -> None:
         'WholeCheckpointIO'
 
     """
-    # By name, because ``lightning`` and ``pytorch_lightning`` each have this class.
-    if type(trainer.strategy.checkpoint_io).__name__ == "TorchCheckpointIO":
+    if type(trainer.strategy.checkpoint_io) in lightning_classes("plugins.TorchCheckpointIO"):
         trainer.strategy.checkpoint_io = WholeCheckpointIO()
     if trainer.is_global_zero:
         folders = {getattr(callback, "dirpath", None) for callback in checkpoint_callbacks(trainer)}

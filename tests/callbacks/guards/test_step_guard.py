@@ -147,7 +147,7 @@ def test_nan_loss_under_a_scaler_is_a_skip_and_the_scaler_lives_on():
     assert math.isfinite(plugin.scaler.get_scale())
 
 
-def test_overflow_that_no_scale_mends_ends_in_a_stop():
+def test_overflow_that_no_scale_fixes_stops_the_training():
     with pytest.raises(DivergenceError, match="3 skips in a row, 2 allowed"):
         run("gradient", NAN, guard=StepGuard(max_consecutive_skips=2), plugins=[scaled_precision()], persistent=True,
             max_epochs=3)  # fmt: skip
@@ -186,17 +186,17 @@ def test_recovery_is_asked_before_stopping():
     assert recovery.reasons[0] == "epoch 0, batch 4: 3 skips in a row, 2 allowed"
 
 
-def test_the_skip_that_is_one_too_many_and_the_stop_tell_different_things():
-    recorder, told = Recorder(), "skipped the update, the loss is nan although batch and parameters are finite"
+def test_the_last_skip_and_the_error_do_not_repeat_each_other():
+    recorder, what = Recorder(), "skipped the update, the loss is nan although batch and parameters are finite"
     with pytest.raises(DivergenceError) as error:
         fit(ForeignRecurrent(), [FaultInjector("loss", NAN, 2, persistent=True), StepGuard(99, 1), recorder])
     assert [event.reason for event in recorder.of("skip")] == [
-        f"epoch 0, batch 2: {told} (1 of 99 skips allowed this epoch, 1 of 1 in a row)", f"epoch 0, batch 3: {told}",
+        f"epoch 0, batch 2: {what} (1 of 99 skips allowed this epoch, 1 of 1 in a row)", f"epoch 0, batch 3: {what}",
     ]  # fmt: skip
     assert "the loss is nan" not in str(error.value)
 
 
-def test_poisoned_parameters_are_named_and_not_skipped_over():
+def test_nonfinite_parameters_are_named_and_end_the_skipping():
     recorder = Recorder()
     with pytest.raises(DivergenceError, match="batch 4: parameters are already non-finite; skipping"):
         fit(Scheduled(), [FaultInjector("parameter", NAN, 4), StepGuard(), recorder])

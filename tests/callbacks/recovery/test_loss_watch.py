@@ -9,7 +9,7 @@ def watch(whole_epochs=False):
     return LossWatch(spike, trend, ValidationTrend(2.0, 2))
 
 
-def test_a_spike_and_a_bad_level_are_told():
+def test_a_spike_and_a_bad_level_are_reported():
     follows = watch()
     reasons = [follows.observe(loss)[1] for loss in [1.0] * 40 + [4.0] * 20]
     assert "the loss has a mean of 4" in reasons[-1]
