@@ -65,7 +65,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, room):
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
-        with pytest.raises(FileError, match="last.ckpt: cannot be written: the file would be larger"):
+        with pytest.raises(FileError, match=r"last\.ckpt: cannot be written: the file would be larger"):
             WholeCheckpointIO().save_checkpoint({"weight": torch.randn(100_000)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

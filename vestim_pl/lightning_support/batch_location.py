@@ -45,12 +45,6 @@ def locate_batch(trainer: Trainer, batch: Any, rows: Sequence[int] = (), limit: 
         rows: Rows to locate; all rows if empty.
         limit: Most entries to return, so that an event stays readable.
 
-    Example::
-
-        >>> import torch
-        >>> locate_batch(Trainer(logger=False, enable_checkpointing=False), torch.ones(2))
-        []
-
     """
     datamodule = trainer.datamodule  # type: ignore[attr-defined]
     if not isinstance(datamodule, LocatesBatches):

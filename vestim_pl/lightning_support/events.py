@@ -74,11 +74,5 @@ def watched_events(trainer: Trainer) -> frozenset[str]:
     """Collect the kinds of events that some callback detects at every step.
 
     A callback that reacts to such an event need not check for its cause at every step too.
-
-    Example::
-
-        >>> watched_events(Trainer(logger=False, enable_checkpointing=False))
-        frozenset()
-
     """
     return frozenset().union(*(watcher.watches_for for watcher in callbacks_with(trainer, EventWatcher)))

@@ -58,14 +58,7 @@ def ends_within_epoch(trainer: Trainer) -> bool:
 
 
 def validation_follows(trainer: Trainer) -> bool:
-    """Whether Lightning validates right after the batch that has just ended; call it in ``on_train_batch_end``.
-
-    Example::
-
-        >>> validation_follows(Trainer(logger=False, enable_checkpointing=False))
-        False
-
-    """
+    """Whether Lightning validates right after the batch that has just ended; call it in ``on_train_batch_end``."""
     loop: Any = trainer.fit_loop
     fetcher, progress = loop._data_fetcher, loop.epoch_loop.batch_progress.current
     at_batch_end = trainer.training and fetcher is not None and progress.processed == progress.completed + 1
@@ -73,14 +66,7 @@ def validation_follows(trainer: Trainer) -> bool:
 
 
 def in_validation(trainer: Trainer) -> bool:
-    """Whether a training is in a validation that has batches left.
-
-    Example::
-
-        >>> in_validation(Trainer(logger=False, enable_checkpointing=False))
-        False
-
-    """
+    """Whether a training is in a validation that has batches left."""
     if not trainer.validating or trainer.state.fn != "fit":
         return False
     progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
@@ -125,14 +111,7 @@ def settle_validation(trainer: Trainer) -> None:
 
 
 def is_epoch_end(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint was written after all batches of an epoch and its validation.
-
-    Example::
-
-        >>> is_epoch_end({})
-        False
-
-    """
+    """Whether a checkpoint was written after all batches of an epoch and its validation."""
     fit = checkpoint.get("loops", {}).get("fit_loop", {})
     epochs = fit.get("epoch_progress", {}).get("current", {})
     last = fit.get("epoch_loop.batch_progress", {}).get("is_last_batch", False)

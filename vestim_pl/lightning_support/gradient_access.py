@@ -19,12 +19,6 @@ def gradient_scaler(trainer: Trainer) -> torch.amp.GradScaler | None:
 
     Only Lightning's ``MixedPrecision`` has the attribute, and a project's own precision plugin may have it too. Tested
     with lightning 2.6.6.
-
-    Example::
-
-        >>> gradient_scaler(Trainer(logger=False, enable_checkpointing=False)) is None
-        True
-
     """
     return getattr(trainer.precision_plugin, "scaler", None)
 
@@ -33,13 +27,6 @@ def is_unscaled_in_step(trainer: Trainer, optimizer: Optimizer) -> bool:
     """Whether gradients stay multiplied by a loss scale until the optimizer divides by it within its own step.
 
     Reads torch's private mark of a fused optimizer, which Lightning reads too. Tested with torch 2.13.0.
-
-    Example::
-
-        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1, fused=True)
-        >>> is_unscaled_in_step(Trainer(logger=False, enable_checkpointing=False), optimizer)
-        False
-
     """
     return gradient_scaler(trainer) is not None and bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 

@@ -85,14 +85,7 @@ def model_checkpoints(trainer: Trainer) -> list[Any]:
 
 
 def is_sharded(trainer: Trainer) -> bool:
-    """Whether the strategy gives each process only a part of the weights, gradients and optimizer state.
-
-    Example::
-
-        >>> is_sharded(Trainer(logger=False, enable_checkpointing=False))
-        False
-
-    """
+    """Whether the strategy gives each process only a part of the weights, gradients and optimizer state."""
     names = ("DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy")
     return isinstance(trainer.strategy, lightning_classes(*(f"strategies.{name}" for name in names)))
 

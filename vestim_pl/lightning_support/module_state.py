@@ -15,14 +15,7 @@ __all__ = ["clear_nonfinite_extras", "load_extras", "save_extras"]
 
 
 def save_extras(pl_module: LightningModule) -> dict[str, Any]:
-    """Copy what the module's ``on_save_checkpoint`` adds to a checkpoint, such as a carried recurrent state.
-
-    Example::
-
-        >>> save_extras(LightningModule())
-        {}
-
-    """
+    """Copy what the module's ``on_save_checkpoint`` adds to a checkpoint, such as a carried recurrent state."""
     checkpoint = _frame(pl_module)
     given = set(checkpoint)
     pl_module.on_save_checkpoint(checkpoint)

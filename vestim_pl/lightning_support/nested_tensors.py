@@ -42,15 +42,7 @@ def _items(data: Any) -> list[tuple[Any, Any]]:
 
 
 def tensors_in(data: Any) -> list[Tensor]:
-    """List the tensors of a nested container.
-
-    Example::
-
-        >>> import torch
-        >>> tensors_in({"a": [torch.ones(1)], "b": 2})
-        [tensor([1.])]
-
-    """
+    """List the tensors of a nested container."""
     return [tensor for _, tensor in named_tensors(data)]
 
 

@@ -54,6 +54,7 @@ __all__ = [
     "Rewinds",
     "ShortensWindows",
     "SkipsSteps",
+    "ask_for_recovery",
     "callbacks_with",
 ]
 
@@ -182,3 +183,18 @@ def callbacks_with(trainer: Trainer, protocol: type[P]) -> list[P]:
 
     """
     return [callback for callback in trainer.callbacks if isinstance(callback, protocol)]  # type: ignore[attr-defined]
+
+
+def ask_for_recovery(trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
+    """Ask the callbacks that implement `Recovers`, in order, until one recovers; returns whether one did.
+
+    Call it on all ranks or on none, and at the end of a batch, because the state changes within an optimizer step.
+
+    Args:
+        trainer: The trainer.
+        pl_module: The module in training.
+        reason: What went wrong, where and when, in few words and without a full stop, because the message of the
+            rollback includes it.
+
+    """
+    return any(callback.recover_from(trainer, pl_module, reason) for callback in callbacks_with(trainer, Recovers))

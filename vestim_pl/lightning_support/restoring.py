@@ -16,11 +16,6 @@ def failed_while_restoring(error: BaseException) -> bool:
     Args:
         error: Error from ``trainer.fit(ckpt_path=...)``.
 
-    Example::
-
-        >>> failed_while_restoring(KeyError("loops"))
-        False
-
     """
     return any(
         frame.f_code.co_filename.endswith("checkpoint_connector.py")

@@ -89,12 +89,6 @@ def refuse_another_length(scheduler: object, training_steps: Count) -> None:
     Raises:
         ConfigurationError: If the lengths differ.
 
-    Example::
-
-        >>> import torch
-        >>> adam = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.01)
-        >>> refuse_another_length(CosineAnnealingLR(adam, T_max=100), lambda: 100)
-
     """
     if isinstance(scheduler, CosineAnnealingLR) and scheduler.T_max != (steps := training_steps()):
         raise ConfigurationError(

@@ -23,15 +23,7 @@ class StepVerdict(StrEnum):
 
 
 def gradient_tensors(optimizer: Optimizer) -> list[Tensor]:
-    """List the gradients of the optimizer's parameters, without those that are None.
-
-    Example::
-
-        >>> weight = torch.zeros(2, requires_grad=True)
-        >>> gradient_tensors(torch.optim.SGD([weight], lr=0.1))
-        []
-
-    """
+    """List the gradients of the optimizer's parameters, without those that are None."""
     return [
         grad.coalesce().values() if grad.is_sparse else grad
         for group in optimizer.param_groups

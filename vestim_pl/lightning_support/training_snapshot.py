@@ -27,14 +27,7 @@ __all__ = [
 
 
 def trained_parameters(pl_module: LightningModule) -> dict[str, Tensor]:
-    """The parameters that training changes, by name; a frozen one, such as a mask, may be infinite on purpose.
-
-    Example::
-
-        >>> trained_parameters(LightningModule())
-        {}
-
-    """
+    """The parameters that training changes, by name; a frozen one, such as a mask, may be infinite on purpose."""
     return {name: parameter for name, parameter in pl_module.named_parameters() if parameter.requires_grad}
 
 
@@ -67,11 +60,6 @@ def nonfinite_buffers(pl_module: LightningModule, before: dict[str, Any] | None)
     Args:
         pl_module: The module in training.
         before: An earlier snapshot; without one the result is empty.
-
-    Example::
-
-        >>> nonfinite_buffers(torch.nn.BatchNorm1d(1), before=None)
-        []
 
     """
     earlier = before["buffers"] if before else {}

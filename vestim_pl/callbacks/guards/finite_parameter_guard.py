@@ -18,7 +18,7 @@ from vestim_pl.lightning_support.checkpoint_gate import CheckpointGate
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
 from vestim_pl.lightning_support.lightning_classes import is_sharded, model_checkpoints
-from vestim_pl.lightning_support.recovery_request import ask_for_recovery, can_recover
+from vestim_pl.lightning_support.protocols import Recovers, ask_for_recovery, callbacks_with
 from vestim_pl.lightning_support.training_snapshot import updated_parameters
 from vestim_pl.settings.checks import check_integers
 
@@ -98,7 +98,7 @@ class FiniteParameterGuard(Callback):
         self._checked_step = trainer.global_step
         bad = find_nonfinite(pl_module.named_buffers()) if self.check_buffers else ()
         self._exempt = frozenset(tensor.name for tensor in bad)
-        self._find_buffers(pl_module)
+        self.on_train_epoch_start(trainer, pl_module)
         if not self.finite(trainer, pl_module):
             places = ", ".join(map(str, find_nonfinite(self._watched(trainer, pl_module), _NAMED)))
             earlier = f"resume from an earlier checkpoint than {trainer.ckpt_path}"
@@ -108,7 +108,7 @@ class FiniteParameterGuard(Callback):
             )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._find_buffers(pl_module)  # a submodule may have been added
+        self._buffer_dicts = buffer_dicts(pl_module) if self.check_buffers else []  # a submodule may have been added
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -149,7 +149,7 @@ class FiniteParameterGuard(Callback):
         if trainer.strategy.reduce_boolean_decision(finite, all=True):
             return
         message = self.explain(trainer, pl_module)
-        recovers = can_recover(trainer)
+        recovers = bool(callbacks_with(trainer, Recovers))
         level = logging.WARNING if recovers else logging.DEBUG  # without a recovery the error shows it
         rate = self._learning_rate(trainer)
         publish(trainer, "non_finite", message, batch=self._batch, level=level, learning_rate=rate)
@@ -179,29 +179,22 @@ class FiniteParameterGuard(Callback):
 
     def finite(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         """Whether the checked tensors are finite on this rank; also measures their norm."""
-        watched = [*updated_parameters(trainer), *self._live_buffers()]
+        watched = [*updated_parameters(trainer), *(buffer for _, buffer in self._buffers())]
         self.parameter_norm = joint_norm(watched)
         return math.isfinite(self.parameter_norm) or all_finite(watched)
-
-    def _find_buffers(self, pl_module: LightningModule) -> None:
-        self._buffer_dicts = buffer_dicts(pl_module) if self.check_buffers else []
-
-    def _live_buffers(self) -> Iterator[Tensor]:
-        """The checked buffers, with those that were replaced or registered since the start of the epoch."""
-        for prefix, buffers in self._buffer_dicts:
-            for name, buffer in buffers.items():
-                if buffer is not None and (not self._exempt or prefix + name not in self._exempt):
-                    yield buffer
 
     def _watched(self, trainer: Trainer, pl_module: LightningModule) -> Iterator[tuple[str, Tensor]]:
         """The parameters that an optimizer changes, and the buffers, by name."""
         owned = {id(parameter) for parameter in updated_parameters(trainer)}
         yield from ((name, p) for name, p in pl_module.named_parameters() if id(p) in owned)
-        yield from self._buffers(pl_module)
+        yield from self._buffers()
 
-    def _buffers(self, pl_module: LightningModule) -> Iterator[tuple[str, Tensor]]:
-        if self.check_buffers:
-            yield from ((name, buffer) for name, buffer in pl_module.named_buffers() if name not in self._exempt)
+    def _buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """The checked buffers by name, with those that were replaced or registered since the start of the epoch."""
+        for prefix, buffers in self._buffer_dicts:
+            for name, buffer in buffers.items():
+                if buffer is not None and prefix + name not in self._exempt:
+                    yield prefix + name, buffer
 
     @staticmethod
     def _learning_rate(trainer: Trainer) -> float:

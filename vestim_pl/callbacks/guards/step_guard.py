@@ -19,8 +19,8 @@ from vestim_pl.lightning_support.gradient_access import gradient_scaler, refuse_
 from vestim_pl.lightning_support.module_state import clear_nonfinite_extras
 from vestim_pl.lightning_support.monitored_metrics import nonfinite_metrics
 from vestim_pl.lightning_support.pauses import ClippingPause, MetricPause, SchedulerPause
+from vestim_pl.lightning_support.protocols import ask_for_recovery
 from vestim_pl.lightning_support.rank_agreement import log_agreed
-from vestim_pl.lightning_support.recovery_request import ask_for_recovery
 from vestim_pl.lightning_support.step_finiteness import StepVerdict, gradient_tensors, judge_step, read_signals
 
 __all__ = ["StepGuard"]
