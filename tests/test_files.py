@@ -16,7 +16,7 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="/dev/full is there on
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "words"),
     [
         (errno.ENOSPC, "the disk is full ("), (errno.EDQUOT, "the disk quota is used up ("),
         (errno.EFBIG, "larger than this process may write; raise the limit (ulimit -f)"),
@@ -25,11 +25,11 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="/dev/full is there on
         (errno.EMFILE, "too many files are open"),
     ],
 )  # fmt: skip
-def test_every_refusal_of_the_machine_has_its_words(number, told, tmp_path):
+def test_every_refusal_of_the_system_is_explained(number, words, tmp_path):
     path = tmp_path / "metrics.csv"
     with pytest.raises(FileError, match=r"metrics\.csv: cannot be written: ") as caught, writing(path):
         raise OSError(number, os.strerror(number))
-    assert told in str(caught.value)
+    assert words in str(caught.value)
     assert "; " in str(caught.value)
     assert isinstance(caught.value, OSError)
 

@@ -1,4 +1,4 @@
-"""Writing a file: whole or not at all, and with one line that names file and reason where the machine refuses."""
+"""Write files completely or not at all, and report in one line why a file cannot be written."""
 
 import errno
 import os
@@ -33,14 +33,14 @@ _LITTLE = 1.0  # MB
 
 
 def writing_problem(error: BaseException, path: Path) -> str | None:
-    """Say why the machine refused to write a file and what to do, or None where the error is of another kind.
+    """Explain why the system refused to write a file and suggest a fix; None for other errors.
 
-    A missing file is the machine's doing only where its folder is missing too; else it may be a bug of ours, and that
-    must keep its traceback.
+    A missing file counts only if its folder is missing too. Otherwise it may be a bug of ours, which must keep its
+    traceback.
 
     Args:
-        error: What writing raised.
-        path: The file, or the folder that it lies in.
+        error: Error from writing.
+        path: The file, or its folder.
 
     Example::
 
@@ -53,7 +53,7 @@ def writing_problem(error: BaseException, path: Path) -> str | None:
 
     """
     number = error.errno if isinstance(error, OSError) else None
-    if isinstance(error, RuntimeError) and _OF_TORCH.search(str(error)):  # which does not say why
+    if isinstance(error, RuntimeError) and _OF_TORCH.search(str(error)):  # it does not give the reason
         if path.parent.is_dir() and free_megabytes(path) >= _LITTLE:
             return "torch failed to write it; check quota, limits and the disk"
         number = errno.ENOSPC if path.parent.is_dir() else errno.ENOENT
@@ -68,13 +68,13 @@ def writing_problem(error: BaseException, path: Path) -> str | None:
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Turn what the machine refuses within the block into one line that names the file.
+    """Convert errors of the system within the block into one line that names the file.
 
     Args:
         path: The file that is being written.
 
     Raises:
-        FileError: If the disk is full, the folder is gone, permission is missing, and the like.
+        FileError: If the disk is full, the folder is gone, permission is denied, or the like.
 
     Example::
 
@@ -99,13 +99,13 @@ def writing(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Give a name to write to, and rename it to ``path`` at the end of the block: an earlier file stays until then.
+    """Yield a temporary name to write to, and rename it to ``path`` at the end of the block.
 
     Args:
-        path: The file to write; its folder is there.
+        path: The file to write, in an existing folder.
 
     Raises:
-        FileError: As `writing`. What was written is removed, and an earlier file is as it was.
+        FileError: As `writing`. The temporary file is removed, and an earlier file is unchanged.
 
     Example::
 
@@ -129,10 +129,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def appending(path: Path) -> Iterator[None]:
-    """Append to a file within the block: where that fails, the file is as long as before, not torn in a line.
+    """Restore the length of a file if appending to it within the block fails, so that no partial line stays.
 
     Args:
-        path: The file, which need not be there yet.
+        path: The file, which need not exist.
 
     Raises:
         FileError: As `writing`.
@@ -149,10 +149,10 @@ def appending(path: Path) -> Iterator[None]:
 
 
 def free_megabytes(path: Path) -> float:
-    """Free space in MB (1e6 bytes) where a file lies or would lie."""
+    """Return the free space in MB (1e6 bytes) at the path of a file, which need not exist."""
     return shutil.disk_usage(_folder_above(path)).free / 1e6
 
 
 def _folder_above(path: Path) -> Path:
-    """The nearest folder that is there."""
+    """Return the nearest parent folder that exists."""
     return next((folder for folder in path.absolute().parents if folder.is_dir()), Path("/"))

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import torch
 
 from vestim_pl.functional.sequence_batch import SequenceBatch
@@ -18,3 +20,12 @@ def test_nested_containers_integers_and_strangers():
     assert nonfinite_fields(batch) == {"a.1": [1]}
     assert nonfinite_fields(torch.tensor(NAN)) == {"batch": [0]}
     assert nonfinite_fields("text") == {}
+
+
+def test_fields_of_a_dataclass():
+    @dataclass
+    class Batch:
+        inputs: torch.Tensor
+        target: torch.Tensor
+
+    assert nonfinite_fields(Batch(torch.ones(2, 3), torch.tensor([1.0, NAN]))) == {"target": [1]}

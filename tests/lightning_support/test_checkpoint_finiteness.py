@@ -6,7 +6,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from tests.callbacks.foreign import ForeignRecurrent, fit
-from vestim_pl.lightning_support.checkpoint_finiteness import forget_nonfinite_scores, poisoned_entries, rewrite_latest
+from vestim_pl.lightning_support.checkpoint_finiteness import nonfinite_entries, remove_nonfinite_scores, rewrite_latest
 
 NAN, INF = float("nan"), float("inf")
 
@@ -16,13 +16,13 @@ def test_poison_in_weights_and_moments_is_named_and_masks_are_spared():
         "state_dict": {"w": torch.tensor(NAN), "mask": torch.tensor(-INF), "ok": torch.ones(1)},
         "optimizer_states": [{"state": {0: {"step": 1.0}}}, {"state": {0: {"exp_avg": torch.tensor(INF)}}}],
     }
-    assert poisoned_entries(checkpoint, ["w", "ok"]) == ["w", "state of optimizer 1"]
-    assert poisoned_entries(checkpoint | {"optimizer_states": []}, ["ok"]) == []
-    assert poisoned_entries({"state_dict": {}}, ["gone"]) == []
+    assert nonfinite_entries(checkpoint, ["w", "ok"]) == ["w", "state of optimizer 1"]
+    assert nonfinite_entries(checkpoint | {"optimizer_states": []}, ["ok"]) == []
+    assert nonfinite_entries({"state_dict": {}}, ["gone"]) == []
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_books_are_ranked_anew_without_scores_that_are_not_finite(tmp_path, mode):
+def test_records_are_ranked_again_without_nonfinite_scores(tmp_path, mode):
     keeper = ModelCheckpoint(tmp_path, monitor="m", mode=mode, save_top_k=3)
     trainer = Trainer(callbacks=[keeper], logger=False, accelerator="cpu")
     scores = {"a": 1.0, "b": INF if mode == "min" else -INF, "c": 2.0}
@@ -30,7 +30,7 @@ def test_books_are_ranked_anew_without_scores_that_are_not_finite(tmp_path, mode
         (tmp_path / name).touch()
         keeper.best_k_models[str(tmp_path / name)] = torch.tensor(score)
     keeper.kth_best_model_path = keeper.best_model_path = str(tmp_path / "b")
-    assert forget_nonfinite_scores(trainer) == [str(tmp_path / "b")]
+    assert remove_nonfinite_scores(trainer) == [str(tmp_path / "b")]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c"]
     assert keeper.best_model_path == str(tmp_path / ("a" if mode == "min" else "c"))
     assert keeper.best_model_score == (1.0 if mode == "min" else 2.0)

@@ -4,13 +4,8 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from vestim_pl.lightning_support.step_finiteness import (
-    gradient_tensors,
-    nonfinite_names,
-    read_signals,
-    step_signals,
-    total_norm,
-)
+from vestim_pl.functional.finiteness import find_nonfinite, total_norm
+from vestim_pl.lightning_support.step_finiteness import gradient_tensors, read_signals, step_signals
 
 ALONE = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
 
@@ -49,9 +44,4 @@ def test_sparse_gradients_count():
     table(torch.tensor([1, 1])).sum().backward()
     gradients = gradient_tensors(torch.optim.SGD(table.parameters(), lr=0.1))
     assert total_norm(gradients).item() == pytest.approx(8**0.5)
-    assert nonfinite_names([("table", table.weight.grad)]) == []
-
-
-def test_names_are_limited():
-    bad = torch.tensor(float("nan"))
-    assert nonfinite_names([("a", bad), ("b", torch.ones(1)), ("c", bad), ("d", bad)], limit=2) == ["a", "c"]
+    assert find_nonfinite([("table", table.weight.grad)]) == []

@@ -8,11 +8,11 @@ from torch import nn
 from vestim_pl.lightning_support.random_state import random_states
 from vestim_pl.lightning_support.step_rerun import (
     StepInputs,
-    copy_aside,
     loss_of_step,
     precision_context,
     rerun_step,
     silence,
+    silent_copy,
 )
 from vestim_pl.lightning_support.step_trace import Phase, StepTrace
 
@@ -118,10 +118,10 @@ def test_training_step_of_the_class_is_taken():
 
 def test_copy_logs_nothing_and_knows_the_trainer():
     module, trainer = Net(), Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
-    aside = copy_aside(trainer, module)
-    assert aside.trainer is trainer
-    assert aside.layer.weight is not module.layer.weight
-    aside.training_step(torch.ones(1, 2), 0)
+    copied = silent_copy(trainer, module)
+    assert copied.trainer is trainer
+    assert copied.layer.weight is not module.layer.weight
+    copied.training_step(torch.ones(1, 2), 0)
     assert "log" not in vars(module)
 
 

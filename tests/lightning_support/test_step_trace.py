@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from vestim_pl.lightning_support.step_trace import Phase, StepTrace, named_tensors, traced
+from vestim_pl.lightning_support.step_trace import Phase, StepTrace, traced
 
 
 class Net(nn.Module):
@@ -71,7 +71,7 @@ def test_first_time_step_and_layer(time):
     assert (frame.name, frame.tensor, frame.time, frame.range.index) == ("LSTM", "input", time, (1, 2))
 
 
-def test_second_layer_is_told_from_the_first():
+def test_layers_are_distinguished():
     lstm = nn.LSTM(2, 3, num_layers=2, batch_first=True)
     with torch.no_grad():
         lstm.weight_ih_l1[0, 0] = math.nan
@@ -82,7 +82,7 @@ def test_second_layer_is_told_from_the_first():
     assert (frame.name, frame.tensor, frame.time) == ("LSTM[1]", "input gate pre-activation", 0)
 
 
-def test_backward_direction_is_told():
+def test_backward_direction_is_named():
     model = Net(bidirectional=True)
     with torch.no_grad():
         model.recurrent.weight_ih_l0_reverse[0, 0] = math.nan
@@ -126,7 +126,7 @@ class Last(nn.GRU):
     [
         (Packed(), "inner", "it was given a packed sequence"),
         (nn.Sequential(nn.LSTM(2, 3, proj_size=2)), "0", "it has a proj_size"),
-        (nn.Sequential(Last(2, 3)), "0", "it has a forward of its own"),
+        (nn.Sequential(Last(2, 3)), "0", "it overrides forward"),
     ],
     ids=["packed", "projection", "subclass"],
 )
@@ -195,7 +195,7 @@ def test_only_the_first_of_a_phase_is_kept_and_the_earliest_phase_is_the_origin(
     assert trace.origin.frame.name == "x"
 
 
-def test_a_state_that_a_module_is_given_is_told_from_its_input():
+def test_the_state_of_a_module_is_distinguished_from_its_input():
     class Stateful(nn.Module):
         def forward(self, x, state):
             return x + state[0]
@@ -206,12 +206,3 @@ def test_a_state_that_a_module_is_given_is_told_from_its_input():
         module(torch.ones(2), (torch.tensor([1.0, math.nan]),))
     frame = trace.findings[Phase.FORWARD].frame
     assert (frame.tensor, frame.range.index) == ("input 1", (1,))
-
-
-def test_names_within_containers():
-    from vestim_pl.functional.sequence_batch import SequenceBatch
-
-    batch = SequenceBatch.of(torch.ones(1, 2, 3), torch.ones(1, 2))
-    names = [name for name, _ in named_tensors([batch, {"a": (torch.ones(1),)}, "text"], "3")]
-    assert names == ["3.0.inputs", "3.0.target", "3.0.weight", "3.0.fresh", "3.0.first_row", "3.1.a.0"]
-    assert named_tensors(torch.ones(1))[0][0] == "tensor"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vestim_pl.errors import ConfigurationError, printable
-from vestim_pl.lightning_support.finiteness import find_nonfinite
+from vestim_pl.functional.finiteness import find_nonfinite
 from vestim_pl.lightning_support.tensor_archive import UnusableFileError, read_archive
 
 __all__ = ["check_checkpoint"]

@@ -1,4 +1,4 @@
-"""What every attention of a model computes with, seen from outside."""
+"""Record the inputs and outputs of every attention in a model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ class AttentionCall(NamedTuple):
     """One call of ``scaled_dot_product_attention``.
 
     Attributes:
-        layer: Name of the innermost module that called it.
+        layer: Name of the innermost module that made the call.
         query: ``[B, H, T, D]``.
         key: ``[B, H, N, D]``.
         value: ``[B, H, N, D]``.
-        mask: What is added to the scores, or true where a key is seen; None for every key.
+        mask: Added to the scores, or true for the keys to use; None for all keys.
         scale: Factor of the scores; None for ``D ** -0.5``.
         output: ``[B, H, T, D]``.
 
@@ -37,16 +37,15 @@ class AttentionCall(NamedTuple):
 
 @contextmanager
 def recorded_attention(model: nn.Module) -> Iterator[dict[str, AttentionCall]]:
-    """Note what the attention of each module computes with, while the context lasts.
+    """Record the last attention call of each module while the context lasts.
 
-    Where a module computes its attention in several parts, the last one is kept. ``nn.MultiheadAttention`` makes its
-    call out of sight.
+    ``nn.MultiheadAttention`` is not recorded, because it does not call the Python function.
 
     Args:
-        model: Module whose parts are looked at.
+        model: Module to observe.
 
     Returns:
-        Calls by the module's name, in the order in which the modules were first called.
+        Calls by the name of the module, in order of the first calls.
 
     Example::
 
@@ -72,7 +71,7 @@ def recorded_attention(model: nn.Module) -> Iterator[dict[str, AttentionCall]]:
 
 @torch.no_grad()
 def last_weights(call: AttentionCall) -> Tensor:
-    """Attention of the last query to every key.
+    """Compute the attention weights of the last query.
 
     Returns:
         ``[B, H, N]`` weights of sum 1, in double precision.
@@ -87,7 +86,7 @@ def last_weights(call: AttentionCall) -> Tensor:
 
 
 class _Recorder(TorchFunctionMode):
-    """Notes calls of the one function and changes nothing."""
+    """Records calls of ``scaled_dot_product_attention`` without changing them."""
 
     def __init__(self, calls: dict[str, AttentionCall], running: list[str]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The order of callbacks: which one must precede which, and what the one before has just measured."""
+"""The order of callbacks: which must come before which, and what the one right before has measured."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -28,7 +28,7 @@ class Later(NamedTuple):
 
     Attributes:
         matches: Whether a callback is of this kind.
-        consequence: What it would do if it stood before.
+        consequence: What it would do if it came before.
 
     """
 
@@ -42,14 +42,14 @@ EARLY_STOPPING = Later(
     "stop the run on the non-finite metric that {callback} recovers from",
 )
 WEIGHT_AVERAGING = Later(
-    # One NaN stays in an average for good, and at the end of the training the average becomes the module's weights.
+    # A NaN never leaves the average, and at the end of the training the average becomes the module's weights.
     lambda other: isinstance(other, lightning_classes("callbacks.WeightAveraging")),
     "average non-finite weights before {callback} restores them",
 )
 
 
 def require_before(trainer: Trainer, callback: Callback, *later: Later) -> None:
-    """Refuse an order of callbacks in which one of another kind stands before this one.
+    """Refuse callbacks that must come after this one but stand before it.
 
     Args:
         trainer: Trainer that is about to fit.
@@ -57,7 +57,7 @@ def require_before(trainer: Trainer, callback: Callback, *later: Later) -> None:
         later: Kinds that must come after it.
 
     Raises:
-        ConfigurationError: If one stands before, with what it would do there.
+        ConfigurationError: If one stands before, with the consequence.
 
     Example::
 
@@ -77,10 +77,10 @@ def require_before(trainer: Trainer, callback: Callback, *later: Later) -> None:
 
 
 def gradient_norm_before(trainer: Trainer, callback: Callback) -> float | None:
-    """Norm of the gradients, where the callback right before this one in ``on_before_optimizer_step`` measured it.
+    """Return the norm of the gradients that the callback right before this one measured; None if it measured none.
 
-    That norm still holds, because no other callback has run since. A callback in between that may have changed the
-    gradients ends its validity.
+    Only callbacks with an ``on_before_optimizer_step`` count. The norm is still valid, because no other callback could
+    change the gradients since.
 
     Example::
 
@@ -99,10 +99,10 @@ def gradient_norm_before(trainer: Trainer, callback: Callback) -> float | None:
 
 
 def gradient_norm_before_module(module: LightningModule) -> float | None:
-    """Norm of the gradients for the module's ``configure_gradient_clipping``, where the last callback measured it.
+    """Return the norm of the gradients for ``configure_gradient_clipping``, if the last callback measured it.
 
-    None too where the module has an ``on_before_optimizer_step``: it runs after those of the callbacks, and may have
-    changed the gradients.
+    None if the module has an ``on_before_optimizer_step`` of its own, which runs after those of the callbacks and may
+    have changed the gradients.
 
     Example::
 
@@ -123,7 +123,7 @@ def gradient_norm_before_module(module: LightningModule) -> float | None:
 
 
 def parameter_norm_before(trainer: Trainer, callback: Callback) -> float | None:
-    """Norm of parameters and buffers, where the callback right before in ``on_train_batch_end`` measured it.
+    """Return the norm of parameters and buffers that the callback right before in ``on_train_batch_end`` measured.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""Keeping checkpoints free of NaN and infinities, files and ModelCheckpoint's books alike."""
+"""Checkpoints without NaN and infinities: the files, and ModelCheckpoint's records of them."""
 
 import math
 from collections.abc import Iterable
@@ -8,32 +8,26 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
+from vestim_pl.functional.finiteness import all_finite, find_nonfinite
 from vestim_pl.lightning_support.events import publish
-from vestim_pl.lightning_support.finiteness import all_finite
 from vestim_pl.lightning_support.lightning_classes import model_checkpoints
+from vestim_pl.lightning_support.nested_tensors import tensors_in
 from vestim_pl.lightning_support.protocols import KeepsLatestState, callbacks_with
-from vestim_pl.lightning_support.step_finiteness import nonfinite_names
-from vestim_pl.lightning_support.training_snapshot import tensors_in
 
-__all__ = [
-    "forget_nonfinite_scores",
-    "poisoned_entries",
-    "refresh_checkpoint",
-    "rewrite_latest",
-]
+__all__ = ["nonfinite_entries", "refresh_checkpoint", "remove_nonfinite_scores", "rewrite_latest"]
 
 
-def poisoned_entries(checkpoint: dict[str, Any], trained: Iterable[str]) -> list[str]:
-    """Names of the trained weights and of the optimizers in a checkpoint that hold a NaN or an infinity; the first few.
+def nonfinite_entries(checkpoint: dict[str, Any], trained: Iterable[str]) -> list[str]:
+    """Name up to three non-finite weights of a checkpoint, and its optimizers with non-finite state.
 
     Args:
         checkpoint: Lightning's checkpoint.
-        trained: Names of the parameters that training changes; others may be infinite by design.
+        trained: Names of the parameters that training changes; others may be infinite on purpose.
 
     Example::
 
         >>> weights = {"weight": torch.tensor(float("nan")), "mask": torch.tensor(-float("inf"))}
-        >>> poisoned_entries({"state_dict": weights}, ["weight"])
+        >>> nonfinite_entries({"state_dict": weights}, ["weight"])
         ['weight']
 
     """
@@ -42,11 +36,11 @@ def poisoned_entries(checkpoint: dict[str, Any], trained: Iterable[str]) -> list
     if all_finite([*weights.values(), *tensors_in(states)]):
         return []
     bad = [f"state of optimizer {index}" for index, state in enumerate(states) if not all_finite(tensors_in(state))]
-    return nonfinite_names(weights.items()) + bad
+    return [tensor.name for tensor in find_nonfinite(weights.items(), limit=3)] + bad
 
 
 def refresh_checkpoint(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Bring a checkpoint that is being written up to date with a trainer that has just been put right."""
+    """Replace the states in a checkpoint that is being written by the present ones, after a recovery."""
     checkpoint["state_dict"] = trainer.strategy.lightning_module_state_dict()
     if "optimizer_states" not in checkpoint:
         return
@@ -60,15 +54,14 @@ def refresh_checkpoint(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 
 def rewrite_latest(trainer: Trainer, since: int = -1) -> list[str]:
-    """Write the checkpoints that stand for the latest state anew, after that state was put right; an event for each.
+    """Write the checkpoints of the latest state again after a recovery, with an event for each.
 
-    ``last.ckpt``, and the one file of a ``ModelCheckpoint`` without a monitor, may hold weights of the way that was
-    just left. Files ranked by a metric were measured and stay, and so do files from before the state put back: what
-    led there was good.
+    ``last.ckpt``, and the one file of a ``ModelCheckpoint`` without a monitor, may hold weights from after the state
+    that was restored. Files from before it stay, and so do files that were ranked by a metric.
 
     Args:
         trainer: The trainer.
-        since: Optimizer step of the state put back.
+        since: Optimizer step of the restored state.
 
     Returns:
         Paths of the files written.
@@ -76,9 +69,9 @@ def rewrite_latest(trainer: Trainer, since: int = -1) -> list[str]:
     """
     written: list[str] = []
     for keeper in callbacks_with(trainer, KeepsLatestState):
-        keeper.write_anew(trainer)
-    for callback in _model_checkpoints(trainer):
-        if callback._last_global_step_saved <= since:
+        keeper.rewrite_file(trainer)
+    for callback in model_checkpoints(trainer):
+        if _last_saved_step(callback) <= since:
             continue
         latest = {callback.last_model_path} | ({callback.best_model_path} if callback.monitor is None else set())
         for path in sorted(latest - {""}):
@@ -88,22 +81,22 @@ def rewrite_latest(trainer: Trainer, since: int = -1) -> list[str]:
                 Path(path).unlink()
             trainer.save_checkpoint(path, callback.save_weights_only)
             written.append(path)
-            publish(trainer, "checkpoint_removed", f"wrote {path} anew with the last good state", path=path)
+            publish(trainer, "checkpoint_removed", f"overwrote {path} with the last good state", path=path)
     return written
 
 
-def forget_nonfinite_scores(trainer: Trainer) -> list[str]:
-    """Remove the checkpoints whose score is NaN or infinite, from the disk and from ``ModelCheckpoint``'s books.
+def remove_nonfinite_scores(trainer: Trainer) -> list[str]:
+    """Remove the checkpoints with a non-finite score from the disk and from ``ModelCheckpoint``'s records.
 
-    Tells an event ``checkpoint_removed`` for each. Lightning ranks a NaN as infinitely bad and keeps the file while
-    fewer than ``save_top_k`` exist.
+    Lightning ranks a NaN as the worst score and keeps the file while fewer than ``save_top_k`` exist. Publishes an
+    event ``checkpoint_removed`` for each file.
 
     Returns:
         Paths of the files removed.
 
     """
     removed: list[str] = []
-    for callback in _model_checkpoints(trainer):
+    for callback in model_checkpoints(trainer):
         for path in _nonfinite(trainer, callback.best_k_models):
             del callback.best_k_models[path]
             trainer.strategy.remove_checkpoint(path)
@@ -113,19 +106,25 @@ def forget_nonfinite_scores(trainer: Trainer) -> list[str]:
     return removed
 
 
+def _last_saved_step(callback: Any) -> int:
+    """Optimizer step of the latest file of a ModelCheckpoint, which no public attribute gives. lightning 2.6.6."""
+    step: int = callback._last_global_step_saved
+    return step
+
+
 def _nonfinite(trainer: Trainer, scores: dict[str, torch.Tensor]) -> list[str]:
-    """Paths whose score is not finite on some rank: the books of all ranks have to stay equally long."""
+    """Paths whose score is non-finite on any rank, so that the records of all ranks stay equally long."""
     agree = trainer.strategy.reduce_boolean_decision
     return [path for path, score in scores.items() if agree(not math.isfinite(float(score)), all=False)]
 
 
 def _exists(trainer: Trainer, path: str) -> bool:
-    """As seen from rank zero, so that all ranks agree."""
+    """Whether rank zero sees the file, so that all ranks agree."""
     return bool(trainer.strategy.broadcast(Path(path).exists()))
 
 
 def _rank(callback: Any) -> None:
-    """Best and worst of the books, from the scores that are left."""
+    """Set a ModelCheckpoint's best and worst file from the scores that are left. lightning 2.6.6."""
     scores = {path: float(score) for path, score in callback.best_k_models.items()}
     best, worst = (min, max) if callback.mode == "min" else (max, min)
     callback.best_model_path = best(scores, key=scores.__getitem__) if scores else ""
@@ -134,7 +133,3 @@ def _rank(callback: Any) -> None:
     callback.kth_best_model_path = worst(scores, key=scores.__getitem__) if full else ""
     unset = torch.tensor(float("inf") if callback.mode == "min" else -float("inf"))
     callback.kth_value = callback.best_k_models[callback.kth_best_model_path] if full else unset
-
-
-def _model_checkpoints(trainer: Trainer) -> list[Any]:
-    return model_checkpoints(trainer)

@@ -1,4 +1,4 @@
-"""A door in front of a trainer's checkpoint files that a poisoned checkpoint does not pass."""
+"""A ``CheckpointIO`` that can refuse to write a checkpoint."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,15 +9,14 @@ __all__ = ["CheckpointGate"]
 
 
 class CheckpointGate(CheckpointIO):
-    """Passes everything on to another ``CheckpointIO``, but asks before a checkpoint is written.
+    """Passes all calls on to another ``CheckpointIO``, but asks before a checkpoint is written.
 
-    All of Lightning's ways to save end here: ``ModelCheckpoint`` of any kind, weights only, on exception, and
-    ``Trainer.save_checkpoint``. A file that is not written cannot be poisoned, and the good one it would have replaced
-    stays.
+    Everything in Lightning that saves uses it: ``ModelCheckpoint`` of any kind, weights only, on exception, and
+    ``Trainer.save_checkpoint``. If a checkpoint is not written, the earlier file in its place stays.
 
     Args:
-        inner: What writes, loads and removes the files.
-        admit: Called with checkpoint and path before each write; False leaves it out, an exception stops the caller.
+        inner: Writes, loads and removes the files.
+        admit: Called with checkpoint and path before each write; False skips the write.
 
     Example::
 

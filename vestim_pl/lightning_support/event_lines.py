@@ -1,4 +1,4 @@
-"""Events as lines of JSON that any reader takes, and back."""
+"""Write events as lines of strict JSON, and read them."""
 
 import json
 import math
@@ -16,9 +16,9 @@ __all__ = ["append_event", "event_line", "plain_value", "read_events", "strict_j
 
 
 def plain_value(value: Any) -> Any:
-    """A value as JSON knows it.
+    """Convert a value to the types of JSON.
 
-    JSON has no numbers that are not finite. Such a one becomes its name: leaving it out would hide what matters most.
+    JSON has no NaN and no infinity. They are written as text, because leaving them out would hide what matters most.
 
     Example::
 
@@ -42,7 +42,7 @@ def plain_value(value: Any) -> Any:
 
 
 def event_line(event: Mapping[str, Any]) -> str:
-    """One event as one line of strict JSON, without the line break.
+    """Write an event as one line of strict JSON, without the line break.
 
     Example::
 
@@ -54,7 +54,7 @@ def event_line(event: Mapping[str, Any]) -> str:
 
 
 def strict_json(value: Any, indent: int | None = None) -> str:
-    """Nested data as JSON that any reader takes, whatever is in it; see `plain_value`.
+    """Write nested data of any types as strict JSON; see `plain_value`.
 
     Example::
 
@@ -66,27 +66,27 @@ def strict_json(value: Any, indent: int | None = None) -> str:
 
 
 def append_event(path: Path, event: Mapping[str, Any]) -> None:
-    """Append an event to a file as one line that begins with the time.
+    """Append an event to a file as one line that starts with the time.
 
     Args:
         path: File to write, in an existing folder.
         event: Plain values.
 
     Raises:
-        FileError: If the file cannot be written; it is then as long as before.
+        FileError: If the file cannot be written; it keeps its length then.
 
     """
     line = event_line({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event})
-    # Opened for each event: they are rare, and nothing is left open or unwritten when the process dies.
+    # Opened for each event, because events are rare and nothing may be lost when the process dies.
     with appending(path), path.open("ab+") as file:
         torn = file.tell() > 0 and (file.seek(-1, 2), file.read(1))[1] != b"\n"
         file.write((b"\n" if torn else b"") + line.encode() + b"\n")
 
 
 def read_events(path: str | Path) -> list[dict[str, Any]]:
-    """The events of a file that `EventLog` wrote, in order.
+    """Read the events of a file that `EventLog` wrote, in order.
 
-    A line that a dying process left half written is passed over.
+    Incomplete lines, which a killed process may leave, are skipped.
 
     Raises:
         FileNotFoundError: If there is no such file.

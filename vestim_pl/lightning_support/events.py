@@ -1,4 +1,4 @@
-"""What happened in a run, as a record that a file, a report and a person can read."""
+"""Events of a run, for the log, the event file and the reports."""
 
 import logging
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ _log = logging.getLogger("vestim_pl")
 
 @dataclass(frozen=True)
 class Event:
-    """One thing worth telling: a skipped batch, a rollback, a change of the learning rate.
+    """One notable event: a skipped batch, a rollback, a change of the learning rate.
 
     Attributes:
         kind: Machine-readable kind, such as ``skip``, ``rollback`` or ``learning_rate``.
-        reason: One sentence for a person: what happened and why.
+        reason: One sentence: what happened and why.
         epoch: Epoch, from 0 as Lightning counts.
         step: Optimizer steps of the trainer so far.
-        batch: Index of the batch in its epoch, None outside of one.
+        batch: Index of the batch in its epoch; None outside a batch.
         values: Further plain numbers, strings and lists.
 
     Example::
@@ -41,7 +41,7 @@ class Event:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dictionary, ready for JSON."""
+        """Convert to a dictionary for JSON."""
         return asdict(self)
 
 
@@ -51,15 +51,15 @@ def publish(
     """Publish an event once: one log line on rank zero, and a call of every `EventListener`.
 
     Args:
-        trainer: The trainer in whose run it happened.
+        trainer: The trainer of the run.
         kind: Machine-readable kind.
-        reason: One sentence for a person.
+        reason: One sentence for the log.
         batch: Index of the batch in its epoch.
-        level: Level of the log line; use ``logging.DEBUG`` for what the terminal need not show.
+        level: Level of the log line; ``logging.DEBUG`` keeps it off the terminal.
         values: Further plain numbers, strings and lists.
 
     Returns:
-        The event, for the caller's own records.
+        The event.
 
     """
     event = Event(kind, reason, epoch=trainer.current_epoch, step=trainer.global_step, batch=batch, values=values)
@@ -71,14 +71,8 @@ def publish(
 
 
 def watched_events(trainer: Trainer) -> frozenset[str]:
-    """Kinds of events that some callback watches for at every step.
+    """Collect the kinds of events that some callback detects at every step.
 
-    A callback that acts on such an event need not look for its cause at every step as well.
-
-    Example::
-
-        >>> watched_events(Trainer(logger=False, enable_checkpointing=False))
-        frozenset()
-
+    A callback that reacts to such an event need not check for its cause at every step too.
     """
     return frozenset().union(*(watcher.watches_for for watcher in callbacks_with(trainer, EventWatcher)))

@@ -1,27 +1,34 @@
-"""May a callback read and change the gradients of this run? Checked once, before the first step."""
+"""Whether a callback may read, change or skip the gradients of a run, checked once before the first step."""
 
+from collections.abc import Callable
+from typing import Any
+
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.optim import LBFGS, Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.lightning_classes import is_sharded
 
-__all__ = ["is_unscaled_in_step", "require_one_step", "require_plain_gradients"]
+__all__ = ["gradient_scaler", "is_unscaled_in_step", "refuse_raw_steps", "require_one_step", "require_plain_gradients"]
+
+
+def gradient_scaler(trainer: Trainer) -> torch.amp.GradScaler | None:
+    """The trainer's gradient scaler; None without one.
+
+    Only Lightning's ``MixedPrecision`` has the attribute, and a project's own precision plugin may have it too. Tested
+    with lightning 2.6.6.
+    """
+    return getattr(trainer.precision_plugin, "scaler", None)
 
 
 def is_unscaled_in_step(trainer: Trainer, optimizer: Optimizer) -> bool:
-    """Whether gradients are multiplied by a loss scale until the optimizer divides by it within its own step.
+    """Whether gradients stay multiplied by a loss scale until the optimizer divides by it within its own step.
 
-    Example::
-
-        >>> import torch
-        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1, fused=True)
-        >>> is_unscaled_in_step(Trainer(logger=False, enable_checkpointing=False), optimizer)
-        False
-
+    Reads torch's private mark of a fused optimizer, which Lightning reads too. Tested with torch 2.13.0.
     """
-    scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-    return scaled and bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+    return gradient_scaler(trainer) is not None and bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
 def require_one_step(trainer: Trainer, pl_module: LightningModule, callback: str) -> None:
@@ -29,11 +36,11 @@ def require_one_step(trainer: Trainer, pl_module: LightningModule, callback: str
 
     Args:
         trainer: Trainer that is about to fit.
-        pl_module: The module in training.
-        callback: Name of the caller, for the message.
+        pl_module: Its module.
+        callback: Name of the callback, for the message.
 
     Raises:
-        ConfigurationError: With manual optimization, and for LBFGS, which calls for a loss as often as it likes.
+        ConfigurationError: With manual optimization, and for LBFGS, which evaluates the loss several times a step.
 
     """
     if not pl_module.automatic_optimization:
@@ -49,18 +56,19 @@ def require_one_step(trainer: Trainer, pl_module: LightningModule, callback: str
 
 
 def require_plain_gradients(trainer: Trainer, callback: str) -> None:
-    """Refuse a run in whose ``on_before_optimizer_step`` a parameter's ``grad`` is not the gradient of the loss.
+    """Refuse a run in which ``on_before_optimizer_step`` does not see the gradients of the loss.
 
-    Two cases: a fused optimizer under a gradient scaler unscales inside its own step, so the hook sees gradients
-    multiplied by the loss scale; and sharded strategies show each rank only its part, so a norm is not the norm.
-    Call it in ``on_fit_start``: the optimizers do not exist in ``setup`` yet.
+    There are two cases. A fused optimizer under a gradient scaler unscales within its own step, so the hook sees
+    gradients multiplied by the loss scale. Sharded strategies show each rank only its part of the gradients.
+
+    Call it in ``on_fit_start``, because the optimizers do not exist in ``setup`` yet.
 
     Args:
         trainer: Trainer that is about to fit.
-        callback: Name of the caller, for the message.
+        callback: Name of the callback, for the message.
 
     Raises:
-        ConfigurationError: In either case, with the way out.
+        ConfigurationError: In both cases, with the setting to change.
 
     """
     if is_sharded(trainer):
@@ -74,3 +82,43 @@ def require_plain_gradients(trainer: Trainer, callback: str) -> None:
                 f"{callback}: {type(optimizer).__name__}(fused=True) with precision {trainer.precision} unscales the"
                 " gradients inside its own step, so the callback would see them scaled; use fused=False"
             )
+
+
+def refuse_raw_steps(
+    trainer: Trainer, pl_module: LightningModule, callback: str, seen: Callable[[], bool]
+) -> list[RemovableHandle]:
+    """Refuse manual optimization that steps optimizers without Lightning, so that no callback sees the gradients.
+
+    ``self.optimizers(use_pl_optimizer=False)`` returns such optimizers. The first of their steps raises.
+
+    Args:
+        trainer: Trainer that is about to fit.
+        pl_module: Its module.
+        callback: Name of the callback, for the messages.
+        seen: Whether ``on_before_optimizer_step`` has run for the gradients of the latest backward pass.
+
+    Returns:
+        Handles of the hooks on the optimizers; remove them when the fit ends. Empty with automatic optimization.
+
+    Raises:
+        ConfigurationError: From a raw step, and here if no optimizer of the trainer holds a parameter of the module.
+
+    """
+    if pl_module.automatic_optimization:
+        return []
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    held = {id(parameter) for group in groups for parameter in group["params"]}
+    if not any(id(parameter) in held for parameter in pl_module.parameters()):
+        raise ConfigurationError(
+            f"{callback}: configure_optimizers of {type(pl_module).__name__} returns no optimizer of its parameters,"
+            " so there is no step to check; return the optimizers that the module steps, or leave the callback out"
+        )
+
+    def after_step(optimizer: Optimizer, *_: Any) -> None:
+        if not seen():
+            raise ConfigurationError(
+                f"{callback}: {type(optimizer).__name__} was stepped without Lightning, so the step could not be"
+                " checked; step the optimizers that self.optimizers() returns, without use_pl_optimizer=False"
+            )
+
+    return [optimizer.register_step_post_hook(after_step) for optimizer in trainer.optimizers]

@@ -15,14 +15,13 @@ __all__ = ["LearningRateFactors", "log_learning_rate"]
 class LearningRateFactors:
     """Named factors on the learning rate of a trainer's optimizers, applied around each optimizer step.
 
-    Each callback owns one factor and sets only that; whoever comes first installs the optimizer hooks. The product is
-    multiplied into ``param_group["lr"]`` right before the update and taken out right after, so at rest a group holds
-    the *scheduled* rate. Hence the factors compose in any order, and with any torch scheduler of the module, which
-    never sees them; a checkpoint holds the scheduled rate, even one written in the midst of a step, and the factors
-    stay with their callbacks.
+    Each callback owns and sets one factor; the first one installs the optimizer hooks. The product is multiplied into
+    ``param_group["lr"]`` right before the update and taken out right after it, so between updates a group holds the
+    *scheduled* rate. The factors therefore combine in any order and with any torch scheduler, which never sees them. A
+    checkpoint holds the scheduled rate, even if it is written during a step; the factors are saved by their callbacks.
 
-    Lightning's ``LearningRateMonitor`` reads the groups at rest and therefore shows the scheduled rate; the rate that
-    the updates really used is `used`, which `log_learning_rate` logs as ``learning_rate``.
+    Lightning's ``LearningRateMonitor`` reads the groups between updates and shows the scheduled rate. The rate of the
+    update is `used`, which `log_learning_rate` logs as ``learning_rate``.
 
     Example::
 
@@ -38,12 +37,12 @@ class LearningRateFactors:
 
     def __init__(self) -> None:
         self._factors: dict[str, float] = {}
-        self._product: float | None = None  # of them; None where one has changed since
+        self._product: float | None = None  # None if a factor has changed since it was computed
         self._rates: WeakKeyDictionary[Optimizer, _Rates] = WeakKeyDictionary()
 
     @classmethod
     def of(cls, trainer: Trainer) -> "LearningRateFactors":
-        """The factors of this trainer, created on first ask."""
+        """Return the factors of this trainer, created with the first call."""
         factors = cls._of_trainer.get(trainer)
         if factors is None:
             factors = cls._of_trainer[trainer] = cls()
@@ -51,20 +50,17 @@ class LearningRateFactors:
 
     @property
     def product(self) -> float:
-        """Product of all factors, 1 without any.
-
-        Multiplied in order of the names, so that rounding never depends on which callback came first.
-        """
+        """Product of all factors, multiplied in order of their names so that rounding does not depend on callbacks."""
         if self._product is None:
             self._product = math.prod(self._factors[name] for name in sorted(self._factors))
         return self._product
 
     def get(self, name: str) -> float:
-        """Factor of that name; 1 if it was never set."""
+        """Return the factor of that name; 1 if it was never set."""
         return self._factors.get(name, 1.0)
 
     def product_without(self, name: str) -> float:
-        """Product of all factors but that one."""
+        """Return the product of all other factors."""
         return math.prod(self._factors[other] for other in sorted(self._factors) if other != name)
 
     def set(self, name: str, factor: float) -> None:
@@ -106,36 +102,36 @@ class LearningRateFactors:
                 optimizer.register_load_state_dict_post_hook(rates.after_load)
 
     def effective(self, optimizer: Optimizer) -> list[float]:
-        """Learning rate of each parameter group as the next update will use it (or the one under way uses it)."""
+        """Return the learning rate of each parameter group in the current update, or else in the next."""
         return [float(rate) * self.product for rate in self.scheduled(optimizer)]
 
     def scheduled(self, optimizer: Optimizer) -> list[float]:
-        """Learning rate of each parameter group without the factors."""
+        """Return the learning rate of each parameter group without the factors."""
         rates = self._rates.get(optimizer)
         under_way = rates.scheduled if rates else None
         return [float(rate) for rate in under_way or _rates_of(optimizer)]
 
     def used(self, optimizer: Optimizer) -> list[float]:
-        """Learning rate of each parameter group in the latest update; in the next, before any and after a rollback."""
+        """Return the learning rate of each parameter group in the latest update; after a rollback, in the next."""
         rates = self._rates.get(optimizer)
         if rates is None or rates.used is None:
             return self.effective(optimizer)
         return [float(rate) for rate in rates.used]
 
     def restore(self, optimizers: list[Optimizer]) -> None:
-        """Put the scheduled rates back where a step was left by an exception."""
+        """Restore the scheduled rates after an exception within a step."""
         for optimizer in optimizers:
             if optimizer in self._rates:
                 self._rates[optimizer].after_step(optimizer)
 
 
 class _Rates:
-    """Learning rates of one optimizer, and what is done to them around its steps.
+    """Applies the factors around the steps of one optimizer.
 
     Attributes:
-        scheduled: Rates of an update under way, before the factors; None at rest. Tensors stay tensors: no step waits
-            for a device.
-        used: Rates of the latest update; None before any, and after a rollback.
+        scheduled: Rates of the current update without the factors; None between updates. Tensors stay tensors, so that
+            no step waits for a device.
+        used: Rates of the latest update; None before the first and after a rollback.
 
     """
 
@@ -145,7 +141,7 @@ class _Rates:
         self.used: list[Any] | None = None
 
     def before_step(self, optimizer: Optimizer, *_: object) -> None:
-        self.after_step(optimizer)  # an earlier step may have been left by an exception
+        self.after_step(optimizer)  # an exception may have ended the step before
         self._apply(optimizer)
 
     def _apply(self, optimizer: Optimizer) -> None:
@@ -163,9 +159,9 @@ class _Rates:
             _set_rates(state["param_groups"], self.scheduled)
 
     def after_load(self, optimizer: Optimizer) -> None:
-        if self.scheduled is not None:  # loaded in the midst of a step, by a rollback: the loaded rates count now
+        if self.scheduled is not None:  # loaded by a rollback within a step: the loaded rates apply now
             self._apply(optimizer)
-        else:  # the latest update is none of those in the loaded weights
+        else:  # the latest update is not in the loaded weights
             self.used = None
 
 
@@ -179,9 +175,9 @@ def _set_rates(groups: list[dict[str, Any]], rates: list[Any]) -> None:
 
 
 def log_learning_rate(trainer: Trainer, pl_module: LightningModule) -> None:
-    """Log the learning rate that the latest update really used; call it in ``on_train_batch_end``.
+    """Log the learning rate of the latest update; call it in ``on_train_batch_end``.
 
-    Several callbacks may log it: they log the same values. On steps that Lightning does not log it costs nothing.
+    Several callbacks may call it, since they log the same values. Steps that Lightning does not log cost nothing.
 
     =====================  =====================================================================================
     Key                    Meaning

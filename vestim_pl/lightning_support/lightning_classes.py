@@ -1,4 +1,4 @@
-"""Lightning's classes, whichever of its two packages a project uses."""
+"""Checks against Lightning's classes that hold for both of its packages."""
 
 import sys
 from collections.abc import Iterable
@@ -23,9 +23,9 @@ _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 def lightning_classes(*names: str) -> tuple[type, ...]:
     """Look up classes in every Lightning package that the process has imported.
 
-    ``lightning.pytorch`` and ``pytorch_lightning`` are two copies of the same code, and a class of one is no subclass
-    of its twin. An ``isinstance`` against one of them alone is quietly false in half of all projects, so every check
-    in this package goes through here. A name that the installed version lacks is left out.
+    ``lightning.pytorch`` and ``pytorch_lightning`` are two copies of the same code with different classes. An
+    ``isinstance`` against a class of one package is false for objects of the other, so every check in vestim_pl uses
+    this function. Names that the installed version lacks are left out.
 
     Args:
         names: Names below the package, such as ``callbacks.EarlyStopping``.
@@ -66,9 +66,9 @@ def with_twin(kind: type) -> tuple[type, ...]:
 
 
 def overrides_hook(instance: object, hook: str) -> bool:
-    """Whether a callback, module or data module has a hook of its own instead of Lightning's empty one.
+    """Whether a callback, module or data module overrides a hook of Lightning.
 
-    Lightning's ``is_overridden`` raises for instances of the other package. Tested with lightning 2.5 and 2.6.
+    Lightning's ``is_overridden`` raises for instances of the other package. Tested with lightning 2.5 and 2.6.6.
 
     Example::
 
@@ -84,29 +84,22 @@ def overrides_hook(instance: object, hook: str) -> bool:
 
 
 def early_stopping_callbacks(trainer: Trainer) -> list[Any]:
-    """Every EarlyStopping of the trainer, of either package."""
+    """List the EarlyStopping callbacks of the trainer, of either package."""
     return _instances(trainer, lightning_classes("callbacks.EarlyStopping"))
 
 
 def checkpoint_callbacks(trainer: Trainer) -> list[Any]:
-    """Every callback of the trainer that writes checkpoints, of either package."""
+    """List the callbacks of the trainer that write checkpoints, of either package."""
     return _instances(trainer, lightning_classes("callbacks.Checkpoint"))
 
 
 def model_checkpoints(trainer: Trainer) -> list[Any]:
-    """Every ModelCheckpoint of the trainer, of either package."""
+    """List the ModelCheckpoint callbacks of the trainer, of either package."""
     return _instances(trainer, lightning_classes("callbacks.ModelCheckpoint"))
 
 
 def is_sharded(trainer: Trainer) -> bool:
-    """Whether each process holds only a part of the weights, gradients and optimizer state.
-
-    Example::
-
-        >>> is_sharded(Trainer(logger=False, enable_checkpointing=False))
-        False
-
-    """
+    """Whether the strategy gives each process only a part of the weights, gradients and optimizer state."""
     names = ("DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy")
     return isinstance(trainer.strategy, lightning_classes(*(f"strategies.{name}" for name in names)))
 

@@ -1,4 +1,4 @@
-"""At which steps a value is worth computing for the log."""
+"""The steps for which Lightning writes logged values."""
 
 from lightning.pytorch import Trainer
 
@@ -6,9 +6,9 @@ __all__ = ["is_logged_step"]
 
 
 def is_logged_step(trainer: Trainer) -> bool:
-    """Whether Lightning will write what the optimizer step about to be made logs; True every ``log_every_n_steps``.
+    """Whether Lightning will write the values logged in the coming optimizer step, one in ``log_every_n_steps``.
 
-    Asked before the step. With it a callback computes, and brings to the host, only what is written.
+    Call it before the step, so that a callback computes and reads only what is written.
     """
     every = trainer.log_every_n_steps  # type: ignore[attr-defined]
     steps = trainer.global_step // max(1, len(trainer.optimizers))  # Lightning counts the steps of every optimizer

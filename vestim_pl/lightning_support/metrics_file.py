@@ -1,4 +1,4 @@
-"""Lightning's ``metrics.csv``, on a disk that may be full."""
+"""Lightning's ``metrics.csv``, written so that a full disk loses no rows."""
 
 import logging
 from pathlib import Path
@@ -16,18 +16,18 @@ _log = logging.getLogger("vestim_pl")
 
 
 class MetricsFile(CSVLogger):
-    """Lightning's ``CSVLogger``, which keeps the rows that it has written and reports in one line why it cannot write.
+    """Lightning's ``CSVLogger``, which keeps the written rows and reports in one line why it cannot write.
 
-    A new metric makes Lightning write the whole file again, from nothing: on a full disk the rows of hours were lost.
-    Here the new file takes the place of the old one when it is complete. Where rows cannot be written the run stops,
-    and the file ends with the last whole row.
+    When a new metric appears, Lightning writes the whole file again, which on a full disk loses all earlier rows. This
+    class replaces the old file only when the new one is complete. If rows cannot be written, the run stops and the file
+    ends with the last whole row. Uses internals of ``CSVLogger``; tested with lightning 2.6.6.
 
     Args:
         save_dir: Folder of the file.
         options: Further arguments of ``CSVLogger``.
 
     Raises:
-        FileError: From the step in which rows cannot be written.
+        FileError: In the step whose rows cannot be written.
 
     Example::
 
@@ -51,7 +51,7 @@ class MetricsFile(CSVLogger):
     def save(self) -> None:
         path = Path(self.log_dir) / "metrics.csv"
         with writing(path):
-            writer: Any = self.experiment  # made with the first call, with its folder
+            writer: Any = self.experiment  # created by the first call, together with its folder
         known = list(writer.metrics_keys)
         try:
             if path.is_file() and not set().union(*writer.metrics) <= set(known):
@@ -62,14 +62,14 @@ class MetricsFile(CSVLogger):
                 with appending(path):
                     super().save()
         except BaseException:
-            writer.metrics_keys = known  # these rows may yet be written
+            writer.metrics_keys = known  # these rows may still be written
             raise
         finally:
             writer.metrics_file_path = str(path)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write the last rows; a run that is stopping for a reason of its own keeps that reason."""
+        """Write the last rows; if that fails after another error, only log it, so that the first error is reported."""
         try:
             super().finalize(status)
         except FileError as error:

@@ -1,50 +1,21 @@
-"""What a LightningModule keeps beside its parameters, reached through its own checkpoint hooks."""
+"""What a LightningModule adds to a checkpoint beside its weights, through its own checkpoint hooks."""
 
 import copy
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch import __version__ as lightning_version
 from lightning_utilities.core.apply_func import apply_to_collection
-from omegaconf import Container
 from torch import Tensor
 
-__all__ = ["clear_nonfinite_extras", "copy_tensors", "load_extras", "save_extras"]
+from vestim_pl.functional.finiteness import nonfinite_rows
+from vestim_pl.lightning_support.nested_tensors import copy_tensors
 
-
-def copy_tensors(data: Any) -> Any:
-    """Copy of a nested container in which every tensor is cloned and cut off its graph.
-
-    Example::
-
-        >>> copy_tensors({"a": [torch.ones(1)]})
-        {'a': [tensor([1.])]}
-
-    """
-    if isinstance(data, Tensor):
-        return data.detach().clone()
-    kind = type(data)
-    if (
-        kind is dict
-    ):  # the plain types by hand: callbacks copy at every step, and Lightning's walk takes ten times as long
-        return {key: copy_tensors(value) for key, value in data.items()}
-    if kind is list or kind is tuple:
-        return kind([copy_tensors(value) for value in data])
-    if data is None or kind in (bool, int, float, str):
-        return data
-    return apply_to_collection(data, Tensor, lambda tensor: tensor.detach().clone())
+__all__ = ["clear_nonfinite_extras", "load_extras", "save_extras"]
 
 
 def save_extras(pl_module: LightningModule) -> dict[str, Any]:
-    """What the module's ``on_save_checkpoint`` adds to a checkpoint, such as a carried recurrent state; copied.
-
-    Example::
-
-        >>> save_extras(LightningModule())
-        {}
-
-    """
+    """Copy what the module's ``on_save_checkpoint`` adds to a checkpoint, such as a carried recurrent state."""
     checkpoint = _frame(pl_module)
     given = set(checkpoint)
     pl_module.on_save_checkpoint(checkpoint)
@@ -52,18 +23,18 @@ def save_extras(pl_module: LightningModule) -> dict[str, Any]:
 
 
 def load_extras(pl_module: LightningModule, extras: dict[str, Any]) -> None:
-    """Give the module back what `save_extras` took, through its ``on_load_checkpoint``."""
+    """Pass what `save_extras` returned to the module's ``on_load_checkpoint``."""
     pl_module.on_load_checkpoint(_frame(pl_module) | copy_tensors(extras))
 
 
 def clear_nonfinite_extras(pl_module: LightningModule) -> list[str]:
-    """Zero every row of the module's extra state that holds a NaN or an infinity.
+    """Set every row of the module's extra state that holds a non-finite value to zero.
 
-    A truncated-BPTT module carries its state from batch to batch; one bad batch would poison its lane for all batches
-    to come. For a recurrent state of shape ``[B, ...]`` a zero row means that the lane starts anew.
+    A truncated-BPTT module carries its state from batch to batch, so one bad batch would spoil its lane for all later
+    batches. In a recurrent state of shape ``[B, ...]`` a zero row makes the lane start from the initial state.
 
     Returns:
-        Names of the entries that were mended; empty where all was finite, and then the module is not touched.
+        Names of the changed entries; if all were finite, the module's hooks for loading are not called.
 
     Example::
 
@@ -79,30 +50,28 @@ def clear_nonfinite_extras(pl_module: LightningModule) -> list[str]:
 
     """
     extras = save_extras(pl_module)
-    mended: list[str] = []
+    cleared: list[str] = []
     for key, value in extras.items():
-        extras[key] = apply_to_collection(value, Tensor, _zero_nonfinite_rows, mended, key)
-    if mended:
+        extras[key] = apply_to_collection(value, Tensor, _zero_nonfinite_rows, cleared, key)
+    if cleared:
         load_extras(pl_module, extras)
-    return sorted(set(mended))
+    return sorted(set(cleared))
 
 
-def _zero_nonfinite_rows(tensor: Tensor, mended: list[str], key: str) -> Tensor:
-    if not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()):
+def _zero_nonfinite_rows(tensor: Tensor, cleared: list[str], key: str) -> Tensor:
+    if not tensor.is_floating_point() or not (bad := nonfinite_rows(tensor)).any():
         return tensor
-    mended.append(key)
-    bad = ~torch.isfinite(tensor)
-    while bad.ndim > 1:
-        bad = bad.any(-1)
+    cleared.append(key)
     return tensor.masked_fill(bad.view(-1, *(1,) * (tensor.ndim - 1)) if tensor.ndim else bad, 0.0)
 
 
 def _frame(pl_module: LightningModule) -> dict[str, Any]:
-    """The entries of a checkpoint that a module's hooks may expect to find: those of Lightning's ``dump_checkpoint``.
+    """The entries of Lightning's ``dump_checkpoint``, which a module's hooks may expect to find.
 
-    What callbacks, optimizers and schedulers know is left empty: it is dear to collect, and not the module's.
+    The states of callbacks, optimizers and schedulers are left empty: they are expensive to collect and do not belong
+    to the module. Tested with lightning 2.6.6.
     """
-    trainer = pl_module._trainer
+    trainer = _trainer_of(pl_module)
     frame = {
         "epoch": trainer.current_epoch if trainer else 0,
         "global_step": trainer.global_step if trainer else 0,
@@ -123,17 +92,22 @@ def _frame(pl_module: LightningModule) -> dict[str, Any]:
     return frame
 
 
+def _trainer_of(pl_module: LightningModule) -> Trainer | None:
+    """The trainer that the module is attached to, if any; the public property raises without one. lightning 2.6.6."""
+    return pl_module._trainer
+
+
 def _loops(trainer: Trainer) -> dict[str, Any]:
     names = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
     return {name: getattr(trainer, name).state_dict() for name in names}
 
 
 def _hyperparameters(owner: LightningModule | LightningDataModule) -> dict[str, Any]:
-    """Name and copy of the hyperparameters, and their type where they are a container of OmegaConf."""
+    """Name and copy of the hyperparameters, and their type if they are an OmegaConf container. lightning 2.6.6."""
     found: dict[str, Any] = {}
     if hasattr(owner, "_hparams_name"):
         found[owner.CHECKPOINT_HYPER_PARAMS_NAME] = owner._hparams_name
-    if isinstance(owner.hparams, Container):
+    if type(owner.hparams).__module__.startswith("omegaconf."):
         found[owner.CHECKPOINT_HYPER_PARAMS_TYPE] = type(owner.hparams)
         return found | {owner.CHECKPOINT_HYPER_PARAMS_KEY: copy.copy(owner.hparams)}
     return found | {owner.CHECKPOINT_HYPER_PARAMS_KEY: dict(owner.hparams)}

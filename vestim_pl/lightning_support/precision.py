@@ -1,4 +1,4 @@
-"""The precision that a machine can do well, for the setting that a person writes."""
+"""Lightning's precision for the setting ``mixed``."""
 
 import torch
 
@@ -6,9 +6,9 @@ __all__ = ["resolve_precision"]
 
 
 def resolve_precision(setting: str | int | None, accelerator: str = "auto") -> str | int | None:
-    """Lightning's precision for a setting: ``mixed`` is chosen by the machine, the rest is passed on.
+    """Replace ``mixed`` by the precision that suits the machine, and return other settings unchanged.
 
-    ``mixed`` means fp16 with a gradient scaler on CUDA and bf16, which needs none, elsewhere.
+    ``mixed`` is fp16 with a gradient scaler on CUDA, and elsewhere bf16, which needs no scaler.
 
     Args:
         setting: ``mixed`` or any precision that Lightning's Trainer takes.

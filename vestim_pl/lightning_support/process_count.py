@@ -1,4 +1,4 @@
-"""How many processes a trainer starts."""
+"""The number of processes of a training."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ __all__ = ["process_count"]
 
 
 def process_count(devices: int | str | Sequence[int], accelerator: str = "auto", nodes: int = 1) -> int:
-    """Processes of a training, from the trainer's arguments, without building one.
+    """Compute the number of processes from the arguments of a trainer, without building the trainer.
 
     Args:
         devices: ``trainer.devices``: a number, -1 or ``auto`` for all, a list of indices, or either as text.

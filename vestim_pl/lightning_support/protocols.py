@@ -1,10 +1,10 @@
-"""What callbacks offer each other, by name and type.
+"""What callbacks offer each other, as protocols.
 
-A callback that implements one of these protocols is found by every other callback that needs it. It need not derive
-from anything here: a project's own callback takes part as soon as it has the members. The protocols are checked at run
-time by the presence of their members alone.
+A callback that implements one of these protocols is found by every other callback that needs it. A project's own
+callback only needs the members; it need not derive from the protocol. At run time, only the presence of the members is
+checked.
 
-The order in which the hooks of one optimizer step run, with those of this package that matter to it:
+The hooks of one optimizer step run in this order, with the callbacks of this package that use them:
 
 .. code-block:: text
 
@@ -54,6 +54,7 @@ __all__ = [
     "Rewinds",
     "ShortensWindows",
     "SkipsSteps",
+    "ask_for_recovery",
     "callbacks_with",
 ]
 
@@ -62,23 +63,23 @@ P = TypeVar("P")
 
 @runtime_checkable
 class EventListener(Protocol):
-    """Hears of every event of the run."""
+    """Receives every event of the run."""
 
     def on_event(self, trainer: Trainer, event: Event) -> None:
-        """Called at once, in the order of the callbacks, on every rank that publishes the event."""
+        """Called immediately, in the order of the callbacks, on every rank that publishes the event."""
         ...
 
 
 @runtime_checkable
 class EventWatcher(Protocol):
-    """Looks for certain events at every step, so that nobody else has to look for their causes."""
+    """Detects certain events at every step, so that other callbacks need not check for their causes."""
 
     watches_for: Collection[str]
 
 
 @runtime_checkable
 class SkipsSteps(Protocol):
-    """Skips steps with a non-finite loss or gradient, and answers for such a loss."""
+    """Skips steps with a non-finite loss or gradient, so that other callbacks can ignore such a loss."""
 
     skipped_steps: int
 
@@ -88,7 +89,7 @@ class MeasuresGradientNorm(Protocol):
     """Measures the norm of the gradients in ``on_before_optimizer_step``."""
 
     gradient_norm: float | None
-    """Norm in this step, None where it was not measured. Valid until the next hook that may change gradients."""
+    """Norm in this step; None if it was not measured. Valid until the next hook that may change gradients."""
 
 
 @runtime_checkable
@@ -96,15 +97,15 @@ class MeasuresParameterNorm(Protocol):
     """Measures the joint norm of parameters and buffers in ``on_train_batch_end``."""
 
     parameter_norm: float | None
-    """Norm after this batch, None where it was not measured. Valid until the next hook that may change parameters."""
+    """Norm after this batch; None if it was not measured. Valid until the next hook that may change parameters."""
 
 
 @runtime_checkable
 class Recovers(Protocol):
-    """Can bring a training back to a good state."""
+    """Can return a training to a good state."""
 
     def recover_from(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
-        """Recover, at the end of a batch, on all ranks or on none.
+        """Recover at the end of a batch, on all ranks or on none.
 
         Args:
             trainer: The trainer.
@@ -120,7 +121,7 @@ class Recovers(Protocol):
 
 @runtime_checkable
 class BeforeRollback(Protocol):
-    """Examines the state that a rollback is about to replace."""
+    """Inspects the state that a rollback is about to replace."""
 
     def before_rollback(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Called before anything is restored."""
@@ -129,46 +130,46 @@ class BeforeRollback(Protocol):
 
 @runtime_checkable
 class KeepsLatestState(Protocol):
-    """Keeps the latest state on the disk, and has to learn of a rollback."""
+    """Keeps a file of the latest state, which a rollback makes wrong."""
 
-    def write_anew(self, trainer: Trainer) -> None:
-        """Replace the file by the state now in place; it may hold the state that the rollback has just left.
+    def rewrite_file(self, trainer: Trainer) -> None:
+        """Replace the file, which may hold a state that the rollback has undone.
 
-        Called at the end of a batch or of a validation, before the hooks of checkpoint callbacks, or in
-        ``on_exception``, when no other moment will come.
+        Called at the end of a batch or validation, before the hooks of checkpoint callbacks, or in ``on_exception``,
+        after which there is no later moment.
         """
         ...
 
 
 @runtime_checkable
 class Rewinds(Protocol):
-    """Has state that belongs to the weights, such as a count of updates, and returns to an earlier one with them."""
+    """Has state that belongs to the weights, such as a count of updates, and goes back with them."""
 
     def go_back(self, trainer: Trainer, state: dict[str, Any]) -> None:
-        """Take the state that ``state_dict`` gave when the snapshot was taken."""
+        """Load the state that ``state_dict`` returned when the snapshot was taken."""
         ...
 
 
 @runtime_checkable
 class ShortensWindows(Protocol):
-    """Shortens the windows of training batches, and keeps the whole batch at hand."""
+    """Shortens the windows of training batches and keeps the whole batch."""
 
     def whole_batch(self, trainer: Trainer) -> Any:
-        """The present batch with all steps of its windows."""
+        """Return the current batch with all steps of its windows."""
         ...
 
 
 @runtime_checkable
 class LocatesBatches(Protocol):
-    """A data module that knows where the rows of a batch come from."""
+    """A data module that knows the recordings of the rows of a batch."""
 
     def locate(self, batch: Any) -> Sequence[dict[str, Any]]:
-        """One entry a row of the batch: recording, times."""
+        """Return one entry for each row of the batch: recording and times."""
         ...
 
 
 def callbacks_with(trainer: Trainer, protocol: type[P]) -> list[P]:
-    """Every callback of the trainer that implements a protocol, in their order.
+    """List the callbacks of the trainer that implement a protocol, in order.
 
     Example::
 
@@ -182,3 +183,18 @@ def callbacks_with(trainer: Trainer, protocol: type[P]) -> list[P]:
 
     """
     return [callback for callback in trainer.callbacks if isinstance(callback, protocol)]  # type: ignore[attr-defined]
+
+
+def ask_for_recovery(trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
+    """Ask the callbacks that implement `Recovers`, in order, until one recovers; returns whether one did.
+
+    Call it on all ranks or on none, and at the end of a batch, because the state changes within an optimizer step.
+
+    Args:
+        trainer: The trainer.
+        pl_module: The module in training.
+        reason: What went wrong, where and when, in few words and without a full stop, because the message of the
+            rollback includes it.
+
+    """
+    return any(callback.recover_from(trainer, pl_module, reason) for callback in callbacks_with(trainer, Recovers))

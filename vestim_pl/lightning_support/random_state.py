@@ -1,4 +1,4 @@
-"""States of the random number generators as plain tensors and numbers, fit for a checkpoint."""
+"""States of the random number generators, as tensors and numbers for a checkpoint."""
 
 import random
 from typing import Any
@@ -10,9 +10,9 @@ __all__ = ["random_states", "restore_random_states"]
 
 
 def random_states() -> dict[str, Any]:
-    """States of the generators of Python, numpy, torch on CPU, and torch on every CUDA device.
+    """Return the states of the generators of Python, numpy, torch on the CPU, and torch on every CUDA device.
 
-    Only tensors, lists and numbers, so that a checkpoint with them loads with ``weights_only=True``.
+    They consist of tensors, lists and numbers, so that a checkpoint with them loads with ``weights_only=True``.
 
     Example::
 
@@ -34,7 +34,7 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any]) -> None:
-    """Put the generators back to where `random_states` found them; those of missing devices are left alone."""
+    """Restore the states from `random_states`; those of devices that this machine lacks are skipped."""
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words.tolist()), gauss))
     name, keys, position, has_gauss, cached = states["numpy"]

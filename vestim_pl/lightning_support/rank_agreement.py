@@ -1,4 +1,4 @@
-"""What the ranks of a training exchange, and how they log what all of them know."""
+"""Exchange of data between the ranks of a training, and logging of values that all ranks share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,23 +7,18 @@ import torch.distributed
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from vestim_pl.functional.finiteness import all_finite
 from vestim_pl.lightning_support.batch_location import nonfinite_fields
-from vestim_pl.lightning_support.finiteness import all_finite
 
 __all__ = ["gather", "log_agreed", "ranks_at_fault"]
 
 
 def gather(trainer: Trainer, value: Any) -> list[Any]:
-    """The value of every rank, in their order; all of them have to call.
+    """Collect the values of all ranks, in order; call it on all ranks.
 
     Args:
         trainer: The trainer.
         value: Plain data.
-
-    Example::
-
-        >>> gather(Trainer(logger=False, enable_checkpointing=False), "alone")
-        ['alone']
 
     """
     if trainer.world_size == 1 or not torch.distributed.is_initialized():
@@ -34,14 +29,14 @@ def gather(trainer: Trainer, value: Any) -> list[Any]:
 
 
 def log_agreed(pl_module: LightningModule, values: Mapping[str, Tensor | float], *, prog_bar: bool = False) -> None:
-    """Log numbers of an epoch that every rank has already computed from the data of all ranks.
+    """Log numbers of an epoch that are already equal on all ranks.
 
-    Lightning takes what is logged for the number of one rank. The maximum of equal numbers is that number, bit for bit,
-    which a mean over three ranks need not be. Log each name once an epoch, on all ranks.
+    Lightning treats a logged value as that of one rank and reduces it. The maximum of equal numbers is that number bit
+    for bit, which a mean over three ranks need not be. Log each name once an epoch, on all ranks.
 
     Args:
         pl_module: The module.
-        values: Numbers by the names to log them under, the same on every rank.
+        values: Numbers by logged key, equal on all ranks.
         prog_bar: Show them in the progress bar.
 
     """
@@ -50,9 +45,9 @@ def log_agreed(pl_module: LightningModule, values: Mapping[str, Tensor | float],
 
 
 def ranks_at_fault(trainer: Trainer, losses: Sequence[Tensor], batches: Sequence[Any]) -> list[int]:
-    """Ranks whose own losses are not finite, else those whose own batches are not; all ranks have to call.
+    """Find the ranks with non-finite losses, or else those with non-finite batches; call it on all ranks.
 
-    Gradients are averaged, so that a NaN of one rank is in those of all.
+    Gradients are averaged, so they do not show which rank a NaN came from.
 
     Args:
         trainer: The trainer.

@@ -1,4 +1,4 @@
-"""Torch schedulers by name, as Lightning wants them."""
+"""Build torch schedulers by name, in the form that Lightning expects."""
 
 import inspect
 import math
@@ -22,9 +22,9 @@ def build_scheduler(
 ) -> OptimizerLRScheduler:
     """Build the optimizer's scheduler from its name and options.
 
-    Warmup, plateau and recovery are factors of callbacks, and multiply into whatever rate the scheduler sets. A cut
-    on a plateau is not among the names: torch's ReduceLROnPlateau needs the optimizer's rate for itself;
-    `PlateauLearningRate` does it as a factor.
+    Warmup, plateau and recovery are factors of callbacks, multiplied into the rate that the scheduler sets. A cut on a
+    plateau has no name here, because torch's ReduceLROnPlateau cannot share the rate with a scheduler;
+    `PlateauLearningRate` is a factor instead.
 
     ========================  =======================================================================================
     name                      learning rate
@@ -41,8 +41,8 @@ def build_scheduler(
     Args:
         optimizer: The optimizer, with its base rate.
         spec: ``name`` and options.
-        training_steps: Returns the optimizer steps of the whole training; called by ``cosine`` only.
-        epoch_steps: Returns the optimizer steps of an epoch; called by ``cosine_warm_restarts`` only.
+        training_steps: Returns the optimizer steps of the training; called for ``cosine`` only.
+        epoch_steps: Returns the optimizer steps of an epoch; called for ``cosine_warm_restarts`` only.
 
     Raises:
         ConfigurationError: If the name or an option is unknown, an option is out of range, or the length of the
@@ -66,7 +66,7 @@ def build_scheduler(
     name = options.pop("name", "none")
     if name not in _BUILDERS:
         raise ConfigurationError(
-            f"scheduler.name: {name!r} is unknown; choose one of {', '.join(_BUILDERS)}; a cut on a plateau is the"
+            f"scheduler.name: {name!r} is unknown; choose one of {', '.join(_BUILDERS)}; for a cut on a plateau use the"
             " callback PlateauLearningRate, on the command line scheduler=plateau"
         )
     builder, count = _BUILDERS[name], epoch_steps if name == "cosine_warm_restarts" else training_steps
@@ -78,22 +78,16 @@ def build_scheduler(
 
 
 def refuse_another_length(scheduler: object, training_steps: Count) -> None:
-    """Refuse a cosine from a checkpoint that ends at another step than this training.
+    """Refuse a cosine schedule from a checkpoint of a training with another length.
 
-    Torch takes the length of the schedule from the checkpoint; past its end the cosine rises again.
+    Torch loads the length of the schedule from the checkpoint, and after its end the cosine rises again.
 
     Args:
-        scheduler: A scheduler after its state was loaded.
+        scheduler: A scheduler with loaded state.
         training_steps: Returns the optimizer steps of the whole training; called for a cosine only.
 
     Raises:
-        ConfigurationError: With both lengths.
-
-    Example::
-
-        >>> import torch
-        >>> adam = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.01)
-        >>> refuse_another_length(CosineAnnealingLR(adam, T_max=100), lambda: 100)
+        ConfigurationError: If the lengths differ.
 
     """
     if isinstance(scheduler, CosineAnnealingLR) and scheduler.T_max != (steps := training_steps()):

@@ -1,4 +1,4 @@
-"""Lightning's own signal handlers, switched off for a fit."""
+"""Switch off Lightning's signal handlers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +11,15 @@ __all__ = ["switch_off_handlers", "without_lightnings_handlers"]
 
 @contextmanager
 def without_lightnings_handlers(trainer: Trainer) -> Iterator[None]:
-    """Keep Lightning from installing signal handlers while another owner has the signals.
+    """Keep Lightning from installing signal handlers within this context.
 
-    Its handler of SIGTERM calls a collective operation in the middle of whatever runs, its handlers under Slurm save a
-    checkpoint in the middle of a step and requeue the job, and when the fit ends it puts back every handler that it
-    found, current or not.
+    Lightning's handler of SIGTERM starts a collective operation at any point of the program. Under Slurm its handlers
+    save a checkpoint within a step and requeue the job. At the end of the fit it restores the handlers that it found at
+    the start, even if they have changed since. Replaces a method of the private signal connector; tested with lightning
+    2.6.6.
 
     Args:
-        trainer: The trainer; before its loops start, as in ``setup``.
+        trainer: The trainer before its loops start, as in ``setup``.
 
     Example::
 
@@ -39,10 +40,10 @@ def without_lightnings_handlers(trainer: Trainer) -> Iterator[None]:
 
 
 def switch_off_handlers(trainer: Trainer) -> None:
-    """Keep Lightning from installing signal handlers in whatever the trainer does from now on."""
+    """Keep Lightning from installing signal handlers for this trainer; tested with lightning 2.6.6."""
     connector: Any = trainer._signal_connector
     connector.register_signal_handlers = _register_nothing
 
 
 def _register_nothing() -> None:
-    """What Lightning calls in place of its own method; a function of a module can be pickled."""
+    """Replaces Lightning's method; unlike a lambda it can be pickled."""

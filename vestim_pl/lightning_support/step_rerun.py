@@ -1,4 +1,4 @@
-"""One training step run again, aside, under observation."""
+"""Run one training step again on a copy of the module, and observe it."""
 
 import contextlib
 import copy
@@ -17,23 +17,21 @@ from torch.optim import Optimizer
 from vestim_pl.lightning_support.random_state import restore_random_states
 from vestim_pl.lightning_support.step_trace import Phase, StepTrace, traced
 
-__all__ = ["StepInputs", "batch_name", "copy_aside", "loss_of_step", "precision_context", "rerun_step", "silence"]
+__all__ = ["StepInputs", "batch_name", "loss_of_step", "precision_context", "rerun_step", "silence", "silent_copy"]
 
 
 @dataclass(frozen=True)
 class StepInputs:
-    """What one optimizer step was computed from, besides weights and moments.
+    """The inputs of one optimizer step, besides weights and optimizer state.
 
     Attributes:
         batches: Batches of the accumulation window.
         indices: Their indices in the epoch.
-        random: State of the random number generators before each, see
-            `random_states`.
+        random: States of the random number generators before each batch; see `random_states`.
         precision: Lightning's name of the precision.
-        loss_scale: Factor of the gradient scaler, None without one.
-        divisor: By what Lightning divides each loss: ``accumulate_grad_batches``, also in a shorter last window.
-        applied: Gradients by parameter with which the optimizer made its update, after clipping and callbacks; None
-            where no update was made.
+        loss_scale: Factor of the gradient scaler; None without one.
+        divisor: Lightning's divisor of each loss: ``accumulate_grad_batches``, also in a shorter last window.
+        applied: Gradients of the update by parameter, after clipping and callbacks; None without an update.
 
     """
 
@@ -47,21 +45,23 @@ class StepInputs:
 
 
 def rerun_step(module: LightningModule, inputs: StepInputs, trace: StepTrace, optimizer: Optimizer | None) -> None:
-    """Run ``training_step``, backward pass and update of one step; the trace sees every tensor on the way.
+    """Run ``training_step``, backward pass and update of one step, and record every tensor in a trace.
 
-    The update is made with the gradients that the run made it with, so whatever changed them in between (clipping, a
-    callback, a hook of the module) has its part; where the run made none, none is made.
+    The update uses the gradients of the original run, so that clipping, callbacks and hooks of the module are included.
+    If the run made no update, no update is made here.
 
-    Changes the module, the optimizer and the random state: hand in a copy, and isolate the generators.
+    Changes the module, the optimizer and the random state, so pass copies and isolate the generators.
 
     Args:
         module: Module with the weights before the step.
-        inputs: Batches and conditions of the step.
-        trace: Takes the ranges.
-        optimizer: Optimizer of the module with the moments before the step; None leaves the update out.
+        inputs: Inputs of the step.
+        trace: Records the ranges.
+        optimizer: Optimizer of the module with its state before the step; None skips the update.
 
     """
-    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}  # a frozen one may be infinite
+    parameters = {
+        name: p for name, p in module.named_parameters() if p.requires_grad
+    }  # a frozen parameter may be infinite
     trace.see_all(Phase.PARAMETER, parameters)
     if optimizer is not None:
         _see_moments(trace, Phase.PARAMETER, parameters, optimizer)
@@ -95,12 +95,12 @@ def rerun_step(module: LightningModule, inputs: StepInputs, trace: StepTrace, op
 
 
 def batch_name(index: int, indices: Sequence[int]) -> str:
-    """Prefix of the fields of a batch: none where there is but one."""
+    """Return the prefix for the fields of a batch: empty for a single batch."""
     return "" if len(indices) == 1 else f"{index}"
 
 
 def loss_of_step(module: LightningModule, batch: Any, batch_idx: int) -> Tensor | None:
-    """Loss that the ``training_step`` of the module's class returns; what wraps it on the instance is passed over."""
+    """Return the loss of the ``training_step`` of the module's class, without wrappers on the instance."""
     step = type(module).training_step
     takes_index = is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
     output = step(module, batch, batch_idx) if takes_index else step(module, batch)
@@ -108,22 +108,22 @@ def loss_of_step(module: LightningModule, batch: Any, batch_idx: int) -> Tensor 
     return loss if isinstance(loss, Tensor) else None
 
 
-def copy_aside(trainer: Trainer, module: LightningModule) -> LightningModule:
-    """Copy of a module that shares the trainer but logs nothing: what runs with it leaves the training alone."""
-    aside = silence(copy.deepcopy(module, {id(trainer): trainer}))
-    aside.trainer = trainer  # Lightning leaves it out of a copy, and a training_step may ask for it
-    return aside
+def silent_copy(trainer: Trainer, module: LightningModule) -> LightningModule:
+    """Copy a module so that running the copy does not affect the training: it shares the trainer but logs nothing."""
+    copied = silence(copy.deepcopy(module, {id(trainer): trainer}))
+    copied.trainer = trainer  # a copy of a module has no trainer, but training_step may use it
+    return copied
 
 
 def silence(module: LightningModule) -> LightningModule:
-    """Let a module log nothing."""
+    """Disable the logging of a module."""
     for name in ("log", "log_dict"):
         setattr(module, name, lambda *args, **kwargs: None)
     return module
 
 
 def precision_context(precision: str, device_type: str) -> AbstractContextManager[Any]:
-    """Autocast or default type, as Lightning's precision of that name sets it around ``training_step``."""
+    """Return the context of ``training_step`` under Lightning's precision of that name: autocast or default type."""
     if precision.startswith("bf16-mixed"):
         return torch.autocast(device_type, dtype=torch.bfloat16, cache_enabled=False)
     if precision.startswith("16-mixed"):

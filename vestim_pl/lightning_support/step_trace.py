@@ -1,4 +1,4 @@
-"""Watch one training step from the inside and keep the first number that is not finite."""
+"""Trace the tensors of one training step and keep the first non-finite one of each phase."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -11,23 +11,24 @@ from typing import Any
 from torch import Tensor, nn
 
 from vestim_pl.functional.tensor_range import TensorRange, measure_range
+from vestim_pl.lightning_support.nested_tensors import named_tensors
 from vestim_pl.lightning_support.unrolled_recurrence import RecurrentStep, unrolled, why_fused
 
-__all__ = ["Finding", "Frame", "Phase", "StepTrace", "named_tensors", "traced"]
+__all__ = ["Finding", "Frame", "Phase", "StepTrace", "traced"]
 
 GATES = {"LSTM": ("input", "forget", "cell", "output"), "GRU": ("reset", "update", "new")}
 
 
 class Phase(StrEnum):
-    """Parts of a step, in the order in which a fault can come in.
+    """Phases of a step, in the order in which a fault can start.
 
     Attributes:
         PARAMETER: Weights and optimizer state before the step.
         BATCH: Fields of the batch.
         FORWARD: Inputs and outputs of modules, and what recurrent layers compute at each time step.
-        RECURRENT: The latter alone: a batch is seen by many a module before it comes to a time step.
+        RECURRENT: Time steps of recurrent layers alone, because a bad batch passes many modules before them.
         LOSS: The loss.
-        BACKWARD: Gradients of what FORWARD saw.
+        BACKWARD: Gradients of the tensors of FORWARD.
         GRADIENT: Gradients of parameters.
         UPDATE: Weights and optimizer state after the step.
 
@@ -45,14 +46,14 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Frame:
-    """One tensor as it was seen.
+    """One recorded tensor.
 
     Attributes:
         phase: Part of the step.
         name: Name of the module, parameter or field of the batch.
-        tensor: Which of its tensors: ``input``, ``output``, ``gate pre-activation``, ``hidden``, ``cell``, or the
+        tensor: Role of the tensor: ``input``, ``output``, ``gate pre-activation``, ``hidden``, ``cell``, or the
             gradient of one.
-        time: Time step within a recurrent layer, None elsewhere.
+        time: Time step within a recurrent layer; None elsewhere.
         range: Range of its values.
 
     """
@@ -64,7 +65,7 @@ class Frame:
     range: TensorRange
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dictionary, ready for JSON."""
+        """Convert to a dictionary for JSON."""
         return asdict(self) | {"phase": self.phase.value, "range": self.range.as_dict()}
 
     def __str__(self) -> str:
@@ -75,18 +76,18 @@ class Frame:
 
 @dataclass(frozen=True)
 class Finding:
-    """The first tensor of a phase that is not finite, and the frames that led up to it, oldest first."""
+    """The first non-finite tensor of a phase, and the frames before it, oldest first."""
 
     frame: Frame
     history: list[Frame]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dictionary, ready for JSON."""
+        """Convert to a dictionary for JSON."""
         return {"frame": self.frame.as_dict(), "history": [frame.as_dict() for frame in self.history]}
 
 
 class StepTrace:
-    """Keeps the last frames, and of every phase the first that is not finite.
+    """Records the latest frames, and the first non-finite one of each phase.
 
     Args:
         ring: Number of frames kept.
@@ -103,16 +104,16 @@ class StepTrace:
 
     def __init__(self, ring: int = 20) -> None:
         self.findings: dict[Phase, Finding] = {}
-        self.notes: list[str] = []  # what could not be seen, one sentence each
+        self.notes: list[str] = []  # what could not be traced, one sentence each
         self._ring: deque[Frame] = deque(maxlen=ring)
 
     @property
     def origin(self) -> Finding | None:
-        """The finding of the earliest phase; None where all was finite."""
+        """The finding of the earliest phase; None if all tensors were finite."""
         return next((self.findings[phase] for phase in Phase if phase in self.findings), None)
 
     def see(self, phase: Phase, name: str, value: Tensor, tensor: str = "", time: int | None = None) -> None:
-        """Take a tensor's range in."""
+        """Record the range of a tensor."""
         if not value.is_floating_point() or not value.numel():
             return
         frame = Frame(phase, name, tensor, time, measure_range(value))
@@ -124,27 +125,25 @@ class StepTrace:
         self._ring.append(frame)
 
     def see_all(self, phase: Phase, value: Any, name: str = "", tensor: str = "") -> None:
-        """Take the range of every tensor within a nested container in."""
+        """Record the range of every tensor in a nested container."""
         for part, found in named_tensors(value, name):
             self.see(phase, part, found, tensor)
 
     def as_dict(self) -> dict[str, Any]:
-        """Findings by phase, ready for JSON."""
+        """Convert the findings to a dictionary for JSON, by phase."""
         return {phase.value: finding.as_dict() for phase, finding in self.findings.items()}
 
 
 @contextmanager
 def traced(model: nn.Module, trace: StepTrace) -> Iterator[None]:
-    """Let a trace see the inputs and outputs of every submodule, forward and backward, step by step where recurrent.
+    """Record inputs and outputs of every submodule, forward and backward, with each time step of recurrent layers.
 
-    A recurrent layer that cannot be run step by step (see
-    `why_fused`) is seen as a whole, and a note says so.
-
-    A module that works with infinities on purpose, such as an attention mask, is seen with them too.
+    A recurrent layer that cannot be run step by step (see `why_fused`) is recorded as a whole, with a note. Infinities
+    that a module uses on purpose, such as an attention mask, are recorded too.
 
     Args:
         model: Module that is about to run.
-        trace: Takes the frames.
+        trace: Records the frames.
 
     """
     watcher = _Watcher(model, trace)
@@ -160,7 +159,7 @@ def traced(model: nn.Module, trace: StepTrace) -> Iterator[None]:
 
 
 class _Watcher:
-    """Hands to a trace what hooks see."""
+    """Hooks that record tensors in a trace."""
 
     def __init__(self, model: nn.Module, trace: StepTrace) -> None:
         self.model, self.trace = model, trace
@@ -170,16 +169,16 @@ class _Watcher:
         if isinstance(module, nn.RNNBase):
             why = why_fused(module, values[0])
             if not why:
-                return  # seen step by step
+                return  # recorded step by step
             note = f"module {name} is not run step by step, for {why}: no time step is named within it"
             self.trace.notes += [note] if note not in self.trace.notes else []
-        for number, (_, value) in enumerate(named_tensors(values)):  # further ones: a state, say
+        for number, (_, value) in enumerate(named_tensors(values)):  # further ones, such as a state
             self.trace.see(Phase.FORWARD, name, value, f"input {number}" if number else "input")
 
     def see_outputs(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         stepwise = isinstance(module, nn.RNNBase) and not why_fused(module, (*args, *kwargs.values())[0])
         for _, value in named_tensors(output):
-            if stepwise:  # its steps are followed backward, and what a hook made of its output is not one of them
+            if stepwise:  # the gradients of its steps are recorded instead
                 self.trace.see(Phase.FORWARD, name, value, "output")
             else:
                 self._see(name, value, "output")
@@ -205,24 +204,3 @@ class _Watcher:
     def _see_gradient(self, name: str, value: Tensor, tensor: str, time: int | None) -> None:
         if value.requires_grad:
             value.register_hook(lambda grad: self.trace.see(Phase.BACKWARD, name, grad, f"gradient of {tensor}", time))
-
-
-def named_tensors(value: Any, name: str = "") -> list[tuple[str, Tensor]]:
-    """Tensors of a nested container with their paths, such as ``inputs`` or ``0.target``.
-
-    Example::
-
-        >>> import torch
-        >>> [name for name, _ in named_tensors({"x": torch.zeros(1), "rest": [torch.zeros(1), 3]})]
-        ['x', 'rest.0']
-
-    """
-    if isinstance(value, Tensor):
-        return [(name or "tensor", value)]
-    items: list[tuple[str, Any]] = []
-    if isinstance(value, dict):
-        items = [(str(key), item) for key, item in value.items()]
-    elif isinstance(value, tuple | list):
-        names = getattr(value, "_fields", range(len(value)))
-        items = [(str(key), item) for key, item in zip(names, value, strict=True)]
-    return [found for key, item in items for found in named_tensors(item, f"{name}.{key}" if name else key)]

@@ -1,4 +1,4 @@
-"""One owner of the signals that end a process: Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 take one way."""
+"""Handle the signals that end a process, Ctrl-C, SIGTERM, SIGHUP and SIGUSR1, in one place."""
 
 import os
 import signal
@@ -19,15 +19,15 @@ _SIGNALS = tuple(int(getattr(signal, name)) for name in _NAMES if hasattr(signal
 
 
 class Interrupted(SystemExit):
-    """A signal ended the work in an orderly way; uncaught, the process exits with 128 plus the signal's number.
+    """A signal ended the work in an orderly way; uncaught, the process exits with 128 plus the number of the signal.
 
-    It is no ``Exception``, so that code that survives errors does not survive this, and no ``KeyboardInterrupt``, on
+    It is not an ``Exception``, so that code that catches errors does not catch it, and not a ``KeyboardInterrupt``, on
     which Lightning kills the other processes and exits with 1.
 
     Args:
         number: Number of the signal.
-        reason: What was stopped and what is kept, for a person.
-        reported: Whether the log has the reason already.
+        reason: What was stopped and what is kept.
+        reported: Whether the reason is already in the log.
 
     Example::
 
@@ -45,29 +45,28 @@ class Interrupted(SystemExit):
 
 
 class StopRequest:
-    """Takes the signals while it is entered, and remembers the first.
+    """Handles the signals while its context is active, and keeps the number of the first.
 
-    The first signal is acknowledged at once by a line on standard error, also while the main thread is in a long call
-    into C, where Python runs no handlers. Outside of `deferred` it then raises
-    `Interrupted` where the program stands; inside, it waits until `check` is called after that block. The
-    second signal ends the process at once: what is on disk stays, and processes in ``children`` end too.
+    The first signal is acknowledged at once by a line on standard error, even while the main thread is in a long call
+    into C, where Python runs no handlers. Outside `deferred` it then raises `Interrupted` at the current line. Inside,
+    it waits until `check` is called after the block. The second signal ends the process at once, with the processes in
+    ``children``; files on disk stay.
 
-    A signal that is ignored, as SIGHUP is under ``nohup``, stays ignored, and a handler of the surrounding program
-    stays in place. Outside of the main thread nothing is taken. A forked child, such as a worker of a data loader,
-    leaves Ctrl-C to its parent. A process that Lightning has started beside the first one leaves the decision, and all
-    printing, to that one.
+    An ignored signal, such as SIGHUP under ``nohup``, stays ignored, and handlers of the surrounding program stay. No
+    signals are handled outside the main thread. A forked child, such as a worker of a data loader, leaves Ctrl-C to its
+    parent. A process that Lightning has started leaves the decision and all printing to the first process.
 
     Attributes:
         signal: Number of the first signal; None before.
-        doing: What the program is doing, for the lines that a person reads.
-        advice: What is kept, and the command that continues from there.
-        children: Processes that a second signal ends as well.
+        doing: What the program is doing, for the messages.
+        advice: What is kept, and the command that resumes from there.
+        children: Processes that a second signal ends too.
 
     Example::
 
         >>> with StopRequest() as request:
         ...     with request.deferred("saving the results first"):
-        ...         finished = True  # a signal that comes here ends the program afterwards
+        ...         finished = True  # a signal here ends the program afterwards
         ...     request.check()
         >>> request.signal is None
         True
@@ -91,7 +90,7 @@ class StopRequest:
 
     @classmethod
     def current(cls) -> "StopRequest | None":
-        """The request that holds the signals now."""
+        """Return the active request."""
         return cls._current
 
     def __enter__(self) -> Self:
@@ -110,7 +109,7 @@ class StopRequest:
         StopRequest._current = self._outer
         if self._watch is not None:
             signal.set_wakeup_fd(-1)
-            self._watch.close()  # which ends the thread
+            self._watch.close()  # ends the thread
             self._watch = None
         for number, handler in self._previous.items():
             signal.signal(number, handler)
@@ -118,10 +117,10 @@ class StopRequest:
 
     @contextmanager
     def deferred(self, doing: str) -> Iterator[None]:
-        """Let a signal wait until this block has ended and somebody calls `check`.
+        """Defer a signal until `check` is called after this block.
 
         Args:
-            doing: What happens first, such as ``writing the report``.
+            doing: What is finished first, such as ``writing the report``.
 
         """
         self._deferred.append(doing)
@@ -131,7 +130,7 @@ class StopRequest:
             self._deferred.pop()
 
     def check(self) -> None:
-        """Raise `Interrupted` where a signal has come and nothing defers it.
+        """Raise `Interrupted` if a signal has come and no block defers it.
 
         Raises:
             Interrupted: With what the program was doing.
@@ -151,11 +150,11 @@ class StopRequest:
             self.check()
 
     def _acknowledge(self, number: int) -> None:
-        """Print the line of the first signal, once: the handler and the watching thread both call."""
+        """Print the line for the first signal, once, as the handler and the watching thread both call this."""
         with self._lock:
             if not self._acknowledged:
                 self._acknowledged = True
-                _let_go_of_dead_terminal()
+                _detach_dead_terminal()
                 what = f": {self._deferred[-1]}" if self._deferred else f" while {self.doing}: stopping"
                 _say(f"{signal_name(number)}{what}; a second signal ends at once")
 
@@ -168,7 +167,7 @@ class StopRequest:
             os._exit(128 + number)
 
     def _start_watching(self) -> None:
-        """Have Python's own C handler send the number of each signal to a thread, unless another part uses that way."""
+        """Make Python's C handler send the number of each signal to a thread, unless other code uses the wakeup fd."""
         reading, writing = socket.socketpair()
         writing.setblocking(False)
         before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
@@ -181,7 +180,7 @@ class StopRequest:
         threading.Thread(target=self._notice, args=(reading,), name="signals", daemon=True).start()
 
     def _notice(self, reading: socket.socket) -> None:
-        """Acknowledge the first signal and end at the second, whatever the main thread is in."""
+        """Acknowledge the first signal and end at the second, even while the main thread runs C code."""
         noticed = 0
         with reading:
             while numbers := reading.recv(16):
@@ -195,7 +194,7 @@ class StopRequest:
 
 
 def signal_name(number: int) -> str:
-    """Name of a signal, as a person knows it.
+    """Return the usual name of a signal.
 
     Example::
 
@@ -207,7 +206,7 @@ def signal_name(number: int) -> str:
 
 
 def _stop_watching_in_child() -> None:
-    """A forked child must not send its signals to the thread of its parent."""
+    """Keep a forked child from sending its signals to the thread of its parent."""
     if StopRequest.current() is not None:
         with suppress(ValueError):  # not forked from the main thread
             signal.set_wakeup_fd(-1)
@@ -218,21 +217,21 @@ if hasattr(os, "register_at_fork"):
 
 
 def _end_in_child(number: int) -> None:
-    """A forked child ends by SIGTERM as any process does, and leaves the other signals to its parent."""
+    """End a forked child at SIGTERM; it leaves the other signals to its parent."""
     if number == signal.SIGTERM:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
 
 def _say(line: str) -> None:
-    """Write a line on standard error, with a call that is safe in a handler; the terminal may be gone."""
+    """Write a line to standard error with a call that is safe in a handler, even if the terminal is gone."""
     if is_first_process():
         with suppress(OSError):
             os.write(2, f"{line}\n".encode())
 
 
-def _let_go_of_dead_terminal() -> None:
-    """After SIGHUP the terminal may be gone, and every line printed to it would be an error."""
+def _detach_dead_terminal() -> None:
+    """Send output to the null device if the terminal is gone, as after SIGHUP, when printing would raise errors."""
     for descriptor in (1, 2):
         try:
             os.write(descriptor, b"")
@@ -242,10 +241,10 @@ def _let_go_of_dead_terminal() -> None:
 
 
 def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is the process of rank zero, which prints and whose exit status counts; known before a trainer.
+    """Whether this is the process of rank zero, which prints and gives the exit status; needs no trainer.
 
     Args:
-        environment: Environment variables, as Lightning, torchrun and Slurm set them.
+        environment: Environment variables of Lightning, torchrun and Slurm.
 
     Example::
 
@@ -259,6 +258,6 @@ def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def _follows_first_process(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether Lightning has started this process beside the first one, which decides for both."""
+    """Whether Lightning has started this process, so that the first process decides for it."""
     external = "TORCHELASTIC_RUN_ID" in environment or "SLURM_PROCID" in environment
     return int(environment.get("LOCAL_RANK") or 0) > 0 and not external

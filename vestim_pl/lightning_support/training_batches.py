@@ -1,4 +1,4 @@
-"""Changing training batches before they go to the device, for several callbacks at once."""
+"""Change training batches before they are moved to the device, for several callbacks at once."""
 
 import functools
 from collections.abc import Callable
@@ -17,20 +17,21 @@ CHANGES = "__training_batch_changes__"
 def change_training_batches(
     trainer: Trainer, pl_module: LightningModule, change: Callable[[Any], Any], *, first: bool = False
 ) -> Callable[[], None]:
-    """Apply a function to every training batch; validation, test and prediction keep theirs.
+    """Apply a function to every training batch, but not to batches of validation, test and prediction.
 
-    A callback cannot replace a batch in ``on_train_batch_start``, so ``on_before_batch_transfer`` of whoever owns it
-    (the data module if it overrides it, else the module) is wrapped: after the owner's own hook and before the
-    transfer, so that a shorter batch is moved. One wrapper serves all callers, who may leave in any order.
+    A callback cannot replace a batch in ``on_train_batch_start``. Therefore ``on_before_batch_transfer`` is wrapped, of
+    the data module if it overrides that hook, else of the module. The change runs after the original hook and before
+    the transfer, so that the changed batch is moved. All callers share one wrapper and can leave in any order. Tested
+    with lightning 2.6.6.
 
     Args:
         trainer: Trainer that is about to fit.
         pl_module: Its module.
-        change: Takes a batch and returns the one to train on.
-        first: Before the changes that are there already, so that it sees whole batches; else after them.
+        change: Takes a batch and returns the changed one.
+        first: Apply it before the changes of other callers, so that it gets whole batches.
 
     Returns:
-        Function that takes the change away again; further calls of it do nothing.
+        Function that removes the change; further calls do nothing.
 
     """
     datamodule: LightningDataModule | None = getattr(trainer, "datamodule", None)

@@ -1,118 +1,92 @@
-"""Everything that a training step changes, copied in memory and put back."""
+"""A copy in memory of everything that a training step changes."""
 
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from vestim_pl.errors import ConfigurationError
-from vestim_pl.lightning_support.finiteness import all_finite
+from vestim_pl.functional.finiteness import all_finite, find_nonfinite
+from vestim_pl.lightning_support.buffer_copy import buffer_dicts, put_buffer
 from vestim_pl.lightning_support.lightning_classes import is_sharded
-from vestim_pl.lightning_support.module_state import copy_tensors, load_extras, save_extras
+from vestim_pl.lightning_support.module_state import load_extras, save_extras
+from vestim_pl.lightning_support.nested_tensors import copy_tensors, tensors_in
 from vestim_pl.lightning_support.protocols import Rewinds, callbacks_with
 from vestim_pl.lightning_support.random_state import random_states, restore_random_states
-from vestim_pl.lightning_support.snapshot_fit import state_kinds
-from vestim_pl.lightning_support.step_finiteness import nonfinite_names
 
 __all__ = [
-    "poisoned_buffers",
+    "nonfinite_buffers",
     "refuse_sharded_weights",
     "restore_snapshot",
+    "snapshot_fits",
     "take_snapshot",
-    "tensors_in",
     "trained_parameters",
     "updated_parameters",
 ]
 
 
 def trained_parameters(pl_module: LightningModule) -> dict[str, Tensor]:
-    """Parameters that training changes, by name; a frozen one may be infinite by design, as masks are.
-
-    Example::
-
-        >>> trained_parameters(LightningModule())
-        {}
-
-    """
+    """The parameters that training changes, by name; a frozen one, such as a mask, may be infinite on purpose."""
     return {name: parameter for name, parameter in pl_module.named_parameters() if parameter.requires_grad}
 
 
 def updated_parameters(trainer: Trainer) -> list[Tensor]:
-    """Parameters that optimizer steps change; found faster than by a walk through the module."""
+    """The parameters that optimizer steps change; faster than a walk through the module."""
     groups = [group["params"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
     return [parameter for group in groups for parameter in group if parameter.requires_grad]
 
 
-def tensors_in(data: Any) -> list[Tensor]:
-    """All tensors of a nested container.
-
-    Example::
-
-        >>> tensors_in({"a": [torch.ones(1)], "b": 2})
-        [tensor([1.])]
-
-    """
-    found: list[Tensor] = []
-    apply_to_collection(data, Tensor, found.append)
-    return found
-
-
 def refuse_sharded_weights(trainer: Trainer, callback: str) -> None:
-    """Refuse strategies under which no rank holds whole weights and moments to copy.
+    """Refuse strategies under which no rank holds the whole weights and optimizer state.
 
     Raises:
-        ConfigurationError: With the way out.
+        ConfigurationError: With the setting to change.
 
     """
     if is_sharded(trainer):
         raise ConfigurationError(
-            f"{callback}: trainer.strategy {type(trainer.strategy).__name__} shards weights and moments, which its"
-            " snapshots do not follow; use trainer.strategy=ddp or auto, or leave the callback out"
+            f"{callback}: trainer.strategy {type(trainer.strategy).__name__} shards weights and optimizer state, so no"
+            " rank can take a snapshot of them; use trainer.strategy=ddp or auto, or leave the callback out"
         )
 
 
-def poisoned_buffers(pl_module: LightningModule, before: dict[str, Any] | None) -> list[str]:
-    """Names of the buffers that are not finite now and were so in an earlier snapshot; the first few.
+def nonfinite_buffers(pl_module: LightningModule, before: dict[str, Any] | None) -> list[str]:
+    """Names of up to three buffers that are non-finite now and were finite in an earlier snapshot.
 
-    Running statistics may become NaN while every loss is finite. A buffer that was never finite, such as a mask of
-    -inf, is meant so.
+    Running statistics may become NaN while every loss is finite. A buffer that never was finite, such as a mask of
+    -inf, is so on purpose.
 
     Args:
         pl_module: The module in training.
-        before: An earlier snapshot; without one nothing counts.
-
-    Example::
-
-        >>> poisoned_buffers(torch.nn.BatchNorm1d(1), before=None)
-        []
+        before: An earlier snapshot; without one the result is empty.
 
     """
     earlier = before["buffers"] if before else {}
     known = {name: buffer for name, buffer in pl_module.named_buffers() if name in earlier}
     if all_finite(known.values()):
         return []
-    return nonfinite_names((name, buffer) for name, buffer in known.items() if all_finite([earlier[name]]))
+    spoiled = ((name, buffer) for name, buffer in known.items() if all_finite([earlier[name]]))
+    return [tensor.name for tensor in find_nonfinite(spoiled, limit=3)]
 
 
 def take_snapshot(
     trainer: Trainer, pl_module: LightningModule, before: dict[str, Any] | None = None
 ) -> dict[str, Any] | None:
-    """Copy of parameters, buffers, optimizers, schedulers, scaler, random state and the module's extra state.
+    """Copy parameters, buffers, optimizers, schedulers, scaler, random state and the module's extra state.
 
-    The state of a callback is in it if the callback implements `Rewinds`, as a warmup does, which
-    counts the updates in the weights.
+    The states of callbacks that implement `Rewinds` are included. A warmup is one, because it counts the updates in the
+    weights.
 
-    Take it between two optimizer steps, at the end of a batch, and on all ranks.
+    Call it between two optimizer steps, at the end of a batch, and on all ranks.
 
     Args:
         trainer: The trainer.
         pl_module: The module in training.
-        before: The last good snapshot, by which `poisoned_buffers` judges.
+        before: The last good snapshot, for `nonfinite_buffers`.
 
     Returns:
-        Nested plain containers, fit for a checkpoint; None where parameters, optimizer state or buffers are not finite.
+        Nested plain containers, fit for a checkpoint; None if parameters, optimizer state or buffers are non-finite.
 
     """
     snapshot = {
@@ -122,14 +96,14 @@ def take_snapshot(
         "buffers": dict(pl_module.named_buffers()),
         "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
         "schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
-        "kinds": state_kinds(trainer),
+        "kinds": _kinds(trainer),
         "precision": trainer.precision_plugin.state_dict(),
         "random_states": random_states(),
-        "callbacks": {callback.state_key: callback.state_dict() for callback in _going_back(trainer)},
+        "callbacks": {callback.state_key: callback.state_dict() for callback in _rewinding(trainer)},
     }
     finite = all_finite([*trained_parameters(pl_module).values(), *tensors_in(snapshot["optimizers"])])
-    finite = finite and not poisoned_buffers(pl_module, before)
-    if not trainer.strategy.reduce_boolean_decision(finite, all=True):  # buffers may be of each rank's own data
+    finite = finite and not nonfinite_buffers(pl_module, before)
+    if not trainer.strategy.reduce_boolean_decision(finite, all=True):  # each rank may have its own buffers
         return None
     copied: dict[str, Any] = copy_tensors(snapshot)
     return copied | {"extras": save_extras(pl_module)}
@@ -139,30 +113,26 @@ def take_snapshot(
 def restore_snapshot(
     trainer: Trainer, pl_module: LightningModule, snapshot: dict[str, Any], random_state: bool = False
 ) -> None:
-    """Put a snapshot back; gradients are dropped, epoch, step and the position in the data go on.
+    """Restore a snapshot and drop the gradients; epoch, step and the position in the data stay.
 
-    The snapshot stays as it is, for another time.
+    The snapshot is not changed and can be restored again.
 
     Args:
         trainer: The trainer.
         pl_module: The module in training.
         snapshot: What `take_snapshot` returned.
-        random_state: Put the generators of Python, numpy and torch back too. As the data goes on, that makes dropout
-            and shuffling repeat themselves over other data, and possibly the very draw that led astray.
+        random_state: Restore the generators of Python, numpy and torch too. The data continue, so dropout and shuffling
+            then repeat over other data, and possibly the very draw that made training diverge.
 
     """
     snapshot = copy_tensors(snapshot)
     for name, parameter in pl_module.named_parameters():
         parameter.copy_(snapshot["parameters"][name])
         parameter.grad = None
+    owners = dict(buffer_dicts(pl_module))
     for name, saved in snapshot["buffers"].items():
-        owner, _, leaf = name.rpartition(".")
-        buffers = pl_module.get_submodule(owner)._buffers
-        current = buffers.get(leaf)
-        if current is not None and current.shape == saved.shape:
-            current.copy_(saved)
-        else:
-            buffers[leaf] = saved
+        prefix, leaf = _split(name)
+        put_buffer(owners[prefix], leaf, saved)
     for optimizer, state in zip(trainer.optimizers, snapshot["optimizers"], strict=True):
         optimizer.load_state_dict(state)
     for config, state in zip(trainer.lr_scheduler_configs, snapshot["schedulers"], strict=True):
@@ -170,12 +140,53 @@ def restore_snapshot(
     if snapshot["precision"]:
         trainer.precision_plugin.load_state_dict(snapshot["precision"])
     load_extras(pl_module, snapshot["extras"])
-    for callback in _going_back(trainer):
+    for callback in _rewinding(trainer):
         if state := snapshot.get("callbacks", {}).get(callback.state_key):
             callback.go_back(trainer, state)
-    if random_state and "random_states" in snapshot:  # an older version kept torch's alone
+    if random_state and "random_states" in snapshot:  # older versions saved only torch's, under another name
         restore_random_states(snapshot["random_states"])
 
 
-def _going_back(trainer: Trainer) -> list[Any]:
+def snapshot_fits(trainer: Trainer, pl_module: LightningModule, snapshot: dict[str, Any]) -> bool:
+    """Whether module, optimizers and schedulers still have the structure that they had in the snapshot.
+
+    Finetuning adds parameter groups, weight averaging replaces the scheduler, a growing network adds layers. An older
+    snapshot cannot be restored then.
+
+    Args:
+        trainer: The trainer.
+        pl_module: The module in training.
+        snapshot: What `take_snapshot` returned.
+
+    """
+    saved, now = snapshot["parameters"], dict(pl_module.named_parameters())
+    if saved.keys() != now.keys() or any(saved[name].shape != now[name].shape for name in now):
+        return False
+    owners = dict(buffer_dicts(pl_module))
+    if any(_split(name)[0] not in owners for name in snapshot["buffers"]):
+        return False
+    kinds = _kinds(trainer)
+    groups = [_group_sizes(optimizer.param_groups) for optimizer in trainer.optimizers]
+    return snapshot.get("kinds", kinds) == kinds and groups == [
+        _group_sizes(state["param_groups"]) for state in snapshot["optimizers"]
+    ]
+
+
+def _kinds(trainer: Trainer) -> list[str]:
+    """Class names of optimizers and schedulers, in order: a state is of use only to the class that wrote it."""
+    owners = [*trainer.optimizers, *(config.scheduler for config in trainer.lr_scheduler_configs)]
+    return [type(owner).__name__ for owner in owners]
+
+
+def _group_sizes(groups: list[dict[str, Any]]) -> list[int]:
+    return [len(group["params"]) for group in groups]
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Split a buffer's name into the prefix of its owner and the name there."""
+    owner, dot, leaf = name.rpartition(".")
+    return owner + dot, leaf
+
+
+def _rewinding(trainer: Trainer) -> list[Any]:
     return callbacks_with(trainer, Rewinds)

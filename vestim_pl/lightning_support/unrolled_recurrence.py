@@ -1,7 +1,7 @@
-"""Recurrent layers step by step, with every tensor in between open to look at.
+"""Recurrent layers computed step by step, so that every intermediate tensor can be observed.
 
-``nn.LSTM`` and ``nn.GRU`` are one fused call over the whole sequence: no hook sees the hidden state of a time step. The
-functions here compute the same from the same weights in a Python loop: slow, for probes and for replays only.
+``nn.LSTM`` and ``nn.GRU`` are one fused call over the whole sequence, and no hook sees the hidden state of a time step.
+These functions compute the same from the same weights in a Python loop, which is slow and meant for probes and replays.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ State = Tensor | tuple[Tensor, Tensor]
 
 
 class RecurrentStep(NamedTuple):
-    """What one layer computed at one time step.
+    """The tensors of one layer at one time step.
 
     Shape legend: B batch, F input features, H hidden, G gates (4 for LSTM, 3 for GRU, 1 for RNN).
 
@@ -31,7 +31,7 @@ class RecurrentStep(NamedTuple):
         gates: ``[B, G H]`` pre-activations, for LSTM in the order input, forget, cell, output, for GRU reset, update,
             new.
         hidden: ``[B, H]`` after the step.
-        cell: ``[B, H]`` after the step, None but for LSTM.
+        cell: ``[B, H]`` after the step; only for LSTM, else None.
 
     """
 
@@ -50,9 +50,9 @@ Observer = Callable[[RecurrentStep], None]
 def unrolled_recurrence(
     module: nn.RNNBase, inputs: Tensor, state: State | None = None, observe: Observer | None = None
 ) -> tuple[Tensor, State]:
-    """Output and final state of an ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN``, computed step by step.
+    """Compute output and final state of an ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` step by step.
 
-    Takes and returns what ``module(inputs, state)`` does; the graph goes through every observed tensor.
+    Takes and returns the same as ``module(inputs, state)``. Every observed tensor is part of the graph.
 
     Args:
         module: Layer whose weights and options are used.
@@ -81,7 +81,7 @@ def unrolled_recurrence(
     lone = inputs.ndim == 2
     sequence = inputs.unsqueeze(1) if lone else inputs.transpose(0, 1) if module.batch_first else inputs  # [L, B, F]
     parts = _initial(module, sequence, state, lone)
-    if not torch.is_autocast_enabled(sequence.device.type):  # a state may come from under an autocast that is over
+    if not torch.is_autocast_enabled(sequence.device.type):  # the state may come from an autocast that has ended
         sequence, *parts = (tensor.to(next(module.parameters()).dtype) for tensor in (sequence, *parts))
     directions = 2 if module.bidirectional else 1
     finals: list[tuple[Tensor, ...]] = []
@@ -105,7 +105,7 @@ def unrolled_recurrence(
 
 
 def why_fused(module: nn.RNNBase, inputs: Any) -> str:
-    """Why the layer cannot be computed step by step for these inputs, as a clause; empty where it can.
+    """Return the reason why the layer cannot be computed step by step for these inputs; empty if it can.
 
     Example::
 
@@ -118,16 +118,16 @@ def why_fused(module: nn.RNNBase, inputs: Any) -> str:
     if not isinstance(inputs, Tensor):
         return "it was given a packed sequence"
     if not isinstance(vars(module).get("forward"), _Stepwise | None) or not _computes_as_base(type(module)):
-        return "it has a forward of its own"
+        return "it overrides forward"
     return ""
 
 
 @contextmanager
 def unrolled(model: nn.Module, observe: Callable[[str, RecurrentStep], None]) -> Iterator[list[str]]:
-    """Let every ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` within ``model`` run step by step, observed, in this context.
+    """Run every ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` of a model step by step in this context, and observe the steps.
 
-    What `why_fused` has a reason for runs as ever, unobserved: a layer with ``proj_size``, a call with a packed
-    sequence, a subclass with a ``forward`` of its own that does not declare ``computes_as_base = True`` beside it.
+    Layers for which `why_fused` gives a reason run as usual, unobserved: layers with ``proj_size``, calls with a packed
+    sequence, and subclasses that override ``forward`` without the class attribute ``computes_as_base = True``.
 
     Args:
         model: Any module.
@@ -158,7 +158,7 @@ def unrolled(model: nn.Module, observe: Callable[[str, RecurrentStep], None]) ->
 
 
 class _Stepwise:
-    """Forward of a layer within `unrolled`; a packed sequence goes the fused way."""
+    """The ``forward`` of a layer within `unrolled`; packed sequences use the fused call."""
 
     def __init__(self, name: str, module: nn.RNNBase, observe: Callable[[str, RecurrentStep], None]) -> None:
         self.name, self.module, self.observe, self.fused = name, module, observe, module.forward
@@ -170,13 +170,13 @@ class _Stepwise:
 
 
 def _computes_as_base(kind: type) -> bool:
-    """Whether the class has PyTorch's forward, or says ``computes_as_base`` of its own: same values, other way."""
+    """Whether the class uses PyTorch's ``forward``, or declares ``computes_as_base`` for the same values."""
     owner = next(base for base in kind.__mro__ if "forward" in vars(base))
     return owner in (nn.LSTM, nn.GRU, nn.RNN) or bool(vars(owner).get("computes_as_base"))
 
 
 def _initial(module: nn.RNNBase, sequence: Tensor, state: State | None, lone: bool) -> list[Tensor]:
-    """Initial states ``[layers x directions, B, H]``: hidden, and cell for LSTM."""
+    """Return the initial states ``[layers x directions, B, H]``: hidden, and cell for LSTM."""
     if state is not None:
         parts = state if isinstance(state, tuple) else (state,)
         return [part.unsqueeze(1) for part in parts] if lone else list(parts)
@@ -187,7 +187,7 @@ def _initial(module: nn.RNNBase, sequence: Tensor, state: State | None, lone: bo
 def _run_layer(
     module: nn.RNNBase, layer: int, reverse: bool, sequence: Tensor, start: tuple[Tensor, ...], observe: Observer | None
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One layer in one direction over ``[L, B, F]``; returns its output ``[L, B, H]`` and its final state."""
+    """Run one layer in one direction over ``[L, B, F]``; returns its output ``[L, B, H]`` and its final state."""
     suffix = f"_l{layer}" + ("_reverse" if reverse else "")
     weight_ih, weight_hh = getattr(module, f"weight_ih{suffix}"), getattr(module, f"weight_hh{suffix}")
     bias_ih = getattr(module, f"bias_ih{suffix}") if module.bias else None

@@ -1,4 +1,4 @@
-"""A checkpoint file is whole or absent, whatever happens while it is written."""
+"""Write checkpoint files so that each is either complete or absent."""
 
 import io
 import os
@@ -11,7 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer
 
 from vestim_pl.files import whole_file, writing
-from vestim_pl.lightning_support.lightning_classes import checkpoint_callbacks
+from vestim_pl.lightning_support.lightning_classes import checkpoint_callbacks, lightning_classes
 
 __all__ = ["WholeCheckpointIO", "keep_checkpoints_whole", "remove_partial_checkpoints", "write_whole"]
 
@@ -19,11 +19,11 @@ _PARTIAL = ".partial"
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and takes its place in one step; reads and removes as Lightning does.
+    """Writes a checkpoint beside the target and renames it; reads and removes as Lightning does.
 
-    Lightning's own class writes to the temporary folder and moves the file from there. Where the two folders lie on
-    different file systems, moving means copying over the target: a process killed meanwhile, or a disk that fills up,
-    leaves neither the old checkpoint nor the new one, and a stray copy in the temporary folder.
+    Lightning's own class writes to the temporary folder and moves the file from there. Between different file systems,
+    moving copies over the target. If the process is killed meanwhile or the disk fills up, neither the old nor the new
+    checkpoint is left, and a stray copy stays in the temporary folder.
 
     Remote paths (``s3://...``) are left to Lightning.
 
@@ -39,24 +39,22 @@ class WholeCheckpointIO(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         content = io.BytesIO()
-        torch.save(
-            checkpoint, content
-        )  # to memory: on a full disk, torch's own writer reports its state and not the disk
+        torch.save(checkpoint, content)  # to memory, because torch's own writer does not report a full disk as such
         write_whole(Path(path), content.getbuffer())
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that, at any moment, ``path`` holds all of the old content or all of the new.
+    """Write a file so that ``path`` always holds either all of the old or all of the new content.
 
-    The content goes to ``<path>.partial`` and from the cache to the disk; then one rename replaces the target. Without
-    the first ``fsync`` a power failure could leave a renamed but empty file, without the second one the old name.
+    The content is written to ``<path>.partial`` and flushed to the disk, and one rename replaces the target. Without
+    the first ``fsync`` a power failure could leave an empty file, without the second one the old file.
 
     Args:
-        path: Where the file is to be; missing folders are made.
-        content: Its bytes.
+        path: Path of the file; missing folders are created.
+        content: Content of the file.
 
     Raises:
-        FileError: With the old file as it was, and the partial one removed.
+        FileError: If it cannot be written; the old file is unchanged and the partial file removed.
 
     """
     with writing(path):
@@ -69,10 +67,10 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
 
 
 def keep_checkpoints_whole(trainer: Trainer) -> None:
-    """Have a trainer write its checkpoints by `WholeCheckpointIO`, unless it has a class of its own for that.
+    """Make a trainer write its checkpoints with `WholeCheckpointIO`, unless it has a custom ``CheckpointIO``.
 
-    Partial files that a killed run left in the folders of its checkpoints are removed. Call it from ``setup``, when
-    those folders are known.
+    Removes partial files of a killed run from the folders of the checkpoints. Call it in ``setup``, when the folders
+    are known.
 
     Example::
 
@@ -82,8 +80,7 @@ def keep_checkpoints_whole(trainer: Trainer) -> None:
         'WholeCheckpointIO'
 
     """
-    # By name, because ``lightning`` and ``pytorch_lightning`` each have this class.
-    if type(trainer.strategy.checkpoint_io).__name__ == "TorchCheckpointIO":
+    if type(trainer.strategy.checkpoint_io) in lightning_classes("plugins.TorchCheckpointIO"):
         trainer.strategy.checkpoint_io = WholeCheckpointIO()
     if trainer.is_global_zero:
         folders = {getattr(callback, "dirpath", None) for callback in checkpoint_callbacks(trainer)}
@@ -91,14 +88,14 @@ def keep_checkpoints_whole(trainer: Trainer) -> None:
 
 
 def remove_partial_checkpoints(folders: Iterable[Path]) -> None:
-    """Remove what runs killed in the middle of a write have left."""
+    """Remove the files of runs that were killed while writing."""
     for folder in folders:
         for partial in folder.glob(f"*.ckpt*{_PARTIAL}"):
             partial.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself permanent; Windows has no such call and needs none."""
+    """Flush the rename to the disk; Windows has no such call and does not need it."""
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

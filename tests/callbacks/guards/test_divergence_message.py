@@ -16,11 +16,9 @@ def test_the_remedies_of_the_guide_with_numbers():
 
 def test_the_message_is_one_line_in_the_words_of_the_guide():
     message = divergence_message("it broke", epoch=80, batch=3, learning_rate=1e-4, where=["a", "b"], lookback=400)
-    assert message.startswith(
-        "Epoch 80, Batch 3: it broke (learning rate 0.0001, lookback 400); first in a, b. To mend"
-    )
+    assert message.startswith("Epoch 80, Batch 3: it broke (learning rate 0.0001, lookback 400); first in a, b. To fix")
     assert "\n" not in message
-    assert "lookback" not in divergence_message("x", epoch=0, batch=0, learning_rate=1.0).split("To mend")[0]
+    assert "lookback" not in divergence_message("x", epoch=0, batch=0, learning_rate=1.0).split("To fix")[0]
 
 
 @pytest.mark.parametrize(

@@ -40,15 +40,15 @@ class Events(Callback):
 
 
 class Recover(Callback):
-    """Takes over as a recovery does: puts the parameters right and says whether it did."""
+    """Fixes the parameters and answers whether it did, as a recovery would."""
 
-    def __init__(self, answer=True, mend=True):
-        self.answer, self.mend, self.asked = answer, mend, []
+    def __init__(self, answer=True, fix=True):
+        self.answer, self.fix, self.asked = answer, fix, []
 
     @torch.no_grad()
     def recover_from(self, trainer, pl_module, reason):
         self.asked.append(reason)
-        if self.mend:
+        if self.fix:
             for parameter in pl_module.parameters():
                 parameter.nan_to_num_(0.0, 0.0, 0.0)
         return self.answer
@@ -114,12 +114,12 @@ def test_a_recovery_takes_over(foreign, fit):
     trainer = fit(foreign.Module(), [Poison(), FiniteParameterGuard(), events, recovery])
     assert trainer.global_step == 10
     assert len(recovery.asked) == 1
-    assert "To mend it, lower the learning rate" in events.events[0].reason
+    assert "To fix it, lower the learning rate" in events.events[0].reason
     assert recovery.asked == ["epoch 0, batch 3: the parameters are not finite"]
 
 
 @pytest.mark.parametrize("recovery", [None, True, False])
-def test_the_terminal_hears_of_it_once(recovery, foreign, fit, caplog):
+def test_it_is_logged_once(recovery, foreign, fit, caplog):
     caplog.set_level(logging.INFO, "vestim_pl")
     callbacks, error = [Poison(), FiniteParameterGuard(), *([] if recovery is None else [Recover(recovery)])], ""
     try:
@@ -127,14 +127,14 @@ def test_the_terminal_hears_of_it_once(recovery, foreign, fit, caplog):
     except DivergenceError as raised:
         error = str(raised)
     shown = [record.getMessage() for record in caplog.records if record.name == "vestim_pl"] + [error]
-    assert sum("To mend it, lower the learning rate" in text for text in shown) == 1
+    assert sum("To fix it, lower the learning rate" in text for text in shown) == 1
     assert bool(error) is (recovery is not True)
 
 
-@pytest.mark.parametrize(("answer", "mend"), [(False, True), (True, False)])
-def test_a_recovery_that_fails_ends_in_the_error(answer, mend, foreign, fit):
+@pytest.mark.parametrize(("answer", "fix"), [(False, True), (True, False)])
+def test_a_recovery_that_fails_ends_in_the_error(answer, fix, foreign, fit):
     with pytest.raises(DivergenceError):
-        fit(foreign.Module(), [Poison(), FiniteParameterGuard(), Recover(answer, mend)])
+        fit(foreign.Module(), [Poison(), FiniteParameterGuard(), Recover(answer, fix)])
 
 
 @pytest.mark.parametrize(("every", "caught"), [(1, 3), (2, 3), (3, 4), (100, 4)])
@@ -159,7 +159,7 @@ SAVING = {
 @pytest.mark.parametrize("name", SAVING)
 @pytest.mark.parametrize("every", [1, 100])
 @pytest.mark.parametrize("order", ["guard first", "guard last"])
-def test_nothing_poisoned_is_left_behind(name, every, order, foreign, fit, tmp_path):
+def test_no_nonfinite_checkpoint_is_left(name, every, order, foreign, fit, tmp_path):
     def log_loss(module, loss, batch_idx):
         module.log("train_step_loss", loss)
         return loss
@@ -198,7 +198,7 @@ def test_what_a_checkpoint_shows_between_two_checks_is_recovered_too(answer, wei
     assert [event.kind for event in events.events] == ["non_finite"]
 
 
-def test_an_exception_of_another_kind_over_poisoned_parameters_saves_nothing(foreign, fit, tmp_path):
+def test_another_exception_with_nonfinite_parameters_saves_nothing(foreign, fit, tmp_path):
     def crash(module, loss, batch_idx):
         if module.trainer.global_step == 3:
             with torch.no_grad():
@@ -240,7 +240,7 @@ def test_the_users_setting_comes_back_with_the_next_fit(foreign, fit, tmp_path):
     assert checkpoint.save_on_exception
 
 
-def test_a_save_by_hand_of_poisoned_parameters_ends_the_fit(foreign, fit, tmp_path):
+def test_save_checkpoint_with_nonfinite_parameters_ends_the_fit(foreign, fit, tmp_path):
     class SaveAtOnce(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             trainer.save_checkpoint(tmp_path / "mine.ckpt")
@@ -262,17 +262,17 @@ def test_the_gate_is_gone_after_the_fit_and_never_doubled(foreign, fit, tmp_path
     assert guard._gate is None
 
 
-def test_parameters_that_are_bad_from_the_start_are_told_at_once(foreign, fit, tmp_path):
+def test_parameters_that_are_bad_from_the_start_are_reported_at_once(foreign, fit, tmp_path):
     module = foreign.Module()
     trainer = fit(module, max_epochs=1)
     with torch.no_grad():
         module.net[0].bias[1] = NAN
-    trainer.save_checkpoint(tmp_path / "poisoned.ckpt")
+    trainer.save_checkpoint(tmp_path / "bad.ckpt")
     with pytest.raises(
         DivergenceError, match=r"before the first step, first in net\.0\.bias \(1 NaN of 8\); resume from"
     ):
-        fit(foreign.Module(), [FiniteParameterGuard()], resume=tmp_path / "poisoned.ckpt")
-    with pytest.raises(DivergenceError, match="look at their initialization"):
+        fit(foreign.Module(), [FiniteParameterGuard()], resume=tmp_path / "bad.ckpt")
+    with pytest.raises(DivergenceError, match="check how they are initialized"):
         fit(module, [FiniteParameterGuard()])
 
 

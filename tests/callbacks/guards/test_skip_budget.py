@@ -9,7 +9,7 @@ def test_an_applied_step_ends_the_row_but_not_the_epochs_count():
     assert not budget.skipped(0)[0]
 
 
-def test_a_new_epoch_begins_anew_but_the_row_goes_on():
+def test_a_new_epoch_resets_its_count_but_not_the_row():
     budget = SkipBudget(per_epoch=1, consecutive=2)
     assert [budget.skipped(epoch)[0] for epoch in (0, 1, 2)] == [True, True, False]
 
@@ -21,7 +21,7 @@ def test_state_round_trip():
     assert other.skipped(4) == budget.skipped(4)
 
 
-def test_what_is_over_a_limit_is_not_told_as_a_part_of_it():
+def test_an_exceeded_limit_is_worded_as_such():
     row, epoch = SkipBudget(9, 1), SkipBudget(1, 9)
     row.skipped(0), epoch.skipped(0)
     assert row.skipped(0) == (False, "2 skips in a row, 1 allowed")

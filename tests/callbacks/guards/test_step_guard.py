@@ -106,7 +106,7 @@ def test_decided_before_clipping_spreads_the_fault():
 
 
 class ClipsItself(Scheduled):
-    """Somebody's own clipping, which computes with the trainer's setting."""
+    """Clips by itself, with the trainer's setting."""
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
         self.trainer.precision_plugin.clip_gradients(optimizer, gradient_clip_val * 2, GradClipAlgorithmType.VALUE)
@@ -147,7 +147,7 @@ def test_nan_loss_under_a_scaler_is_a_skip_and_the_scaler_lives_on():
     assert math.isfinite(plugin.scaler.get_scale())
 
 
-def test_overflow_that_no_scale_mends_ends_in_a_stop():
+def test_overflow_that_no_scale_fixes_stops_the_training():
     with pytest.raises(DivergenceError, match="3 skips in a row, 2 allowed"):
         run("gradient", NAN, guard=StepGuard(max_consecutive_skips=2), plugins=[scaled_precision()], persistent=True,
             max_epochs=3)  # fmt: skip
@@ -186,19 +186,19 @@ def test_recovery_is_asked_before_stopping():
     assert recovery.reasons[0] == "epoch 0, batch 4: 3 skips in a row, 2 allowed"
 
 
-def test_the_skip_that_is_one_too_many_and_the_stop_tell_different_things():
-    recorder, told = Recorder(), "skipped the update, the loss is nan although batch and parameters are finite"
+def test_the_last_skip_and_the_error_do_not_repeat_each_other():
+    recorder, what = Recorder(), "skipped the update, the loss is nan although batch and parameters are finite"
     with pytest.raises(DivergenceError) as error:
         fit(ForeignRecurrent(), [FaultInjector("loss", NAN, 2, persistent=True), StepGuard(99, 1), recorder])
     assert [event.reason for event in recorder.of("skip")] == [
-        f"epoch 0, batch 2: {told} (1 of 99 skips allowed this epoch, 1 of 1 in a row)", f"epoch 0, batch 3: {told}",
+        f"epoch 0, batch 2: {what} (1 of 99 skips allowed this epoch, 1 of 1 in a row)", f"epoch 0, batch 3: {what}",
     ]  # fmt: skip
     assert "the loss is nan" not in str(error.value)
 
 
-def test_poisoned_parameters_are_named_and_not_skipped_over():
+def test_nonfinite_parameters_are_named_and_end_the_skipping():
     recorder = Recorder()
-    with pytest.raises(DivergenceError, match="batch 4: no skip mends parameters that are not finite"):
+    with pytest.raises(DivergenceError, match="batch 4: parameters are already non-finite; skipping"):
         fit(Scheduled(), [FaultInjector("parameter", NAN, 4), StepGuard(), recorder])
     (skip,) = recorder.of("skip")
     assert "parameters cell.weight are not finite" in skip.reason
@@ -368,8 +368,8 @@ def test_batches_without_a_loss_do_not_end_a_row_of_skips():
         run("input", at=999, module=EverySecond(), guard=StepGuard(max_consecutive_skips=2))
 
 
-class Raw(ForeignRecurrent):
-    """Manual optimization, two batches a step, past Lightning's wrapper."""
+class Manual(ForeignRecurrent):
+    """Manual optimization, two batches a step."""
 
     def __init__(self):
         super().__init__()
@@ -378,55 +378,42 @@ class Raw(ForeignRecurrent):
     def training_step(self, batch, batch_idx):
         self.manual_backward(super().training_step(batch, batch_idx))
         if batch_idx % 2:
-            self.step(self.optimizers(use_pl_optimizer=False))
+            self.step()
 
-    def step(self, optimizer):
-        optimizer.step()
-        optimizer.zero_grad()
-
-
-class WithClosure(Raw):
-    def step(self, optimizer):
-        optimizer.step(lambda: None)
+    def step(self):
+        self.optimizers().step()
+        self.optimizers().zero_grad()
 
 
-class OwnOptimizer(Raw):
+class Raw(Manual):
+    def step(self):
+        self.optimizers(use_pl_optimizer=False).step()
+
+
+class OwnOptimizer(Manual):
     def configure_optimizers(self):
         self.own = torch.optim.SGD(self.parameters(), lr=0.02)
 
-    def step(self, optimizer):
+    def step(self):
         self.own.step()
 
 
-def test_steps_past_lightning_are_guarded_too():
-    trainer, _, guard, seen = run("input", module=Raw())
+@pytest.mark.parametrize("scaled", [False, True])
+def test_steps_without_lightning_are_refused_at_the_first(scaled):
+    plugins = [scaled_precision()] if scaled else []
+    with pytest.raises(ConfigurationError, match=r"AdamW was stepped without Lightning.*step the optimizers that"):
+        run("input", module=Raw(), at=999, plugins=plugins)
+    with pytest.raises(ConfigurationError, match="of OwnOptimizer returns no optimizer of its parameters"):
+        run("input", module=OwnOptimizer(), at=999, plugins=plugins)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_manual_steps_of_two_batches_are_judged_once(scaled):
+    trainer, _, guard, seen = run("input", module=Manual(), plugins=[scaled_precision()] if scaled else [])
     assert same(seen.weights[5], seen.weights[3])
-    assert same(seen.moments[5], seen.moments[3])
-    assert not same(seen.weights[7], seen.weights[5])
     assert seen.of("skip")[0].values["batches"] == [4, 5]
     assert (guard.skipped_steps, guard.applied_steps) == (1, 5)
-    assert not trainer.optimizers[0]._optimizer_step_pre_hooks
     assert not trainer.optimizers[0]._optimizer_step_post_hooks
-
-
-def test_steps_that_cannot_be_judged_are_refused_at_the_first():
-    with pytest.raises(ConfigurationError, match="AdamW was stepped past Lightning"):
-        run("input", module=WithClosure(), at=999)
-    with pytest.raises(ConfigurationError, match="AdamW was stepped past Lightning"):
-        run("input", module=Raw(), at=999, plugins=[scaled_precision()])
-    with pytest.raises(ConfigurationError, match="of OwnOptimizer returns no optimizer of its parameters"):
-        run("input", module=OwnOptimizer(), at=999)
-
-
-class Stepping(Raw):
-    def optimizers(self, use_pl_optimizer=True):
-        return super().optimizers()
-
-
-def test_manual_steps_under_a_scaler_are_judged_once():
-    _, _, guard, seen = run("input", module=Stepping(), plugins=[scaled_precision()])
-    assert same(seen.weights[5], seen.weights[3])
-    assert (guard.skipped_steps, guard.applied_steps) == (1, 5)
 
 
 class LogsItsLoss(ForeignRecurrent):

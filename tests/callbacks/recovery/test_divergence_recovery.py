@@ -68,7 +68,7 @@ def test_behind_a_guard_that_saw_finite_weights_it_sees_what_became_of_them(betw
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 @pytest.mark.parametrize("site", ["input", "target", "activation", "loss", "gradient", "parameter"])
-def test_without_any_guard_poisoned_weights_are_rolled_back_in_their_step(site, value):
+def test_without_a_guard_nonfinite_weights_are_rolled_back_in_their_step(site, value):
     # Batch 4 is poisoned; the snapshot after batch 3 was not yet confirmed by a loss, that after batch 1 was.
     _, _, recovery, seen = run(site, value)
     (event,) = seen.of("rollback")
@@ -78,7 +78,7 @@ def test_without_any_guard_poisoned_weights_are_rolled_back_in_their_step(site, 
     assert (event.values["step"], event.values["back_to_step"]) == (5, 2)
     assert event.values["learning_rate_after"] == pytest.approx(0.1 * event.values["learning_rate_before"])
     assert "epoch 0, batch 4: parameters" in event.reason
-    assert seen.steps[-1] == 12  # steps go on counting
+    assert seen.steps[-1] == 12  # steps keep counting
     assert all(torch.isfinite(weight).all() for weight in seen.weights[-1])
     assert not same(seen.weights[5], seen.weights[4])
     assert len(recovery.attempts) == 1
@@ -137,20 +137,20 @@ def test_exploded_last_checkpoint_does_not_stand_when_recoveries_are_used_up(tmp
         assert load(path)["state_dict"]["head.weight"].abs().max() < 10
 
 
-def test_persistent_fault_ends_with_the_whole_story_and_the_good_weights():
+def test_persistent_fault_ends_with_all_recoveries_listed_and_the_good_weights():
     module = Scheduled()
     with pytest.raises(DivergenceError) as error:
         run("parameter", module=module, persistent=True, recovery=DivergenceRecovery(max_attempts=2, snapshot_every=1))
-    story = str(error.value)
-    assert "\n" not in story
-    assert "all 2 recoveries are used up" in story
+    message = str(error.value)
+    assert "\n" not in message
+    assert "all 2 recoveries are used up" in message
     for piece in ("(1) epoch 0, batch 4", "(2) epoch 0, batch 5", "then epoch 0, batch 6", "went back to step 3",
                   "cell.weight", "0.0131 -> 0.00131"):  # fmt: skip
-        assert piece in story
+        assert piece in message
     assert all(torch.isfinite(p).all() for p in module.parameters())
 
 
-def test_a_recovery_that_leads_astray_at_once_falls_back_to_the_older_snapshot():
+def test_a_second_divergence_at_once_goes_back_to_the_older_snapshot():
     recovery = DivergenceRecovery(max_attempts=2, snapshot_every=1)
     with pytest.raises(DivergenceError):
         run("parameter", persistent=True, at=6, recovery=recovery)
@@ -206,7 +206,7 @@ def test_skipped_losses_are_the_guards_business():
     assert recovery.attempts == []
 
 
-def test_poisoned_moments_with_finite_weights_are_never_snapshot():
+def test_no_snapshot_holds_nonfinite_moments():
     class PoisonsMoments(ForeignRecurrent):
         def on_train_batch_start(self, batch, batch_idx):
             if batch_idx == 5:
@@ -285,7 +285,7 @@ def test_checkpoint_with_a_nan_score_does_not_stand(tmp_path):
     assert keeper.best_model_path.endswith("epoch=2.ckpt")
 
 
-def test_last_checkpoint_of_the_bad_way_is_written_anew(tmp_path):
+def test_last_checkpoint_of_an_undone_state_is_overwritten(tmp_path):
     keeper = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=1, save_last=True)
 
     class Stop(Callback):
@@ -302,7 +302,7 @@ def test_last_checkpoint_of_the_bad_way_is_written_anew(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["parameter", "moment"])
-def test_checkpoint_about_to_be_poisoned_gets_the_good_state(tmp_path, what):
+def test_a_checkpoint_that_would_be_nonfinite_gets_the_good_state(tmp_path, what):
     class PoisonsThenSaves(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             if batch_idx == 6:
@@ -347,7 +347,7 @@ def test_fast_dev_run_writes_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_of_somebody_else_is_left_alone_where_none_is_written(tmp_path):
+def test_a_file_of_another_run_is_left_alone_if_none_is_written(tmp_path):
     (tmp_path / "last_good.ckpt.pending").write_bytes(b"of a run beside")
     fit(Scheduled(), [DivergenceRecovery(snapshot_every=2, dirpath=str(tmp_path))])
     assert [path.name for path in tmp_path.iterdir()] == ["last_good.ckpt.pending"]
@@ -447,7 +447,7 @@ def test_accumulation():
     assert same(seen.weights[7], seen.weights[3])
 
 
-def test_random_state_goes_on_unless_asked_for():
+def test_random_state_continues_by_default():
     class Draws(ForeignRecurrent):
         def training_step(self, batch, batch_idx):
             drawn = torch.rand(1).item(), np.random.rand(), random.random()  # noqa: NPY002 - the global ones
@@ -490,7 +490,7 @@ def test_whole_epochs_are_judged_at_their_end():
 
 
 class Misleads(Callback):
-    """From epoch 5 on, until somebody goes back, weights that are too large for a validation near its best."""
+    """From epoch 5 until a rollback, weights too large for a validation near its best."""
 
     gone_back = False
 
@@ -527,7 +527,7 @@ def test_a_validation_that_comes_no_more_near_its_best_goes_back_to_the_weights_
     assert event.values["back_to_step"] == 60, "the end of epoch 4, the last before it lost its way"
     assert max(module.losses[-12:]) < 2 * max(module.losses[48:60])
     assert recovery.rate.value == pytest.approx(0.1)
-    assert stopper.stopped_epoch == 0, "what was borne on the way that was left does not count against its patience"
+    assert stopper.stopped_epoch == 0, "bad values before the rollback must not use up patience"
 
 
 class SavesAt(Callback):
@@ -591,22 +591,22 @@ def test_warmup_goes_back_with_the_weights_and_never_undoes_the_cut(first):
     assert warmup.applied_updates == 48 - (7 - attempt["back_to_step"])
 
 
-def test_what_a_guard_has_told_is_not_told_again():
+def test_the_message_of_a_guard_is_not_repeated():
     recovery = DivergenceRecovery(max_attempts=1, snapshot_every=1)
     recorder = Recorder()
     with pytest.raises(DivergenceError) as error:
         fit(Scheduled(), [FaultInjector("parameter", NAN, 4, True), FiniteParameterGuard(), recovery, recorder])
-    told, rollback = recorder.of("non_finite")[0].reason, recorder.of("rollback")[0].reason
-    story = str(error.value)
-    for advice in ("To mend it", "first in", "model parameters became NaN/Inf", "cell.weight"):
-        assert advice in told
+    advised, rollback = recorder.of("non_finite")[0].reason, recorder.of("rollback")[0].reason
+    message = str(error.value)
+    for advice in ("To fix it", "first in", "model parameters became NaN/Inf", "cell.weight"):
+        assert advice in advised
         assert advice not in rollback
-        assert advice not in story
+        assert advice not in message
     assert rollback.startswith(
         "epoch 0, batch 4: the parameters are not finite; at step 5 went back to step 3, learning"
     )
-    assert story.count("the parameters are not finite") == 2  # of two divergences
-    assert len(story.splitlines()) == 1
+    assert message.count("the parameters are not finite") == 2  # of two divergences
+    assert len(message.splitlines()) == 1
 
 
 def test_absurd_learning_rate_diverges_without_and_learns_with_recovery():

@@ -50,7 +50,7 @@ def test_falling_loss_and_noise_are_no_spike():
     assert not any(follows.observe(math.exp(-step / 20) * (1 + 0.5 * (-1) ** step))[0] for step in range(200))
 
 
-def test_with_few_losses_the_threshold_is_higher_but_an_explosion_from_the_first_step_is_told():
+def test_with_few_losses_the_threshold_is_higher_but_an_explosion_from_the_first_step_is_reported():
     easy_first_batch = watch(patience=1)
     assert not any(easy_first_batch.observe(loss)[0] for loss in [0.1, *[1.0] * 20])
     exploded = watch()

@@ -8,15 +8,15 @@ from vestim_pl.errors import ConfigurationError
 
 
 def follow(trend, losses, per_epoch=0):
-    """Reasons told, by the step at which they were."""
-    told = {}
+    """Reasons by step."""
+    reasons = {}
     for step, loss in enumerate(losses):
         reason = trend.observe(loss)
         if per_epoch and (step + 1) % per_epoch == 0:
             reason = trend.end_epoch()
         if reason:
-            told[step] = reason
-    return told
+            reasons[step] = reason
+    return reasons
 
 
 def falling(steps, noise=0.5, seed=0):
@@ -24,13 +24,13 @@ def falling(steps, noise=0.5, seed=0):
     return [(0.05 + math.exp(-step / 100)) * math.exp(generator.gauss(0, noise)) for step in range(steps)]
 
 
-def test_a_dead_level_far_above_the_best_is_told_within_two_periods():
-    told = follow(LossTrend(3.0, 50), falling(500) + [1.0] * 100)
-    assert 500 < min(told) < 600
-    assert "3 times the best such mean" in told[min(told)]
+def test_a_dead_level_far_above_the_best_is_reported_within_two_periods():
+    reasons = follow(LossTrend(3.0, 50), falling(500) + [1.0] * 100)
+    assert 500 < min(reasons) < 600
+    assert "3 times the best such mean" in reasons[min(reasons)]
 
 
-def test_a_slow_climb_that_is_no_spike_is_told():
+def test_a_slow_climb_that_is_no_spike_is_reported():
     climb = [0.1 * 1.01**step for step in range(400)]
     assert follow(LossTrend(3.0, 50), [0.1] * 200 + climb)
 
@@ -59,8 +59,8 @@ def test_whole_epochs_are_compared_where_stretches_are_not():
     assert follow(LossTrend(3.0, 10), stream(10))
     assert not follow(LossTrend(3.0, 10, whole_epochs=True), stream(10), per_epoch=30)
     worse = [5 * loss for loss in stream(3)]
-    told = follow(LossTrend(3.0, 10, whole_epochs=True), stream(10) + worse, per_epoch=30)
-    assert min(told) == 11 * 30 - 1
+    reasons = follow(LossTrend(3.0, 10, whole_epochs=True), stream(10) + worse, per_epoch=30)
+    assert min(reasons) == 11 * 30 - 1
 
 
 def test_a_period_of_epochs_has_at_least_the_window():
@@ -79,9 +79,9 @@ def test_after_a_return_in_mid_epoch_the_rest_of_it_does_not_count():
     follow(trend, stream(4), per_epoch=30)
     saved = trend.state_dict()
     follow(trend, [50.0] * 25)
-    assert trend.astray
+    assert trend.diverging
     trend.go_back(saved)
-    assert not trend.astray
+    assert not trend.diverging
     assert not follow(trend, [2.0] * 5, per_epoch=5)  # only the hard stretch of an epoch
     assert not follow(trend, stream(3), per_epoch=30)
     assert follow(trend, [1.0] * 30, per_epoch=30)
@@ -118,6 +118,6 @@ def test_state_round_trip():
 
 
 @pytest.mark.parametrize(("ratio", "window"), [(1.0, 200), (3.0, 9)])
-def test_arguments_out_of_range_are_told(ratio, window):
+def test_arguments_out_of_range_are_refused(ratio, window):
     with pytest.raises(ConfigurationError, match=f"trend_ratio={ratio}, trend_window={window}"):
         LossTrend(ratio, window)

@@ -9,7 +9,7 @@ def watch(whole_epochs=False):
     return LossWatch(spike, trend, ValidationTrend(2.0, 2))
 
 
-def test_a_spike_and_a_bad_level_are_told():
+def test_a_spike_and_a_bad_level_are_reported():
     follows = watch()
     reasons = [follows.observe(loss)[1] for loss in [1.0] * 40 + [4.0] * 20]
     assert "the loss has a mean of 4" in reasons[-1]
@@ -31,9 +31,9 @@ def test_going_back_forgets_both():
     saved = follows.state_dict()
     for _ in range(15):
         follows.observe(9.0)
-    assert follows.trend.astray
+    assert follows.trend.diverging
     follows.go_back(saved)
-    assert (follows.spike.suspects, follows.trend.astray) == (0, False)
+    assert (follows.spike.suspects, follows.trend.diverging) == (0, False)
     assert follows.observe(1.0) == (False, "")
 
 

@@ -23,7 +23,7 @@ def test_raised_to_one_after_the_first_and_below_the_wall_after_the_next():
     assert factor.value == 0.5
 
 
-def test_a_divergence_starts_the_quiet_time_anew():
+def test_a_divergence_restarts_the_count_of_quiet_steps():
     factor = RecoveryFactor(0.1, 3, 2.0)
     factor.diverged(1.0)
     factor.quiet_step()

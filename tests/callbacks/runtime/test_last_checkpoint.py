@@ -179,7 +179,7 @@ def test_after_a_rollback_it_is_written_anew(train, tmp_path, caplog):
     last = load(tmp_path / "run" / "last.ckpt")
     assert last["global_step"] == 8
     assert all(bool(weight.isfinite().all()) for weight in last["state_dict"].values())
-    assert f"wrote {tmp_path}/run/last.ckpt anew with the last good state" in caplog.messages
+    assert f"overwrote {tmp_path}/run/last.ckpt with the last good state" in caplog.messages
 
 
 def test_after_the_last_attempt_it_holds_the_last_good_state(fit, foreign, tmp_path):

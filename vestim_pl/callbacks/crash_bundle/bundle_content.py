@@ -10,6 +10,7 @@ from vestim_pl.callbacks.crash_bundle.module_rebuild import describe_module
 from vestim_pl.callbacks.crash_bundle.plain_data import to_plain
 from vestim_pl.callbacks.crash_bundle.step_window import StepWindow
 from vestim_pl.lightning_support.batch_location import locate_batch, nonfinite_fields
+from vestim_pl.lightning_support.gradient_access import gradient_scaler
 from vestim_pl.lightning_support.step_rerun import StepInputs
 
 __all__ = ["bundle_content", "bundle_summary", "loss_scale", "recordings_of", "step_before", "step_inputs"]
@@ -103,7 +104,7 @@ def loss_scale(trainer: Trainer, lowered: bool = False) -> float | None:
         lowered: The scaler has answered an overflow of this step already; the factor before is wanted.
 
     """
-    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    scaler = gradient_scaler(trainer)
     if scaler is None:
         return None
     return float(scaler.get_scale() / (scaler.get_backoff_factor() if lowered else 1.0))

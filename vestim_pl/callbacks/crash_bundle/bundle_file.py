@@ -17,7 +17,7 @@ from vestim_pl.callbacks.crash_bundle.plain_data import plain_tensor
 from vestim_pl.errors import ConfigurationError, printable
 from vestim_pl.files import writing
 from vestim_pl.lightning_support.event_lines import strict_json
-from vestim_pl.lightning_support.step_trace import named_tensors
+from vestim_pl.lightning_support.nested_tensors import named_tensors
 from vestim_pl.lightning_support.tensor_archive import UnusableFileError, read_archive
 
 __all__ = ["free_path", "package_versions", "read_bundle", "tensor_megabytes", "write_bundle"]

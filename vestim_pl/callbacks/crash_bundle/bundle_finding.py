@@ -12,8 +12,8 @@ from vestim_pl.callbacks.crash_bundle.bundle_replay import load_state
 from vestim_pl.callbacks.crash_bundle.step_window import StepWindow
 from vestim_pl.errors import name_error
 from vestim_pl.functional.tensor_range import measure_range
-from vestim_pl.lightning_support.module_state import copy_tensors
-from vestim_pl.lightning_support.step_rerun import batch_name, copy_aside, rerun_step
+from vestim_pl.lightning_support.nested_tensors import copy_tensors
+from vestim_pl.lightning_support.step_rerun import batch_name, rerun_step, silent_copy
 from vestim_pl.lightning_support.step_trace import Finding, Frame, Phase, StepTrace
 from vestim_pl.lightning_support.training_snapshot import trained_parameters
 
@@ -77,7 +77,7 @@ def rerun_aside(trainer: Trainer, pl_module: LightningModule, window: StepWindow
     try:
         _require_no_other_ranks(trainer, pl_module)
         with isolate_rng():
-            aside = copy_aside(trainer, pl_module)
+            aside = silent_copy(trainer, pl_module)
             load_state(aside, window.copy.parameters(), window.buffers, window.extras)
             inputs = step_inputs(trainer, window)
             # the backward pass of the run may still need the batch as it is

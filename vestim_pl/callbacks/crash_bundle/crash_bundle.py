@@ -16,12 +16,12 @@ from vestim_pl.callbacks.crash_bundle.bundle_finding import rerun_aside
 from vestim_pl.callbacks.crash_bundle.bundle_report import BundleReport, report_fault
 from vestim_pl.callbacks.crash_bundle.step_window import StepWindow
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.functional.finiteness import all_finite, total_norm
 from vestim_pl.lightning_support.callback_order import RECOVERY, require_before
 from vestim_pl.lightning_support.events import Event, publish, watched_events
-from vestim_pl.lightning_support.finiteness import all_finite
 from vestim_pl.lightning_support.gradient_access import require_one_step, require_plain_gradients
 from vestim_pl.lightning_support.rank_agreement import gather, ranks_at_fault
-from vestim_pl.lightning_support.step_finiteness import StepVerdict, judge_step, total_norm
+from vestim_pl.lightning_support.step_finiteness import StepVerdict, judge_step
 from vestim_pl.lightning_support.training_snapshot import trained_parameters
 
 __all__ = ["CrashBundle"]

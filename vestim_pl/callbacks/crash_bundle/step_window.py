@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vestim_pl.callbacks.crash_bundle.pre_step_copy import PreStepCopy
+from vestim_pl.functional.finiteness import all_finite, total_norm
 from vestim_pl.lightning_support.buffer_copy import BufferCopy
-from vestim_pl.lightning_support.finiteness import all_finite
 from vestim_pl.lightning_support.lightning_classes import overrides_hook
-from vestim_pl.lightning_support.module_state import copy_tensors, save_extras
+from vestim_pl.lightning_support.module_state import save_extras
+from vestim_pl.lightning_support.nested_tensors import copy_tensors, named_tensors
 from vestim_pl.lightning_support.random_state import random_states, restore_random_states
-from vestim_pl.lightning_support.step_finiteness import step_signals, total_norm
-from vestim_pl.lightning_support.step_trace import named_tensors
+from vestim_pl.lightning_support.step_finiteness import step_signals
 
 __all__ = ["StepWindow"]
 

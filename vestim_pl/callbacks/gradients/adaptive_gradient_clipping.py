@@ -17,11 +17,11 @@ from vestim_pl.callbacks.gradients.zclip import (
     update_statistics,
 )
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.functional.finiteness import joint_norm, total_norm
 from vestim_pl.functional.gradient_scaling import scale_to_limit
 from vestim_pl.lightning_support.callback_order import gradient_norm_before
 from vestim_pl.lightning_support.gradient_access import require_plain_gradients
 from vestim_pl.lightning_support.log_steps import is_logged_step
-from vestim_pl.lightning_support.step_finiteness import joint_norm, total_norm
 
 __all__ = ["AdaptiveGradientClipping"]
 

@@ -10,9 +10,9 @@ from torch.optim import Optimizer
 
 from vestim_pl.callbacks.gradients.gaussian_noise import GaussianNoise, noise_std
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.functional.finiteness import joint_norm
 from vestim_pl.lightning_support.gradient_access import require_plain_gradients
 from vestim_pl.lightning_support.log_steps import is_logged_step
-from vestim_pl.lightning_support.step_finiteness import joint_norm
 
 __all__ = ["GradientNoise"]
 

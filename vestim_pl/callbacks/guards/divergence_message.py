@@ -1,4 +1,4 @@
-"""What to tell a person whose training diverged: when, where, and what to change, with numbers."""
+"""The message for a training that diverged: when, where first, and what to change, with numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,9 +7,9 @@ __all__ = ["divergence_message", "find_setting", "remedies"]
 
 
 def find_setting(name: str, *sources: Any) -> Any:
-    """First value of that name in nested mappings, breadth first; None if there is none.
+    """Find the first value of a name in nested mappings, breadth first; None if there is none.
 
-    Somebody's hyperparameters may hold ``lookback`` at the top or inside of a group.
+    Hyperparameters may hold ``lookback`` at the top level or within a group.
 
     Example::
 
@@ -27,7 +27,7 @@ def find_setting(name: str, *sources: Any) -> Any:
 
 
 def remedies(learning_rate: float, lookback: int | None, hidden_sizes: Sequence[int] | None) -> str:
-    """The three remedies of VEstim's NaN debugging guide, with the numbers worked out where they are known.
+    """Suggest the three remedies of VEstim's NaN debugging guide, with new values for the settings that are known.
 
     Example::
 
@@ -36,10 +36,9 @@ def remedies(learning_rate: float, lookback: int | None, hidden_sizes: Sequence[
         (x 3)
 
     """
-    window = "halve the lookback" if not lookback else f"shorten the lookback to {max(1, lookback // 2)} (/ 2)"
-    width = (
-        "triple the hidden sizes" if not hidden_sizes else f"widen the hidden sizes to {_tripled(hidden_sizes)} (x 3)"
-    )
+    window = f"shorten the lookback to {max(1, lookback // 2)} (/ 2)" if lookback else "halve the lookback"
+    tripled = [3 * int(size) for size in hidden_sizes or ()]
+    width = f"widen the hidden sizes to {tripled} (x 3)" if tripled else "triple the hidden sizes"
     return f"lower the learning rate to {learning_rate / 10:g} (/ 10), {window}, or {width}"
 
 
@@ -53,14 +52,14 @@ def divergence_message(
     lookback: int | None = None,
     hidden_sizes: Sequence[int] | None = None,
 ) -> str:
-    """One line: epoch, batch, what happened, at which settings, where first, and the remedies.
+    """Write one line with epoch, batch, what happened, the settings, the first bad tensors and the remedies.
 
     Example::
 
         >>> print(divergence_message("model parameters became NaN/Inf after optimizer step 12", epoch=3, batch=7,
         ...                          learning_rate=1e-4, where=["lstm.weight (8 NaN of 8)"], lookback=400))
         Epoch 3, Batch 7: model parameters became NaN/Inf after optimizer step 12 (learning rate 0.0001, lookback 400);
-        first in lstm.weight (8 NaN of 8). To mend it, lower the learning rate to 1e-05 (/ 10), shorten the lookback to
+        first in lstm.weight (8 NaN of 8). To fix it, lower the learning rate to 1e-05 (/ 10), shorten the lookback to
         200 (/ 2), or triple the hidden sizes
 
     """
@@ -68,8 +67,4 @@ def divergence_message(
     places = ", ".join(map(str, where))
     first = f"; first in {places}" if places else ""
     advice = remedies(learning_rate, lookback, hidden_sizes)
-    return f"Epoch {epoch}, Batch {batch}: {what} ({settings}){first}. To mend it, {advice}"
-
-
-def _tripled(hidden_sizes: Sequence[int]) -> list[int]:
-    return [3 * int(size) for size in hidden_sizes]
+    return f"Epoch {epoch}, Batch {batch}: {what} ({settings}){first}. To fix it, {advice}"

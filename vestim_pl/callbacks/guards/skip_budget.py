@@ -1,4 +1,4 @@
-"""How many skipped steps are too many."""
+"""The number of skipped steps that StepGuard tolerates."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ __all__ = ["SkipBudget"]
 
 
 class SkipBudget:
-    """Counts skipped steps per epoch and in a row against two limits.
+    """Counts skipped steps per epoch and in a row, against a limit for each.
 
     Args:
-        per_epoch: Skips allowed within one epoch.
-        consecutive: Skips allowed in a row.
+        per_epoch: Skips tolerated within one epoch.
+        consecutive: Skips tolerated in a row.
 
     Raises:
         ConfigurationError: If a limit is negative.
@@ -34,15 +34,14 @@ class SkipBudget:
         self.per_epoch = per_epoch
         self.consecutive = consecutive
         self._epoch = -1
-        self._this_epoch = 0
-        self._in_a_row = 0
+        self._this_epoch = self._in_a_row = 0
 
     def applied(self) -> None:
-        """Note an applied step: the row of skips ends."""
+        """Count an applied step, which ends a row of skips."""
         self._in_a_row = 0
 
     def skipped(self, epoch: int) -> tuple[bool, str]:
-        """Note a skip; returns whether it was within the budget, and in words the count or the limit passed."""
+        """Count a skip; returns whether it was within the budget, and the count or the exceeded limit in words."""
         if epoch != self._epoch:
             self._epoch, self._this_epoch = epoch, 0
         self._this_epoch += 1
@@ -55,15 +54,13 @@ class SkipBudget:
         return True, f"{self._this_epoch} of {self.per_epoch} skips allowed this epoch, {row}"
 
     def reset(self) -> None:
-        """Begin anew, after a recovery."""
+        """Set the counts to zero after a recovery."""
         self._this_epoch = self._in_a_row = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Counts as plain numbers."""
         return {"epoch": self._epoch, "this_epoch": self._this_epoch, "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take counts back; what is missing starts anew."""
         self._epoch = state.get("epoch", -1)
         self._this_epoch = state.get("this_epoch", 0)
         self._in_a_row = state.get("in_a_row", 0)

@@ -1,4 +1,4 @@
-"""Loss and size of the weights after a batch, the signs of a healthy training."""
+"""Whether training diverged with a batch, judged by its loss and the norm of the parameters."""
 
 import math
 from typing import Any
@@ -8,22 +8,22 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from vestim_pl.callbacks.recovery.loss_watch import LossWatch
+from vestim_pl.functional.finiteness import find_nonfinite, total_norm
 from vestim_pl.lightning_support.protocols import SkipsSteps, callbacks_with
-from vestim_pl.lightning_support.step_finiteness import nonfinite_names, total_norm
 from vestim_pl.lightning_support.training_snapshot import trained_parameters, updated_parameters
 
 __all__ = ["judge_batch", "loss_of_batch"]
 
 
 def loss_of_batch(trainer: Trainer, outputs: Any) -> Tensor | None:
-    """Loss as ``training_step`` returned it; Lightning divides it by the length of the accumulation window.
+    """Recover the loss that ``training_step`` returned, which Lightning divides by ``accumulate_grad_batches``.
 
     Args:
         trainer: The trainer.
-        outputs: What ``on_train_batch_end`` is given.
+        outputs: The outputs that ``on_train_batch_end`` receives.
 
     Returns:
-        Tensor of one number, or None where the module returned none, as it may with manual optimization.
+        Tensor of one number; None if the module returned no loss, as with manual optimization.
 
     Example::
 
@@ -45,17 +45,17 @@ def loss_of_batch(trainer: Trainer, outputs: Any) -> Tensor | None:
 def judge_batch(
     trainer: Trainer, pl_module: LightningModule, outputs: Any, watch: LossWatch, measured: float | None = None
 ) -> tuple[str, bool]:
-    """Look at parameters and loss at the end of a batch; one read from the device, the same verdict on all ranks.
+    """Judge parameters and loss at the end of a batch, with one read from the device and alike on all ranks.
 
     Args:
         trainer: The trainer.
         pl_module: The module in training.
-        outputs: What ``on_train_batch_end`` is given.
-        watch: What follows the loss. A non-finite loss is left to a step guard, where there is one, and its budget.
-        measured: Norm of the parameters as they are, where somebody has just measured it.
+        outputs: The outputs that ``on_train_batch_end`` receives.
+        watch: Detectors of the loss. A non-finite loss is left to a step guard and its budget, if there is one.
+        measured: Norm of the parameters, if another callback has just measured it.
 
     Returns:
-        Reason why training has diverged, or empty; and whether loss and parameters were good.
+        The reason if training has diverged, else empty; and whether loss and parameters were good.
 
     """
     loss = loss_of_batch(trainer, outputs)
@@ -68,7 +68,8 @@ def judge_batch(
             together = trainer.strategy.reduce(together.to(trainer.strategy.root_device), reduce_op="mean")
         size, *losses = together.tolist()
         if not math.isfinite(size):
-            names = ", ".join(nonfinite_names(trained_parameters(pl_module).items())) or "as a whole, by their norm,"
+            bad = find_nonfinite(trained_parameters(pl_module).items(), limit=3)
+            names = ", ".join(tensor.name for tensor in bad) or "as a whole, by their norm,"
             return f"parameters {names} are not finite", False
         value = losses[0] if losses else None
     if value is None:

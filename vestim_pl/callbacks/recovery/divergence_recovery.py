@@ -1,4 +1,4 @@
-"""Go back to the last good state, slower, and on."""
+"""Return to the last good state when training diverges, and continue at a lower learning rate."""
 
 from typing import Any
 
@@ -19,13 +19,14 @@ from vestim_pl.lightning_support.callback_order import (
     require_before,
 )
 from vestim_pl.lightning_support.checkpoint_finiteness import (
-    forget_nonfinite_scores,
-    poisoned_entries,
+    nonfinite_entries,
     refresh_checkpoint,
+    remove_nonfinite_scores,
     rewrite_latest,
 )
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
-from vestim_pl.lightning_support.metric_pause import MetricShield, nonfinite_metrics
+from vestim_pl.lightning_support.monitored_metrics import nonfinite_metrics
+from vestim_pl.lightning_support.pauses import MetricPause
 from vestim_pl.lightning_support.rank_agreement import log_agreed
 from vestim_pl.lightning_support.training_snapshot import refuse_sharded_weights, trained_parameters
 from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole
@@ -34,58 +35,67 @@ __all__ = ["DivergenceRecovery"]
 
 
 class DivergenceRecovery(Callback):
-    """Restores the last good state when training diverges, cuts the learning rate, and goes on.
+    """Restores the last good state when training diverges, and continues at a lower learning rate.
 
-    Reasons: parameters, optimizer state or buffers that are not finite; a loss that jumps and stays (``LossSpike``) or
-    settles far above its best (``LossTrend``); a validation metric that EarlyStopping or ModelCheckpoint monitors, if
-    not finite or no more near its best (``ValidationTrend``); and whatever a guard asks for by `recover_from`.
+    A divergence is any of these: non-finite parameters, optimizer state or buffers; a loss that jumps and stays high
+    (`LossSpike`) or settles well above its best (`LossTrend`); a metric of EarlyStopping or ModelCheckpoint that is
+    non-finite or stays well above its best (`ValidationTrend`); a call of `recover_from` by a guard.
 
-    A snapshot holds parameters, buffers, optimizer moments, schedulers, gradient scaler, random states, and what the
-    module adds to a checkpoint, such as a carried state. It is taken every ``snapshot_every`` steps and, in a training
-    without validation, at the end of every epoch, where all is finite but buffers that never were, such as masks. It
-    counts once the next loss with its weights was good. If training diverges again from the newest, the one before is
-    used, but not the untrained start unless the losses of the newest are clearly worse than there; if loss or
-    validation have long been far above their best, that of the best; none of another structure.
+    **Snapshots.** A snapshot holds parameters, buffers, optimizer and scheduler states, gradient scaler, random states,
+    and what the module adds to a checkpoint, such as a carried state. One is taken every ``snapshot_every`` steps and,
+    without validation, at the end of every epoch, if all of it is finite (apart from buffers that never were, such as
+    masks). It becomes usable once the next loss with its weights was good. If training diverges again right after a
+    rollback, the snapshot before is used, but not the untrained network unless the newest snapshot has clearly worse
+    losses. If loss or validation error have been far above their best for long, the snapshot of the best one is used.
+    Snapshots of another structure are dropped.
 
-    Schedules, warmup and plateau go back with the weights, but never carry the rate above the cut one
-    (`RecoveryFactor`); EarlyStopping's patience begins anew. All else
-    (steps, epochs, best scores, position in the data, random state) goes on: the same batches would lead to the same.
+    **What goes back.** Schedules, warmup and plateau factors go back with the weights, but never lift the learning rate
+    above the reduced one (`RecoveryFactor`). The patience of EarlyStopping is reset. Steps, epochs, best scores, the
+    position in the data and the random state continue, because the same batches would lead to the same divergence.
 
-    No checkpoint keeps what diverged: one about to be written with non-finite numbers triggers a recovery and gets the
-    good state; after a recovery ``last.ckpt`` and the single file of a ModelCheckpoint without a monitor are written
-    anew, unless they are from before the state that was put back, and files with a non-finite score are removed.
+    **Checkpoints.** A checkpoint that would hold non-finite numbers triggers a recovery and gets the good state. After
+    a recovery, ``last.ckpt`` and the single file of a ModelCheckpoint without a monitor are overwritten, unless they
+    are older than the restored state, and files with a non-finite score are removed.
 
-    Place it after guards and other callbacks, so that what it saves has seen them; EarlyStopping and WeightAveraging
-    must come after it. Events: ``rollback``, ``recovery`` (the rate is raised again), ``checkpoint_removed``. Logged
-    once an epoch: ``recovery/attempts``, the recoveries so far, and ``recovery/factor``, that on the learning rate.
+    Place this callback after guards and other callbacks, so that what it saves includes their work. EarlyStopping and
+    WeightAveraging must come after it. Events: ``rollback``, ``recovery`` (the rate is raised again),
+    ``checkpoint_removed``.
+
+    =========================== ====================================================================================
+    logged key (once an epoch)  meaning
+    =========================== ====================================================================================
+    ``recovery/attempts``       recoveries so far
+    ``recovery/factor``         factor on the learning rate
+    =========================== ====================================================================================
 
     Args:
-        learning_rate_factor: What each recovery multiplies the learning rate by, and the most of the rate at which
-            training diverged that is used from then on.
+        learning_rate_factor: Factor on the learning rate at each recovery; also limits later rates to this share of the
+            rate at which training diverged.
         max_attempts: Recoveries in one training; the next divergence stops it.
-        snapshot_every: Optimizer steps between two snapshots; each costs a copy of the state; up to five are kept.
-        raise_after: Quiet steps to a raise of the rate, at most to half of that of a second divergence; None: no raise.
+        snapshot_every: Optimizer steps between snapshots; each costs a copy of the state; up to five are kept.
+        raise_after: Steps without divergence before the rate is raised, at most to half the rate of a second
+            divergence; None never raises it.
         raise_by: Factor of each raise.
-        spike_ratio: Least multiple of the running median that is a spike; None looks for no spikes.
-        spike_deviations: Least number of standard deviations for a spike.
-        spike_window: Number of recent losses that a spike is judged by.
-        spike_patience: Steps in a row that a spike has to stay.
+        spike_ratio: Least multiple of the running median that is a spike; None detects no spikes.
+        spike_deviations: Least number of standard deviations that is a spike.
+        spike_window: Number of recent losses that a spike is compared with.
+        spike_patience: Steps in a row for which a spike has to last.
         trend_ratio: Multiple of the loss's best level at which a period has diverged; None compares no periods.
         trend_window: Least number of batches in a period.
         whole_epochs: For batches that are not shuffled, such as streams: periods are whole epochs, and a spike is
-            judged by the highest loss of this epoch and the last.
-        validation_ratio: Multiple of the best validation metric from which one is bad; None compares none.
+            compared with the highest loss of this epoch and the last.
+        validation_ratio: Multiple of the best validation metric from which a value is bad; None compares none.
         validation_patience: Bad validations since the best one that are a divergence.
-        checkpoint_every: Snapshots between two writings of ``last_good.ckpt``; None writes none.
+        checkpoint_every: Snapshots between two versions of ``last_good.ckpt``; None writes none.
         dirpath: Folder of ``last_good.ckpt``; by default that of the first ModelCheckpoint, or ``checkpoints``.
-        monitor: Validation metric to watch; those of EarlyStopping and ModelCheckpoint by default.
-        restore_random_state: Put the generators of Python, numpy and torch (CPU and CUDA) back too.
-        save_snapshots: Keep them in checkpoints, up to six times as large then, so that a resumed run recovers alike.
+        monitor: Validation metric to watch; by default those of EarlyStopping and ModelCheckpoint.
+        restore_random_state: Restore the generators of Python, numpy and torch (CPU and CUDA) too.
+        save_snapshots: Save snapshots in checkpoints, which can grow sixfold, so that a resumed run recovers alike.
 
     Raises:
         ConfigurationError: If an argument is out of range, or an EarlyStopping or WeightAveraging stands before it.
-        DivergenceError: When all attempts are used up, with their story, after the last good state was put back, so
-            that whatever saves on an exception saves that; or when there is no state to go back to.
+        DivergenceError: When all attempts are used up, with a list of them, after the last good state was restored, so
+            that a checkpoint saved on the exception is good; or when there is no state to restore.
 
     Example::
 
@@ -124,7 +134,7 @@ class DivergenceRecovery(Callback):
         self.rollbacks = Rollbacks(self.rate, self.watch, max_attempts, snapshot_every, restore_random_state)
         self.snapshots = self.rollbacks.snapshots
         self.file, self.monitor, self.save_snapshots = LastGoodFile(checkpoint_every, dirpath), monitor, save_snapshots
-        self._shield, self._last_step = MetricShield(), 0
+        self._metrics, self._last_step = MetricPause(), 0
         self._ended = self._recovered = self._resumed = False
 
     @property
@@ -138,7 +148,7 @@ class DivergenceRecovery(Callback):
         keep_checkpoints_whole(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._resumed:  # another training with the same callback, or a checkpoint written without it
+        if not self._resumed:  # a new training, maybe the second with this callback
             self.load_state_dict({})
             self.watch.trend.untrained = trainer.global_step == 0
         self.file.start(trainer)
@@ -151,13 +161,13 @@ class DivergenceRecovery(Callback):
         self._after_validation(trainer)
         if batch_idx == 0:
             self.rollbacks.begin_epoch(trainer, pl_module)
-        self.rollbacks.hold_rate(trainer)
+        self.rollbacks.limit_rate(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # Else a guard before us recovered in this batch.
         norm = parameter_norm_before(trainer, self)
+        # A guard that stands before this callback may have recovered already in this batch.
         reason, good = ("", False) if self._recovered else judge_batch(trainer, pl_module, outputs, self.watch, norm)
         if trainer.is_last_batch:
             reason = self.watch.end_epoch() or reason
@@ -168,7 +178,7 @@ class DivergenceRecovery(Callback):
         if reason:
             self._recover(trainer, pl_module, f"epoch {trainer.current_epoch}, batch {batch_idx}: {reason}")
         if self._recovered:
-            self._mend_checkpoints(trainer)
+            self._fix_checkpoints(trainer)
         self._last_step = trainer.global_step
         self._ended = True
 
@@ -176,19 +186,19 @@ class DivergenceRecovery(Callback):
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         bad = nonfinite_metrics(trainer, self.monitor)
-        told = ", ".join(f"{name} is {value}" for name, value in bad.items())
-        told = told or self.rollbacks.observe_validation(trainer, pl_module, self.monitor)
-        if told:
-            self._recover(trainer, pl_module, f"epoch {trainer.current_epoch}: the validation metric {told}")
-            self._mend_checkpoints(trainer)
-            self._shield.raise_over(trainer, bad)
+        reason = ", ".join(f"{name} is {value}" for name, value in bad.items())
+        reason = reason or self.rollbacks.observe_validation(trainer, pl_module, self.monitor)
+        if reason:
+            self._recover(trainer, pl_module, f"epoch {trainer.current_epoch}: the validation metric {reason}")
+            self._fix_checkpoints(trainer)
+            self._metrics.start(trainer, bad)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.rollbacks.end_epoch(trainer, pl_module)
         log_agreed(pl_module, {"recovery/attempts": float(len(self.attempts)), "recovery/factor": self.rate.value})
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if self.snapshots.newest is None or not (bad := poisoned_entries(checkpoint, trained_parameters(pl_module))):
+        if self.snapshots.newest is None or not (bad := nonfinite_entries(checkpoint, trained_parameters(pl_module))):
             return
         reason = f"epoch {trainer.current_epoch}: a checkpoint would hold non-finite numbers ({', '.join(bad)})"
         self._recover(trainer, pl_module, reason)
@@ -203,11 +213,11 @@ class DivergenceRecovery(Callback):
         self._after_validation(trainer)
         self.file.discard(trainer)
         LearningRateFactors.of(trainer).restore(trainer.optimizers)
-        if self.rollbacks.gave_up:  # the good state is back in place
-            self._mend_checkpoints(trainer)
+        if self.rollbacks.gave_up:  # the good state was restored
+            self._fix_checkpoints(trainer)
 
     def recover_from(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
-        """Restore the last good state and cut the learning rate; at the end of a batch, and on all ranks alike.
+        """Restore the last good state and cut the learning rate; call it at the end of a batch and on all ranks.
 
         Args:
             trainer: The trainer.
@@ -215,38 +225,40 @@ class DivergenceRecovery(Callback):
             reason: What went wrong, where and when, without a full stop.
 
         Returns:
-            Whether it recovered; it cannot while there is no snapshot.
+            Whether it recovered; False without a snapshot.
 
         """
         self.file.discard(trainer)
         recovered = self.rollbacks.go_back(trainer, pl_module, reason)
         self._recovered |= recovered
         if recovered and self._ended:
-            self._mend_checkpoints(trainer)  # the guard comes after us: this batch will not pass here again
+            self._fix_checkpoints(trainer)  # a guard after this callback asked, so no other hook of this batch follows
         return recovered
 
     def _quiet_step(self, trainer: Trainer, pl_module: LightningModule) -> str:
-        """Raise the learning rate and take a snapshot where due; the reason for a recovery if it is poisoned."""
+        """Raise the learning rate and take a snapshot when due; returns a reason to recover if the state is bad."""
         self.rollbacks.quiet_step(trainer)
         taken, reason = self.rollbacks.snapshot(trainer, pl_module)
         if taken and self.file.due:
             self.file.write(trainer)
         return reason
 
-    def _recover(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> None:  # or stop
+    def _recover(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> None:
+        """Roll back, or stop the training without a good state."""
         self.file.discard(trainer)
         if not self.rollbacks.go_back(trainer, pl_module, reason):
             self.rollbacks.stop(trainer, reason)
         self._recovered = True
 
-    def _mend_checkpoints(self, trainer: Trainer) -> None:  # leaves none of the way that was just left
+    def _fix_checkpoints(self, trainer: Trainer) -> None:
+        """Remove or overwrite the checkpoints of the states that the rollback has undone."""
         self._recovered = False
-        forget_nonfinite_scores(trainer)
+        remove_nonfinite_scores(trainer)
         rewrite_latest(trainer, since=self.rollbacks.back_to_step)
 
     def _after_validation(self, trainer: Trainer) -> None:
-        if self._shield.lower():  # EarlyStopping and ModelCheckpoint have seen the metric that was dealt with
-            forget_nonfinite_scores(trainer)
+        if self._metrics.stop():  # EarlyStopping and ModelCheckpoint have used the metric by now
+            remove_nonfinite_scores(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         state = self.rollbacks.state_dict() | {"since_file": self.file.since}

@@ -1,4 +1,4 @@
-"""The last good state on the disk: written on probation, renamed once it proved good."""
+"""A checkpoint of the last good state, renamed into place once the next loss has confirmed it."""
 
 from pathlib import Path
 
@@ -11,14 +11,14 @@ __all__ = ["LastGoodFile"]
 
 
 class LastGoodFile:
-    """``last_good.ckpt``, which never holds a state that the next loss proved bad.
+    """Writes ``last_good.ckpt``, which never holds a state with a bad next loss.
 
-    The checkpoint is written under another name and takes the place of the one before it in a single rename. Only what
-    this training wrote does so: a file on probation of a killed run is removed, as nobody knows what became of it.
+    The checkpoint is written under another name and replaces the one before in a single rename. A pending file of a
+    killed run is removed, because it is not known whether its state was good.
 
     Args:
         every: Confirmed snapshots between two files; None writes none.
-        dirpath: Folder; that of the first ModelCheckpoint, or ``checkpoints`` under the trainer's root, if None.
+        dirpath: Folder; None for that of the first ModelCheckpoint, or ``checkpoints`` under the trainer's root.
 
     Raises:
         ConfigurationError: If ``every`` is not positive.
@@ -35,15 +35,15 @@ class LastGoodFile:
             raise ConfigurationError(f"checkpoint_every: {every} is not positive; use 1 or more, or null for no file")
         self.every, self.dirpath = every, dirpath
         self.since = 0
-        self._on_probation = False
+        self._is_pending = False
 
     @property
     def due(self) -> bool:
-        """Whether the next snapshot is to be written."""
+        """Whether to write the next snapshot."""
         return self.every is not None and self.since + 1 >= self.every
 
     def path(self, trainer: Trainer) -> Path:
-        """Where the file is."""
+        """Path of the file."""
         if self.dirpath is not None:
             return Path(self.dirpath) / "last_good.ckpt"
         for callback in model_checkpoints(trainer):
@@ -52,33 +52,33 @@ class LastGoodFile:
         return Path(trainer.default_root_dir) / "checkpoints" / "last_good.ckpt"
 
     def start(self, trainer: Trainer) -> None:
-        """Begin a training: remove what an earlier one left on probation."""
-        self._on_probation = self.every is not None
+        """Start a training and remove the pending file of an earlier one."""
+        self._is_pending = self.every is not None
         self.discard(trainer)
 
     def write(self, trainer: Trainer) -> None:
-        """Write the present state on probation; on all ranks. A ``fast_dev_run`` writes none."""
+        """Write the present state as the pending file; call it on all ranks. A ``fast_dev_run`` writes none."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         try:
             trainer.save_checkpoint(self._pending(trainer))
-        finally:  # saving may recover, and so discard the file before it is there
-            self._on_probation = True
+        finally:  # saving may trigger a recovery, which discards the file before it exists
+            self._is_pending = True
 
     def confirm(self, trainer: Trainer) -> None:
-        """A snapshot proved good: so did the file that was written with it, if there is one."""
+        """Rename the pending file, if there is one, as the snapshot taken with it was confirmed."""
         self.since += 1
-        if self._on_probation and trainer.is_global_zero and self._pending(trainer).exists():
+        if self._is_pending and trainer.is_global_zero and self._pending(trainer).exists():
             self._pending(trainer).replace(self.path(trainer))
-        self._on_probation = False
+        self._is_pending = False
         if self.every is not None and self.since >= self.every:
             self.since = 0
 
     def discard(self, trainer: Trainer) -> None:
-        """The state on probation proved bad, or the training ends before it could prove good."""
-        if self._on_probation and trainer.is_global_zero:
+        """Remove the pending file, as its state was bad or the training ends before it was confirmed."""
+        if self._is_pending and trainer.is_global_zero:
             self._pending(trainer).unlink(missing_ok=True)
-        self._on_probation = False
+        self._is_pending = False
 
     def _pending(self, trainer: Trainer) -> Path:
         return self.path(trainer).with_name("last_good.ckpt.pending")

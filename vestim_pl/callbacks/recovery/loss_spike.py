@@ -1,4 +1,4 @@
-"""Did the loss jump out of what it was lately?"""
+"""Detect a loss that jumps above its recent values and stays there."""
 
 import math
 from collections import deque
@@ -15,13 +15,13 @@ _FULL_HISTORY = 10
 
 
 def spike_threshold(losses: Sequence[float], ratio: float, deviations: float) -> float:
-    r"""Loss above which a step is a spike, from the losses of the steps before it.
+    r"""Compute the loss above which a step is suspect, from the losses of the steps before it.
 
     .. math:: \max(\tilde{x} + k \cdot 1.4826 \cdot \mathrm{MAD},\; r \cdot |\tilde{x}|) \cdot \max(1, \sqrt{10 / n})
 
-    The median and the median absolute deviation, scaled to a standard deviation of a normal distribution (Leys et al.
-    2013), do not follow the spike itself, as mean and variance would. The ratio keeps a smooth loss, whose deviation
-    is next to nothing, from calling every wiggle a spike. With fewer losses than ten the threshold is higher: the
+    Median and median absolute deviation, scaled to the standard deviation of a normal distribution (Leys et al. 2013),
+    do not follow the spike itself, as mean and variance would. A smooth loss has almost no deviation, so the ratio
+    keeps small variations from counting as spikes. With fewer than ten losses the threshold is higher, because the
     first batch may have been an easy one.
 
     Args:
@@ -44,21 +44,21 @@ def spike_threshold(losses: Sequence[float], ratio: float, deviations: float) ->
 
 
 class LossSpike:
-    """Tells a passing outlier from a jump of the loss that stays.
+    """Distinguishes a single outlier from a jump of the loss that stays.
 
-    A loss above the limit makes a step suspect; ``patience`` suspect steps in a row are a spike. Suspect losses are not
-    taken into the history, or a slow explosion would raise its own limit.
+    A loss above the limit makes a step suspect, and ``patience`` suspect steps in a row are a spike. Suspect losses do
+    not enter the history, because a slow explosion would then raise its own limit.
 
-    With shuffled batches the limit is `spike_threshold` of the recent losses. A stream's loss follows the stretch
-    of the recordings that its lanes are in, and ten times the median is no divergence there: with ``whole_epochs`` the
-    limit is ``ratio`` times the highest loss of this epoch and the one before it, from the second epoch on.
+    With shuffled batches the limit is `spike_threshold` of the recent losses. The loss of a stream depends on the part
+    of the recordings that its lanes are in, and ten times the median is normal there. With ``whole_epochs`` the limit
+    is therefore ``ratio`` times the highest loss of this epoch and the one before, from the second epoch on.
 
     Args:
-        ratio: Least multiple of the running median, or of the highest loss; None never calls a finite loss suspect.
+        ratio: Least multiple of the running median, or of the highest loss; None never suspects a finite loss.
         deviations: Least number of standard deviations above the running median.
         window: Number of recent losses kept.
         patience: Suspect steps in a row that make a spike.
-        whole_epochs: Whether only losses of whole epochs can be compared.
+        whole_epochs: Compare with the losses of whole epochs.
 
     Raises:
         ConfigurationError: If an argument is out of range.
@@ -91,7 +91,7 @@ class LossSpike:
         self.suspects = 0
 
     def observe(self, loss: float) -> tuple[bool, str]:
-        """Take the loss of a step; returns whether it is suspect, and the reason where it makes a spike."""
+        """Add the loss of a step; returns whether it is suspect, and the reason if it completes a spike."""
         if math.isfinite(loss) and self._is_ordinary(loss):
             self.losses.append(loss)
             self.peaks[1] = max(self.peaks[1], loss)
@@ -103,12 +103,12 @@ class LossSpike:
         return True, f"the loss is at {loss:.4g} for {self.suspects} steps{self._against(self._limit())}"
 
     def end_epoch(self) -> None:
-        """Note that an epoch has ended."""
+        """Start the next epoch."""
         self.peaks = [self.peaks[1], 0.0]
 
     def _is_ordinary(self, loss: float) -> bool:
-        # No limit is lower than a multiple of the median, nor the median than the least loss: to sort losses, and then
-        # deviations, takes most of the time of all tests of a loss.
+        # The limit is at least a multiple of the median, and the median is at least the lowest loss. These two cheap
+        # comparisons spare most steps the sorting of losses and deviations, which takes most of the time here.
         if self.losses and not self.whole_epochs:
             ratio = self.ratio or 0.0
             if loss <= ratio * min(self.losses) or loss <= ratio * abs(median(self.losses)):
@@ -130,11 +130,9 @@ class LossSpike:
         return f", above {limit:.4g}, from a median of {median(self.losses):.4g}"
 
     def state_dict(self) -> dict[str, Any]:
-        """History and count as plain numbers."""
         return {"losses": list(self.losses), "peaks": list(self.peaks), "suspects": self.suspects}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take history and count back; what is missing starts anew."""
         self.losses.clear()
         self.losses.extend(state.get("losses", []))
         self.peaks = list(state.get("peaks", [0.0, 0.0]))

@@ -1,4 +1,4 @@
-"""Has the loss settled far above the best that it has been?"""
+"""Detect a loss that has settled well above its best level."""
 
 import math
 from typing import Any
@@ -7,35 +7,35 @@ from vestim_pl.errors import ConfigurationError
 
 __all__ = ["LossTrend"]
 
-_START = 10  # losses from which the level of the untrained network is taken
+_START = 10  # losses that give the level of the untrained network
 
 
 class LossTrend:
-    r"""Follows the loss period by period, and tells when one lies far above the best.
+    r"""Follows the loss period by period and reports a period well above the best one.
 
-    A run can diverge without a spike: the loss climbs slowly, or jumps and stays, until the recent losses that a spike
-    is judged by are bad too. So the level of a period, the geometric mean of its losses, is compared with the lowest
-    level so far,
+    A run can diverge without a spike: the loss climbs slowly, or jumps and stays until the recent losses, with which a
+    spike is compared, are bad too. Therefore the level of a period, the geometric mean of its losses, is compared with
+    the lowest level so far,
 
     .. math:: \exp\Bigl(\tfrac{1}{N} \sum_{i=1}^{N} \ln x_i\Bigr) > r \cdot \min_j \mathrm{level}_j
 
     The geometric mean is robust: one loss a thousand times too large moves the mean of 200 by 3.5 %. Before the first
-    period, the level of the first ten losses of an untrained network stands in. A period is ``window`` steps or, with
-    ``whole_epochs``, the least number of whole epochs that have as many: a stream's loss follows the stretch that its
-    lanes are in, and only whole epochs hold the same stretches.
+    period ends, the level of the first ten losses of an untrained network takes its place. A period is ``window`` steps
+    or, with ``whole_epochs``, the least number of whole epochs with at least as many steps: the loss of a stream
+    depends on the part of the recordings that its lanes are in, and only whole epochs cover the same parts.
 
     Levels of healthy runs, highest over lowest so far, in periods of 200 steps: 1.1 in ``preset=fast`` on the demo
     data (249 epochs), 2.0 on LG HG2 (56 epochs; 1.7 in periods of whole epochs), 1.1 with small batches (8 windows,
-    Adam at 3e-3, 3203 steps). Shorter periods are not as steady: of 50 steps, 4.0. Hence 3 times in 200 steps by
-    default, which for a squared error is an RMSE 1.7 times the best.
+    Adam at 3e-3, 3203 steps). Periods of 50 steps vary more, up to 4.0. Hence the default of 3 times in 200
+    steps, which for a squared error is an RMSE of 1.7 times the best.
 
-    What it cannot see: a network that dies on a level less than ``ratio`` above its best, as one does that has learned
-    next to nothing before. Losses below zero have no ratio: from the first one on, the test is off. Zeros do not count.
+    Not detected: a network that fails on a level less than ``ratio`` times its best, such as one that has hardly
+    learned anything yet. Negative losses have no ratio, so the first one switches the detection off. Zeros are skipped.
 
     Args:
-        ratio: Multiple of the best level that is a divergence; None looks for none.
+        ratio: Multiple of the best level that is a divergence; None detects none.
         window: Least number of steps in a period.
-        whole_epochs: Whether periods are whole epochs.
+        whole_epochs: Make periods whole epochs.
 
     Raises:
         ConfigurationError: If an argument is out of range.
@@ -52,7 +52,7 @@ class LossTrend:
     best: float
     improved: bool  # whether the latest step ended the best period so far
     periods: int
-    untrained: bool  # whether the first losses are those of an untrained network, harder than any stretch
+    untrained: bool  # whether the first losses are those of an untrained network
     _start: float
     _best_period: int
     _sum: float
@@ -71,21 +71,21 @@ class LossTrend:
 
     @property
     def start(self) -> float:
-        """Level of the first losses of an untrained network; -infinity where it is not known."""
+        """Level of the first losses of an untrained network; -infinity if it is not known."""
         return self._start if math.isfinite(self._start) and not self._signed else -math.inf
 
     @property
     def limit(self) -> float:
-        """Level above which a period has diverged; infinite where nothing is known yet."""
+        """Level above which a period has diverged; infinite before the first level is known."""
         return math.inf if self.ratio is None or self._signed else self.ratio * min(self._start, self.best)
 
     @property
-    def astray(self) -> bool:
-        """Whether the running period, a quarter or more of it, lies above the limit."""
+    def diverging(self) -> bool:
+        """Whether the current period is above the limit so far, with a quarter or more of its steps."""
         return self._count >= self.window / 4 and self._level() > self.limit
 
     def observe(self, loss: float) -> str:
-        """Take the loss of a step; returns the reason where a period ends far above the best."""
+        """Add the loss of a step; returns the reason if it ends a period well above the best."""
         self.improved = False
         if not math.isfinite(loss) or loss == 0:
             return ""
@@ -99,23 +99,23 @@ class LossTrend:
         return "" if self.whole_epochs or self._count < self.window else self._end()
 
     def end_epoch(self) -> str:
-        """Note that an epoch has ended; returns the reason where its period lies far above the best."""
+        """Start the next epoch; returns the reason if a period has ended well above the best."""
         if not self.whole_epochs:
             return ""
-        if not self._whole:  # it began in the midst of the epoch
+        if not self._whole:  # the period began within the epoch
             self._sum, self._count, self._whole = 0.0, 0, True
         return "" if self._count < self.window else self._end()
 
     def go_back(self, state: dict[str, Any]) -> None:
-        """Begin a period anew, after a return to the weights with which ``state`` was saved.
+        """Start a new period after a return to the weights with which ``state`` was saved.
 
-        The best level stays if those weights are from its period or later, and else is what it was with them: what was
-        reached on a way that was left is no measure for the way from there.
+        The best level stays if those weights are from its period or later. Otherwise it becomes the best level of
+        ``state``, because the rollback has undone what was reached since.
         """
         since = state.get("periods", 0), state.get("count", 0) >= self.window / 4
         if since < (self._best_period, True):
             self.best, self._best_period = state.get("best", math.inf), state.get("best_period", 0)
-        self.periods += 1  # never a number for two periods: snapshots of both may be left
+        self.periods += 1  # a new number, because snapshots of both periods may exist
         self._sum, self._count, self._whole = 0.0, 0, False
 
     def _level(self) -> float:
@@ -123,7 +123,7 @@ class LossTrend:
 
     def _end(self) -> str:
         level, steps, limit = self._level(), self._count, self.limit
-        if level > limit:  # astray until somebody goes back
+        if level > limit:  # the period goes on until a rollback
             best = min(self._start, self.best)
             return (
                 f"the loss has a mean of {level:.4g} over {steps} steps, above {self.ratio:g} times the best such mean"
@@ -137,7 +137,6 @@ class LossTrend:
         return ""
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
         return {
             "untrained": self.untrained, "start": self._start, "best": self.best, "best_period": self._best_period,
             "periods": self.periods, "sum": self._sum, "count": self._count, "whole": self._whole,
@@ -145,7 +144,6 @@ class LossTrend:
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take numbers back; what is missing starts anew."""
         self.untrained = state.get("untrained", True)
         self._start = state.get("start", math.inf)
         self.best = state.get("best", math.inf)

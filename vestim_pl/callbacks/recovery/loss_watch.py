@@ -1,4 +1,4 @@
-"""All tests of the loss in one: a jump that stays, a level far above the best, and a validation that says so too."""
+"""The detectors of a diverging loss, combined."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ __all__ = ["LossWatch"]
 
 
 class LossWatch:
-    """Follows the loss of a training.
+    """Feeds the loss of a training to three detectors.
 
     Args:
-        spike: Sees a jump within a few steps.
-        trend: Sees what the jump left behind, or a slow climb.
-        validation: Sees a level that is not as far above the best, where the validation error is bad as well.
+        spike: Detects a jump within a few steps.
+        trend: Detects a level well above the best, after a jump or a slow climb.
+        validation: Detects a smaller rise of the level if the validation error is bad as well.
 
     Example::
 
@@ -29,32 +29,30 @@ class LossWatch:
         self.spike, self.trend, self.validation = spike, trend, validation
 
     def observe(self, loss: float) -> tuple[bool, str]:
-        """Take the loss of a step; returns whether it is suspect, and the reason where training has diverged."""
+        """Add the loss of a step; returns whether it is suspect, and the reason if training has diverged."""
         suspect, jump = self.spike.observe(loss)
         level = self.trend.observe(loss)
-        self.validation.take(loss)
-        return suspect or self.trend.astray, jump or level
+        self.validation.add_loss(loss)
+        return suspect or self.trend.diverging, jump or level
 
     def end_epoch(self) -> str:
-        """Note that an epoch has ended; returns the reason where training has diverged."""
+        """Start the next epoch; returns the reason if training has diverged."""
         self.spike.end_epoch()
         return self.trend.end_epoch()
 
     def go_back(self, state: dict[str, Any]) -> None:
-        """Forget what the loss did since ``state`` was saved, with weights that are now back in place."""
+        """Forget the losses since ``state`` was saved, after a return to the weights of that time."""
         self.spike.load_state_dict(state.get("spike", {}))
         self.trend.go_back(state.get("trend", {}))
         self.validation.go_back(state.get("validation", {}))
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
         return {
             "spike": self.spike.state_dict(), "trend": self.trend.state_dict(),
             "validation": self.validation.state_dict(),
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take numbers back; what is missing starts anew."""
         self.spike.load_state_dict(state.get("spike", {}))
         self.trend.load_state_dict(state.get("trend", {}))
         self.validation.load_state_dict(state.get("validation", {}))

@@ -1,4 +1,4 @@
-"""The factor on the learning rate after recoveries: cut by each, raised again in quiet times."""
+"""The factor on the learning rate that each recovery cuts and that steps without divergence raise again."""
 
 import math
 from typing import Any
@@ -9,20 +9,20 @@ __all__ = ["RecoveryFactor"]
 
 
 class RecoveryFactor:
-    """Factor that every divergence cuts and that quiet steps raise, so that the rate stays below where it diverged.
+    """Keeps the learning rate below the rate at which training diverged.
 
-    The factor is one of several. A warmup, or a schedule that rises, would undo its cut, so each cut also sets a limit
-    on the learning rate itself: ``cut`` times the rate of the update at which training diverged. Where the other
-    factors would carry the rate above it, this factor is lowered, and stays so: cuts of the other factors still count.
+    The factor is one of several. A warmup or a rising schedule would undo its cut, so each cut also limits the learning
+    rate itself, to ``cut`` times the rate of the update at which training diverged. If the other factors would lift the
+    rate above the limit, this factor is lowered and stays so; cuts of the other factors still take effect.
 
-    The first divergence may have been a bad batch, so the factor may come all the way back, and the limit with it. One
-    that comes after it says something about the rate: from then on they are raised to half of where it diverged and no
-    further, so that the run does not climb into the same wall again and again.
+    The first divergence may have been a bad batch, so factor and limit may return to where they were. A second one
+    shows that the rate was too high: from then on factor and limit rise to at most half of where it diverged, so that
+    the run does not diverge at the same rate again and again.
 
     Args:
-        cut: What a divergence multiplies the factor by, between 0 and 1.
-        raise_after: Quiet steps before each raise; None never raises.
-        raise_by: What a raise multiplies the factor by.
+        cut: Factor of a cut, between 0 and 1.
+        raise_after: Steps without divergence before each raise; None never raises.
+        raise_by: Factor of a raise.
 
     Raises:
         ConfigurationError: If an argument is out of range.
@@ -57,7 +57,7 @@ class RecoveryFactor:
         self.load_state_dict({})
 
     def diverged(self, rate: float) -> None:
-        """Cut the factor, and limit the rate to as much less than ``rate``, that of the update which diverged."""
+        """Cut the factor, and limit the rate to ``cut`` times that of the update that diverged."""
         if self._cuts:
             self.ceiling = min(self.ceiling, self.value / 2)
             self.rate_ceiling = min(self.rate_ceiling, rate / 2)
@@ -67,13 +67,13 @@ class RecoveryFactor:
         self.limit = rate * self.cut
 
     def hold(self, rate: float) -> float:
-        """Factor for an update whose learning rate would be ``rate`` without it; lowered where the limit asks."""
+        """Return the factor for an update whose rate would be ``rate`` without it, lowered to keep the limit."""
         if rate * self.value > self.limit:
             self.value = self.limit / rate
         return self.value
 
     def quiet_step(self) -> bool:
-        """Note a step without trouble; returns whether the factor was raised."""
+        """Count a step without divergence; returns whether the factor was raised."""
         if self.raise_after is None or self.value >= self.ceiling or self.limit >= self.rate_ceiling:
             return False
         self._quiet += 1
@@ -85,14 +85,12 @@ class RecoveryFactor:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
         return {
             "value": self.value, "ceiling": self.ceiling, "limit": self.limit, "rate_ceiling": self.rate_ceiling,
             "cuts": self._cuts, "quiet": self._quiet,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take numbers back; what is missing starts anew."""
         self.value = state.get("value", 1.0)
         self.ceiling = state.get("ceiling", 1.0)
         self.limit = state.get("limit", math.inf)

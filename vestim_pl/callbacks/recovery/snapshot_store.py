@@ -1,4 +1,4 @@
-"""The snapshots of a training that may still be gone back to."""
+"""The snapshots of a training that a rollback can use."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,14 +7,14 @@ __all__ = ["SnapshotStore"]
 
 
 class SnapshotStore:
-    """Two generations of snapshots that proved good, one on probation, and those of the best loss and validation.
+    """Holds two generations of good snapshots, a pending one, and those of the best loss and the best validation.
 
-    Finite is not yet good: the update that made the weights huge leaves them finite, and only the next loss shows it.
-    So a new snapshot counts once the loss computed with its weights was good, and the one before it is kept for the
-    case that the newest leads astray again.
+    A finite snapshot need not be good: an update may leave the weights huge but finite, which only the next loss shows.
+    A new snapshot is therefore pending until the loss with its weights was good. The one before it is kept, in case
+    training diverges again from the newest.
 
-    A slow divergence makes good losses step by step, and bad ones only beside those of long ago. For that case there
-    are two snapshots more: one from which the best losses so far were reached, and the one validated best.
+    In a slow divergence every loss looks good beside the one before. For that case there are two more snapshots: one
+    from which the best losses so far were reached, and the one with the best validation.
 
     Example::
 
@@ -43,11 +43,11 @@ class SnapshotStore:
         return self.good[-1] if self.good else None
 
     def offer(self, snapshot: dict[str, Any]) -> None:
-        """Put a snapshot on probation."""
+        """Make a snapshot the pending one."""
         self.pending = snapshot
 
     def confirm(self) -> bool:
-        """The loss with the pending snapshot's weights was good; returns whether there was one."""
+        """Accept the pending snapshot, as the loss with its weights was good; returns whether there was one."""
         if self.pending is None:
             return False
         self.good = [*self.good[-1:], self.pending]
@@ -55,12 +55,12 @@ class SnapshotStore:
         return True
 
     def mark_best(self, since: int) -> None:
-        """The losses since that step are the best so far: keep the newest good snapshot that is not younger."""
+        """Keep the newest good snapshot up to step ``since``, as the losses from there on are the best so far."""
         old = [snapshot for snapshot in self.good if snapshot["global_step"] <= since]
         self.best = next(iter(old[-1:] or self.good), None)
 
     def step_back(self, to_older: bool, to: dict[str, Any] | None = None) -> None:
-        """Drop the snapshot on probation; and all but the one given, or the newest if there is an older good one."""
+        """Drop the pending snapshot, and all good ones but ``to``, or the newest if an older one is wanted."""
         self.pending = None
         if to is not None:
             self.good = [to]
@@ -68,18 +68,16 @@ class SnapshotStore:
             self.good.pop()
 
     def keep(self, fits: Callable[[dict[str, Any]], bool]) -> None:
-        """Drop the snapshots that do not fit the module any more."""
+        """Drop the snapshots that no longer fit the module."""
         self.good = [snapshot for snapshot in self.good if fits(snapshot)]
         self.pending, self.best, self.validated = (
             snapshot if snapshot and fits(snapshot) else None for snapshot in (self.pending, self.best, self.validated)
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The snapshots, as they are."""
         return {"pending": self.pending, "good": list(self.good), "best": self.best, "validated": self.validated}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take snapshots back; what is missing starts anew."""
         self.pending = state.get("pending")
         self.good = list(state.get("good", []))
         self.best = state.get("best")

@@ -1,4 +1,4 @@
-"""Has the validation error stayed far above its best, and the training loss with it?"""
+"""Detect a validation error that stays well above its best while the training loss does not fall."""
 
 import math
 from typing import Any
@@ -9,20 +9,20 @@ __all__ = ["ValidationTrend"]
 
 
 class ValidationTrend:
-    r"""Follows a validation metric that is to be small, and tells when it no longer comes near its best.
+    r"""Follows a minimized validation metric and reports when it no longer comes near its best.
 
-    A rate that is too high need not make the loss explode: the network learns something while a warmup is low, loses it
-    again, and stays on a level that is no spike and not several times the best. The validation shows it: it looks at
-    the same data each time, without dropout, and so hardly scatters where training is healthy. A value is bad if it is
-    above ``ratio`` times the best so far; after ``patience`` bad ones since that best, in a row or not, training has
-    gone astray.
+    A learning rate that is too high need not make the loss explode: the network learns while a warmup keeps the rate
+    low, forgets again, and stays on a level that is neither a spike nor several times the best. Validation shows this,
+    because it uses the same data each time, without dropout, and hardly varies in a healthy training. A value is bad if
+    it is above ``ratio`` times the best so far. After ``patience`` bad values since that best, in a row or not,
+    training has diverged.
 
-    An estimator that overfits looks the same from here, but its training loss goes on falling. So a value is bad only
-    if the training loss since the last validation, as a geometric mean, is no lower than it was at the best one.
-    Without losses above zero to compare, as with manual optimization, no value is bad.
+    An overfitting estimator has the same validation errors, but its training loss keeps falling. A value is therefore
+    bad only if the training loss since the last validation, as a geometric mean, is no lower than at the best one.
+    Without positive losses to compare, as with manual optimization, no value is bad.
 
     Args:
-        ratio: Multiple of the best value from which a value is bad; None looks for none.
+        ratio: Multiple of the best value from which a value is bad; None detects none.
         patience: Number of bad values since the best.
 
     Raises:
@@ -33,10 +33,10 @@ class ValidationTrend:
         >>> trend = ValidationTrend(ratio=2.0, patience=2)
         >>> reasons = []
         >>> for loss, value in [(1.0, 40.0), (3.0, 90.0), (3.0, 60.0), (2.0, 130.0)]:
-        ...     trend.take(loss)
+        ...     trend.add_loss(loss)
         ...     reasons.append(trend.observe("val_rmse", value))
         >>> reasons[-1]
-        'val_rmse is 130, above 2 times its best of 40 for the 2nd time since, and the training loss no lower than then'
+        'val_rmse is 130, above 2 times its best of 40 for the 2nd time since, and the training loss is no lower...'
 
     """
 
@@ -57,18 +57,18 @@ class ValidationTrend:
         self.load_state_dict({})
 
     @property
-    def astray(self) -> bool:
+    def diverged(self) -> bool:
         """Whether the patience is used up."""
         return self.bad >= self.patience
 
-    def take(self, loss: float) -> None:
-        """Take the loss of a training step."""
+    def add_loss(self, loss: float) -> None:
+        """Add the loss of a training step."""
         if 0 < loss < math.inf:
             self._sum += math.log(loss)
             self._count += 1
 
     def observe(self, name: str, value: float) -> str:
-        """Take a finite value of the metric of that name; returns the reason where training has gone astray."""
+        """Add a finite value of the metric; returns the reason if training has diverged."""
         level = math.exp(self._sum / self._count) if self._count else -math.inf
         self._sum, self._count = 0.0, 0
         self.improved = value < self.best
@@ -78,23 +78,21 @@ class ValidationTrend:
             self.bad += 1
         else:
             return ""
-        if not self.astray:
+        if not self.diverged:
             return ""
         return (
             f"{name} is {value:.4g}, above {self.ratio:g} times its best of {self.best:.4g} for the"
-            f" {_ordinal(self.bad)} time since, and the training loss no lower than then"
+            f" {_ordinal(self.bad)} time since, and the training loss is no lower than then"
         )
 
     def go_back(self, state: dict[str, Any]) -> None:
-        """Begin anew after a return to the weights with which ``state`` was saved: what was best then is the best."""
+        """Restore the best value of ``state`` after a return to the weights with which it was saved."""
         self.load_state_dict({"best": state.get("best", math.inf), "level": state.get("level", 0.0)})
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
         return {"best": self.best, "bad": self.bad, "level": self._level, "sum": self._sum, "count": self._count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take numbers back; what is missing starts anew."""
         self.best = state.get("best", math.inf)
         self.bad = state.get("bad", 0)
         self._level = state.get("level", 0.0)

@@ -9,15 +9,15 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vestim_pl.lightning_support.events import publish
-from vestim_pl.lightning_support.rank_agreement import gather
-from vestim_pl.lightning_support.signal_connector import without_lightnings_handlers
-from vestim_pl.lightning_support.stop_request import Interrupted, StopRequest, signal_name
-from vestim_pl.lightning_support.validation_rerun import (
+from vestim_pl.lightning_support.exact_resume import (
+    exact_after_batch,
     in_validation,
     keep_validation,
     settle_validation,
-    validation_follows,
 )
+from vestim_pl.lightning_support.rank_agreement import gather
+from vestim_pl.lightning_support.signal_connector import without_lightnings_handlers
+from vestim_pl.lightning_support.stop_request import Interrupted, StopRequest, signal_name
 
 __all__ = ["GracefulInterrupt"]
 
@@ -89,17 +89,17 @@ class GracefulInterrupt(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        validates, last = validation_follows(trainer), trainer.is_last_batch
+        last = trainer.is_last_batch
         if not last and 0 <= trainer.max_steps <= trainer.global_step and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._at_limit = self.checkpoint.with_suffix(".at_limit")
             trainer.save_checkpoint(self._at_limit)
         number = self._asked(trainer)
         if not number or trainer.should_stop:
             return
-        if last and not validates:  # Lightning resumes from here with the next epoch, without the end of this one
-            self._waits = True
-        elif last or (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+        if exact_after_batch(trainer):
             self._stop(trainer, number, batch_idx)
+        elif last:
+            self._waits = True
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._request is None or trainer.sanity_checking:

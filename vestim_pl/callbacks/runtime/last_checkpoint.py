@@ -9,13 +9,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from vestim_pl.callbacks.runtime.checkpoint_interval import parse_interval
-from vestim_pl.lightning_support.epoch_end_resume import (
-    is_epoch_end,
-    resume_with_next_epoch,
-    resume_with_next_epoch_no_more,
-)
 from vestim_pl.lightning_support.events import publish
-from vestim_pl.lightning_support.exact_moments import ends_within_epoch, exact_after_batch
+from vestim_pl.lightning_support.exact_resume import (
+    ends_within_epoch,
+    exact_after_batch,
+    is_epoch_end,
+    keep_validation,
+    resume_with_next_epoch,
+    settle_validation,
+    undo_resume_with_next_epoch,
+)
 from vestim_pl.lightning_support.lightning_classes import early_stopping_callbacks
 from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole, write_whole
 
@@ -29,8 +32,8 @@ class LastCheckpoint(Checkpoint):
 
     ``ModelCheckpoint(save_last=True)`` writes ``last.ckpt`` only where it has just saved a better model, so that file
     may be many epochs old. This callback writes it anew whatever the metric says, and only at moments from which a
-    training resumes exactly: at the end of an epoch, after its validation; within an epoch after a complete optimizer
-    step that no validation follows. An interval that runs out at another moment waits for the next such one. With
+    training resumes exactly: at the end of an epoch, after its validation, and within an epoch after a complete
+    optimizer step. If a validation follows that step, the resumed run starts with it. With
     `RandomStateCheckpoint` and a stateful data loader, resuming is then exact to the bit.
 
     A training that ``max_steps``, ``max_time`` or a callback ends within an epoch leaves the checkpoint of its last
@@ -91,7 +94,8 @@ class LastCheckpoint(Checkpoint):
         self._resumes_after_epoch = self._written = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        resume_with_next_epoch_no_more(trainer)
+        undo_resume_with_next_epoch(trainer)
+        settle_validation(trainer)
         self._due = self._rolled_back = self._ended_within_epoch = False
         self._note(trainer)
 
@@ -109,6 +113,9 @@ class LastCheckpoint(Checkpoint):
         if not self._ended_within_epoch:
             self._save(trainer)
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        keep_validation(trainer, checkpoint)
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Resumed at the end of training from another file, such as ``best.ckpt``: that one is the last state."""
         source = Path(str(trainer.ckpt_path)) if trainer.ckpt_path and not self._written else self.path
@@ -117,9 +124,9 @@ class LastCheckpoint(Checkpoint):
             write_whole(self.path, source.read_bytes())
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        resume_with_next_epoch_no_more(trainer)
+        undo_resume_with_next_epoch(trainer)
 
-    def write_anew(self, trainer: Trainer) -> None:
+    def rewrite_file(self, trainer: Trainer) -> None:
         """Replace the file, which may hold what a rollback has left: at the next exact moment, in an exception now."""
         self._due = self._rolled_back = True
         if trainer.interrupted:
@@ -138,7 +145,7 @@ class LastCheckpoint(Checkpoint):
         trainer.save_checkpoint(self.path)
         self._written = True
         if self._rolled_back:
-            text = f"wrote {self.path} anew with the last good state"
+            text = f"overwrote {self.path} with the last good state"
             publish(trainer, "checkpoint_removed", text, path=str(self.path))
         self._due = self._rolled_back = False
         self._note(trainer)

@@ -6,14 +6,14 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning_utilities.core.apply_func import apply_to_collection
 
-from vestim_pl.lightning_support.module_state import load_extras, save_extras
-from vestim_pl.lightning_support.random_state import random_states, restore_random_states
-from vestim_pl.lightning_support.validation_rerun import (
+from vestim_pl.lightning_support.exact_resume import (
     in_validation,
     keep_validation,
     settle_validation,
     validation_follows,
 )
+from vestim_pl.lightning_support.module_state import load_extras, save_extras
+from vestim_pl.lightning_support.random_state import random_states, restore_random_states
 
 __all__ = ["RandomStateCheckpoint"]
 

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from tests.callbacks.conftest import ForeignModule, StatefulLoader, loader, same_weights
 from tests.callbacks.foreign import same
-from vestim_pl.callbacks import RandomStateCheckpoint
+from vestim_pl.callbacks import LastCheckpoint, RandomStateCheckpoint
 
 
 class NoisyModule(ForeignModule):
@@ -101,3 +101,33 @@ def test_a_later_checkpoint_of_the_same_epoch_resumes_after_the_validation_and_n
     last, *_ = train(fit, resume=second, seed=99, **options)
     assert same_weights(whole, last)
     assert last.validated == [each for each in whole.validated if each[0] > step]
+
+
+class Validations(Callback):
+    """Notes the step of every validation batch, and breaks off before the validation after one step."""
+
+    def __init__(self, break_at=0):
+        self.steps, self.break_at = [], break_at
+
+    def on_validation_start(self, trainer, pl_module):
+        if trainer.global_step == self.break_at:
+            raise ZeroDivisionError
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        self.steps.append(trainer.global_step)
+
+
+def test_last_checkpoint_alone_saves_before_a_validation_and_resumes_with_it(fit, tmp_path):
+    def run(validations, resume=None):
+        torch.manual_seed(5)
+        module, last = ForeignModule(), LastCheckpoint(str(tmp_path / "last.ckpt"), every="3 steps")
+        data = {"train": StatefulLoader(5), "val": loader(3)}
+        fit(module, [validations, last], **data, resume=resume, max_epochs=2, val_check_interval=1)
+        return module
+
+    whole, resumed = run(Validations()), Validations()
+    with pytest.raises(ZeroDivisionError):
+        run(Validations(break_at=3))
+    again = run(resumed, resume=tmp_path / "last.ckpt")
+    assert resumed.steps == [step for step in range(3, 11) for _ in range(3)]
+    assert same_weights(whole, again)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vestim_pl.lightning_support.finiteness import all_finite, find_nonfinite
+from vestim_pl.functional.finiteness import all_finite, find_nonfinite
 
 NAN, INF = float("nan"), float("inf")
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
