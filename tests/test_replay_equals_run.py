@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from tests.callbacks.foreign import fit
 from vestim_pl.callbacks import AdaptiveGradientClipping, CrashBundle, GradientNoise
-from vestim_pl.callbacks.crash_bundle.bundle_file import read_bundle
-from vestim_pl.callbacks.crash_bundle.bundle_replay import replay_bundle
+from vestim_pl.callbacks.crash_bundle.reading import read_bundle
+from vestim_pl.callbacks.crash_bundle.replaying import replay_bundle
 from vestim_pl.functional.tensor_range import measure_range
 from vestim_pl.lightning_support.step_trace import Phase
 

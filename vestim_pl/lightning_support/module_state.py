@@ -7,8 +7,9 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch import __version__ as lightning_version
 from lightning_utilities.core.apply_func import apply_to_collection
-from omegaconf import Container
 from torch import Tensor
+
+from vestim_pl.lightning_support.hyperparameters import is_omegaconf
 
 __all__ = ["clear_nonfinite_extras", "copy_tensors", "load_extras", "save_extras"]
 
@@ -133,7 +134,7 @@ def _hyperparameters(owner: LightningModule | LightningDataModule) -> dict[str, 
     found: dict[str, Any] = {}
     if hasattr(owner, "_hparams_name"):
         found[owner.CHECKPOINT_HYPER_PARAMS_NAME] = owner._hparams_name
-    if isinstance(owner.hparams, Container):
+    if is_omegaconf(owner.hparams):
         found[owner.CHECKPOINT_HYPER_PARAMS_TYPE] = type(owner.hparams)
         return found | {owner.CHECKPOINT_HYPER_PARAMS_KEY: copy.copy(owner.hparams)}
     return found | {owner.CHECKPOINT_HYPER_PARAMS_KEY: dict(owner.hparams)}

@@ -1,4 +1,4 @@
-"""One training step run again, aside, under observation."""
+"""One training step, run again under observation."""
 
 import contextlib
 import copy
@@ -14,10 +14,20 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor
 from torch.optim import Optimizer
 
+from vestim_pl.lightning_support.module_state import load_extras
 from vestim_pl.lightning_support.random_state import restore_random_states
 from vestim_pl.lightning_support.step_trace import Phase, StepTrace, traced
 
-__all__ = ["StepInputs", "batch_name", "copy_aside", "loss_of_step", "precision_context", "rerun_step", "silence"]
+__all__ = [
+    "StepInputs",
+    "batch_name",
+    "load_state",
+    "loss_of_step",
+    "precision_context",
+    "rerun_step",
+    "silence",
+    "silent_copy",
+]
 
 
 @dataclass(frozen=True)
@@ -27,13 +37,12 @@ class StepInputs:
     Attributes:
         batches: Batches of the accumulation window.
         indices: Their indices in the epoch.
-        random: State of the random number generators before each, see
-            `random_states`.
+        random: Random states before each batch, see `random_states`.
         precision: Lightning's name of the precision.
         loss_scale: Factor of the gradient scaler, None without one.
-        divisor: By what Lightning divides each loss: ``accumulate_grad_batches``, also in a shorter last window.
-        applied: Gradients by parameter with which the optimizer made its update, after clipping and callbacks; None
-            where no update was made.
+        divisor: Divisor of each loss: ``accumulate_grad_batches``, even for a shorter last window.
+        applied: Gradients by parameter that the optimizer used, after clipping and callbacks; None if it made no
+            update.
 
     """
 
@@ -47,18 +56,18 @@ class StepInputs:
 
 
 def rerun_step(module: LightningModule, inputs: StepInputs, trace: StepTrace, optimizer: Optimizer | None) -> None:
-    """Run ``training_step``, backward pass and update of one step; the trace sees every tensor on the way.
+    """Run ``training_step``, backward pass and update of one step and record every tensor.
 
-    The update is made with the gradients that the run made it with, so whatever changed them in between (clipping, a
-    callback, a hook of the module) has its part; where the run made none, none is made.
+    The update uses the gradients that the run applied, so clipping, callbacks and hooks of the module are included. If
+    the run made no update, neither does this.
 
-    Changes the module, the optimizer and the random state: hand in a copy, and isolate the generators.
+    Changes the module, the optimizer and the random state: pass a copy, and isolate the generators.
 
     Args:
         module: Module with the weights before the step.
         inputs: Batches and conditions of the step.
-        trace: Takes the ranges.
-        optimizer: Optimizer of the module with the moments before the step; None leaves the update out.
+        trace: Records the ranges.
+        optimizer: Optimizer of the module with the moments before the step; None for no update.
 
     """
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}  # a frozen one may be infinite
@@ -95,12 +104,12 @@ def rerun_step(module: LightningModule, inputs: StepInputs, trace: StepTrace, op
 
 
 def batch_name(index: int, indices: Sequence[int]) -> str:
-    """Prefix of the fields of a batch: none where there is but one."""
+    """Prefix for the fields of a batch: its index, or nothing where the step has only one batch."""
     return "" if len(indices) == 1 else f"{index}"
 
 
 def loss_of_step(module: LightningModule, batch: Any, batch_idx: int) -> Tensor | None:
-    """Loss that the ``training_step`` of the module's class returns; what wraps it on the instance is passed over."""
+    """Loss from the ``training_step`` of the module's class, without wrappers that were set on the instance."""
     step = type(module).training_step
     takes_index = is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
     output = step(module, batch, batch_idx) if takes_index else step(module, batch)
@@ -108,22 +117,53 @@ def loss_of_step(module: LightningModule, batch: Any, batch_idx: int) -> Tensor 
     return loss if isinstance(loss, Tensor) else None
 
 
-def copy_aside(trainer: Trainer, module: LightningModule) -> LightningModule:
-    """Copy of a module that shares the trainer but logs nothing: what runs with it leaves the training alone."""
-    aside = silence(copy.deepcopy(module, {id(trainer): trainer}))
-    aside.trainer = trainer  # Lightning leaves it out of a copy, and a training_step may ask for it
-    return aside
+def silent_copy(trainer: Trainer, module: LightningModule) -> LightningModule:
+    """Copy a module that is in training, to run it without any effect on the training.
+
+    The copy shares the trainer, which a ``training_step`` may read, and logs nothing. Lightning leaves the trainer out
+    of a deep copy.
+    """
+    silent = silence(copy.deepcopy(module, {id(trainer): trainer}))
+    silent.trainer = trainer
+    return silent
 
 
 def silence(module: LightningModule) -> LightningModule:
-    """Let a module log nothing."""
+    """Make ``log`` and ``log_dict`` of a module do nothing."""
     for name in ("log", "log_dict"):
         setattr(module, name, lambda *args, **kwargs: None)
     return module
 
 
+@torch.no_grad()
+def load_state(module: LightningModule, parameters: dict[str, Any], buffers: dict[str, Any], extras: Any) -> list[str]:
+    """Load the weights, buffers and extra state from before a step, each with its own dtype.
+
+    Returns:
+        One note for each tensor that does not fit or is missing.
+
+    """
+    notes: list[str] = []
+    for kind, saved, places in (
+        ("parameter", parameters, dict(module.named_parameters())),
+        ("buffer", buffers, dict(module.named_buffers())),
+    ):
+        for name, tensor in saved.items():
+            place = places.get(name)
+            if place is not None and place.shape == tensor.shape:
+                if place.dtype != tensor.dtype:
+                    place.data = place.data.to(tensor.dtype)
+                place.copy_(tensor)
+            else:
+                notes.append(f"{kind} {name} of the bundle does not fit the module")
+        notes += [f"{kind} {name} is not in the bundle" for name in places if name not in saved]
+    if extras:
+        load_extras(module, extras)
+    return notes
+
+
 def precision_context(precision: str, device_type: str) -> AbstractContextManager[Any]:
-    """Autocast or default type, as Lightning's precision of that name sets it around ``training_step``."""
+    """Autocast or default dtype around ``training_step``, as Lightning's precision of that name sets it."""
     if precision.startswith("bf16-mixed"):
         return torch.autocast(device_type, dtype=torch.bfloat16, cache_enabled=False)
     if precision.startswith("16-mixed"):

@@ -1,4 +1,4 @@
-"""Watch one training step from the inside and keep the first number that is not finite."""
+"""Watch the tensors of one training step and keep the first non-finite value of each phase."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -19,15 +19,16 @@ GATES = {"LSTM": ("input", "forget", "cell", "output"), "GRU": ("reset", "update
 
 
 class Phase(StrEnum):
-    """Parts of a step, in the order in which a fault can come in.
+    """Phases of a step, in the order in which a fault can enter.
 
     Attributes:
         PARAMETER: Weights and optimizer state before the step.
         BATCH: Fields of the batch.
-        FORWARD: Inputs and outputs of modules, and what recurrent layers compute at each time step.
-        RECURRENT: The latter alone: a batch is seen by many a module before it comes to a time step.
+        FORWARD: Inputs and outputs of modules, and the time steps of recurrent layers.
+        RECURRENT: Time steps of recurrent layers only. A bad batch reaches other modules first, and the time step
+            would go unnamed.
         LOSS: The loss.
-        BACKWARD: Gradients of what FORWARD saw.
+        BACKWARD: Gradients of the tensors of FORWARD.
         GRADIENT: Gradients of parameters.
         UPDATE: Weights and optimizer state after the step.
 
@@ -45,13 +46,13 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Frame:
-    """One tensor as it was seen.
+    """One observed tensor.
 
     Attributes:
-        phase: Part of the step.
-        name: Name of the module, parameter or field of the batch.
+        phase: Phase of the step.
+        name: Module, parameter or field of the batch.
         tensor: Which of its tensors: ``input``, ``output``, ``gate pre-activation``, ``hidden``, ``cell``, or the
-            gradient of one.
+            gradient of one of these.
         time: Time step within a recurrent layer, None elsewhere.
         range: Range of its values.
 
@@ -75,7 +76,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Finding:
-    """The first tensor of a phase that is not finite, and the frames that led up to it, oldest first."""
+    """The first non-finite tensor of a phase, and the frames before it, oldest first."""
 
     frame: Frame
     history: list[Frame]
@@ -86,10 +87,14 @@ class Finding:
 
 
 class StepTrace:
-    """Keeps the last frames, and of every phase the first that is not finite.
+    """Keep the last frames, and the first non-finite tensor of each phase.
 
     Args:
         ring: Number of frames kept.
+
+    Attributes:
+        findings: The first non-finite tensor by phase.
+        notes: What could not be observed, one sentence each.
 
     Example::
 
@@ -103,16 +108,16 @@ class StepTrace:
 
     def __init__(self, ring: int = 20) -> None:
         self.findings: dict[Phase, Finding] = {}
-        self.notes: list[str] = []  # what could not be seen, one sentence each
+        self.notes: list[str] = []
         self._ring: deque[Frame] = deque(maxlen=ring)
 
     @property
     def origin(self) -> Finding | None:
-        """The finding of the earliest phase; None where all was finite."""
+        """The finding of the earliest phase; None if everything was finite."""
         return next((self.findings[phase] for phase in Phase if phase in self.findings), None)
 
     def see(self, phase: Phase, name: str, value: Tensor, tensor: str = "", time: int | None = None) -> None:
-        """Take a tensor's range in."""
+        """Record the range of a floating tensor."""
         if not value.is_floating_point() or not value.numel():
             return
         frame = Frame(phase, name, tensor, time, measure_range(value))
@@ -124,7 +129,7 @@ class StepTrace:
         self._ring.append(frame)
 
     def see_all(self, phase: Phase, value: Any, name: str = "", tensor: str = "") -> None:
-        """Take the range of every tensor within a nested container in."""
+        """Record the range of every tensor in a nested container."""
         for part, found in named_tensors(value, name):
             self.see(phase, part, found, tensor)
 
@@ -135,16 +140,14 @@ class StepTrace:
 
 @contextmanager
 def traced(model: nn.Module, trace: StepTrace) -> Iterator[None]:
-    """Let a trace see the inputs and outputs of every submodule, forward and backward, step by step where recurrent.
+    """Record inputs and outputs of every submodule, forward and backward, and each time step of recurrent layers.
 
-    A recurrent layer that cannot be run step by step (see
-    `why_fused`) is seen as a whole, and a note says so.
-
-    A module that works with infinities on purpose, such as an attention mask, is seen with them too.
+    A recurrent layer that cannot run step by step (see `why_fused`) is recorded as a whole, and a note says so. The
+    infinities of an attention mask are recorded like any other.
 
     Args:
-        model: Module that is about to run.
-        trace: Takes the frames.
+        model: Module that will run in this context.
+        trace: Records the frames.
 
     """
     watcher = _Watcher(model, trace)
@@ -160,7 +163,7 @@ def traced(model: nn.Module, trace: StepTrace) -> Iterator[None]:
 
 
 class _Watcher:
-    """Hands to a trace what hooks see."""
+    """Hooks that record into a trace."""
 
     def __init__(self, model: nn.Module, trace: StepTrace) -> None:
         self.model, self.trace = model, trace
@@ -170,25 +173,24 @@ class _Watcher:
         if isinstance(module, nn.RNNBase):
             why = why_fused(module, values[0])
             if not why:
-                return  # seen step by step
-            note = f"module {name} is not run step by step, for {why}: no time step is named within it"
+                return  # recorded step by step
+            note = f"module {name} does not run step by step because {why}; no time step within it is named"
             self.trace.notes += [note] if note not in self.trace.notes else []
-        for number, (_, value) in enumerate(named_tensors(values)):  # further ones: a state, say
+        for number, (_, value) in enumerate(named_tensors(values)):  # the second may be a state
             self.trace.see(Phase.FORWARD, name, value, f"input {number}" if number else "input")
 
     def see_outputs(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         stepwise = isinstance(module, nn.RNNBase) and not why_fused(module, (*args, *kwargs.values())[0])
         for _, value in named_tensors(output):
-            if stepwise:  # its steps are followed backward, and what a hook made of its output is not one of them
+            if stepwise:  # its steps record their gradients; a hook may have changed this output since
                 self.trace.see(Phase.FORWARD, name, value, "output")
             else:
                 self._see(name, value, "output")
 
     def see_step(self, name: str, step: RecurrentStep) -> None:
-        layer = (
-            f"{name or type(self.model).__name__}[{step.layer}]" if step.layer else name or type(self.model).__name__
-        )
-        layer = f"{layer} (backwards)" if step.reverse else layer
+        layer = name or type(self.model).__name__
+        layer += f"[{step.layer}]" if step.layer else ""
+        layer += " (backwards)" if step.reverse else ""
         self.trace.see(Phase.FORWARD, layer, step.input, "input", step.time)
         names = GATES.get(str(getattr(self.model.get_submodule(name), "mode", "")), ("",))
         for gate, part in zip(names, step.gates.chunk(len(names), dim=-1), strict=True):
@@ -208,7 +210,7 @@ class _Watcher:
 
 
 def named_tensors(value: Any, name: str = "") -> list[tuple[str, Tensor]]:
-    """Tensors of a nested container with their paths, such as ``inputs`` or ``0.target``.
+    """List the tensors of a nested container with their paths, such as ``inputs`` or ``0.target``.
 
     Example::
 

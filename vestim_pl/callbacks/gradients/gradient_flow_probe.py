@@ -19,7 +19,7 @@ from vestim_pl.errors import ConfigurationError
 from vestim_pl.files import writing
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.lookback import whole_batch
-from vestim_pl.lightning_support.step_rerun import copy_aside, loss_of_step
+from vestim_pl.lightning_support.step_rerun import loss_of_step, silent_copy
 
 __all__ = ["GradientFlowProbe"]
 
@@ -110,7 +110,7 @@ class GradientFlowProbe(Callback):
             return
         self._last_step = step
         with isolate_rng():
-            aside, windows = copy_aside(trainer, pl_module), whole_batch(trainer, batch)
+            aside, windows = silent_copy(trainer, pl_module), whole_batch(trainer, batch)
             self.flows = measure_gradient_flow(aside, lambda: _loss(aside, windows, batch_idx), self.mass)
         self._tell(trainer, batch_idx)
 

@@ -23,7 +23,7 @@ from vestim_pl.callbacks.lookback.lookback_reach import (
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.events import Event, publish
 from vestim_pl.lightning_support.lookback import crop_sequences
-from vestim_pl.lightning_support.step_rerun import copy_aside
+from vestim_pl.lightning_support.step_rerun import silent_copy
 from vestim_pl.lightning_support.training_batches import change_training_batches
 
 __all__ = ["AdaptiveLookback"]
@@ -176,7 +176,7 @@ class AdaptiveLookback(Callback):
         """Find the window for the steps to come, and when to look again."""
         batch_idx = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         part = first_windows(batch, self.windows, self.crop)
-        aside = copy_aside(trainer, pl_module)
+        aside = silent_copy(trainer, pl_module)
         disable_dropout(aside)
 
         def run(length: int) -> StepGradient | None:
