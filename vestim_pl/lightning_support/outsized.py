@@ -1,4 +1,4 @@
-"""Settings out of a file, held against the weights in it before anything of their size is built."""
+"""Compare the settings in a file with its weights before anything of their size is built."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,22 +9,22 @@ from vestim_pl.lightning_support.tensor_archive import UnusableFileError
 
 __all__ = ["refuse_outsized"]
 
-_LARGEST, _LONGEST = 1_000_000, 1000  # number, and entries of all lists, in the settings of any network
+_LARGEST, _LONGEST = 1_000_000, 1000  # largest number, and most list entries, in the settings of any network
 _OF_SIZE = ("features", "network", "rc_pairs")
 
 
 def refuse_outsized(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-    """Refuse settings of an estimator whose sizes its weights do not bear out.
+    """Refuse settings of an estimator that are far larger than its weights.
 
-    A network of a billion units would fill the memory, and one of a billion members would take for ever, before its
-    weights could be found missing.
+    A network of a billion units would fill the memory, and one of a billion members would build for hours, before a
+    missing weight could be noticed.
 
     Args:
         settings: Hyperparameters of a voltage estimator.
         weights: Its weights by name.
 
     Raises:
-        UnusableFileError: If they do not go together.
+        UnusableFileError: If they do not match.
 
     Example::
 
