@@ -84,16 +84,6 @@ def test_fault_from_outside_is_reported_as_not_reproduced(capsys):
     assert "not reproduced" in out
 
 
-@pytest.mark.parametrize("content", [None, b"nonsense"])
-def test_mistake_is_one_line(content, capsys):
-    if content is not None:
-        Path("b.pt").write_bytes(content)
-    assert main(["b.pt"]) == 1
-    err = capsys.readouterr().err
-    assert err.startswith("error: b.pt: ")
-    assert len(err.splitlines()) == 1
-
-
 def test_untrusted_class_is_one_line(capsys):
     injector = FaultInjector("input", float("nan"), at=1)
     fit(ForeignRecurrent(), [injector, CrashBundle("bundles")], max_steps=2)

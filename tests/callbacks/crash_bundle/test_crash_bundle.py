@@ -318,26 +318,6 @@ def test_json_beside_the_bundle_holds_the_summary():
     assert recorder.of("bundle")[0].values["path"] == str(paths[0])
 
 
-def test_number_of_bundles_is_limited():
-    recorder, paths, bundle = run(FaultInjector("input", NAN, at=2, persistent=True), bundle={"max_bundles": 2})
-    assert len(paths) == 2
-    assert len(recorder.of("bundle")) == 2
-    assert bundle.state_dict() == {"written": 2, "faults": 2}
-
-
-def test_size_of_a_bundle_is_limited():
-    recorder, paths, _ = run(FaultInjector("input", NAN, at=2), max_steps=3, bundle={"max_megabytes": 1e-4})
-    assert paths == []
-    assert "over max_megabytes=0.0001" in first_of(recorder).reason
-
-
-def test_folder_that_cannot_be_written_does_not_end_the_run(tmp_path):
-    (tmp_path / "file").write_text("")
-    recorder, _, bundle = run(FaultInjector("input", NAN, at=2), folder="file", max_steps=6)
-    assert bundle.written == 0
-    assert len(recorder.weights) == 6
-
-
 def test_overflow_that_the_scaler_handles_makes_no_bundle():
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
     recorder, paths, _ = run(
@@ -358,13 +338,6 @@ def test_half_precision_with_a_scaler(site):
     assert bundle["precision"] == "16-mixed"
     assert bundle["loss_scale"] == 2.0**10
     assert replay_bundle(bundle, trust=True).trace.origin.frame.phase is PHASES[site]
-
-
-def test_recovery_after_the_bundle():
-    recorder, paths, _ = run(FaultInjector("parameter", NAN, at=4), DivergenceRecovery(), max_steps=8)
-    assert len(paths) == 1
-    assert recorder.of("rollback")
-    assert all(torch.isfinite(weight).all() for weight in recorder.weights[-1])
 
 
 def test_frozen_infinite_mask_is_neither_a_fault_nor_a_finding():
@@ -433,10 +406,6 @@ def test_number_of_bundles_survives_a_resume(tmp_path):
     assert again.written == 1
     again.load_state_dict({})
     assert again.written == 0
-
-
-def test_fast_dev_run():
-    fit(ForeignRecurrent(), [CrashBundle()], fast_dev_run=True)
 
 
 @pytest.mark.parametrize("guards", [[], [StepGuard]])

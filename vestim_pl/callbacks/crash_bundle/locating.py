@@ -23,13 +23,6 @@ def find_in_step(trainer: Trainer, pl_module: LightningModule, window: StepWindo
 
     The second run decides where both have a finding of the same phase. If every gradient is finite but their norm is
     not, the largest gradient is a finding too.
-
-    Args:
-        trainer: The trainer.
-        pl_module: The module in training.
-        window: The step, with its state before the update copied.
-        ring: Number of ranges kept before a finding.
-
     """
     trace, trained = StepTrace(ring), trained_parameters(pl_module)
     before = {name: tensor for name, tensor in window.copy.parameters().items() if name in trained}
@@ -63,13 +56,6 @@ def rerun_on_copy(trainer: Trainer, pl_module: LightningModule, window: StepWind
     """Run the step again with copies of module and batch, including any hooks registered on the module.
 
     Stores the findings, and the error if the step could not run, in ``window.rerun``.
-
-    Args:
-        trainer: The trainer.
-        pl_module: The module in training.
-        window: The step.
-        ring: Number of ranges kept before a finding.
-
     """
     window.copy_state()
     trace, error = StepTrace(ring), ""

@@ -1,11 +1,8 @@
 """What an optimizer step is computed from, recorded cheaply until the step proves to be good."""
 
-import random
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -16,7 +13,7 @@ from vestim_pl.lightning_support.buffer_copy import BufferCopy
 from vestim_pl.lightning_support.finiteness import all_finite
 from vestim_pl.lightning_support.lightning_classes import overrides_hook
 from vestim_pl.lightning_support.module_state import copy_tensors, save_extras
-from vestim_pl.lightning_support.random_state import random_states, restore_random_states
+from vestim_pl.lightning_support.random_state import plain_random_states, raw_random_states
 from vestim_pl.lightning_support.step_finiteness import step_signals, total_norm
 from vestim_pl.lightning_support.step_rerun import StepInputs
 from vestim_pl.lightning_support.step_trace import named_tensors
@@ -30,11 +27,6 @@ class StepWindow:
 
     It keeps references to what the step leaves alone. It copies what the step overwrites, on the same device: buffers,
     the module's extra state (such as a carried recurrent state), parameters and optimizer state.
-
-    Args:
-        module: The module in training.
-        optimizer: Its optimizer.
-
     """
 
     def __init__(self, module: LightningModule, optimizer: Optimizer) -> None:
@@ -42,7 +34,6 @@ class StepWindow:
         self._names = {parameter: name for name, parameter in module.named_parameters()}
         self._buffers = BufferCopy(module)
         self._has_extras = overrides_hook(module, "on_save_checkpoint")
-        self._has_cuda = torch.cuda.is_available()
         self.parameters = list(self._names)
         self.copy = PreStepCopy(module, optimizer)
         extras = named_tensors(_extras(module)) if self._has_extras else []
@@ -71,9 +62,7 @@ class StepWindow:
             self.extras = _extras(self._module) if self._has_extras else {}
         self.batches.append(batch)
         self.indices.append(index)
-        cuda = torch.cuda.get_rng_state_all() if self._has_cuda else []
-        numpy = np.random.get_state()  # noqa: NPY002 - the global generator is the one in use
-        self._random.append((random.getstate(), numpy, torch.get_rng_state(), cuda))
+        self._random.append(raw_random_states())
 
     @property
     def buffers(self) -> dict[str, Tensor]:
@@ -111,14 +100,7 @@ class StepWindow:
 
     def random_states(self) -> list[dict[str, Any]]:
         """Random states before each batch, in plain types."""
-        now, states = random_states(), []
-        for python, numpy, cpu, cuda in self._random:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
-            torch.set_rng_state(cpu)
-            states.append(random_states() | {"cuda": cuda})
-        restore_random_states(now)
-        return states
+        return [plain_random_states(raw) for raw in self._random]
 
     def inputs(self, trainer: Trainer) -> StepInputs:
         """What the step was computed from, besides weights and moments."""
@@ -140,6 +122,7 @@ class PreStepCopy:
 
     Example::
 
+        >>> import torch
         >>> layer = nn.Linear(1, 1)
         >>> copy = PreStepCopy(layer, torch.optim.SGD(layer.parameters(), lr=0.1))
         >>> copy.save()

@@ -124,14 +124,7 @@ def _from_factory(factory: str) -> LightningModule:
 def _rebuild_module(description: dict[str, Any], trust: bool, weights: Mapping[str, Tensor]) -> LightningModule:
     """Build a module from its class and hyperparameters, as Lightning does from a checkpoint.
 
-    Args:
-        description: Entry ``module`` of the bundle.
-        trust: Import any class, and allow any size.
-        weights: Parameters of the bundle by name; without trust, nothing much larger is built.
-
-    Raises:
-        ConfigurationError: If the class cannot be imported, or cannot be built from the saved hyperparameters.
-
+    Without trust, nothing much larger than the weights is built.
     """
     name = description["class"]
     kind = import_named(name, LightningModule, trust)
@@ -184,17 +177,7 @@ def _init_arguments(kind: type, description: dict[str, Any], trust: bool) -> dic
 def _build_layers(module: LightningModule, trainer: Trainer, needed: set[str]) -> list[str]:
     """Run ``setup`` and ``configure_model``, which may build layers, in Lightning's order.
 
-    Args:
-        module: The module.
-        trainer: Becomes its trainer.
-        needed: Names of the parameters that it must have.
-
-    Returns:
-        A note for each hook that failed while no parameter is missing.
-
-    Raises:
-        ConfigurationError: If a hook failed and parameters are missing.
-
+    A hook may fail without the data of the run. That is a note if the module has every needed parameter, else an error.
     """
     module.trainer = trainer
     notes = []
@@ -203,7 +186,7 @@ def _build_layers(module: LightningModule, trainer: Trainer, needed: set[str]) -
             continue
         try:
             getattr(module, hook)(*arguments)
-        except Exception as error:  # without the data of the run it may raise anything
+        except Exception as error:
             notes.append(f"{hook}({', '.join(map(repr, arguments))}) of the module failed ({name_error(error)})")
     missing = sorted(needed - {name for name, _ in module.named_parameters()})
     if notes and missing:

@@ -117,7 +117,8 @@ def _locate_and_write(
     located = {phase: finding for phase, finding in trace.as_dict().items() if finding["frame"]["range"]["non_finite"]}
     found = {"reason": reason, "findings": located, "not_located": missing}
     written = {"path": str(path), "replay": command_line("vestim_pl.replay", str(path))}
-    write_bundle(path, content, _summary(trainer, pl_module, window) | found | values | written)
+    summary = _summary(trainer, pl_module, window, step=content["trainer"]["step"])
+    write_bundle(path, content, summary | found | values | written)
     values.update(written)
     return ""
 
@@ -125,11 +126,13 @@ def _locate_and_write(
 def bundle_content(trainer: Trainer, pl_module: LightningModule, window: StepWindow) -> dict[str, Any]:
     """Tensors and plain data of everything that `replay_bundle` needs."""
     inputs = window.inputs(trainer)
+    updated = window.updating and update_is_complete(trainer)
+    gradients = {name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None}
     return {
         "module": _describe_module(pl_module),
         "trainer": {
             "epoch": trainer.current_epoch,
-            "step": _step_before(trainer, window),
+            "step": trainer.global_step - updated,  # before the update
             "batches": trainer.num_training_batches,
             "max_epochs": trainer.max_epochs,
             "max_steps": trainer.max_steps,
@@ -144,7 +147,7 @@ def bundle_content(trainer: Trainer, pl_module: LightningModule, window: StepWin
         "random": list(inputs.random),
         "precision": inputs.precision,
         "loss_scale": inputs.loss_scale,
-        "applied": _applied_gradients(trainer, pl_module, window),
+        "applied": gradients if updated else None,  # after clipping and callbacks
     }
 
 
@@ -193,28 +196,12 @@ def _describe_module(module: LightningModule) -> dict[str, Any]:
     }
 
 
-def _step_before(trainer: Trainer, window: StepWindow) -> int:
-    """``global_step`` at the time when the step of the window was computed."""
-    return trainer.global_step - _is_updated(trainer, window)
-
-
-def _is_updated(trainer: Trainer, window: StepWindow) -> bool:
-    return window.updating and update_is_complete(trainer)
-
-
-def _applied_gradients(trainer: Trainer, module: LightningModule, window: StepWindow) -> dict[str, Any] | None:
-    """Gradients that the optimizer used, after clipping and callbacks; None if there was no update."""
-    if not _is_updated(trainer, window):
-        return None
-    return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
-
-
-def _summary(trainer: Trainer, pl_module: LightningModule, window: StepWindow) -> dict[str, Any]:
+def _summary(trainer: Trainer, pl_module: LightningModule, window: StepWindow, step: int) -> dict[str, Any]:
     """What a person wants to know about the run."""
     datamodule = trainer.datamodule  # type: ignore[attr-defined]
     return {
         "epoch": trainer.current_epoch,
-        "step": _step_before(trainer, window),
+        "step": step,
         "batches": list(window.indices),
         "precision": str(trainer.precision),
         "module": class_path(type(pl_module)),

@@ -178,7 +178,8 @@ def test_full_disk_is_reported_with_the_finding(guards, monkeypatch):
 
 def test_folder_that_cannot_be_written_is_reported_with_the_finding():
     Path("file").write_text("")
-    _, events, _ = run(Net(), At(2, nan_input), folder="file", bundle={"max_bundles": 1})
+    recorder, events, _ = run(Net(), At(2, nan_input), folder="file", bundle={"max_bundles": 1})
+    assert len(recorder.weights) == 6
     assert events[0].values["cause"] == "batch"
     assert "field 0 of the batch holds nan" in events[0].reason
     assert "could not be written (FileExistsError" in events[0].reason
@@ -194,6 +195,7 @@ def test_faults_beyond_max_bundles_are_not_examined_and_the_last_event_says_so(o
     assert "max_bundles" not in events[0].reason
     assert "; the last of max_bundles=2; " in events[1].reason
     assert len(paths) == (0 if "max_megabytes" in options else 2)
+    assert ("MB are over max_megabytes=1e-05" in events[0].reason) is ("max_megabytes" in options)
     assert len(copies) == 2 * 2  # two faults, each with a second run and a bundle
 
 
