@@ -18,7 +18,7 @@ from vestim_pl.replay import NOT_REPRODUCED, main
 FEATURES = ["SOC", "Current", "Temp"]
 
 
-class Poison(Callback):
+class NanInput(Callback):
     def __init__(self, lane, step, feature):
         self.place = lane, step, feature
 
@@ -37,7 +37,7 @@ def bundle_of_our_estimator(kind="LSTM", precision="32-true"):
     estimator = VoltageEstimator(FEATURES, {"name": kind, "hidden_sizes": [8, 6], "dropout": 0.2})
     estimator.scaler.fit(torch.randn(100, 3), 3.7 + 0.1 * torch.randn(100))
     trainer = Trainer(
-        max_steps=4, callbacks=[Poison(1, 6, 2), CrashBundle("bundles", max_bundles=1)], logger=False,
+        max_steps=4, callbacks=[NanInput(1, 6, 2), CrashBundle("bundles", max_bundles=1)], logger=False,
         accelerator="cpu", precision=precision, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,
     )  # fmt: skip
