@@ -100,7 +100,10 @@ def _restore_module(
 ) -> tuple[LightningModule, list[str], bool]:
     """The module in its state from before the step, notes on what is missing, and whether all weights fit."""
     description = bundle["module"]
-    module = _from_factory(factory) if factory else _rebuild_module(description, trust, bundle["parameters"])
+    if factory is not None:
+        module = _from_factory(factory)
+    else:
+        module = _rebuild_module(description, trust, bundle["parameters"])
     notes = _build_layers(module, quiet_trainer(**bundle["trainer"]), set(bundle["parameters"]))
     if dtype := _TRUE_PRECISIONS.get(bundle["precision"]):
         module.to(dtype)  # so that module.dtype is right
