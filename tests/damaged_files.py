@@ -1,4 +1,4 @@
-"""Files that are damaged, of another kind, or malicious; the same ones every time."""
+"""Files that are damaged, of another kind, or malicious; always the same ones."""
 
 import copy
 import io
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 CANARY = "executed"
-"""What a file that runs code makes in the working directory."""
+"""A malicious file that runs creates this in the working directory."""
 
 
 class Call:
@@ -28,7 +28,7 @@ class Call:
 
 
 class State:
-    """An object that pickles as one whose state is set by a call."""
+    """Pickles as an object whose state comes from a call."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Call, (os.mkdir, CANARY), {"call": Call(os.mkdir, CANARY)}
@@ -45,7 +45,7 @@ GADGETS = {
     "Path.touch": lambda: Call(Path.touch, Path(CANARY)),
     "set of state": lambda: State(),
 }
-# Written by hand, as pickle itself would not write them.
+# Written by hand, because pickle would not write them.
 OPCODES = {
     "GLOBAL": f"cos\nmkdir\n(S'{CANARY}'\ntR.".encode(),
     "INST": f"(S'{CANARY}'\nios\nmkdir\n.".encode(),
@@ -63,7 +63,7 @@ OPCODES = {
 
 
 def raw_files(sound: Path, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Damage to a file that ignores its content."""
+    """Damage to a file as bytes, and files of other kinds."""
     whole, generator = sound.read_bytes(), random.Random(7)
 
     def file(name: str, content: bytes) -> tuple[str, Path]:
@@ -111,7 +111,7 @@ def raw_files(sound: Path, folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def contents_of_anything() -> Iterator[tuple[str, Any]]:
-    """Contents that no file of ours has."""
+    """Contents of the wrong structure."""
     yield from {
         "a number": 3,
         "a list": [],
@@ -137,7 +137,7 @@ def contents_of_anything() -> Iterator[tuple[str, Any]]:
 
 
 def changed(sound: dict[str, Any], *way: str, to: Any = None, without: bool = False) -> dict[str, Any]:
-    """A copy of nested dictionaries with one entry changed or taken out."""
+    """A copy of nested dictionaries with one entry changed or removed."""
     content = copy.deepcopy(sound)
     place = content
     for key in way[:-1]:
@@ -158,7 +158,7 @@ def save(contents: Iterator[tuple[str, Any]], folder: Path, suffix: str) -> Iter
 
 
 def _positions_of_data(path: Path, generator: random.Random, count: int) -> list[int]:
-    """Positions within the records of an archive, over all of it; between them there are names and padding."""
+    """Positions of bytes within the records of an archive, not in the names and padding between them."""
     with zipfile.ZipFile(path) as archive:
         records = [record for record in archive.infolist() if record.file_size]
         found = []

@@ -1,4 +1,4 @@
-"""Losses, gradients and update of a replay equal those of the run."""
+"""Losses, gradients and update of a replay equal those of the run, whatever influenced them."""
 
 import math
 from argparse import Namespace
@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from tests.callbacks.foreign import fit
 from vestim_pl.callbacks import AdaptiveGradientClipping, CrashBundle, GradientNoise
-from vestim_pl.callbacks.crash_bundle.bundle_file import read_bundle
-from vestim_pl.callbacks.crash_bundle.bundle_replay import replay_bundle
+from vestim_pl.callbacks.crash_bundle.reading import read_bundle
+from vestim_pl.callbacks.crash_bundle.replaying import replay_bundle
 from vestim_pl.functional.tensor_range import measure_range
 from vestim_pl.lightning_support.step_trace import Phase
 
@@ -91,7 +91,7 @@ class Mixed(Plain):
         self.mean = self.mean.double()
 
     def on_fit_start(self):
-        self.scale.data = self.scale.data.double()  # as no __init__ knows
+        self.scale.data = self.scale.data.double()  # after __init__
 
     def forward(self, x):
         return self.head((self.net(x.double() - self.mean) * self.scale).float())[:, -1, 0]
@@ -158,7 +158,7 @@ class Changed(Plain):
 class Partly(Plain):
     def __init__(self, factor):
         super().__init__()
-        self.save_hyperparameters({"factor": factor, "note": "that __init__ does not take"})
+        self.save_hyperparameters({"factor": factor, "note": "not an argument of __init__"})
         self.hparams.later, self.names = 3, {"a", "b"}
 
     def on_save_checkpoint(self, checkpoint):
@@ -184,7 +184,7 @@ class Sparse(Plain):
 
 
 class Watch(Callback):
-    """Keeps the numbers of the last step, and spoils its update after it was made."""
+    """Keeps the numbers of the last step, then makes a weight infinite after its update."""
 
     def __init__(self, at):
         self.at, self.losses, self.seen = at, [], []
@@ -219,7 +219,7 @@ CASES = {
     "accumulated": (Plain, [], {"accumulate_grad_batches": 2}),
     "epoch and step": (Annealed, [], {"max_epochs": 7}),
     "frozen and in evaluation mode": (Frozen, [], {}),
-    "types of tensors": (Mixed, [], {}),
+    "dtypes of tensors": (Mixed, [], {}),
     "mixed precision": (Plain, [], {"precision": "bf16-mixed"}),
     "double precision": (Carries, [], {"precision": "64-true"}),
     "half precision": (Plain, [], {"precision": "bf16-true"}),
@@ -234,13 +234,13 @@ CASES = {
     "dictionary": (lambda: Config({"factor": 5.0}), [], {}),
     "namespace": (lambda: Namespaced(Namespace(factor=5.0, sizes=[1, 2])), [], {}),
     "configuration": (lambda: Namespaced(OmegaConf.create({"factor": 5.0, "sizes": [1, 2]})), [], {}),
-    "hyperparameters of before and after": (lambda: Changed(5.0, OmegaConf.create([1]), more=1), [], {}),
+    "hyperparameters before and after __init__": (lambda: Changed(5.0, OmegaConf.create([1]), more=1), [], {}),
     "set in the checkpoint": (lambda: Partly(1.0), [], {}),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_numbers_are_those_of_the_run(case):
+def test_numbers_equal_those_of_the_run(case):
     build, callbacks, options = CASES[case]
     epoch = 1 if options.get("max_epochs") else 0
     watch = Watch((epoch, 4))  # the last batch: with two accumulated, a window of its own

@@ -13,9 +13,9 @@ from typing import Any
 
 from vestim_pl.app.interruption import ends_in_one_line, now
 from vestim_pl.app.machine_faults import close_output, machine_fault
-from vestim_pl.callbacks.crash_bundle.bundle_file import read_bundle
-from vestim_pl.callbacks.crash_bundle.bundle_replay import Replay, replay_bundle
-from vestim_pl.callbacks.crash_bundle.messages import first_finding, tell_finding, tell_history, tell_step
+from vestim_pl.callbacks.crash_bundle.locating import describe_finding, describe_history, describe_step
+from vestim_pl.callbacks.crash_bundle.reading import read_bundle
+from vestim_pl.callbacks.crash_bundle.replaying import Replay, replay_bundle
 from vestim_pl.errors import ConfigurationError, VestimError, name_error, printable
 from vestim_pl.lightning_support.step_trace import Phase
 
@@ -25,19 +25,19 @@ NOT_REPRODUCED = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Replay a bundle and print what is not finite first, where, and what led up to it.
+    """Replay a bundle and print the first non-finite value, its place, and the ranges before it.
 
     Args:
         arguments: Command line without the program; that of the process by default.
 
     Returns:
-        Exit status: 0 when the fault is reproduced, 3 when the step runs through, 1 when it cannot be run.
+        Exit status: 0 if the fault is reproduced, 3 if every number is finite, 1 if the step cannot run.
 
     """
     options = _parser().parse_args(arguments)
     try:
         if options.frames < 1:
-            raise ConfigurationError(f"--frames: {options.frames} shows nothing; give 1 or more")
+            raise ConfigurationError(f"--frames: {options.frames} is not positive; give 1 or more")
         bundle = read_bundle(Path(options.bundle))
         replay = replay_bundle(bundle, options.trust, options.factory, options.frames)
         if options.json:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 json.dumps({"replayed": replay.trace.as_dict(), "notes": replay.notes, **bundle["summary"]}, indent=1)
             )
         else:
-            _tell(bundle["summary"], replay)
+            _print_story(bundle["summary"], replay)
         close_output()
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
@@ -56,17 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _one_line(error: Exception, path: str) -> str:
-    """What a file holds may make anything raise, so any error is the file's unless we know better."""
+    """Blame the file for any error of unknown origin: its content may make any code raise."""
     if isinstance(error, VestimError):
-        told = printable(str(error))
-        return told if path in told or told.startswith("--") else f"{path}: {told}"
+        text = printable(str(error))
+        return text if path in text or text.startswith("--") else f"{path}: {text}"
     if fault := machine_fault(error, Path(path).parent):
         return fault
     found = printable(name_error(error))
     return f"{path}: cannot be replayed ({found}); it is damaged, or another version of vestim_pl wrote it"
 
 
-def _tell(summary: dict[str, Any], replay: Replay) -> None:
+def _print_story(summary: dict[str, Any], replay: Replay) -> None:
     print(f"recorded: epoch {summary['epoch']}, batch {summary['batches'][-1]}: {printable(summary['reason'])}")
     print(f"          {printable(summary['finding'])}")
     for place in summary["recordings"]:
@@ -75,24 +75,23 @@ def _tell(summary: dict[str, Any], replay: Replay) -> None:
         print(f"note:     {note}")
     findings = replay.trace.findings
     if not findings and not summary["findings"]:
-        print("replayed: every number of the step is finite here too")
+        print("replayed: every number of the step is finite in the replay too")
         return
     if not findings:
         print(
             "replayed: not reproduced: with the recorded weights, batch and random state every number of the step is"
-            " finite. What is recorded came in from outside of it: a hook, another callback, or the machine."
+            " finite. The recorded fault came from outside the step: a hook, another callback, or the machine."
         )
         return
-    told = tell_step(findings)
-    print(f"replayed: {'the same' if told == summary['finding'] else told}")
+    text = describe_step(replay.trace)
+    print(f"replayed: {'the same' if text == summary['finding'] else text}")
     for phase in Phase:
         if phase in findings and (phase is not Phase.RECURRENT or findings[phase] != findings[Phase.FORWARD]):
-            print(f"          {phase.value + ':':<10} {tell_finding(findings[phase])}")
-    origin = first_finding(findings)
-    shown = findings.get(Phase.RECURRENT) or findings.get(Phase.FORWARD, origin)
+            print(f"          {phase.value + ':':<10} {describe_finding(findings[phase])}")
+    shown = findings.get(Phase.RECURRENT) or findings.get(Phase.FORWARD, replay.trace.origin)
     if shown is not None:
         print(f"\nranges (smallest .. largest magnitude) up to {shown.frame.phase} {shown.frame.name}:")
-        print(tell_history(shown))
+        print(describe_history(shown))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,19 +100,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="import the classes that the bundle names, which runs their code; without it only those of vestim_pl and"
-        " torch.optim are imported",
+        help="import any class that the bundle names, which runs its code; without this option only classes of"
+        " vestim_pl and torch.optim are imported",
     )
     parser.add_argument(
-        "--factory", metavar="MODULE:FUNCTION", help="function that returns the LightningModule, for one that cannot be"
-        " built from its saved hyperparameters; it is imported and called",
+        "--factory", metavar="MODULE:FUNCTION", help="function that returns the LightningModule, if that cannot be"
+        " built from its saved hyperparameters; the function is imported and called",
     )  # fmt: skip
-    parser.add_argument("--frames", type=int, default=20, help="number of ranges shown up to the fault (default 20)")
+    parser.add_argument("--frames", type=int, default=20, help="number of ranges before the fault (default 20)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     return parser
 
 
 if __name__ == "__main__":
     with ends_in_one_line():
-        now("replaying", "nothing was written; the same command starts again")
+        now("replaying", "nothing was written; run the same command again")
         sys.exit(main())

@@ -10,8 +10,8 @@ from tests.callbacks.fault_injector import SITES, FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, Recorder, fit
 from tests.pairs import pairwise
 from vestim_pl.callbacks import CrashBundle, DivergenceRecovery, FiniteParameterGuard, StepGuard
-from vestim_pl.callbacks.crash_bundle.bundle_file import read_bundle
-from vestim_pl.callbacks.crash_bundle.bundle_replay import replay_bundle
+from vestim_pl.callbacks.crash_bundle.reading import read_bundle
+from vestim_pl.callbacks.crash_bundle.replaying import replay_bundle
 from vestim_pl.errors import DivergenceError
 from vestim_pl.lightning_support.step_trace import Phase
 

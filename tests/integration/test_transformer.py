@@ -13,8 +13,8 @@ from tests.integration.test_estimator_fault_matrix import batches
 from tests.pairs import pairwise
 from vestim_pl.app.configuration import check
 from vestim_pl.callbacks import CrashBundle, DivergenceRecovery, FiniteParameterGuard, StepGuard
-from vestim_pl.callbacks.crash_bundle.bundle_file import read_bundle
-from vestim_pl.callbacks.crash_bundle.bundle_replay import replay_bundle
+from vestim_pl.callbacks.crash_bundle.reading import read_bundle
+from vestim_pl.callbacks.crash_bundle.replaying import replay_bundle
 from vestim_pl.deploy.checkpoint import load_estimator
 from vestim_pl.diagnose import diagnose
 from vestim_pl.errors import ConfigurationError

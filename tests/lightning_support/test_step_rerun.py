@@ -8,6 +8,7 @@ from torch import nn
 from vestim_pl.lightning_support.random_state import random_states
 from vestim_pl.lightning_support.step_rerun import (
     StepInputs,
+    load_state,
     loss_of_step,
     precision_context,
     rerun_step,
@@ -54,11 +55,11 @@ def test_loss_scale_cancels_out():
     assert torch.allclose(plain, module.layer.weight.grad)
 
 
-def test_update_is_made_with_the_gradients_that_the_run_applied():
+def test_update_uses_the_gradients_that_the_run_applied():
     module, trace = silence(Net()), StepTrace()
     before = [p.detach().clone() for p in module.parameters()]
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
-    applied = {"layer.weight": torch.tensor([[1.0, 2.0]])}  # a callback took the bias's away
+    applied = {"layer.weight": torch.tensor([[1.0, 2.0]])}  # a callback removed that of the bias
     rerun_step(module, inputs_of(torch.ones(4, 2), applied=applied), trace, optimizer)
     torch.testing.assert_close(module.layer.weight, before[0] - applied["layer.weight"])
     assert torch.equal(module.layer.bias, before[1])
@@ -67,7 +68,7 @@ def test_update_is_made_with_the_gradients_that_the_run_applied():
     assert trace.findings == {}
 
 
-def test_bad_gradient_that_was_applied_is_named():
+def test_bad_applied_gradient_is_named():
     module, trace = silence(Net()), StepTrace()
     applied = {"layer.weight": torch.tensor([[1.0, float("nan")]])}
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
@@ -104,24 +105,24 @@ def test_new_tensors_of_a_true_precision(precision):
 
 
 @pytest.mark.parametrize("output", [lambda loss: {"loss": loss}, lambda loss: None, lambda loss: loss.detach()])
-def test_whatever_a_training_step_returns(output):
+def test_every_return_type_of_training_step(output):
     trace = StepTrace()
     rerun_step(silence(Net(output)), inputs_of(torch.ones(1, 2)), trace, None)
     assert trace.findings == {}
 
 
-def test_training_step_of_the_class_is_taken():
+def test_training_step_of_the_class_is_used():
     module = silence(Net())
     module.training_step = lambda batch, batch_idx: 1 / 0
     assert torch.isfinite(loss_of_step(module, torch.ones(1, 2), 0))
 
 
-def test_copy_logs_nothing_and_knows_the_trainer():
+def test_copy_logs_nothing_and_shares_the_trainer():
     module, trainer = Net(), Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
-    copied = silent_copy(trainer, module)
-    assert copied.trainer is trainer
-    assert copied.layer.weight is not module.layer.weight
-    copied.training_step(torch.ones(1, 2), 0)
+    copy = silent_copy(trainer, module)
+    assert copy.trainer is trainer
+    assert copy.layer.weight is not module.layer.weight
+    copy.training_step(torch.ones(1, 2), 0)
     assert "log" not in vars(module)
 
 
@@ -133,3 +134,14 @@ def test_autocast_of_the_precision(precision, dtype):
     with precision_context(precision, "cpu") as context:
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is dtype
     assert context is None or isinstance(context, contextlib.AbstractContextManager)
+
+
+def test_load_state_notes_what_is_missing():
+    class Net(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.norm = nn.Linear(1, 1), nn.BatchNorm1d(1)
+
+    notes = load_state(Net(), {"layer.weight": torch.ones(1, 1)}, {"gone": torch.ones(1)}, {})
+    assert "buffer gone of the bundle does not fit the module" in notes
+    assert "parameter layer.bias is not in the bundle" in notes

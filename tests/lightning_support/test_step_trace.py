@@ -40,7 +40,7 @@ def test_finite_step_has_no_findings_and_leaves_no_hooks(kind):
     assert torch.equal(plain, model(x))
 
 
-def test_gate_that_overflows_is_named_before_the_cell_that_it_spoils():
+def test_gate_that_overflows_is_named_before_the_cell_that_it_affects():
     model = Net()
     with torch.no_grad():
         model.recurrent.weight_ih_l0.zero_()
@@ -59,7 +59,7 @@ def test_first_time_step_and_layer(time):
     x = torch.randn(2, 5, 2)
     x[1, time] = math.nan
     trace = trace_of(model, x, backward=False)
-    assert trace.findings[Phase.FORWARD].frame.name == "Net"  # where it comes in
+    assert trace.findings[Phase.FORWARD].frame.name == "Net"  # where it enters
     frame = trace.findings[Phase.RECURRENT].frame
     assert (frame.name, frame.tensor, frame.time, frame.range.index) == ("recurrent", "input", time, (1, 0))
     trace = StepTrace()
@@ -71,7 +71,7 @@ def test_first_time_step_and_layer(time):
     assert (frame.name, frame.tensor, frame.time, frame.range.index) == ("LSTM", "input", time, (1, 2))
 
 
-def test_layers_are_distinguished():
+def test_second_layer_is_named():
     lstm = nn.LSTM(2, 3, num_layers=2, batch_first=True)
     with torch.no_grad():
         lstm.weight_ih_l1[0, 0] = math.nan
@@ -106,7 +106,7 @@ def test_gradient_is_followed_back_to_its_first_bad_tensor():
 
 
 class Packed(nn.LSTM):
-    """Packs what it is given; by keyword, as some do."""
+    """Packs its input and passes it by keyword."""
 
     def __init__(self):
         super().__init__(2, 3)
@@ -126,18 +126,18 @@ class Last(nn.GRU):
     [
         (Packed(), "inner", "it was given a packed sequence"),
         (nn.Sequential(nn.LSTM(2, 3, proj_size=2)), "0", "it has a proj_size"),
-        (nn.Sequential(Last(2, 3)), "0", "it overrides forward"),
+        (nn.Sequential(Last(2, 3)), "0", "it has its own forward"),
     ],
     ids=["packed", "projection", "subclass"],
 )
-def test_recurrent_layer_that_cannot_run_stepwise_is_seen_as_a_whole(model, name, why):
+def test_recurrent_layer_that_cannot_run_stepwise_is_recorded_as_a_whole(model, name, why):
     x = torch.randn(3, 2, 2)
     plain, trace = model(x), StepTrace()
     with traced(model, trace):
         output = model(x)
     assert str(plain) == str(output)
     assert trace.findings == {}
-    assert f"module {name} is not run step by step, for {why}: no time step is named within it" in trace.notes
+    assert f"module {name} does not run step by step because {why}; no time step within it is named" in trace.notes
     x[1, 0, 1] = math.nan
     trace = StepTrace()
     with traced(model.get_submodule(name), trace):
@@ -152,7 +152,7 @@ def trace_frames(trace):
     return trace.findings[Phase.UPDATE].history
 
 
-def test_inputs_by_keyword_are_seen():
+def test_keyword_inputs_are_recorded():
     class Scale(nn.Module):
         def forward(self, x, factor):
             return x * factor
@@ -168,7 +168,7 @@ def test_inputs_by_keyword_are_seen():
     assert (trace.origin.frame.time, trace.notes) == (0, [])
 
 
-def test_what_a_hook_makes_of_a_recurrent_output_is_named_as_its_output():
+def test_output_that_a_hook_changed_is_named_as_output():
     model = Net()
     model.recurrent.register_forward_hook(lambda module, args, output: (output[0] * math.nan, output[1]))
     trace = trace_of(model, torch.randn(2, 5, 2), backward=False)
@@ -186,16 +186,16 @@ def test_ring_keeps_the_last_frames():
     json.dumps(trace.as_dict())
 
 
-def test_only_the_first_of_a_phase_is_kept_and_the_earliest_phase_is_the_origin():
+def test_first_finding_of_a_phase_is_kept_and_the_earliest_phase_is_the_origin():
     trace = StepTrace()
     trace.see(Phase.LOSS, "loss", torch.tensor(math.nan))
     trace.see(Phase.BATCH, "x", torch.tensor([math.nan]))
     trace.see(Phase.BATCH, "y", torch.tensor([math.nan]))
-    trace.see(Phase.PARAMETER, "index", torch.tensor([1]))  # no floating numbers, nothing to see
+    trace.see(Phase.PARAMETER, "index", torch.tensor([1]))  # integers are never non-finite
     assert trace.origin.frame.name == "x"
 
 
-def test_the_state_of_a_module_is_distinguished_from_its_input():
+def test_state_argument_is_named_apart_from_the_input():
     class Stateful(nn.Module):
         def forward(self, x, state):
             return x + state[0]

@@ -64,7 +64,7 @@ def test_observed_tensors_are_those_of_the_step():
     torch.testing.assert_close(steps[2].gates, expected + module.bias_hh_l0)
 
 
-def test_context_names_layers_and_leaves_no_trace():
+def test_context_names_layers_and_restores_them():
     model = nn.ModuleDict({"a": nn.LSTM(3, 3, 2), "b": nn.Sequential(nn.Linear(3, 3), nn.GRU(3, 3))})
     inputs, seen = torch.randn(4, 2, 3), []
     before = model["a"](inputs)[0]
@@ -76,7 +76,7 @@ def test_context_names_layers_and_leaves_no_trace():
     assert torch.equal(before, model["a"](inputs)[0])
 
 
-def test_context_is_left_clean_by_an_error():
+def test_context_restores_layers_after_an_error():
     model = nn.GRU(3, 3)
     with pytest.raises(RuntimeError), unrolled(model, lambda name, step: None):
         model(torch.zeros(2, 1, 99))
@@ -94,7 +94,7 @@ def test_dropout_between_layers_only_in_training():
     assert 0.3 < (second == 0).float().mean() < 0.7
 
 
-def test_what_cannot_be_unrolled_is_refused():
+def test_unsupported_layers_and_inputs_are_refused():
     with pytest.raises(ConfigurationError, match="proj_size"):
         unrolled_recurrence(nn.LSTM(3, 5, proj_size=2), torch.zeros(2, 1, 3))
     packed = nn.utils.rnn.pack_padded_sequence(torch.zeros(2, 1, 3), [2])
@@ -109,11 +109,11 @@ def test_mixed_precision(kind):
         low, state = unrolled_recurrence(module, inputs)
     torch.testing.assert_close(low.float(), module(inputs)[0], rtol=0.05, atol=0.02)
     half = tuple(part.bfloat16() for part in state) if kind is nn.LSTM else state.bfloat16()
-    full, _ = unrolled_recurrence(module, inputs, half)  # a carried half state after autocast is over
+    full, _ = unrolled_recurrence(module, inputs, half)  # a carried state in half precision, outside autocast
     assert full.dtype == torch.float32
 
 
-def test_forward_of_an_instance_and_of_a_class_is_left_to_run():
+def test_own_forward_of_instance_or_class_runs_unchanged():
     class Twice(nn.GRU):
         def forward(self, x):
             return 2 * super().forward(x)[0]
@@ -141,4 +141,4 @@ def test_forward_of_an_instance_and_of_a_class_is_left_to_run():
     assert set(seen) == {"b"}
     for name in "acde":
         assert all(map(torch.equal, flat(before[name]), flat(after[name])))
-    assert torch.equal(patched(inputs), inputs + 1)  # what was there is there again
+    assert torch.equal(patched(inputs), inputs + 1)  # restored

@@ -9,6 +9,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from vestim_pl.functional.finiteness import nonfinite_rows
+from vestim_pl.lightning_support.hyperparameters import is_omegaconf
 from vestim_pl.lightning_support.nested_tensors import copy_tensors
 
 __all__ = ["clear_nonfinite_extras", "load_extras", "save_extras"]
@@ -107,7 +108,7 @@ def _hyperparameters(owner: LightningModule | LightningDataModule) -> dict[str, 
     found: dict[str, Any] = {}
     if hasattr(owner, "_hparams_name"):
         found[owner.CHECKPOINT_HYPER_PARAMS_NAME] = owner._hparams_name
-    if type(owner.hparams).__module__.startswith("omegaconf."):
+    if is_omegaconf(owner.hparams):
         found[owner.CHECKPOINT_HYPER_PARAMS_TYPE] = type(owner.hparams)
         return found | {owner.CHECKPOINT_HYPER_PARAMS_KEY: copy.copy(owner.hparams)}
     return found | {owner.CHECKPOINT_HYPER_PARAMS_KEY: dict(owner.hparams)}

@@ -1,4 +1,4 @@
-"""Check the sizes in the settings of a file against its weights before a network is built."""
+"""Compare the settings in a file with its weights before anything of their size is built."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,15 +9,15 @@ from vestim_pl.lightning_support.tensor_archive import UnusableFileError
 
 __all__ = ["refuse_outsized"]
 
-_LARGEST, _LONGEST = 1_000_000, 1000  # largest number, and most list entries, in the settings of a network
+_LARGEST, _LONGEST = 1_000_000, 1000  # largest number, and most list entries, in the settings of any network
 _OF_SIZE = ("features", "network", "rc_pairs")
 
 
 def refuse_outsized(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-    """Refuse settings of an estimator that do not match the sizes of its weights.
+    """Refuse settings of an estimator that are far larger than its weights.
 
-    Building a network of a billion units would fill the memory, and one of a billion members would never end, before
-    the missing weights were noticed.
+    A network of a billion units would fill the memory, and one of a billion members would build for hours, before a
+    missing weight could be noticed.
 
     Args:
         settings: Hyperparameters of a voltage estimator.

@@ -1,4 +1,4 @@
-"""Run one training step again on a copy of the module, and observe it."""
+"""One training step, run again under observation."""
 
 import contextlib
 import copy
@@ -14,10 +14,20 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor
 from torch.optim import Optimizer
 
+from vestim_pl.lightning_support.module_state import load_extras
 from vestim_pl.lightning_support.random_state import restore_random_states
 from vestim_pl.lightning_support.step_trace import Phase, StepTrace, traced
 
-__all__ = ["StepInputs", "batch_name", "loss_of_step", "precision_context", "rerun_step", "silence", "silent_copy"]
+__all__ = [
+    "StepInputs",
+    "batch_name",
+    "load_state",
+    "loss_of_step",
+    "precision_context",
+    "rerun_step",
+    "silence",
+    "silent_copy",
+]
 
 
 @dataclass(frozen=True)
@@ -27,11 +37,12 @@ class StepInputs:
     Attributes:
         batches: Batches of the accumulation window.
         indices: Their indices in the epoch.
-        random: States of the random number generators before each batch; see `random_states`.
+        random: Random states before each batch, see `random_states`.
         precision: Lightning's name of the precision.
-        loss_scale: Factor of the gradient scaler; None without one.
-        divisor: Lightning's divisor of each loss: ``accumulate_grad_batches``, also in a shorter last window.
-        applied: Gradients of the update by parameter, after clipping and callbacks; None without an update.
+        loss_scale: Factor of the gradient scaler, None without one.
+        divisor: Divisor of each loss: ``accumulate_grad_batches``, even for a shorter last window.
+        applied: Gradients by parameter that the optimizer used, after clipping and callbacks; None if it made no
+            update.
 
     """
 
@@ -45,18 +56,18 @@ class StepInputs:
 
 
 def rerun_step(module: LightningModule, inputs: StepInputs, trace: StepTrace, optimizer: Optimizer | None) -> None:
-    """Run ``training_step``, backward pass and update of one step, and record every tensor in a trace.
+    """Run ``training_step``, backward pass and update of one step and record every tensor.
 
-    The update uses the gradients of the original run, so that clipping, callbacks and hooks of the module are included.
-    If the run made no update, no update is made here.
+    The update uses the gradients that the run applied, so clipping, callbacks and hooks of the module are included. If
+    the run made no update, neither does this.
 
-    Changes the module, the optimizer and the random state, so pass copies and isolate the generators.
+    Changes the module, the optimizer and the random state: pass a copy, and isolate the generators.
 
     Args:
         module: Module with the weights before the step.
-        inputs: Inputs of the step.
+        inputs: Batches and conditions of the step.
         trace: Records the ranges.
-        optimizer: Optimizer of the module with its state before the step; None skips the update.
+        optimizer: Optimizer of the module with the moments before the step; None for no update.
 
     """
     parameters = {
@@ -95,12 +106,12 @@ def rerun_step(module: LightningModule, inputs: StepInputs, trace: StepTrace, op
 
 
 def batch_name(index: int, indices: Sequence[int]) -> str:
-    """Return the prefix for the fields of a batch: empty for a single batch."""
+    """Prefix for the fields of a batch: its index, or nothing where the step has only one batch."""
     return "" if len(indices) == 1 else f"{index}"
 
 
 def loss_of_step(module: LightningModule, batch: Any, batch_idx: int) -> Tensor | None:
-    """Return the loss of the ``training_step`` of the module's class, without wrappers on the instance."""
+    """Loss from the ``training_step`` of the module's class, without wrappers that were set on the instance."""
     step = type(module).training_step
     takes_index = is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
     output = step(module, batch, batch_idx) if takes_index else step(module, batch)
@@ -109,21 +120,52 @@ def loss_of_step(module: LightningModule, batch: Any, batch_idx: int) -> Tensor 
 
 
 def silent_copy(trainer: Trainer, module: LightningModule) -> LightningModule:
-    """Copy a module so that running the copy does not affect the training: it shares the trainer but logs nothing."""
-    copied = silence(copy.deepcopy(module, {id(trainer): trainer}))
-    copied.trainer = trainer  # a copy of a module has no trainer, but training_step may use it
-    return copied
+    """Copy a module that is in training, to run it without any effect on the training.
+
+    The copy shares the trainer, which a ``training_step`` may read, and logs nothing. Lightning leaves the trainer out
+    of a deep copy.
+    """
+    silent = silence(copy.deepcopy(module, {id(trainer): trainer}))
+    silent.trainer = trainer
+    return silent
 
 
 def silence(module: LightningModule) -> LightningModule:
-    """Disable the logging of a module."""
+    """Make ``log`` and ``log_dict`` of a module do nothing."""
     for name in ("log", "log_dict"):
         setattr(module, name, lambda *args, **kwargs: None)
     return module
 
 
+@torch.no_grad()
+def load_state(module: LightningModule, parameters: dict[str, Any], buffers: dict[str, Any], extras: Any) -> list[str]:
+    """Load the weights, buffers and extra state from before a step, each with its own dtype.
+
+    Returns:
+        One note for each tensor that does not fit or is missing.
+
+    """
+    notes: list[str] = []
+    for kind, saved, places in (
+        ("parameter", parameters, dict(module.named_parameters())),
+        ("buffer", buffers, dict(module.named_buffers())),
+    ):
+        for name, tensor in saved.items():
+            place = places.get(name)
+            if place is not None and place.shape == tensor.shape:
+                if place.dtype != tensor.dtype:
+                    place.data = place.data.to(tensor.dtype)
+                place.copy_(tensor)
+            else:
+                notes.append(f"{kind} {name} of the bundle does not fit the module")
+        notes += [f"{kind} {name} is not in the bundle" for name in places if name not in saved]
+    if extras:
+        load_extras(module, extras)
+    return notes
+
+
 def precision_context(precision: str, device_type: str) -> AbstractContextManager[Any]:
-    """Return the context of ``training_step`` under Lightning's precision of that name: autocast or default type."""
+    """Autocast or default dtype around ``training_step``, as Lightning's precision of that name sets it."""
     if precision.startswith("bf16-mixed"):
         return torch.autocast(device_type, dtype=torch.bfloat16, cache_enabled=False)
     if precision.startswith("16-mixed"):

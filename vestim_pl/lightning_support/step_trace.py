@@ -1,4 +1,4 @@
-"""Trace the tensors of one training step and keep the first non-finite one of each phase."""
+"""Watch the tensors of one training step and keep the first non-finite value of each phase."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -20,13 +20,14 @@ GATES = {"LSTM": ("input", "forget", "cell", "output"), "GRU": ("reset", "update
 
 
 class Phase(StrEnum):
-    """Phases of a step, in the order in which a fault can start.
+    """Phases of a step, in the order in which a fault can enter.
 
     Attributes:
         PARAMETER: Weights and optimizer state before the step.
         BATCH: Fields of the batch.
-        FORWARD: Inputs and outputs of modules, and what recurrent layers compute at each time step.
-        RECURRENT: Time steps of recurrent layers alone, because a bad batch passes many modules before them.
+        FORWARD: Inputs and outputs of modules, and the time steps of recurrent layers.
+        RECURRENT: Time steps of recurrent layers only. A bad batch reaches other modules first, and the time step
+            would go unnamed.
         LOSS: The loss.
         BACKWARD: Gradients of the tensors of FORWARD.
         GRADIENT: Gradients of parameters.
@@ -46,14 +47,14 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Frame:
-    """One recorded tensor.
+    """One observed tensor.
 
     Attributes:
-        phase: Part of the step.
-        name: Name of the module, parameter or field of the batch.
-        tensor: Role of the tensor: ``input``, ``output``, ``gate pre-activation``, ``hidden``, ``cell``, or the
-            gradient of one.
-        time: Time step within a recurrent layer; None elsewhere.
+        phase: Phase of the step.
+        name: Module, parameter or field of the batch.
+        tensor: Which of its tensors: ``input``, ``output``, ``gate pre-activation``, ``hidden``, ``cell``, or the
+            gradient of one of these.
+        time: Time step within a recurrent layer, None elsewhere.
         range: Range of its values.
 
     """
@@ -87,10 +88,14 @@ class Finding:
 
 
 class StepTrace:
-    """Records the latest frames, and the first non-finite one of each phase.
+    """Keep the last frames, and the first non-finite tensor of each phase.
 
     Args:
         ring: Number of frames kept.
+
+    Attributes:
+        findings: The first non-finite tensor by phase.
+        notes: What could not be observed, one sentence each.
 
     Example::
 
@@ -104,16 +109,16 @@ class StepTrace:
 
     def __init__(self, ring: int = 20) -> None:
         self.findings: dict[Phase, Finding] = {}
-        self.notes: list[str] = []  # what could not be traced, one sentence each
+        self.notes: list[str] = []
         self._ring: deque[Frame] = deque(maxlen=ring)
 
     @property
     def origin(self) -> Finding | None:
-        """The finding of the earliest phase; None if all tensors were finite."""
+        """The finding of the earliest phase; None if everything was finite."""
         return next((self.findings[phase] for phase in Phase if phase in self.findings), None)
 
     def see(self, phase: Phase, name: str, value: Tensor, tensor: str = "", time: int | None = None) -> None:
-        """Record the range of a tensor."""
+        """Record the range of a floating tensor."""
         if not value.is_floating_point() or not value.numel():
             return
         frame = Frame(phase, name, tensor, time, measure_range(value))
@@ -136,13 +141,13 @@ class StepTrace:
 
 @contextmanager
 def traced(model: nn.Module, trace: StepTrace) -> Iterator[None]:
-    """Record inputs and outputs of every submodule, forward and backward, with each time step of recurrent layers.
+    """Record inputs and outputs of every submodule, forward and backward, and each time step of recurrent layers.
 
-    A recurrent layer that cannot be run step by step (see `why_fused`) is recorded as a whole, with a note. Infinities
-    that a module uses on purpose, such as an attention mask, are recorded too.
+    A recurrent layer that cannot run step by step (see `why_fused`) is recorded as a whole, and a note says so. The
+    infinities of an attention mask are recorded like any other.
 
     Args:
-        model: Module that is about to run.
+        model: Module that will run in this context.
         trace: Records the frames.
 
     """
@@ -159,7 +164,7 @@ def traced(model: nn.Module, trace: StepTrace) -> Iterator[None]:
 
 
 class _Watcher:
-    """Hooks that record tensors in a trace."""
+    """Hooks that record into a trace."""
 
     def __init__(self, model: nn.Module, trace: StepTrace) -> None:
         self.model, self.trace = model, trace
@@ -170,24 +175,23 @@ class _Watcher:
             why = why_fused(module, values[0])
             if not why:
                 return  # recorded step by step
-            note = f"module {name} is not run step by step, for {why}: no time step is named within it"
+            note = f"module {name} does not run step by step because {why}; no time step within it is named"
             self.trace.notes += [note] if note not in self.trace.notes else []
-        for number, (_, value) in enumerate(named_tensors(values)):  # further ones, such as a state
+        for number, (_, value) in enumerate(named_tensors(values)):  # the second may be a state
             self.trace.see(Phase.FORWARD, name, value, f"input {number}" if number else "input")
 
     def see_outputs(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         stepwise = isinstance(module, nn.RNNBase) and not why_fused(module, (*args, *kwargs.values())[0])
         for _, value in named_tensors(output):
-            if stepwise:  # the gradients of its steps are recorded instead
+            if stepwise:  # its steps record their gradients; a hook may have changed this output since
                 self.trace.see(Phase.FORWARD, name, value, "output")
             else:
                 self._see(name, value, "output")
 
     def see_step(self, name: str, step: RecurrentStep) -> None:
-        layer = (
-            f"{name or type(self.model).__name__}[{step.layer}]" if step.layer else name or type(self.model).__name__
-        )
-        layer = f"{layer} (backwards)" if step.reverse else layer
+        layer = name or type(self.model).__name__
+        layer += f"[{step.layer}]" if step.layer else ""
+        layer += " (backwards)" if step.reverse else ""
         self.trace.see(Phase.FORWARD, layer, step.input, "input", step.time)
         names = GATES.get(str(getattr(self.model.get_submodule(name), "mode", "")), ("",))
         for gate, part in zip(names, step.gates.chunk(len(names), dim=-1), strict=True):

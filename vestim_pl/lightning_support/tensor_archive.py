@@ -1,4 +1,4 @@
-"""Read files of ``torch.save`` that may be damaged or malicious."""
+"""Read a file of ``torch.save`` that may be damaged or malicious."""
 
 import pickle
 import re
@@ -12,30 +12,30 @@ import torch
 
 __all__ = ["UnusableFileError", "read_archive"]
 
-_DEEPEST = 100  # levels of nested containers
+_DEEPEST = 100  # nested containers
 
 
 class UnusableFileError(Exception):
-    """A fault of a file, worded as the end of a sentence that starts with the path."""
+    """What is wrong with a file, as the rest of a sentence that begins with its path."""
 
 
 def read_archive(path: Path, kind: str, suggestion: str) -> Any:
-    """Read tensors and plain data without running code from the file.
+    """Read tensors and plain data without running any code from the file.
 
     Every record of the archive must match its checksum, so a flipped bit is found. The content is read with
-    ``weights_only=True``. The size of the file bounds time and memory: archives that unpack to more than that, and
-    containers nested in each other many times over, are refused.
+    ``weights_only=True``. The size of the file bounds time and memory: compressed archives and containers that contain
+    each other many times are refused.
 
     Args:
         path: The file.
-        kind: Expected content, such as ``crash bundle``.
-        suggestion: What to do instead.
+        kind: What it should be, such as ``crash bundle``.
+        suggestion: What the user can do instead.
 
     Returns:
         The content, with tensors on the CPU.
 
     Raises:
-        UnusableFileError: If the file is damaged or has other content.
+        UnusableFileError: If it is damaged or of another kind.
         OSError: If the file cannot be read.
 
     Example::
@@ -48,15 +48,15 @@ def read_archive(path: Path, kind: str, suggestion: str) -> Any:
     _check_archive(path, kind, suggestion)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about other kinds of pickles, which are refused or harmless
+            warnings.simplefilter("ignore")  # about other pickles, which are refused or harmless
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch suggests to load without weights_only, which is not passed on
+    except pickle.UnpicklingError as error:  # do not repeat torch's advice to load without weights_only
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f" ({named.group(1)})" if named else ""
         raise UnusableFileError(
-            f"holds more than tensors, numbers and text{what}, and reading that could run foreign code; {suggestion}"
+            f"holds more than tensors, numbers and text{what}, which could run foreign code when read; {suggestion}"
         ) from None
-    except Exception as error:  # a file of another kind can raise any error
+    except Exception as error:  # a file of another kind may raise anything
         raise UnusableFileError(f"is no {kind} ({type(error).__name__}); {suggestion}") from None
     if not _is_bounded(content, most=path.stat().st_size):
         raise UnusableFileError(f"is no {kind}: its content is larger than the file; {suggestion}")
@@ -64,9 +64,9 @@ def read_archive(path: Path, kind: str, suggestion: str) -> Any:
 
 
 def _check_archive(path: Path, kind: str, suggestion: str) -> None:
-    """Check that every record is complete and matches its checksum.
+    """Check that every record matches its checksum and that the archive is not compressed.
 
-    ``torch.save`` does not compress, so an archive that unpacks to more than its size was made to fill the memory.
+    ``torch.save`` does not compress. An archive that unpacks to more than its size was made to fill memory.
     """
     if not path.is_file():  # a folder, a pipe
         found = "is not a file" if path.exists() else "does not exist"
@@ -83,7 +83,7 @@ def _check_archive(path: Path, kind: str, suggestion: str) -> None:
             broken = archive.testzip() if unpacked <= size else None
     except OSError:
         raise
-    except Exception as error:  # zipfile raises errors of many types for damage
+    except Exception as error:  # zipfile, struct, zlib and Unicode errors
         text = str(error).partition("\n")[0] or type(error).__name__
         raise UnusableFileError(f"is damaged or cut off ({text}); {suggestion}") from None
     if unpacked > size:
@@ -93,10 +93,10 @@ def _check_archive(path: Path, kind: str, suggestion: str) -> None:
 
 
 def _is_bounded(content: Any, most: int) -> bool:
-    """Whether the containers together have at most ``most`` entries, and each tensor at most as many bytes.
+    """Whether nested containers have at most that many entries and no tensor has more bytes.
 
-    A pickle may hold one list in many places, and that list another one; a walk through thirty such levels would not
-    end. A tensor may repeat one number any number of times.
+    A pickle may contain one list many times, and that list another one; a walk through thirty levels would not end. An
+    expanded tensor may repeat one number without limit.
     """
     waiting, seen = [(content, 0)], 0
     while waiting:

@@ -1,7 +1,8 @@
-"""Recurrent layers computed step by step, so that every intermediate tensor can be observed.
+"""Recurrent layers in a Python loop that exposes every intermediate tensor.
 
-``nn.LSTM`` and ``nn.GRU`` are one fused call over the whole sequence, and no hook sees the hidden state of a time step.
-These functions compute the same from the same weights in a Python loop, which is slow and meant for probes and replays.
+``nn.LSTM`` and ``nn.GRU`` are one fused call over the whole sequence, so no hook sees the hidden state of a time step.
+These functions compute the same values from the same weights, step by step. They are slow: use them in probes and
+replays only.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,13 +26,13 @@ class RecurrentStep(NamedTuple):
 
     Attributes:
         layer: Layer within the module, from 0.
-        reverse: Whether it belongs to the backward direction of a bidirectional layer.
+        reverse: Whether it is the backward direction of a bidirectional layer.
         time: Time step, from 0.
         input: ``[B, F]``.
         gates: ``[B, G H]`` pre-activations, for LSTM in the order input, forget, cell, output, for GRU reset, update,
             new.
         hidden: ``[B, H]`` after the step.
-        cell: ``[B, H]`` after the step; only for LSTM, else None.
+        cell: ``[B, H]`` after the step; LSTM only, else None.
 
     """
 
@@ -52,10 +53,11 @@ def unrolled_recurrence(
 ) -> tuple[Tensor, State]:
     """Compute output and final state of an ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` step by step.
 
-    Takes and returns the same as ``module(inputs, state)``. Every observed tensor is part of the graph.
+    Same arguments and results as ``module(inputs, state)``. The graph contains every observed tensor, so each can have
+    a gradient.
 
     Args:
-        module: Layer whose weights and options are used.
+        module: Layer with the weights and options.
         inputs: ``[B, L, F]``, ``[L, B, F]`` or ``[L, F]``, as the module's ``batch_first`` says.
         state: Initial state, None for zeros.
         observe: Called after every step of every layer.
@@ -64,7 +66,7 @@ def unrolled_recurrence(
         Output and final state, in the module's layout.
 
     Raises:
-        ConfigurationError: For packed sequences and ``proj_size``, which are not unrolled.
+        ConfigurationError: For packed sequences and ``proj_size``.
 
     Example::
 
@@ -76,12 +78,12 @@ def unrolled_recurrence(
     """
     if why := why_fused(module, inputs):
         raise ConfigurationError(
-            f"{type(module).__name__}: cannot be unrolled step by step, for {why}; pass padded tensors, use proj_size=0"
+            f"{type(module).__name__}: cannot run step by step because {why}; pass padded tensors and use proj_size=0"
         )
-    lone = inputs.ndim == 2
-    sequence = inputs.unsqueeze(1) if lone else inputs.transpose(0, 1) if module.batch_first else inputs  # [L, B, F]
-    parts = _initial(module, sequence, state, lone)
-    if not torch.is_autocast_enabled(sequence.device.type):  # the state may come from an autocast that has ended
+    unbatched = inputs.ndim == 2
+    sequence = inputs.unsqueeze(1) if unbatched else inputs.transpose(0, 1) if module.batch_first else inputs
+    parts = _initial(module, sequence, state, unbatched)  # the sequence is [L, B, F]
+    if not torch.is_autocast_enabled(sequence.device.type):  # the state may be in half precision from autocast
         sequence, *parts = (tensor.to(next(module.parameters()).dtype) for tensor in (sequence, *parts))
     directions = 2 if module.bidirectional else 1
     finals: list[tuple[Tensor, ...]] = []
@@ -97,7 +99,7 @@ def unrolled_recurrence(
             finals.append(final)
         sequence = torch.cat(outputs, dim=-1)
     states = tuple(torch.stack(part) for part in zip(*finals, strict=True))
-    if lone:
+    if unbatched:
         sequence, states = sequence.squeeze(1), tuple(part.squeeze(1) for part in states)
     elif module.batch_first:
         sequence = sequence.transpose(0, 1)
@@ -105,7 +107,7 @@ def unrolled_recurrence(
 
 
 def why_fused(module: nn.RNNBase, inputs: Any) -> str:
-    """Return the reason why the layer cannot be computed step by step for these inputs; empty if it can.
+    """Say why the layer cannot run step by step on these inputs, as a clause; empty if it can.
 
     Example::
 
@@ -118,20 +120,22 @@ def why_fused(module: nn.RNNBase, inputs: Any) -> str:
     if not isinstance(inputs, Tensor):
         return "it was given a packed sequence"
     if not isinstance(vars(module).get("forward"), _Stepwise | None) or not _computes_as_base(type(module)):
-        return "it overrides forward"
+        return "it has its own forward"
     return ""
 
 
 @contextmanager
 def unrolled(model: nn.Module, observe: Callable[[str, RecurrentStep], None]) -> Iterator[list[str]]:
-    """Run every ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` of a model step by step in this context, and observe the steps.
+    """Run every ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` of ``model`` step by step within this context.
 
-    Layers for which `why_fused` gives a reason run as usual, unobserved: layers with ``proj_size``, calls with a packed
-    sequence, and subclasses that override ``forward`` without the class attribute ``computes_as_base = True``.
+    A layer for which `why_fused` gives a reason runs fused and unobserved: one with ``proj_size``, one called with a
+    packed sequence, and a subclass with its own ``forward`` unless that class declares ``computes_as_base = True``.
+
+    It replaces ``forward`` on the instances, because torch has no hook inside the fused call. Tested with torch 2.13.0.
 
     Args:
         model: Any module.
-        observe: Called with the name of the layer and each of its steps.
+        observe: Called with the layer's name and each of its steps.
 
     Yields:
         Names of the layers that run step by step.
@@ -158,28 +162,28 @@ def unrolled(model: nn.Module, observe: Callable[[str, RecurrentStep], None]) ->
 
 
 class _Stepwise:
-    """The ``forward`` of a layer within `unrolled`; packed sequences use the fused call."""
+    """Replaces a layer's ``forward`` within `unrolled`; packed sequences still run fused."""
 
     def __init__(self, name: str, module: nn.RNNBase, observe: Callable[[str, RecurrentStep], None]) -> None:
         self.name, self.module, self.observe, self.fused = name, module, observe, module.forward
 
-    def __call__(self, input: Any, hx: State | None = None) -> Any:  # noqa: A002 - the module's own names
+    def __call__(self, input: Any, hx: State | None = None) -> Any:  # noqa: A002 - torch's own names
         if why_fused(self.module, input):
             return self.fused(input, hx)
         return unrolled_recurrence(self.module, input, hx, lambda step: self.observe(self.name, step))
 
 
 def _computes_as_base(kind: type) -> bool:
-    """Whether the class uses PyTorch's ``forward``, or declares ``computes_as_base`` for the same values."""
+    """Whether the class uses torch's ``forward``, or declares that its own computes the same values."""
     owner = next(base for base in kind.__mro__ if "forward" in vars(base))
     return owner in (nn.LSTM, nn.GRU, nn.RNN) or bool(vars(owner).get("computes_as_base"))
 
 
-def _initial(module: nn.RNNBase, sequence: Tensor, state: State | None, lone: bool) -> list[Tensor]:
-    """Return the initial states ``[layers x directions, B, H]``: hidden, and cell for LSTM."""
+def _initial(module: nn.RNNBase, sequence: Tensor, state: State | None, unbatched: bool) -> list[Tensor]:
+    """Initial states ``[layers x directions, B, H]``: hidden, and cell for LSTM."""
     if state is not None:
         parts = state if isinstance(state, tuple) else (state,)
-        return [part.unsqueeze(1) for part in parts] if lone else list(parts)
+        return [part.unsqueeze(1) for part in parts] if unbatched else list(parts)
     shape = (module.num_layers * (2 if module.bidirectional else 1), sequence.shape[1], module.hidden_size)
     return [sequence.new_zeros(shape) for _ in range(2 if isinstance(module, nn.LSTM) else 1)]
 

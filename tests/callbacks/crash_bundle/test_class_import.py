@@ -18,11 +18,11 @@ from vestim_pl.errors import ConfigurationError
         "vestim_pl.app.command:os.system",  # a trusted module that imported it
         "vestim_pl.callbacks.crash_bundle.class_import:importlib.import_module",
         "vestim_plus:Thing",
-        "vestim_pl.py:Thing",  # a file beside, not the package
+        "vestim_pl.py:Thing",  # a file, not the package
         "vestim_pl./evil.py:Thing",
         "lightning.pytorch:LightningModule",
         "vestim_pl.estimator:LightningModule",  # a trusted module, a class from elsewhere
-        "vestim_pl.callbacks.crash_bundle.bundle_file:write_bundle",
+        "vestim_pl.callbacks.crash_bundle.writing:write_bundle",
         "",
         ":",
     ],
@@ -36,13 +36,13 @@ def test_class_must_be_of_the_kind_asked_for():
     assert import_named("torch.optim:Adam", Optimizer) is torch.optim.Adam
     with pytest.raises(ConfigurationError, match="--trust"):
         import_named("torch.optim:Adam", pl.LightningModule)
-    with pytest.raises(ConfigurationError, match="is no LightningModule"):
+    with pytest.raises(ConfigurationError, match="not a LightningModule"):
         import_named("torch.optim:Adam", pl.LightningModule, trust=True)
 
 
 @pytest.mark.parametrize("path", ["no_such_module:Thing", "pathlib:Nothing", "pathlib"])
 def test_path_that_leads_nowhere(path):
-    with pytest.raises(ConfigurationError, match=r"cannot be imported|is no Path"):
+    with pytest.raises(ConfigurationError, match=r"cannot be imported|not a Path"):
         import_named(path, Path, trust=True)
 
 

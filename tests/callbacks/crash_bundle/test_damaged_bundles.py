@@ -1,4 +1,4 @@
-"""Damaged and malicious crash bundles: replay refuses each in one line, in little time, and nothing runs."""
+"""Replay refuses damaged and malicious crash bundles in one line and in little time, and runs none of their code."""
 
 import resource
 import time
@@ -21,8 +21,8 @@ from vestim_pl.replay import NOT_REPRODUCED, main
 NETWORK = {"name": "LSTM", "hidden_sizes": [8, 6]}
 
 
-class Poison(Callback):
-    """One NaN in a batch."""
+class NanInput(Callback):
+    """Puts a NaN into each batch."""
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         batch.inputs[1, 6, 2] = float("nan")
@@ -34,7 +34,7 @@ def sound(tmp_path_factory) -> Path:
     estimator = VoltageEstimator(["SOC", "Current", "Temp"], NETWORK)
     estimator.scaler.fit(torch.randn(100, 3), 3.7 + 0.1 * torch.randn(100))
     trainer = Trainer(
-        max_steps=1, callbacks=[Poison(), CrashBundle(str(folder))], logger=False, accelerator="cpu",
+        max_steps=1, callbacks=[NanInput(), CrashBundle(str(folder))], logger=False, accelerator="cpu",
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(estimator, DataLoader([SequenceBatch.of(torch.randn(4, 10, 3), torch.randn(4, 10))], batch_size=None))
@@ -42,7 +42,7 @@ def sound(tmp_path_factory) -> Path:
 
 
 def structure(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Entries that are missing or of another type, or that would set what a file must not set."""
+    """Bundles with an entry that is missing, has the wrong type, or sets what a file must not set."""
     for key in content:
         yield f"no {key}", changed(content, key, without=True)
         yield f"{key} of another type", changed(content, key, to=b"bytes")
@@ -54,9 +54,12 @@ def structure(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "a trainer with a folder", changed(content, "trainer", "default_root_dir", to=CANARY)
     yield "a summary without epoch", changed(content, "summary", "epoch", without=True)
     yield "two batches of one index", content | {"batches": content["batches"] * 2}
-    yield "a batch without kind", content | {"batches": [{"items": []}]}
+    yield "a batch of another structure", content | {"batches": [{"items": []}]}
     yield "a batch of unknown kind", content | {"batches": [{"__kind__": "closure", "repr": "x"}]}
     yield "a batch of text", content | {"batches": ["text"]}
+    yield "a described batch without items", content | {"batches": [{"__kind__": "namedtuple", "class": "a:B"}]}
+    yield "a described batch of unhashable kind", content | {"batches": [{"__kind__": []}]}
+    yield "a set of lists", content | {"batches": [{"__kind__": "set", "items": [[1]]}]}
     huge = to_plain(SequenceBatch.of(torch.zeros(1).expand(4, 10**9, 3), torch.zeros(4, 10)))
     yield "a batch of 10^10", content | {"batches": [huge]}
     for gadget, make in GADGETS.items():
@@ -65,7 +68,7 @@ def structure(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def modules(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Modules that are not ours, or of another size than their weights."""
+    """Bundles with a foreign module, or with one that does not match its weights."""
     for name in (
         "os:system", "builtins:exec", "builtins:eval", "subprocess:Popen", "torch:load",
         "vestim_pl.app.command:os.system", "vestim_pl.app.command:run_command",
@@ -81,6 +84,11 @@ def modules(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     ):  # fmt: skip
         yield name, changed(content, "module", "initial", to=settings(network=NETWORK | options))
     yield "settings without items", changed(content, "module", "initial", to={"__kind__": "dict"})
+    yield (
+        "settings of unhashable keys",
+        changed(content, "module", "initial", to={"__kind__": "dict", "items": [[[], 1]]}),
+    )
+    yield "no settings", changed(content, "module", "initial", to={})
     yield "settings of a script", changed(content, "module", "initial", to=settings(features="SOC", network="LSTM"))
 
 
@@ -89,7 +97,7 @@ def settings(**others: Any) -> dict[str, Any]:
 
 
 def tolerated(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What keeps a step from being replayed in full only: a note says so."""
+    """Bundles that replay with a note on what is missing."""
     for name in ("os:system", "builtins:exec", "vestim_pl.app.command:os.system", "torch.optim:Nobody"):
         optimizer = content["optimizer"] | {"class": name}
         applied = dict.fromkeys(content["parameters"], torch.zeros(1))
@@ -112,24 +120,24 @@ def corpus(sound: Path, folder: Path) -> Iterator[tuple[str, Path]]:
         yield from save(contents, folder / str(number), ".pt")
 
 
-def test_the_sound_one_is_replayed(sound):
+def test_sound_bundle_is_replayed(sound):
     assert main([str(sound)]) == 0
 
 
 @pytest.mark.filterwarnings("error:.*pickle.*")
-def test_every_one_is_refused_in_one_line_and_nothing_runs(sound, tmp_path, capsys):
+def test_every_bundle_is_refused_in_one_line_and_nothing_runs(sound, tmp_path, capsys):
     memory, refused = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0
     for name, path in corpus(sound, tmp_path):
         start = time.process_time()
         status = main([str(path)])
-        told = capsys.readouterr().err
+        error = capsys.readouterr().err
         assert status == 1, f"{name}: was replayed"
-        assert told.startswith("error: "), f"{name}: {told}"
-        assert str(path) in told, f"{name}: {told}"
-        assert told[-1] == "\n", f"{name}: {told!r}"
-        assert told[:-1].isprintable(), f"{name}: {told!r}"
-        assert "weights_only" not in told, f"{name}: {told}"
-        assert len(told) < 800, f"{name}: {told}"
+        assert error.startswith("error: "), f"{name}: {error}"
+        assert str(path) in error, f"{name}: {error}"
+        assert error[-1] == "\n", f"{name}: {error!r}"
+        assert error[:-1].isprintable(), f"{name}: {error!r}"
+        assert "weights_only" not in error, f"{name}: {error}"
+        assert len(error) < 800, f"{name}: {error}"
         assert not Path(CANARY).exists(), f"{name}: code ran"
         assert time.process_time() - start < 20, f"{name}: takes too long"
         refused += 1
@@ -137,7 +145,7 @@ def test_every_one_is_refused_in_one_line_and_nothing_runs(sound, tmp_path, caps
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 300_000, "kB of memory were filled"
 
 
-def test_what_a_replay_can_do_without_is_a_note_and_nothing_runs(sound, tmp_path, capsys):
+def test_tolerated_bundles_replay_and_nothing_runs(sound, tmp_path, capsys):
     for name, path in save(tolerated(torch.load(sound, weights_only=True)), tmp_path, ".pt"):
         assert main([str(path)]) in (0, NOT_REPRODUCED), f"{name}: {capsys.readouterr().err}"
         assert not Path(CANARY).exists(), f"{name}: code ran"

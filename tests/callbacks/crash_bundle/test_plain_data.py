@@ -35,6 +35,10 @@ def roundtrip(value, tmp_path, **options):
         {},
         (),
         {"nested": [({"x": None},)]},
+        {(0, 1): "unusual key"},
+        {"__kind__": "the mark of a description"},
+        torch.float64,
+        torch.device("cuda:1"),
     ],
 )
 def test_plain_containers_come_back(value, tmp_path):
@@ -69,13 +73,13 @@ def test_foreign_named_tuple_comes_back_by_its_fields_without_its_module_being_i
     assert type(roundtrip(Pair(1, 2), tmp_path, trust=True)) is Pair
 
 
-def test_what_is_not_plain_is_described_and_told():
+def test_unknown_objects_are_described():
     described = to_plain({"a": object()})
     assert not is_complete(described)
     assert from_plain(described)["a"].startswith("<object")
 
 
-def test_interpolation_that_leads_nowhere_is_described():
+def test_interpolation_that_does_not_resolve_is_described():
     assert not is_complete(to_plain(OmegaConf.create({"a": "${nowhere}"})))
     assert from_plain(to_plain(OmegaConf.create({"a": 1, "b": "${a}"}))) == {"a": 1, "b": 1}
 

@@ -1,1 +1,1 @@
-"""Record what reproduces a step that went wrong, locate the fault, write a bundle, replay it."""
+"""Record a step, locate the fault if it goes wrong, write a bundle, replay it."""

@@ -1,4 +1,4 @@
-"""Classes by the name of their module or script, imported only where that is safe or asked for."""
+"""Import classes that a file names, only if that is safe or the user allows it."""
 
 import importlib
 import importlib.util
@@ -13,11 +13,11 @@ from vestim_pl.lightning_support.lightning_classes import with_twin
 __all__ = ["class_path", "import_any", "import_named"]
 
 TRUSTED = ("vestim_pl.", "torch.optim.")
-"""Packages whose classes may be imported because a file names them."""
+"""Packages whose classes a file may name without ``--trust``."""
 
 
 def class_path(kind: type) -> str:
-    """Where a class is imported from, as ``module:Name``; for one of the script that runs, ``/path/of/script.py:Name``.
+    """Import path of a class as ``module:Name``, or ``/path/of/script.py:Name`` for one in the running script.
 
     Example::
 
@@ -33,19 +33,19 @@ def class_path(kind: type) -> str:
 
 
 def import_named(path: str, base: type, trust: bool = False) -> Any:
-    """Import the class that ``module:Name`` says, if that may be done.
+    """Import the class at ``module:Name`` if that is allowed.
 
-    Importing runs the module's code, and calling what was found runs more. So unless the user trusts the file, only a
-    class is taken, derived from ``base``, and defined within `TRUSTED` packages: ``vestim_pl.app.command:os.system``
-    begins with a trusted name and is neither.
+    An import runs the module's code, and a call of the class runs more. Unless the user trusts the file, it must be a
+    class, derived from ``base`` and defined in a `TRUSTED` package. ``vestim_pl.app.command:os.system`` begins with a
+    trusted name but is neither.
 
     Args:
-        path: Where the class is.
-        base: What it must be derived from.
-        trust: Import whatever is named.
+        path: Import path.
+        base: Required base class; for one of Lightning, its twin in the other Lightning package counts too.
+        trust: Import from any module.
 
     Raises:
-        ConfigurationError: If the path is not trusted, or leads nowhere.
+        ConfigurationError: If the path is not trusted, or there is no such class.
 
     Example::
 
@@ -55,13 +55,13 @@ def import_named(path: str, base: type, trust: bool = False) -> Any:
         >>> import_named("os:system", object)
         Traceback (most recent call last):
         ...
-        vestim_pl.errors.ConfigurationError: os:system: only classes of vestim_pl and torch.optim are
-        imported because a bundle names them; pass --trust if you trust the bundle
+        vestim_pl.errors.ConfigurationError: os:system: a bundle may name only classes of vestim_pl and torch.optim;
+        pass --trust if you trust the bundle and its code
 
     """
     refusal = ConfigurationError(
-        f"{path}: only classes of vestim_pl and torch.optim are imported because a bundle names them; pass --trust if"
-        " you trust the bundle"
+        f"{path}: a bundle may name only classes of vestim_pl and torch.optim; pass --trust if you trust the bundle and"
+        " its code"
     )
     if not trust and not _is_trusted(path.rpartition(":")[0]):
         raise refusal
@@ -69,33 +69,33 @@ def import_named(path: str, base: type, trust: bool = False) -> Any:
     if not (isinstance(found, type) and issubclass(found, with_twin(base))):
         if not trust:
             raise refusal
-        raise ConfigurationError(f"{path}: is no {base.__name__} but {found!r}")
+        raise ConfigurationError(f"{path}: is {found!r}, not a {base.__name__}")
     if not trust and not _is_trusted(found.__module__):
         raise refusal
     return found
 
 
 def import_any(path: str) -> Any:
-    """Import whatever ``module:name`` says; for paths that the user wrote, never for those out of a file.
+    """Import ``module:name`` without any check; for paths that the user typed, never for those from a file.
 
-    A module may be a file, ``train.py:build``: it is run as a module of another name than ``__main__``, so what stands
-    under ``if __name__ == "__main__"`` does not run.
+    The module may be a file, as in ``train.py:build``. It runs under another name than ``__main__``, which leaves out
+    the code under ``if __name__ == "__main__"``.
 
     Raises:
-        ConfigurationError: If the path leads nowhere.
+        ConfigurationError: If the import fails.
 
     """
     module, _, name = path.rpartition(":")
     if module == "__main__":
         raise ConfigurationError(
-            f"{path}: was defined in a notebook or at a prompt, where it cannot be imported from; put the class into a"
-            " file, or pass --factory module:function"
+            f"{path}: was defined in a notebook or at a prompt and cannot be imported; put the class into a file, or"
+            " pass --factory module:function"
         )
     try:
         found: Any = _import_file(Path(module)) if module.endswith(".py") else importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except Exception as error:  # a script runs, and may raise anything
+    except Exception as error:  # the script runs and may raise anything
         raise ConfigurationError(
             f"{path}: cannot be imported here ({error}); install the project, run from its folder, or pass --factory"
         ) from error
@@ -103,14 +103,14 @@ def import_any(path: str) -> Any:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """A script as a module, run once; the modules beside it are found as when it was run."""
+    """Run a script once as a module that can import the modules beside it."""
     name = f"script_{path.stem}"
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(path):
         return known
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
+        raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(path.parent))

@@ -1,92 +1,88 @@
-"""Nested containers as plain dictionaries, lists, numbers and tensors, and back: nothing to unpickle."""
+"""Nested data in types that ``torch.load(weights_only=True)`` reads, and back."""
 
+import importlib
 from collections import namedtuple
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+import torch
 from torch import Tensor
 
 from vestim_pl.callbacks.crash_bundle.class_import import class_path, import_named
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.lightning_support.hyperparameters import is_omegaconf
 
-__all__ = ["from_plain", "is_complete", "plain_tensor", "to_plain"]
+__all__ = ["from_plain", "is_complete", "plain_entries", "plain_tensor", "to_plain"]
 
 _KIND = "__kind__"
-_COLLECTIONS: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset}
+_AS_IS = (type(None), bool, int, float, str, torch.dtype, torch.device)
 
 
 def to_plain(value: Any) -> Any:
-    """Describe nested tuples, named tuples, lists and mappings of tensors and numbers in plain types.
+    """Convert nested data to tensors, numbers, strings, lists, tuples and dictionaries.
 
-    Tensors are kept as they are, cut off their graph and of no subclass; sets and OmegaConf's containers come back too.
-    What is none of these becomes its ``repr``, marked as such, so that a file can always be written;
-    `is_complete` tells.
+    Tensors lose their graph and their subclass. A dictionary with the key ``__kind__`` describes what torch does not
+    read with ``weights_only=True``: named tuples, sets, containers of OmegaConf, and dictionaries with unusual keys.
+    Any other object becomes its ``repr``, so that a file can always be written; see `is_complete`.
 
     Example::
 
-        >>> to_plain((1, [2.0]))
-        {'__kind__': 'tuple', 'items': [1, [2.0]]}
-        >>> from_plain(to_plain((1, [2.0])))
-        (1, [2.0])
+        >>> to_plain((1, [2.0], {3}))
+        (1, [2.0], {'__kind__': 'set', 'items': [3]})
+        >>> from_plain(to_plain((1, [2.0], {3})))
+        (1, [2.0], {3})
 
     """
     if isinstance(value, Tensor):
         return plain_tensor(value)
-    if value is None or isinstance(value, str | bool | int | float):
-        return value if type(value) in (type(None), str, bool, int, float) else _base(value)
-    if isinstance(value, DictConfig | ListConfig):
+    if type(value) in _AS_IS:
+        return value
+    if is_omegaconf(value):
         return _plain_config(value)
-    if isinstance(value, set | frozenset):
-        return {_KIND: type(value).__name__, "items": [to_plain(item) for item in value]}
-    if isinstance(value, Mapping):
-        return {_KIND: "dict", "items": [[to_plain(key), to_plain(item)] for key, item in value.items()]}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         items = [to_plain(item) for item in value]
         return {_KIND: "namedtuple", "class": class_path(type(value)), "fields": list(value._fields), "items": items}
-    if isinstance(value, tuple):
-        return {_KIND: "tuple", "items": [to_plain(item) for item in value]}
-    if isinstance(value, list):
-        return [to_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    return {_KIND: "opaque", "repr": repr(value)[:200]}
+    if isinstance(value, list | tuple):
+        items = [to_plain(item) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, Mapping):
+        if _KIND not in value and all(type(key) in _AS_IS for key in value):
+            return {key: to_plain(item) for key, item in value.items()}
+        return {_KIND: "dict", "items": [[to_plain(key), to_plain(item)] for key, item in value.items()]}
+    return _describe(value)
 
 
 def from_plain(value: Any, trust: bool = False) -> Any:
-    """Rebuild what `to_plain` described.
+    """Rebuild what `to_plain` converted.
 
-    A named tuple gets its own class back where that may be imported (see
-    `import_named`), else one of the same
+    A named tuple gets its own class back if that may be imported (see `import_named`), else a new one with the same
     name and fields.
 
     Args:
         value: Plain data.
-        trust: Import any class that is named.
+        trust: Import any class that the data name.
 
     """
-    if isinstance(value, list):
-        return [from_plain(item, trust) for item in value]
+    if isinstance(value, list | tuple):
+        parts = [from_plain(item, trust) for item in value]
+        return parts if isinstance(value, list) else tuple(parts)
     if not isinstance(value, dict):
         return value
-    kind, items = value[_KIND], value.get("items", [])
-    if kind == "dict":
-        return {from_plain(key, trust): from_plain(item, trust) for key, item in items}
+    if _KIND not in value:
+        return {key: from_plain(item, trust) for key, item in value.items()}
+    kind, items = value[_KIND], from_plain(value.get("items", []), trust)
     if kind == "config":
-        return OmegaConf.create(from_plain(value | {_KIND: "dict"}, trust))
-    if kind == "config list":
-        return OmegaConf.create(from_plain(items, trust))
-    if kind in _COLLECTIONS:
-        return _COLLECTIONS[kind](from_plain(item, trust) for item in items)
+        return importlib.import_module("omegaconf").OmegaConf.create(items)
     if kind == "namedtuple":
-        return _named_tuple(value["class"], value["fields"], trust)(*(from_plain(item, trust) for item in items))
+        return _named_tuple(value["class"], value["fields"], trust)(*items)
+    if kind in ("dict", "set", "frozenset"):
+        return {"dict": dict, "set": set, "frozenset": frozenset}[kind](items)
     return value["repr"]
 
 
 def is_complete(value: Any) -> bool:
-    """Whether `from_plain` gives all of it back.
+    """Whether `from_plain` gives everything back.
 
     Example::
 
@@ -94,19 +90,32 @@ def is_complete(value: Any) -> bool:
         (True, False)
 
     """
-    if isinstance(value, list):
-        return all(is_complete(item) for item in value)
+    if isinstance(value, list | tuple):
+        return all(map(is_complete, value))
     if isinstance(value, dict):
-        return value[_KIND] != "opaque" and is_complete(value.get("items", []))
+        return value.get(_KIND) != "opaque" and all(map(is_complete, value.values()))
     return True
 
 
-def plain_tensor(value: Tensor) -> Tensor:
-    """The tensor without its graph, and as a plain one where it is of a subclass: else no file loads safely.
+def plain_entries(value: dict[Any, Any]) -> dict[Any, Any] | None:
+    """The entries of a mapping that `to_plain` converted, each still plain; None if it could not be saved.
 
     Example::
 
-        >>> import torch
+        >>> plain_entries(to_plain({"sizes": {8}}))
+        {'sizes': {'__kind__': 'set', 'items': [8]}}
+
+    """
+    if _KIND not in value:
+        return value
+    return dict(value["items"]) if "items" in value else None
+
+
+def plain_tensor(value: Tensor) -> Tensor:
+    """The tensor without its graph and without its subclass, which ``weights_only=True`` would refuse.
+
+    Example::
+
         >>> type(plain_tensor(torch.nn.Parameter(torch.zeros(1)))).__name__
         'Tensor'
 
@@ -115,23 +124,26 @@ def plain_tensor(value: Tensor) -> Tensor:
     return detached if type(detached) is Tensor else detached.as_subclass(Tensor)
 
 
-def _plain_config(value: DictConfig | ListConfig) -> Any:
+def _describe(value: Any) -> Any:
+    for kind in (str, bool, int, float):  # a subclass, such as numpy's float64 or a StrEnum
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, set | frozenset):
+        return {_KIND: "set" if isinstance(value, set) else "frozenset", "items": [to_plain(item) for item in value]}
+    return str(value) if isinstance(value, Path) else {_KIND: "opaque", "repr": repr(value)[:200]}
+
+
+def _plain_config(value: Any) -> Any:
+    omegaconf = importlib.import_module("omegaconf")
     try:
-        plain = to_plain(OmegaConf.to_container(value, resolve=True))
-    except OmegaConfBaseException:  # an interpolation that leads nowhere
+        plain = to_plain(omegaconf.OmegaConf.to_container(value, resolve=True))
+    except omegaconf.errors.OmegaConfBaseException:  # an interpolation that does not resolve
         return {_KIND: "opaque", "repr": repr(value)[:200]}
-    if plain is None:
-        return None
-    return {_KIND: "config list", "items": plain} if isinstance(plain, list) else plain | {_KIND: "config"}
+    return None if plain is None else {_KIND: "config", "items": plain}
 
 
 def _named_tuple(path: str, fields: list[str], trust: bool) -> Any:
     try:
         return import_named(path, tuple, trust)
     except ConfigurationError:
-        return namedtuple(path.rpartition(":")[2].rpartition(".")[2], fields)  # noqa: PYI024 - known at run time only
-
-
-def _base(value: Any) -> Any:
-    """Number or string of a subclass, such as numpy's float64 or a StrEnum, as the plain type."""
-    return next(kind(value) for kind in (str, bool, int, float) if isinstance(value, kind))
+        return namedtuple(path.rpartition(":")[2].rpartition(".")[2], fields)  # noqa: PYI024 - fields known only now

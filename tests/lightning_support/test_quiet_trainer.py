@@ -2,10 +2,10 @@ import logging
 
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from vestim_pl.callbacks.crash_bundle.quiet_trainer import quiet_trainer
+from vestim_pl.lightning_support.quiet_trainer import quiet_trainer
 
 
-def test_is_made_without_a_word(caplog, capsys, tmp_path):
+def test_prints_and_writes_nothing(caplog, capsys, tmp_path):
     level = logging.getLogger("lightning.pytorch").level
     trainer = quiet_trainer()
     assert trainer.log_every_n_steps > 0
@@ -15,7 +15,7 @@ def test_is_made_without_a_word(caplog, capsys, tmp_path):
     assert logging.getLogger("lightning.pytorch").level == level
 
 
-def test_tells_epoch_and_step_of_the_run():
+def test_reports_epoch_and_step_of_the_run():
     trainer = quiet_trainer(epoch=3, step=70, batches=12, max_epochs=9, accumulate_grad_batches=2)
     module = BoringModel()
     module.trainer = trainer

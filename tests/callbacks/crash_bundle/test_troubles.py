@@ -1,4 +1,4 @@
-"""A bundle never ends the training it looks into, and says no more than it knows."""
+"""Trouble with a bundle never ends the training, and the report claims only what is known."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from torch import nn
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, Recorder, ResumableLoader, fit, leaky_sequences
 from vestim_pl.callbacks import CrashBundle, FiniteParameterGuard, StepGuard
-from vestim_pl.callbacks.crash_bundle.step_window import StepWindow
+from vestim_pl.callbacks.crash_bundle.recording import StepWindow
 from vestim_pl.errors import ConfigurationError, DivergenceError
 from vestim_pl.replay import main
 
@@ -22,7 +22,7 @@ SKIPS = ([], [StepGuard])
 
 
 class Net(LightningModule):
-    """One layer; what is special about a subclass is in ``build`` and ``loss``."""
+    """One layer; subclasses change ``build`` and ``loss``."""
 
     def __init__(self, **hparams):
         super().__init__()
@@ -80,7 +80,7 @@ class Huge(Net):
 
 
 class At(Callback):
-    """Does something before one batch."""
+    """Runs an action before one batch."""
 
     def __init__(self, batch, action):
         self.batch, self.action = batch, action
@@ -107,20 +107,20 @@ def run(module, *callbacks, guards=(), folder="bundles", **options):
     return recorder, recorder.of("bundle"), sorted(Path(folder).glob("*.pt"))
 
 
-def told(path):
+def summary_of(path):
     return json.loads(path.with_suffix(".json").read_text(), parse_constant=pytest.fail)
 
 
 @pytest.mark.parametrize("guards", SKIPS)
-def test_a_step_that_changes_its_batch_in_place_goes_on(guards):
+def test_step_that_changes_its_batch_in_place_is_reported(guards):
     recorder, events, _ = run(InPlace(), At(2, constant_column), guards=guards, bundle={"max_bundles": 1})
     assert len(recorder.weights) == 6
     assert events[0].values["cause"] == "batch"
-    assert told(Path(events[0].values["path"]))["not_located"] == ""
+    assert summary_of(Path(events[0].values["path"]))["not_located"] == ""
 
 
 @pytest.mark.parametrize("guards", SKIPS)
-def test_what_could_not_be_run_again_is_not_called_finite(guards):
+def test_step_that_cannot_run_again_is_not_called_finite(guards):
     def huge_target(module, batch):
         batch[1].fill_(1e30)
 
@@ -129,39 +129,39 @@ def test_what_could_not_be_run_again_is_not_called_finite(guards):
     assert finding == (
         "the loss of batch 2 is inf; not located within the step: TypeError: cannot pickle '_thread.lock' object"
     )
-    assert told(paths[0])["finding"] == finding
-    assert "lock" in told(paths[0])["not_located"]
+    assert summary_of(paths[0])["finding"] == finding
+    assert "lock" in summary_of(paths[0])["not_located"]
 
 
 def test_buffer_that_is_not_finite_is_named_but_a_mask_is_not():
     _, events, _ = run(Buffered(), At(2, lambda m, b: m.std.__setitem__(1, NAN)), bundle={"max_bundles": 1})
     assert events[0].values["cause"] == "parameter"
-    assert events[0].values["finding"].startswith("buffer std is nan at [1] already before the step; it strikes first")
+    assert events[0].values["finding"].startswith("buffer std is already nan at [1] before the step; first effect: ")
 
 
 def test_carried_state_that_is_not_finite_is_named():
     module = ForeignRecurrent(carry=True)
     _, events, _ = run(module, At(2, lambda m, b: m.carried.__setitem__((1, 3), NAN)), bundle={"max_bundles": 1})
-    assert events[0].values["finding"].startswith("carried state carried is nan at [1, 3] already before the step;")
+    assert events[0].values["finding"].startswith("carried state carried is already nan at [1, 3] before the step;")
 
 
 @pytest.mark.parametrize("guards", SKIPS)
 def test_norm_that_overflows_names_the_largest_gradient(guards):
     _, events, paths = run(Huge(), guards=guards, bundle={"max_bundles": 1}, max_steps=1)
     assert events[0].values["cause"] == "gradient"
-    assert "gradient of parameter net.bias is the largest with 1e+25; each is finite" in events[0].values["finding"]
-    assert told(paths[0])["finding"] == events[0].values["finding"]
-    assert told(paths[0])["findings"] == {}  # of what is not finite
+    assert "parameter net.bias has the largest gradient, 1e+25; every gradient is finite" in events[0].values["finding"]
+    assert summary_of(paths[0])["finding"] == events[0].values["finding"]
+    assert summary_of(paths[0])["findings"] == {}  # non-finite tensors only
 
 
-def test_hyperparameters_that_json_has_no_keys_or_numbers_for():
+def test_hyperparameters_that_json_cannot_hold():
     recorder, _, paths = run(Net(weights={(0, 1): INF}), At(2, nan_input))
     assert len(recorder.weights) == 6
-    assert told(paths[0])["hparams"] == {"weights": {"(0, 1)": "Infinity"}}
+    assert summary_of(paths[0])["hparams"] == {"weights": {"(0, 1)": "Infinity"}}
 
 
 @pytest.mark.parametrize("guards", SKIPS)
-def test_a_full_disk_is_told_with_the_finding(guards, monkeypatch):
+def test_full_disk_is_reported_with_the_finding(guards, monkeypatch):
     def full(content, path):
         Path(path).write_bytes(b"torn")
         raise RuntimeError("PytorchStreamWriter failed writing file: file write failed")
@@ -176,16 +176,17 @@ def test_a_full_disk_is_told_with_the_finding(guards, monkeypatch):
     assert list(Path("bundles").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_told_with_the_finding():
+def test_folder_that_cannot_be_written_is_reported_with_the_finding():
     Path("file").write_text("")
-    _, events, _ = run(Net(), At(2, nan_input), folder="file", bundle={"max_bundles": 1})
+    recorder, events, _ = run(Net(), At(2, nan_input), folder="file", bundle={"max_bundles": 1})
+    assert len(recorder.weights) == 6
     assert events[0].values["cause"] == "batch"
     assert "field 0 of the batch holds nan" in events[0].reason
     assert "could not be written (FileExistsError" in events[0].reason
 
 
 @pytest.mark.parametrize("options", [{"max_megabytes": 1e-5}, {}])
-def test_beyond_max_bundles_nothing_is_looked_into_and_the_last_event_says_so(options, monkeypatch):
+def test_faults_beyond_max_bundles_are_not_examined_and_the_last_event_says_so(options, monkeypatch):
     copies = []
     monkeypatch.setattr(StepWindow, "random_states", lambda self: copies.append(1) or [{}])
     options = options | {"max_bundles": 2}
@@ -194,10 +195,11 @@ def test_beyond_max_bundles_nothing_is_looked_into_and_the_last_event_says_so(op
     assert "max_bundles" not in events[0].reason
     assert "; the last of max_bundles=2; " in events[1].reason
     assert len(paths) == (0 if "max_megabytes" in options else 2)
-    assert len(copies) == 2 * 2  # of the two faults, for their second run and for the bundle
+    assert ("MB are over max_megabytes=1e-05" in events[0].reason) is ("max_megabytes" in options)
+    assert len(copies) == 2 * 2  # two faults, each with a second run and a bundle
 
 
-def test_a_second_training_leaves_the_bundles_of_the_first_alone():
+def test_second_training_keeps_the_bundles_of_the_first():
     for _ in range(2):
         _, events, paths = run(Net(), At(2, nan_input), bundle={"max_bundles": 1})
     assert [path.name for path in paths] == ["epoch_0000-batch_000002-2.pt", "epoch_0000-batch_000002.pt"]
@@ -214,7 +216,7 @@ def test_lbfgs_is_refused():
         run(Many())
 
 
-def test_a_closure_that_is_called_again_is_harmless():
+def test_second_call_of_the_closure_is_harmless():
     class Twice(torch.optim.SGD):
         def step(self, closure):
             closure()
@@ -230,7 +232,7 @@ def test_a_closure_that_is_called_again_is_harmless():
 
 
 @pytest.mark.parametrize("guards", [[FiniteParameterGuard], [StepGuard, FiniteParameterGuard]])
-def test_after_non_finite_weights_its_line_says_only_where_the_bundle_is(guards):
+def test_line_after_non_finite_weights_says_only_where_the_bundle_is(guards):
     def huge_rate(module, batch):
         module.optimizers().param_groups[0]["lr"] = 1e38
 
@@ -243,7 +245,7 @@ def test_after_non_finite_weights_its_line_says_only_where_the_bundle_is(guards)
 
 
 @pytest.mark.parametrize("guards", [[], [StepGuard, FiniteParameterGuard]])
-def test_the_recorded_reason_does_not_say_where_twice(guards, capsys):
+def test_recorded_reason_names_epoch_and_batch_once(guards, capsys):
     _, _, paths = run(Net(), At(2, nan_input), guards=guards)
     main([str(paths[0]), "--trust"])
     assert capsys.readouterr().out.count("epoch 0, batch 2") == 1

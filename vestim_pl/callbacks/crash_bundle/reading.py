@@ -1,16 +1,20 @@
-"""Whether a crash bundle holds what a replay takes from it."""
+"""Read a crash bundle without running anything, and check what a replay needs from it."""
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
-from typing_extensions import TypedDict  # pydantic takes the one of typing from Python 3.12 on
+from typing_extensions import TypedDict  # pydantic accepts the one from typing only from Python 3.12 on
 
-from vestim_pl.lightning_support.tensor_archive import UnusableFileError
+from vestim_pl.callbacks.crash_bundle.writing import FORMAT
+from vestim_pl.errors import ConfigurationError, printable
+from vestim_pl.lightning_support.tensor_archive import UnusableFileError, read_archive
 
-__all__ = ["check_bundle"]
+__all__ = ["check_bundle", "read_bundle"]
 
-_Plain = dict[str, Any]  # what vestim_pl.callbacks.crash_bundle.plain_data.to_plain makes of a container
+_GIVE = "give the .pt file of a crash bundle"
+_Plain = dict[str, Any]
 
 _Module = TypedDict(
     "_Module",
@@ -27,7 +31,7 @@ _Optimizer = TypedDict("_Optimizer", {"class": str, "groups": list[_Plain], "sta
 
 
 class _Trainer(TypedDict):
-    """Arguments for a trainer: no others, for a trainer takes many that a file has no business to set."""
+    """Arguments for a trainer; others are refused, because a file must not set a folder or a plugin."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
@@ -69,14 +73,33 @@ class _Bundle(TypedDict):
 _BUNDLE = TypeAdapter(_Bundle)
 
 
+def read_bundle(path: Path) -> dict[str, Any]:
+    """Read a bundle; refuse a file that is damaged or that would run code when loaded.
+
+    Raises:
+        ConfigurationError: If the file is not a whole bundle of this format; `replay_bundle` checks its content.
+
+    """
+    try:
+        bundle = read_archive(path, "crash bundle", _GIVE)
+        found = bundle.get("format") if isinstance(bundle, dict) else None
+        if found != FORMAT:
+            raise UnusableFileError(f"has format {found!s:.40} instead of {FORMAT}; {_GIVE} of this version")
+    except UnusableFileError as fault:
+        raise ConfigurationError(f"{path}: {printable(str(fault))}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return dict(bundle)
+
+
 def check_bundle(bundle: dict[str, Any]) -> None:
-    """Refuse a bundle in which something is missing or of another type.
+    """Refuse a bundle in which an entry is missing or has the wrong type.
 
     Args:
         bundle: The content of the file.
 
     Raises:
-        UnusableFileError: With the first entry that is wrong.
+        UnusableFileError: With the first wrong entry.
 
     Example::
 
@@ -97,4 +120,4 @@ def check_bundle(bundle: dict[str, Any]) -> None:
     counts = {name: len(bundle[name]) for name in ("batches", "indices", "random")}
     if len(set(counts.values())) > 1 or not bundle["summary"]["batches"]:
         found = ", ".join(f"{count} {name}" for name, count in counts.items())
-        raise UnusableFileError(f"is damaged: its step has {found}, which must be as many")
+        raise UnusableFileError(f"is damaged: its step has {found}, and the numbers must be equal")

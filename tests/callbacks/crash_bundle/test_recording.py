@@ -1,11 +1,13 @@
 import random
 
 import numpy as np
+import pytest
 import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from vestim_pl.callbacks.crash_bundle.step_window import StepWindow
+from vestim_pl.callbacks.crash_bundle.plain_data import from_plain
+from vestim_pl.callbacks.crash_bundle.recording import PreStepCopy, StepWindow, load_optimizer_state
 from vestim_pl.lightning_support.random_state import restore_random_states
 
 
@@ -27,7 +29,7 @@ def draw():
     return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
 
 
-def test_everything_is_as_it_was_before_the_window():
+def test_state_is_from_before_the_window():
     module = Net()
     window = window_of(module)
     mean, weight = module.norm.running_mean.clone(), module.layer.weight.detach().clone()
@@ -48,7 +50,7 @@ def test_everything_is_as_it_was_before_the_window():
     assert torch.isfinite(window.measure()).all()
 
 
-def test_random_states_are_those_before_each_batch_and_asking_changes_nothing():
+def test_random_states_are_from_before_each_batch_and_reading_them_changes_nothing():
     window, drawn = window_of(Net()), []
     for index in range(2):
         window.start_batch(None, index)
@@ -70,7 +72,7 @@ def test_clear_forgets_the_batches():
     assert (window.batches, window.gradients, window.updating, window.random_states()) == ([], {}, False, [])
 
 
-def test_carried_is_what_may_have_brought_the_fault_along():
+def test_carried_leaves_out_what_was_never_finite():
     class Odd(Net):
         def __init__(self):
             super().__init__()
@@ -89,3 +91,69 @@ def test_carried_is_what_may_have_brought_the_fault_along():
     found = [(kind, name) for kind, name, _ in window.carried() if not name.startswith("norm.")]
     assert found == [("carried state", "carried")]
     assert ("buffer", "norm.running_mean") in [(kind, name) for kind, name, _ in window.carried()]
+
+
+def step(layer, optimizer):
+    optimizer.zero_grad()
+    layer(torch.randn(5, 3)).square().mean().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda p: torch.optim.SGD(p, lr=0.1),
+        lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+        lambda p: torch.optim.AdamW(p, lr=0.1, amsgrad=True),
+        lambda p: torch.optim.RMSprop(p, lr=0.1, centered=True),
+        lambda p: torch.optim.NAdam(p, lr=0.1),
+    ],
+)
+def test_step_from_the_copy_equals_the_original_step(build):
+    layer = nn.Linear(3, 2)
+    optimizer = build(layer.parameters())
+    copy = PreStepCopy(layer, optimizer)
+    for _ in range(3):
+        copy.save()
+        step(layer, optimizer)
+    copy.save()
+    described = copy.optimizer_state()
+    weights = {name: tensor.clone() for name, tensor in copy.parameters().items()}
+    random = torch.get_rng_state()
+    step(layer, optimizer)
+
+    again = nn.Linear(3, 2)
+    again.load_state_dict(weights)
+    rebuilt = build(again.parameters())
+    load_optimizer_state(rebuilt, again, from_plain(described["state"]))
+    torch.set_rng_state(random)
+    step(again, rebuilt)
+    assert torch.equal(layer.weight, again.weight)
+
+
+def test_memory_is_allocated_once():
+    layer = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(layer.parameters())
+    copy = PreStepCopy(layer, optimizer)
+    step(layer, optimizer)
+    copy.save()
+    places = [tensor.data_ptr() for tensor in copy.parameters().values()]
+    places += [tensor.data_ptr() for _, _, tensor in copy.moments()]
+    step(layer, optimizer)
+    copy.save()
+    again = [*copy.parameters().values(), *(tensor for _, _, tensor in copy.moments())]
+    assert [tensor.data_ptr() for tensor in again] == places
+    assert torch.equal(copy.parameters()["weight"], layer.weight)
+
+
+def test_groups_keep_options_and_names():
+    first, second = nn.Linear(1, 1), nn.Linear(1, 1)
+    model = nn.ModuleList([first, second])
+    optimizer = torch.optim.Adam([{"params": first.parameters(), "lr": 0.5}, {"params": second.parameters()}], lr=0.1)
+    copy = PreStepCopy(model, optimizer)
+    copy.save()
+    optimizer.param_groups[0]["lr"] = 9.0
+    groups = copy.optimizer_state()["groups"]
+    assert [group["lr"] for group in groups] == [0.5, 0.1]
+    assert groups[0]["params"] == ["0.weight", "0.bias"]
+    assert copy.optimizer_state()["class"] == "torch.optim.adam:Adam"

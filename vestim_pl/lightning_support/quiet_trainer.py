@@ -1,4 +1,4 @@
-"""A trainer that does nothing, for modules that ask theirs."""
+"""A trainer that fits nothing and writes nothing, for modules that read from their trainer."""
 
 import logging
 import math
@@ -7,14 +7,16 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from vestim_pl.lightning_support.loop_progress import set_progress
+
 __all__ = ["quiet_trainer"]
 
 
 def quiet_trainer(epoch: int = 0, step: int = 0, batches: float = math.inf, **options: Any) -> Trainer:
-    """Trainer on CPU without logger, checkpoints or bars, made without a line on the terminal.
+    """Build a CPU trainer without logger, checkpoints or progress bar, and without printing anything.
 
-    A ``training_step`` may look at ``self.trainer`` (its ``log_every_n_steps``, its ``global_step``); run outside of a
-    fit it needs one to look at.
+    A ``training_step`` may read ``self.trainer`` (``log_every_n_steps``, ``global_step``), so it needs one outside
+    ``fit`` too.
 
     Args:
         epoch: Its ``current_epoch``.
@@ -29,9 +31,10 @@ def quiet_trainer(epoch: int = 0, step: int = 0, batches: float = math.inf, **op
         (2, 70, True)
 
     """
-    log = logging.getLogger("lightning.pytorch")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    logs = [logging.getLogger(name) for name in ("lightning.pytorch", "pytorch_lightning")]  # which imported last logs
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -40,10 +43,8 @@ def quiet_trainer(epoch: int = 0, step: int = 0, batches: float = math.inf, **op
                 enable_model_summary=False, **options,
             )  # fmt: skip
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
     trainer.training = True
-    loop = trainer.fit_loop
-    loop.epoch_progress.current.completed = epoch
-    loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total.completed = step
-    loop.max_batches = batches
+    set_progress(trainer, epoch, step, batches)
     return trainer

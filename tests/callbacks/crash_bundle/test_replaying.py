@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import nn
 
 from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, fit
 from vestim_pl.callbacks import CrashBundle
-from vestim_pl.callbacks.crash_bundle.bundle_file import read_bundle
-from vestim_pl.callbacks.crash_bundle.bundle_replay import load_state, replay_bundle
+from vestim_pl.callbacks.crash_bundle.reading import read_bundle
+from vestim_pl.callbacks.crash_bundle.replaying import replay_bundle
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.step_trace import Phase
 
@@ -29,7 +29,7 @@ def bundle():
     return read_bundle(next(Path("bundles").glob("*.pt")))
 
 
-def test_foreign_class_is_imported_only_when_trusted(bundle):
+def test_foreign_class_is_imported_only_with_trust(bundle):
     with pytest.raises(ConfigurationError, match="--trust"):
         replay_bundle(bundle)
     assert replay_bundle(bundle, trust=True).trace.origin.frame.phase is Phase.BATCH
@@ -43,10 +43,10 @@ def test_factory_instead_of_the_class(bundle):
 
 
 def test_hyperparameters_that_do_not_build_it(bundle):
-    bundle["module"]["initial"] = {"__kind__": "dict", "items": [["hidden", "many"]]}
+    bundle["module"]["initial"] = {"hidden": "many"}
     with pytest.raises(ConfigurationError, match=r"cannot be built.*save_hyperparameters"):
         replay_bundle(bundle, trust=True)
-    bundle["module"]["initial"] = {"__kind__": "dict", "items": [["hidden", {"__kind__": "opaque", "repr": "object"}]]}
+    bundle["module"]["initial"] = {"hidden": {"__kind__": "opaque", "repr": "object"}}
     with pytest.raises(ConfigurationError, match=r"its hyperparameter hidden could not be saved.*--factory"):
         replay_bundle(bundle, trust=True)
     bundle["module"]["initial"] = {"__kind__": "opaque", "repr": "a configuration"}
@@ -54,10 +54,10 @@ def test_hyperparameters_that_do_not_build_it(bundle):
         replay_bundle(bundle, trust=True)
 
 
-def test_weights_without_a_place_are_told(bundle):
-    bundle["module"]["initial"] = {"__kind__": "dict", "items": [["hidden", 4]]}
+def test_weights_that_do_not_fit_are_noted(bundle):
+    bundle["module"]["initial"] = {"hidden": 4}
     notes = replay_bundle(bundle, trust=True).notes
-    assert "parameter cell.weight of the bundle has no place in the module" in notes
+    assert "parameter cell.weight of the bundle does not fit the module" in notes
     assert notes[-1].startswith("the update is not replayed")
 
 
@@ -68,25 +68,13 @@ def test_foreign_optimizer_leaves_the_update_out(bundle):
     assert "the update is not replayed" in notes[0]
 
 
-def test_random_state_of_the_caller_is_left_alone(bundle):
+def test_random_state_of_the_caller_is_unchanged(bundle):
     before = torch.get_rng_state()
     replay_bundle(bundle, trust=True)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_load_state_tells_what_is_missing():
-    class Net(LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.layer, self.norm = nn.Linear(1, 1), nn.BatchNorm1d(1)
-
-    notes = load_state(Net(), {"layer.weight": torch.ones(1, 1)}, {"gone": torch.ones(1)}, {})
-    assert "buffer gone of the bundle has no place in the module" in notes
-    assert "parameter layer.bias is not in the bundle" in notes
-
-
-def test_scaled_loss_overflows_as_it_did():
-    """A scale that makes infinities of the gradients is a part of the step."""
+def test_loss_scale_is_part_of_the_replayed_step():
     fit(ForeignRecurrent(), [FaultInjector("gradient", float("nan"), at=1), CrashBundle("bundles")], max_steps=2)
     bundle = read_bundle(next(Path("bundles").glob("*.pt")))
     assert replay_bundle(bundle, trust=True).trace.findings == {}
@@ -95,7 +83,7 @@ def test_scaled_loss_overflows_as_it_did():
 
 
 class Lean(ForeignRecurrent):
-    """Keeps what no file can hold, and cannot do without."""
+    """Adds an object to the checkpoint that a bundle cannot hold, and needs it back."""
 
     def on_save_checkpoint(self, checkpoint):
         super().on_save_checkpoint(checkpoint)
@@ -106,7 +94,7 @@ class Lean(ForeignRecurrent):
         assert not isinstance(checkpoint["lock"], str)
 
 
-class Asks(ForeignRecurrent):
+class ReadsTrainer(ForeignRecurrent):
     def setup(self, stage):
         self.factor = self.trainer.factor
 
@@ -115,7 +103,7 @@ class Asks(ForeignRecurrent):
 
 
 class Sized(ForeignRecurrent):
-    """Builds a layer of what only the run knows."""
+    """Builds a layer of a size that only the run knows."""
 
     def setup(self, stage):
         self.extra = torch.nn.Linear(self.trainer.width, 1)
@@ -129,7 +117,7 @@ def bundle_of(module, monkeypatch, site="input"):
     return read_bundle(next(Path(site).glob("*.pt")))
 
 
-def test_state_that_could_not_be_saved_is_left_out_and_told(monkeypatch):
+def test_state_that_could_not_be_saved_is_left_out_and_noted(monkeypatch):
     replay = replay_bundle(bundle_of(Lean(), monkeypatch), trust=True)
     assert replay.notes == [
         "lock, which on_save_checkpoint adds, could not be saved and is left out",
@@ -138,15 +126,15 @@ def test_state_that_could_not_be_saved_is_left_out_and_told(monkeypatch):
     assert replay.trace.origin.frame.phase is Phase.BATCH
 
 
-def test_step_that_fails_is_an_error_of_one_line_or_a_note_on_what_was_seen(monkeypatch):
-    bundle = bundle_of(Asks(), monkeypatch)
+def test_step_that_fails_is_a_note_after_a_finding_and_an_error_without(monkeypatch):
+    bundle = bundle_of(ReadsTrainer(), monkeypatch)
     replay = replay_bundle(bundle, trust=True)
     assert "setup('fit') of the module failed (AttributeError: 'Trainer' object has no attribute" in replay.notes[0]
     assert replay.notes[1].startswith("the step fails in the replay (AttributeError")
     assert replay.trace.origin.frame.phase is Phase.BATCH
     bundle["batches"] = bundle_of(ForeignRecurrent(), monkeypatch, "gradient")["batches"]
     bundle["batches"][0][0].zero_()
-    with pytest.raises(ConfigurationError, match=r"Asks: the step fails .*setup\('fit'\).*--factory") as error:
+    with pytest.raises(ConfigurationError, match=r"ReadsTrainer: the step fails .*setup\('fit'\).*--factory") as error:
         replay_bundle(bundle, trust=True)
     assert "\n" not in str(error.value)
 
@@ -179,7 +167,7 @@ def test_module_of_the_script_itself(tmp_path):
         replay_bundle(bundle)
     path.unlink()
     assert replay_bundle(bundle, trust=True).trace.origin.frame.phase is Phase.BATCH
-    assert not path.exists()  # what stands under __main__ was not run again
+    assert not path.exists()  # the code under __main__ did not run again
 
 
 class Packs(ForeignRecurrent):
@@ -193,14 +181,14 @@ class Packs(ForeignRecurrent):
         return outputs[..., 0], outputs[:, -1]
 
 
-def test_layer_without_time_steps_is_named_as_a_whole_and_said_so(monkeypatch):
+def test_layer_without_time_steps_is_named_as_a_whole_with_a_note(monkeypatch):
     bundle = bundle_of(Packs(), monkeypatch, "parameter")
     assert bundle["summary"]["not_located"] == ""
     replay = replay_bundle(bundle, trust=True)
     frame = replay.trace.findings[Phase.FORWARD].frame
     assert (frame.name, frame.tensor, frame.time, frame.range.index) == ("cell", "output", None, (0, 0))
     why = "it was given a packed sequence"
-    assert replay.notes == [f"module cell is not run step by step, for {why}: no time step is named within it"]
+    assert replay.notes == [f"module cell does not run step by step because {why}; no time step within it is named"]
 
 
 def test_batch_and_buffer_of_a_tensor_subclass():
@@ -216,3 +204,41 @@ def test_batch_and_buffer_of_a_tensor_subclass():
     fit(module, [Wrap(), FaultInjector("input", float("nan"), at=1), CrashBundle("bundles")], max_steps=2)
     bundle = read_bundle(next(Path("bundles").glob("*.pt")))
     assert replay_bundle(bundle, trust=True).trace.origin.frame.phase is Phase.BATCH
+
+
+TWIN = """
+import math
+import pytorch_lightning as pl
+import torch
+from tests.callbacks.fault_injector import FaultInjector
+from tests.callbacks.foreign import ForeignRecurrent
+from vestim_pl.callbacks import CrashBundle
+class Twin(pl.LightningModule):
+    def __init__(self, size):
+        super().__init__()
+        self.save_hyperparameters()
+        self.layer = torch.nn.Linear(2, size)
+    def training_step(self, batch, batch_idx):
+        self.log("loss", batch[0].mean())
+        return self.layer(batch[0]).square().mean() / (1 + self.trainer.current_epoch)
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=1e-3)
+    def train_dataloader(self):
+        return ForeignRecurrent().train_dataloader()
+def build():
+    return Twin(3)
+if __name__ == "__main__":
+    options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "max_steps": 2}
+    callbacks = [FaultInjector("input", math.nan, at=1), CrashBundle("bundles")]
+    pl.Trainer(accelerator="cpu", enable_progress_bar=False, callbacks=callbacks, **options).fit(Twin(3))
+"""
+
+
+def test_module_of_the_other_lightning_package():
+    pytest.importorskip("pytorch_lightning")
+    Path("twin.py").write_text(TWIN)
+    runpy.run_path("twin.py", run_name="__main__")
+    bundle = read_bundle(next(Path("bundles").glob("*.pt")))
+    for options in ({"trust": True}, {"factory": "twin.py:build"}):
+        replay = replay_bundle(bundle, **options)
+        assert (replay.trace.origin.frame.phase, replay.notes) == (Phase.BATCH, [])
