@@ -113,14 +113,14 @@ class Grows(ForeignRecurrent):
 
 
 @pytest.mark.parametrize("guards", [[], [StepGuard(), FiniteParameterGuard()]])
-def test_where_no_snapshot_fits_it_stops_in_one_line_with_the_story(guards):
+def test_where_no_snapshot_fits_it_stops_in_one_line(guards):
     recovery = DivergenceRecovery(snapshot_every=50)
     with pytest.raises(DivergenceError) as error:
         fit(Grows(), [FaultInjector("parameter", NAN, 6), *guards, recovery])
-    story = str(error.value)
-    assert len(story.splitlines()) == 1
-    assert "no state to go back to: epoch 0, batch 6: " in story
-    assert "Layers, optimizers or schedulers have changed since that of step 0" in story
+    message = str(error.value)
+    assert len(message.splitlines()) == 1
+    assert "no state to go back to: epoch 0, batch 6: " in message
+    assert "Layers, optimizers or schedulers have changed since the last snapshot, of step 0" in message
     assert not recovery.rollbacks.gave_up
 
 
@@ -146,10 +146,10 @@ def test_weights_that_are_nan_from_the_start_stop_the_training_in_one_line(tmp_p
     module.cell.weight.data[0, 0] = NAN
     with pytest.raises(DivergenceError) as error:
         fit(module, [DivergenceRecovery(), Saves(tmp_path / "left.ckpt")], max_epochs=2)
-    story = str(error.value)
-    assert len(story.splitlines()) == 1
-    assert "no state to go back to: epoch 0, batch 0: parameters cell.weight" in story
-    assert "look at the initialization, or resume from an earlier checkpoint" in story
+    message = str(error.value)
+    assert len(message.splitlines()) == 1
+    assert "no state to go back to: epoch 0, batch 0: parameters cell.weight" in message
+    assert "check the initialization, or resume from an earlier checkpoint" in message
 
 
 def test_weights_loaded_at_the_start_by_somebody_behind_it_are_no_divergence():
