@@ -25,7 +25,7 @@ def feed(norms, alpha=0.97, number=float, **options):
 
 
 def reference(norms, alpha=0.97, z_threshold=2.5, warmup_steps=25):
-    """The paper's recursion in plain floats, for norms of which none is an outlier."""
+    """The paper's recursion in plain floats, for norms without outliers."""
     first = norms[:warmup_steps]
     mean = sum(first) / len(first)
     variance = sum((norm - mean) ** 2 for norm in first) / len(first)
@@ -72,8 +72,8 @@ def test_no_limit_below_the_threshold_nor_in_the_warm_up():
 @pytest.mark.parametrize("at", [0, 10, 40])
 def test_non_finite_norm_leaves_the_statistics_alone(calm, bad, at):
     clean, _ = feed(calm)
-    poisoned, limits = feed([*calm[:at], bad, *calm[at:]])
-    assert poisoned == clean
+    with_bad, limits = feed([*calm[:at], bad, *calm[at:]])
+    assert with_bad == clean
     assert limits[at] == math.inf
 
 
@@ -85,7 +85,7 @@ def test_single_spike_moves_the_mean_by_little(calm):
     assert 0 < after.mean - before.mean <= 0.03 * 2.5 * std * 1.001
 
 
-def test_norms_that_grow_for_good_are_followed(calm):
+def test_the_limit_follows_norms_that_grow_permanently(calm):
     _, limits = feed(calm + [10 * norm for norm in calm] * 3)
     assert limits[61] < 2  # clipped at first ...
     assert all(limit == math.inf for limit in limits[-60:])  # ... and no longer
