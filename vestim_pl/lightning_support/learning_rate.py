@@ -1,4 +1,4 @@
-"""The learning rate as a product: base x warmup x plateau x recovery, applied in one place."""
+"""Compute the learning rate as a product (base x warmup x plateau x recovery), applied in one place."""
 
 import math
 from typing import Any
@@ -13,16 +13,16 @@ __all__ = ["LearningRateFactors", "log_learning_rate"]
 
 
 class LearningRateFactors:
-    """Named factors on the learning rate of a trainer's optimizers, applied around each optimizer step.
+    """Named factors of the learning rate of a trainer's optimizers, applied around each optimizer step.
 
-    Each callback owns one factor and sets only that; whoever comes first installs the optimizer hooks. The product is
-    multiplied into ``param_group["lr"]`` right before the update and taken out right after, so at rest a group holds
-    the *scheduled* rate. Hence the factors compose in any order, and with any torch scheduler of the module, which
-    never sees them; a checkpoint holds the scheduled rate, even one written in the midst of a step, and the factors
-    stay with their callbacks.
+    Each callback owns one factor and sets only that one; the first callback installs the optimizer hooks. The product
+    is multiplied into ``param_group["lr"]`` right before the update and removed right after it, so between steps a
+    group holds the *scheduled* rate. The factors therefore compose in any order and with any torch scheduler of the
+    module, which never sees them. A checkpoint holds the scheduled rate, even if it is written during a step; the
+    callbacks save their own factors.
 
-    Lightning's ``LearningRateMonitor`` reads the groups at rest and therefore shows the scheduled rate; the rate that
-    the updates really used is `used`, which `log_learning_rate` logs as ``learning_rate``.
+    Lightning's ``LearningRateMonitor`` reads the groups between steps and so shows the scheduled rate. `used` is the
+    rate that the updates used; `log_learning_rate` logs it as ``learning_rate``.
 
     Example::
 
@@ -38,12 +38,12 @@ class LearningRateFactors:
 
     def __init__(self) -> None:
         self._factors: dict[str, float] = {}
-        self._product: float | None = None  # of them; None where one has changed since
+        self._product: float | None = None  # None after a factor has changed
         self._rates: WeakKeyDictionary[Optimizer, _Rates] = WeakKeyDictionary()
 
     @classmethod
     def of(cls, trainer: Trainer) -> "LearningRateFactors":
-        """The factors of this trainer, created on first ask."""
+        """Return the factors of a trainer, created on the first call."""
         factors = cls._of_trainer.get(trainer)
         if factors is None:
             factors = cls._of_trainer[trainer] = cls()
@@ -51,24 +51,21 @@ class LearningRateFactors:
 
     @property
     def product(self) -> float:
-        """Product of all factors, 1 without any.
-
-        Multiplied in order of the names, so that rounding never depends on which callback came first.
-        """
+        """Product of all factors, 1 without any; multiplied in order of the names for the same rounding always."""
         if self._product is None:
             self._product = math.prod(self._factors[name] for name in sorted(self._factors))
         return self._product
 
     def get(self, name: str) -> float:
-        """Factor of that name; 1 if it was never set."""
+        """Return a factor by name; 1 if it was never set."""
         return self._factors.get(name, 1.0)
 
     def product_without(self, name: str) -> float:
-        """Product of all factors but that one."""
+        """Return the product of all factors except one."""
         return math.prod(self._factors[other] for other in sorted(self._factors) if other != name)
 
     def set(self, name: str, factor: float) -> None:
-        """Set the factor of that name.
+        """Set a factor by name.
 
         Raises:
             ValueError: If ``factor`` is negative or not finite.
@@ -81,15 +78,15 @@ class LearningRateFactors:
             self._product = None
 
     def discard(self, name: str) -> None:
-        """Forget the factor of that name, as its callback does when the fit has ended."""
+        """Remove a factor by name, as its callback does at the end of the fit."""
         self._factors.pop(name, None)
         self._product = None
 
     def attach(self, trainer: Trainer) -> None:
-        """Install the step hooks on the trainer's optimizers; a second call changes nothing.
+        """Install the step hooks on the trainer's optimizers; a second call does nothing.
 
         Raises:
-            ConfigurationError: If an optimizer is not a ``torch.optim.Optimizer``, and so has no step hooks.
+            ConfigurationError: If an optimizer is not a ``torch.optim.Optimizer`` and thus has no step hooks.
 
         """
         for optimizer in trainer.optimizers:
@@ -106,36 +103,36 @@ class LearningRateFactors:
                 optimizer.register_load_state_dict_post_hook(rates.after_load)
 
     def effective(self, optimizer: Optimizer) -> list[float]:
-        """Learning rate of each parameter group as the next update will use it (or the one under way uses it)."""
+        """Return the learning rate of each parameter group in the current or else the next update."""
         return [float(rate) * self.product for rate in self.scheduled(optimizer)]
 
     def scheduled(self, optimizer: Optimizer) -> list[float]:
-        """Learning rate of each parameter group without the factors."""
+        """Return the learning rate of each parameter group without the factors."""
         rates = self._rates.get(optimizer)
-        under_way = rates.scheduled if rates else None
-        return [float(rate) for rate in under_way or _rates_of(optimizer)]
+        during_step = rates.scheduled if rates else None
+        return [float(rate) for rate in during_step or _rates_of(optimizer)]
 
     def used(self, optimizer: Optimizer) -> list[float]:
-        """Learning rate of each parameter group in the latest update; in the next, before any and after a rollback."""
+        """Return the learning rate of each group in the latest update, or in the next one if no update has been made."""
         rates = self._rates.get(optimizer)
         if rates is None or rates.used is None:
             return self.effective(optimizer)
         return [float(rate) for rate in rates.used]
 
     def restore(self, optimizers: list[Optimizer]) -> None:
-        """Put the scheduled rates back where a step was left by an exception."""
+        """Restore the scheduled rates if an exception ended a step."""
         for optimizer in optimizers:
             if optimizer in self._rates:
                 self._rates[optimizer].after_step(optimizer)
 
 
 class _Rates:
-    """Learning rates of one optimizer, and what is done to them around its steps.
+    """Learning rates of one optimizer, and the hooks that change them around its steps.
 
     Attributes:
-        scheduled: Rates of an update under way, before the factors; None at rest. Tensors stay tensors: no step waits
-            for a device.
-        used: Rates of the latest update; None before any, and after a rollback.
+        scheduled: Rates without the factors during an update; None between updates. Tensors stay tensors, so no step
+            waits for a device.
+        used: Rates of the latest update; None before the first update and after a rollback.
 
     """
 
@@ -145,7 +142,7 @@ class _Rates:
         self.used: list[Any] | None = None
 
     def before_step(self, optimizer: Optimizer, *_: object) -> None:
-        self.after_step(optimizer)  # an earlier step may have been left by an exception
+        self.after_step(optimizer)  # an exception may have ended the previous step early
         self._apply(optimizer)
 
     def _apply(self, optimizer: Optimizer) -> None:
@@ -163,9 +160,9 @@ class _Rates:
             _set_rates(state["param_groups"], self.scheduled)
 
     def after_load(self, optimizer: Optimizer) -> None:
-        if self.scheduled is not None:  # loaded in the midst of a step, by a rollback: the loaded rates count now
+        if self.scheduled is not None:  # loaded during a step, by a rollback: continue with the loaded rates
             self._apply(optimizer)
-        else:  # the latest update is none of those in the loaded weights
+        else:  # the latest update is not part of the loaded weights
             self.used = None
 
 
@@ -179,16 +176,16 @@ def _set_rates(groups: list[dict[str, Any]], rates: list[Any]) -> None:
 
 
 def log_learning_rate(trainer: Trainer, pl_module: LightningModule) -> None:
-    """Log the learning rate that the latest update really used; call it in ``on_train_batch_end``.
+    """Log the learning rate that the latest update used; call it in ``on_train_batch_end``.
 
-    Several callbacks may log it: they log the same values. On steps that Lightning does not log it costs nothing.
+    Several callbacks may call it; they log the same values. It costs nothing in steps that Lightning does not log.
 
-    =====================  =====================================================================================
+    =====================  ================================================================================
     Key                    Meaning
-    =====================  =====================================================================================
+    =====================  ================================================================================
     ``learning_rate``      rate of the first parameter group: scheduled rate x all factors
-    ``learning_rate/<i>``  the same of the further groups, counted through all optimizers, where there are several
-    =====================  =====================================================================================
+    ``learning_rate/<i>``  the same for further parameter groups, numbered through all optimizers
+    =====================  ================================================================================
 
     """
     every = trainer.log_every_n_steps  # type: ignore[attr-defined]

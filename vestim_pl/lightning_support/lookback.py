@@ -1,4 +1,4 @@
-"""A window that grows over the first epochs, and batches cut to it."""
+"""Compute the length of a window that grows over the first epochs, and cut batches to it."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ __all__ = ["crop_sequences", "lookback_at", "whole_batch"]
 
 
 def lookback_at(epoch: int, start: int, full: int, epochs: int) -> int:
-    """Length of the window in an epoch: ``start`` at first, by equal steps to ``full`` from epoch ``epochs`` on.
+    """Compute the window length in an epoch; it grows linearly from ``start`` to ``full``.
 
     Args:
         epoch: Epoch, from 0.
-        start: Steps in epoch 0.
-        full: Steps from epoch ``epochs`` on.
-        epochs: Number of epochs with less than ``full``.
+        start: Window length in epoch 0, in steps.
+        full: Window length from epoch ``epochs`` on, in steps.
+        epochs: Number of epochs with a shorter window.
 
     Example::
 
@@ -33,20 +33,20 @@ def lookback_at(epoch: int, start: int, full: int, epochs: int) -> int:
 
 
 def crop_sequences(batch: Any, length: int, callback: str = "LookbackWarmup") -> Any:
-    """Batch cut to its last ``length`` steps.
+    """Cut a batch to its last ``length`` steps.
 
     Args:
-        batch: Named tuple with ``inputs [B, L, F]``, ``target [B, T]``, ``weight [B, T]`` and ``fresh [B]``, and
-            optionally ``first_row [B]``, which moves along; `SequenceBatch` is one.
+        batch: Named tuple like `SequenceBatch`, with ``inputs [B, L, F]``, ``target [B, T]``, ``weight [B, T]``,
+            ``fresh [B]`` and optionally ``first_row [B]``, which is shifted.
         length: Steps to keep.
-        callback: Who asks, for the messages.
+        callback: Name of the caller, for the messages.
 
     Returns:
-        The cut batch (views of the same memory); the batch itself if it is not longer.
+        The cut batch (views of the same memory), or the batch itself if it is not longer.
 
     Raises:
-        ConfigurationError: If the batch is of another kind, or if lanes go on from the batch before: cutting off
-            their first steps would leave a gap in their history.
+        ConfigurationError: If the batch has another type, or if lanes continue from the previous batch, because
+            cutting their first steps would leave a gap in their history.
 
     Example::
 
@@ -60,13 +60,13 @@ def crop_sequences(batch: Any, length: int, callback: str = "LookbackWarmup") ->
         hasattr(batch, "_replace") and all(hasattr(batch, name) for name in ("inputs", "target", "weight", "fresh"))
     ):
         raise ConfigurationError(
-            f"{callback}: cannot cut a batch of type {type(batch).__name__}; pass crop=, a function of the batch"
-            " and the number of last steps to keep"
+            f"{callback}: cannot cut a batch of type {type(batch).__name__}; pass crop=, a function of the batch and"
+            " of the number of last steps to keep"
         )
     if not bool(batch.fresh.all()):
         raise ConfigurationError(
-            f"{callback}: sequences of this batch go on from the batch before (fresh is false), so none of their"
-            " steps may be left out; use it with sampling=windows, or leave it out with sampling=streams"
+            f"{callback}: sequences of this batch continue from the previous batch (fresh is false), so no step can be"
+            " cut; use sampling=windows, or remove the callback"
         )
     steps = batch.inputs.shape[1]
     if steps <= length:
@@ -79,11 +79,11 @@ def crop_sequences(batch: Any, length: int, callback: str = "LookbackWarmup") ->
 
 
 def whole_batch(trainer: Trainer, batch: Any) -> Any:
-    """Batch in training with all the steps of its windows, where a callback cuts them for speed alone.
+    """Return the training batch with whole windows, if a callback cuts them for speed.
 
     Args:
-        trainer: Trainer; a callback that implements `ShortensWindows` has the whole batch.
-        batch: The batch as the training step gets it; returned where no callback shortens it.
+        trainer: Trainer whose callbacks may implement `ShortensWindows`.
+        batch: Batch that the training step receives; returned if no callback shortens it.
 
     """
     owners = callbacks_with(trainer, ShortensWindows)

@@ -1,4 +1,4 @@
-"""Torch schedulers by name, as Lightning wants them."""
+"""Build torch schedulers by name, in the form Lightning expects."""
 
 import inspect
 import math
@@ -22,31 +22,31 @@ def build_scheduler(
 ) -> OptimizerLRScheduler:
     """Build the optimizer's scheduler from its name and options.
 
-    Warmup, plateau and recovery are factors of callbacks, and multiply into whatever rate the scheduler sets. A cut
-    on a plateau is not among the names: torch's ReduceLROnPlateau needs the optimizer's rate for itself;
-    `PlateauLearningRate` does it as a factor.
+    Warmup, plateau and recovery are factors owned by callbacks and multiply the rate that the scheduler sets. There is
+    no scheduler for plateaus, because torch's ReduceLROnPlateau must own the optimizer's rate; the callback
+    `PlateauLearningRate` makes the same cuts as a factor.
 
     ========================  =======================================================================================
     name                      learning rate
     ========================  =======================================================================================
     ``none``                  constant
     ``step``                  multiplied by ``factor`` every ``period`` epochs (torch's StepLR)
-    ``cosine``                falls every step, from the base rate to ``min_factor`` times it at the end of training
-                              (Loshchilov & Hutter 2017, without restarts)
-    ``cosine_warm_restarts``  falls every step from the base rate to ``eta_min`` within ``t0`` epochs, then starts
-                              again at the base rate; each cycle is ``t_mult`` times as long as the one before
+    ``cosine``                falls every step from the base rate to ``min_factor`` times the base rate at the end of
+                              training (Loshchilov & Hutter 2017, without restarts)
+    ``cosine_warm_restarts``  falls every step from the base rate to ``eta_min`` within ``t0`` epochs, then restarts
+                              at the base rate; each cycle is ``t_mult`` times as long as the previous one
                               (Loshchilov & Hutter 2017)
     ========================  =======================================================================================
 
     Args:
-        optimizer: The optimizer, with its base rate.
+        optimizer: Optimizer with its base rate.
         spec: ``name`` and options.
-        training_steps: Returns the optimizer steps of the whole training; called by ``cosine`` only.
-        epoch_steps: Returns the optimizer steps of an epoch; called by ``cosine_warm_restarts`` only.
+        training_steps: Returns the number of optimizer steps of the training; used by ``cosine`` only.
+        epoch_steps: Returns the number of optimizer steps per epoch; used by ``cosine_warm_restarts`` only.
 
     Raises:
         ConfigurationError: If the name or an option is unknown, an option is out of range, or the length of the
-            training is needed but not known.
+            training is needed but unknown.
 
     Example::
 
@@ -66,7 +66,7 @@ def build_scheduler(
     name = options.pop("name", "none")
     if name not in _BUILDERS:
         raise ConfigurationError(
-            f"scheduler.name: {name!r} is unknown; choose one of {', '.join(_BUILDERS)}; a cut on a plateau is the"
+            f"scheduler.name: {name!r} is unknown; choose one of {', '.join(_BUILDERS)}; to cut on a plateau, use the"
             " callback PlateauLearningRate, on the command line scheduler=plateau"
         )
     builder, count = _BUILDERS[name], epoch_steps if name == "cosine_warm_restarts" else training_steps
@@ -78,16 +78,16 @@ def build_scheduler(
 
 
 def refuse_another_length(scheduler: object, training_steps: Count) -> None:
-    """Refuse a cosine from a checkpoint that ends at another step than this training.
+    """Refuse a cosine schedule from a checkpoint that ends at another step than this training.
 
-    Torch takes the length of the schedule from the checkpoint; past its end the cosine rises again.
+    Torch takes the length of the schedule from the checkpoint, and the cosine rises again after its end.
 
     Args:
-        scheduler: A scheduler after its state was loaded.
-        training_steps: Returns the optimizer steps of the whole training; called for a cosine only.
+        scheduler: Scheduler after its state was loaded.
+        training_steps: Returns the number of optimizer steps of the training; used for a cosine only.
 
     Raises:
-        ConfigurationError: With both lengths.
+        ConfigurationError: If the lengths differ.
 
     Example::
 
@@ -99,8 +99,8 @@ def refuse_another_length(scheduler: object, training_steps: Count) -> None:
     if isinstance(scheduler, CosineAnnealingLR) and scheduler.T_max != (steps := training_steps()):
         raise ConfigurationError(
             f"trainer.max_epochs: the cosine schedule of the checkpoint ends after {scheduler.T_max} steps, this"
-            f" training after {steps:g}; resume with the trainer.max_epochs and trainer.max_steps of that run,"
-            " or start a new training"
+            f" training after {steps:g}; resume with the original trainer.max_epochs and trainer.max_steps, or start a"
+            " new training"
         )
 
 
@@ -121,7 +121,8 @@ def _cosine(optimizer: Optimizer, steps: Count, *, min_factor: float = 0.0) -> d
     total = steps()
     if not math.isfinite(total) or total < 1:
         raise ConfigurationError(
-            "scheduler.name: cosine needs to know how long training lasts; set trainer.max_epochs or trainer.max_steps"
+            "scheduler.name: cosine needs to know the length of the training; set trainer.max_epochs or"
+            " trainer.max_steps"
         )
     lowest = min_factor * max(group["lr"] for group in optimizer.param_groups)
     return {"scheduler": CosineAnnealingLR(optimizer, T_max=int(total), eta_min=lowest), "interval": "step"}
@@ -141,7 +142,7 @@ def _cosine_warm_restarts(
     epoch = steps()
     if not math.isfinite(epoch) or epoch < 1:
         raise ConfigurationError(
-            "scheduler.name: cosine_warm_restarts needs to know how many steps an epoch has; set trainer.max_epochs"
+            "scheduler.name: cosine_warm_restarts needs to know the number of steps per epoch; set trainer.max_epochs"
         )
     scheduler = CosineAnnealingWarmRestarts(optimizer, T_0=t0 * int(epoch), T_mult=t_mult, eta_min=eta_min)
     return {"scheduler": scheduler, "interval": "step"}
