@@ -113,7 +113,7 @@ class LearningRateFactors:
         return [float(rate) for rate in during_step or _rates_of(optimizer)]
 
     def used(self, optimizer: Optimizer) -> list[float]:
-        """Return the learning rate of each group in the latest update, or in the next one if no update has been made."""
+        """Return the learning rate of each group in the latest update; in the next one if there is no latest one."""
         rates = self._rates.get(optimizer)
         if rates is None or rates.used is None:
             return self.effective(optimizer)

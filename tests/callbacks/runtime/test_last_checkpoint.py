@@ -1,4 +1,4 @@
-"""``last.ckpt`` is the last state, and a training resumes from it as if it had never stopped."""
+"""``last.ckpt`` is the last state, and a training that resumes from it equals an uninterrupted one."""
 
 import logging
 import time
@@ -130,7 +130,7 @@ def test_a_limit_of_steps_within_an_epoch_is_continued_there(train, tmp_path):
 
 
 @pytest.mark.parametrize(("every", "expected"), [(None, [0] * 6), ("2 steps", [0, 0, 2, 2, 4, 4])])
-def test_it_is_written_at_the_end_of_every_epoch_and_every_so_many_steps(train, tmp_path, every, expected):
+def test_it_is_written_at_the_end_of_every_epoch_and_at_intervals(train, tmp_path, every, expected):
     steps = Steps(tmp_path / "run" / "last.ckpt")
     train("run", [steps], every=every, check_val_every_n_epoch=2)
     assert steps.after_epoch == [0, 6, 12]
@@ -138,7 +138,7 @@ def test_it_is_written_at_the_end_of_every_epoch_and_every_so_many_steps(train, 
     assert steps.read() == 18
 
 
-def test_it_is_written_whatever_the_metric_says(train, fit, foreign, tmp_path):
+def test_it_is_written_regardless_of_the_metric(train, fit, foreign, tmp_path):
     class Worse(Callback):
         def on_validation_epoch_end(self, trainer, pl_module):
             pl_module.log("score", float(trainer.current_epoch))
@@ -159,7 +159,7 @@ def test_it_is_written_whatever_the_metric_says(train, fit, foreign, tmp_path):
         (2, [0, 0, 0, 0, 2, 2, 3, 3, 3, 3, 5, 5]),  # the third batch is within a window: the file waits for its end
     ],
 )
-def test_minutes_are_counted_from_the_file_before(train, tmp_path, monkeypatch, accumulated, expected):
+def test_minutes_are_counted_from_the_previous_file(train, tmp_path, monkeypatch, accumulated, expected):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
 
@@ -173,13 +173,12 @@ def test_minutes_are_counted_from_the_file_before(train, tmp_path, monkeypatch, 
     assert steps.after_batch == expected
 
 
-def test_after_a_rollback_it_is_written_anew(train, tmp_path, caplog):
-    """The file of step 4 has the bad weights: they are finite, and only the next loss shows them."""
+def test_after_a_rollback_it_is_rewritten(train, tmp_path, caplog):
     train("run", [Poison(8), StopBefore(9)], every="100 steps")
     last = load(tmp_path / "run" / "last.ckpt")
     assert last["global_step"] == 8
     assert all(bool(weight.isfinite().all()) for weight in last["state_dict"].values())
-    assert f"wrote {tmp_path}/run/last.ckpt anew with the last good state" in caplog.messages
+    assert f"rewrote {tmp_path}/run/last.ckpt with the last good state" in caplog.messages
 
 
 def test_after_the_last_attempt_it_holds_the_last_good_state(fit, foreign, tmp_path):
@@ -211,7 +210,7 @@ def test_early_divergences_without_validation_leave_the_good_epoch_checkpoint(fi
     assert list(content[10]) == ["epoch=0-step=10.ckpt"]
 
 
-def test_a_training_that_early_stopping_ended_is_at_its_end(fit, foreign, tmp_path, caplog):
+def test_a_training_that_early_stopping_ended_stays_ended(fit, foreign, tmp_path, caplog):
     caplog.set_level(logging.INFO)
 
     def run(**options):
@@ -221,7 +220,7 @@ def test_a_training_that_early_stopping_ended_is_at_its_end(fit, foreign, tmp_pa
     ended = run().global_step
     assert ended < 9 * foreign.BATCHES
     assert run(resume=tmp_path / "last.ckpt").global_step == ended
-    assert "early stopping had ended this training; leave it out to train further" in caplog.messages
+    assert "early stopping has already ended this training; remove EarlyStopping to train further" in caplog.messages
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
@@ -258,6 +257,6 @@ def test_a_dry_run_writes_nothing(fit, foreign, tmp_path):
     assert not (tmp_path / "last.ckpt").exists()
 
 
-def test_what_is_no_interval_is_refused(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"^LastCheckpoint\.every: 'often' is no interval"):
+def test_a_bad_interval_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"^LastCheckpoint\.every: 'often' is not an interval"):
         LastCheckpoint(str(tmp_path / "last.ckpt"), every="often")
