@@ -35,8 +35,8 @@ def resume_state(carried: tuple[Tensor, ...] | None, fresh: Tensor) -> tuple[Ten
     if lanes != fresh.shape[0]:
         if not bool(fresh.all()):
             raise ValueError(
-                f"a batch of {fresh.shape[0]} lanes continues a carried state of {lanes} lanes; keep the number of lanes"
-                " constant within a split"
+                f"a batch of {fresh.shape[0]} lanes continues a carried state of {lanes} lanes; keep the number of"
+                " lanes constant within a split"
             )
         return None
     return tuple(

@@ -68,7 +68,7 @@ class LearningRateFactors:
         """Set a factor by name.
 
         Raises:
-            ValueError: If ``factor`` is negative or not finite.
+            ValueError: If ``factor`` is negative or non-finite.
 
         """
         if not (math.isfinite(factor) and factor >= 0):

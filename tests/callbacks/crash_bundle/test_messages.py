@@ -69,7 +69,7 @@ def test_history_ends_with_the_first():
     before = Frame(Phase.FORWARD, "lstm", "hidden", 6, TensorRange(0.25, 0.75))
     lines = tell_history(finding(Phase.FORWARD, "lstm", "cell", 7, [before])).splitlines()
     assert lines[0] == "  forward lstm, time step 6, hidden: 0.25 .. 0.75"
-    assert lines[1].endswith("0.5 .. 2, 1 not finite, first nan at [3, 17]   <-- first")
+    assert lines[1].endswith("0.5 .. 2, 1 non-finite, first nan at [3, 17]   <-- first")
 
 
 def test_what_nobody_looked_into_is_not_called_finite():

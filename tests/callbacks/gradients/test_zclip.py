@@ -8,6 +8,7 @@ from vestim_pl.callbacks.gradients.zclip import (
     NormStatistics,
     clipping_limit,
     initial_statistics,
+    outlier_threshold,
     update_statistics,
 )
 
@@ -116,3 +117,10 @@ def test_statistics_move_between_devices():
     there = known.like(torch.zeros((), device="meta"))
     assert all(value.device.type == "meta" for value in there)
     assert NormStatistics(*map(torch.tensor, known)).like(1.0) == pytest.approx(known)
+
+
+@pytest.mark.parametrize("number", [float, torch.tensor])
+def test_the_threshold_is_the_norm_above_which_a_limit_applies(number):
+    known = NormStatistics(*map(number, (25.0, 1.0, 0.04)))
+    assert float(outlier_threshold(known, **OPTIONS)) == pytest.approx(1.0 + 2.5 * 0.2)
+    assert float(outlier_threshold(known._replace(seen=number(24.0)), **OPTIONS)) == math.inf

@@ -171,7 +171,7 @@ def test_a_resumed_run_continues_bitwise(every, foreign, fit, tmp_path):
     assert foreign.same_weights(whole, resumed)
 
 
-def test_a_checkpoint_without_its_state_starts_the_warmup_anew(foreign, fit, tmp_path):
+def test_a_checkpoint_without_its_state_restarts_the_warmup(foreign, fit, tmp_path):
     trainer = fit(foreign.Module(), max_epochs=1)
     trainer.save_checkpoint(tmp_path / "other.ckpt")
     warmup = LearningRateWarmup(20)

@@ -26,7 +26,7 @@ class StoppedError(Exception):
 
 
 class StopBefore(Callback):
-    """Ends a run without notice before a batch, counted over all epochs."""
+    """Kills a run before a batch, counted over all epochs."""
 
     def __init__(self, batch):
         self.batch = batch
@@ -36,8 +36,8 @@ class StopBefore(Callback):
             raise StoppedError
 
 
-class Poison(Callback):
-    """Makes a weight NaN, or the weights ten times as large, after the given steps."""
+class Damage(Callback):
+    """Multiplies a weight by NaN or another factor after the given steps."""
 
     def __init__(self, *steps, factor=float("nan")):
         self.steps, self.factor = steps, factor
@@ -49,7 +49,7 @@ class Poison(Callback):
 
 
 class Steps(Callback):
-    """Steps of the file after each batch and epoch."""
+    """Records the step in the file before each batch and epoch."""
 
     def __init__(self, path):
         self.path, self.after_batch, self.after_epoch = path, [], []
@@ -70,7 +70,7 @@ def load(path):
 
 @pytest.fixture
 def train(fit, foreign, tmp_path):
-    """Train from nothing, or from ``last.ckpt`` of the folder; with all that has a state."""
+    """Train from scratch, or from ``last.ckpt`` of the folder, with every callback that has a state."""
 
     def _train(name, callbacks=(), every=None, resume=False, **options):
         folder = tmp_path / name
@@ -174,7 +174,7 @@ def test_minutes_are_counted_from_the_previous_file(train, tmp_path, monkeypatch
 
 
 def test_after_a_rollback_it_is_rewritten(train, tmp_path, caplog):
-    train("run", [Poison(8), StopBefore(9)], every="100 steps")
+    train("run", [Damage(8), StopBefore(9)], every="100 steps")
     last = load(tmp_path / "run" / "last.ckpt")
     assert last["global_step"] == 8
     assert all(bool(weight.isfinite().all()) for weight in last["state_dict"].values())
@@ -183,7 +183,7 @@ def test_after_a_rollback_it_is_rewritten(train, tmp_path, caplog):
 
 def test_after_the_last_attempt_it_holds_the_last_good_state(fit, foreign, tmp_path):
     callbacks = [
-        Poison(7, 8), FiniteParameterGuard(), DivergenceRecovery(max_attempts=1, snapshot_every=2),
+        Damage(7, 8), FiniteParameterGuard(), DivergenceRecovery(max_attempts=1, snapshot_every=2),
         LastCheckpoint(str(tmp_path / "last.ckpt"), every="1 step"),
     ]  # fmt: skip
     with pytest.raises(DivergenceError):
@@ -192,7 +192,7 @@ def test_after_the_last_attempt_it_holds_the_last_good_state(fit, foreign, tmp_p
 
 
 def test_early_divergences_without_validation_leave_the_good_epoch_checkpoint(fit, foreign, tmp_path, caplog):
-    """Two of them in the second epoch, before the first snapshot by steps: what the first epoch learned stays."""
+    """Both occur in the second epoch, before its first snapshot, so the result of the first epoch stays."""
     keeper = ModelCheckpoint(tmp_path, enable_version_counter=False)
     content = {}
 
@@ -200,7 +200,7 @@ def test_early_divergences_without_validation_leave_the_good_epoch_checkpoint(fi
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             content[trainer.global_step] = {path.name: path.read_bytes() for path in tmp_path.glob("*.ckpt")}
 
-    callbacks = [Poison(13, 16), FiniteParameterGuard(), Note(), DivergenceRecovery(max_attempts=5), keeper]
+    callbacks = [Damage(13, 16), FiniteParameterGuard(), Note(), DivergenceRecovery(max_attempts=5), keeper]
     torch.manual_seed(0)
     fit(foreign.Module(lr=0.05), callbacks, train=foreign.loader(10), max_epochs=2, limit_val_batches=0)
     rollbacks = [text for text in caplog.messages if "went back" in text]
@@ -225,7 +225,7 @@ def test_a_training_that_early_stopping_ended_stays_ended(fit, foreign, tmp_path
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_killed_between_the_best_and_the_last_file_of_the_last_epoch(fit, foreign, tmp_path):
-    """The best one is newer then, and nothing is left to train from it: it is the last state."""
+    """The best file is then newer and already the end of the training, so it is the last state."""
     last, best = tmp_path / "last.ckpt", tmp_path / "best.ckpt"
 
     def run(**options):
