@@ -26,6 +26,7 @@ from vestim_pl.lightning_support.events import Event, publish
 from vestim_pl.lightning_support.lookback import crop_sequences
 from vestim_pl.lightning_support.step_rerun import copy_aside
 from vestim_pl.lightning_support.training_batches import change_training_batches
+from vestim_pl.settings.checks import check_integers
 
 __all__ = ["AdaptiveLookback"]
 
@@ -101,22 +102,11 @@ class AdaptiveLookback(Callback):
         crop: Callable[[Any, int], Any] | None = None,
     ) -> None:
         name = type(self).__name__
-        for key, count in (("full", full), ("every_n_steps", every_n_steps), ("windows", windows)):
-            if count < 1:
-                raise ConfigurationError(f"{name}.{key}: {count} must be at least 1")
-        if multiple < 1:
-            raise ConfigurationError(f"{name}.multiple: {multiple} must be at least 1")
-        if at_most_every_n_steps < every_n_steps:
-            raise ConfigurationError(
-                f"{name}.at_most_every_n_steps: {at_most_every_n_steps} is less than every_n_steps={every_n_steps}"
-            )
+        self.full, self.tolerance, self.windows, self.multiple = full, tolerance, windows, multiple
+        self.every_n_steps, self.at_most_every_n_steps = every_n_steps, at_most_every_n_steps
+        check_integers(self, name, full=1, every_n_steps=1, windows=1, multiple=1, at_most_every_n_steps=every_n_steps)
         if not 0 < tolerance < 1:
             raise ConfigurationError(f"{name}.tolerance: {tolerance} must lie between 0 and 1, such as 1e-6")
-        self.full = full
-        self.tolerance = tolerance
-        self.every_n_steps = every_n_steps
-        self.at_most_every_n_steps = at_most_every_n_steps
-        self.windows = windows
         self.crop = crop or partial(crop_sequences, callback=name)
         self.sizes = lookback_sizes(full, multiple)
         self.lookback = full

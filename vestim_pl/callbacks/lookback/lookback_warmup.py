@@ -12,6 +12,7 @@ from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.lookback import crop_sequences, lookback_at
 from vestim_pl.lightning_support.rank_agreement import log_agreed
 from vestim_pl.lightning_support.training_batches import change_training_batches
+from vestim_pl.settings.checks import check_integers
 
 __all__ = ["LookbackWarmup"]
 
@@ -55,19 +56,12 @@ class LookbackWarmup(Callback):
 
     def __init__(self, start: int, full: int, epochs: int, crop: Callable[[Any, int], Any] | None = None) -> None:
         name = type(self).__name__
-        if start < 1:
-            raise ConfigurationError(f"{name}.start: {start} must be at least 1 step")
+        self.start, self.full, self.epochs = start, full, epochs
+        check_integers(self, name, start=1, epochs=1)
         if full < start:
             raise ConfigurationError(
                 f"{name}.start: {start} is longer than the full window of {full}; lower it, or remove the callback"
             )
-        if epochs < 1:
-            raise ConfigurationError(
-                f"{name}.epochs: {epochs} must be at least 1; remove the callback to train without a lookback warmup"
-            )
-        self.start = start
-        self.full = full
-        self.epochs = epochs
         self.crop = crop or partial(crop_sequences, callback=name)
         self.lookback = full
         self._undo: Callable[[], None] | None = None
