@@ -1,4 +1,4 @@
-"""VoltageEstimator: what a checkpoint holds, how the state is carried, which errors are reported."""
+"""VoltageEstimator: checkpoint contents, carried state, and reported errors."""
 
 import math
 
@@ -139,7 +139,7 @@ def test_carried_state_is_in_the_checkpoint(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(estimator._carried["train"], restored._carried["train"], strict=True))
 
 
-def test_reported_errors_are_those_of_numpy(tmp_path):
+def test_reported_errors_equal_numpys(tmp_path):
     estimator = make_estimator().eval()
     batches = [make_batch(seed=1), make_batch(seed=2, lanes=3)]
     trainer = make_trainer(tmp_path)
@@ -201,7 +201,7 @@ def test_a_fused_optimizer_is_clipped_in_bf16_where_lightning_alone_refuses(tmp_
 
 
 class Doubles(Callback):
-    """Makes the gradient that was just measured another one."""
+    """Changes a gradient that has just been measured."""
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         for parameter in pl_module.parameters():
@@ -214,7 +214,7 @@ class DoublesItself(VoltageEstimator):
 
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
 @pytest.mark.parametrize("limit", [1e-3, 1e3])
-def test_a_step_is_clipped_alike_whether_or_not_a_guard_has_measured_its_norm(tmp_path, limit, algorithm):
+def test_a_step_is_clipped_the_same_with_and_without_a_guard(tmp_path, limit, algorithm):
     changes = []
     for callbacks in ([], [StepGuard()]):
         estimator = make_estimator(optimizer={"name": "SGD", "lr": 1.0})
@@ -230,7 +230,7 @@ def test_a_step_is_clipped_alike_whether_or_not_a_guard_has_measured_its_norm(tm
 
 
 class LosesItsLoss(VoltageEstimator):
-    """The loss is infinite and its gradient is not."""
+    """Has an infinite loss with a finite gradient."""
 
     def training_step(self, batch, batch_idx):
         return super().training_step(batch, batch_idx) + math.inf
@@ -250,7 +250,7 @@ def test_a_step_that_was_skipped_for_its_loss_alone_is_not_clipped(tmp_path, alg
 
 
 @pytest.mark.parametrize(("kind", "callbacks"), [(VoltageEstimator, [Doubles()]), (DoublesItself, [])])
-def test_a_gradient_changed_after_the_guard_is_measured_anew(tmp_path, kind, callbacks):
+def test_a_gradient_changed_after_the_guard_is_measured_again(tmp_path, kind, callbacks):
     estimator = make_estimator(kind, optimizer={"name": "SGD", "lr": 1.0})
     before = torch.nn.utils.parameters_to_vector(estimator.parameters()).detach().clone()
     trainer = make_trainer(tmp_path, callbacks=[StepGuard(), *callbacks], gradient_clip_val=1e-3)
@@ -267,7 +267,7 @@ def test_cosine_runs_from_the_base_rate_to_its_share_over_the_training(tmp_path)
     assert math.isclose(trainer.optimizers[0].param_groups[0]["lr"], 0.01, rel_tol=1e-6)
 
 
-def test_a_plateau_has_one_way_and_it_is_told():
+def test_a_plateau_scheduler_is_refused_with_the_callback_to_use():
     estimator = make_estimator(scheduler={"name": "plateau"})
     with pytest.raises(ConfigurationError, match=r"the callback PlateauLearningRate.*scheduler=plateau"):
         estimator.configure_optimizers()

@@ -1,4 +1,4 @@
-"""VoltageErrors against NumPy, with weights, over several updates."""
+"""VoltageErrors equals NumPy, with weights, over several updates."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The LightningModule: loss, metrics and optimizer of a voltage estimator."""
+"""Define the LightningModule of a voltage estimator: loss, metrics and optimizer."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,8 +6,6 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.plugins import MixedPrecision, Precision
-from lightning.pytorch.utilities import GradClipAlgorithmType
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
@@ -18,6 +16,7 @@ from vestim_pl.functional.sequence_batch import SequenceBatch
 from vestim_pl.lightning_support.callback_order import gradient_norm_before_module
 from vestim_pl.lightning_support.gradient_access import is_unscaled_in_step
 from vestim_pl.lightning_support.lightning_classes import is_sharded
+from vestim_pl.lightning_support.mixed_precision_clipping import clip_under_mixed_precision
 from vestim_pl.lightning_support.rank_agreement import log_agreed
 from vestim_pl.lightning_support.schedulers import build_scheduler, refuse_another_length
 from vestim_pl.metrics import VoltageErrors
@@ -32,15 +31,15 @@ MILLIVOLTS = 1000.0
 
 
 class VoltageEstimator(LightningModule):
-    """Estimates a lithium-ion cell's terminal voltage from current, temperature, SOC and the like.
+    """Estimate a lithium-ion cell's terminal voltage from current, temperature, SOC and similar inputs.
 
-    Holds no data and no configuration objects: its hyperparameters are plain types, the scaler lies in buffers, so a
-    checkpoint alone takes amperes, degC and SOC and returns volts.
+    The module holds no data and no configuration objects. Its hyperparameters are plain types and its scaler is stored
+    in buffers, so a checkpoint is enough to map amperes, degC and SOC to volts.
 
-    The state of the network is carried, detached, from batch to batch within a split; lanes that a batch marks as
-    ``fresh`` start from the zero state. With streams this is truncated backpropagation through time (Williams & Peng
-    1990), under automatic optimization. Windows, which estimate fewer steps than they hold (T < L), always start from
-    the zero state and carry nothing.
+    Within a split, the detached state of the network is carried from batch to batch; lanes that a batch marks as
+    ``fresh`` start from the zero state. With streams, this is truncated backpropagation through time (Williams & Peng
+    1990) under automatic optimization. Windows estimate fewer steps than they contain (T < L), always start from the
+    zero state, and carry nothing.
 
     Shape legend: B batch (or lanes), L steps, F features, T last steps that are estimated.
 
@@ -48,22 +47,21 @@ class VoltageEstimator(LightningModule):
     logged key            meaning
     ===================== ==========================================================================================
     ``train/loss``        weighted mean squared error in scaled units, every ``log_every_n_steps`` steps
-    ``train/rmse_mv``     RMSE of the epoch in mV, with dropout on, likewise ``train/mae_mv``, ``train/max_error_mv``
-    ``train/left_out``    batches of the epoch left out of these three, because their error was not finite
-    ``val/rmse_mv``       RMSE of the validation split in mV, likewise ``val/mae_mv``, ``val/max_error_mv``
-    ``test/rmse_mv``      RMSE of the test split in mV, likewise ``test/mae_mv``, ``test/max_error_mv``
+    ``train/rmse_mv``     RMSE of the epoch in mV, with dropout; also ``train/mae_mv``, ``train/max_error_mv``
+    ``train/left_out``    batches of the epoch left out of these three because of a non-finite error
+    ``val/rmse_mv``       RMSE of the validation split in mV; also ``val/mae_mv``, ``val/max_error_mv``
+    ``test/rmse_mv``      RMSE of the test split in mV; also ``test/mae_mv``, ``test/max_error_mv``
     ===================== ==========================================================================================
 
-    With several processes these are the errors of the steps of all of them, as in one process; ``train/loss`` is the
-    mean of their losses.
+    With several processes, the errors cover the steps of all processes, and ``train/loss`` is the mean of their losses.
 
     Args:
         features: Names of the input columns, in the order of the last axis of ``inputs``.
         network: ``name`` and options of a network, see `build_network`.
         optimizer: ``name`` of a class in ``torch.optim`` and its options; Adam at 1e-3 by default.
         scheduler: ``name`` and options, see `build_scheduler`; none by default.
-        rc_pairs: Options of `RCPairs`, whose voltages the network is fed with too; none by
-            default. Inputs may bring them along, behind the features, as the rows of a data module do.
+        rc_pairs: Options of `RCPairs`, whose voltages are additional inputs; none by default. The inputs may already
+            contain these voltages after the features, as the rows of a data module do.
 
     Raises:
         ConfigurationError: If a name or an option is unknown or out of range.
@@ -107,15 +105,15 @@ class VoltageEstimator(LightningModule):
             VoltageErrors(),
             VoltageErrors(),
         )
-        self.train_errors.persistent(True)  # a run that goes on in mid-epoch reports the whole epoch
+        self.train_errors.persistent(True)  # so that a run resumed within an epoch reports the whole epoch
         self._carried: dict[str, State | None] = {}
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Estimate the terminal voltage, chunk by chunk where a state is passed on.
+        """Estimate the terminal voltage; pass the state on to continue with the next chunk.
 
         Args:
             inputs: ``[B, L, F]`` features in physical units.
-            state: State that the last chunk returned; None to start.
+            state: State that the previous chunk returned; None to start.
 
         Returns:
             Terminal voltage ``[B, L]`` in volts, and the state after the last step.
@@ -128,7 +126,7 @@ class VoltageEstimator(LightningModule):
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """State of ``batch_size`` cells that have not been seen yet."""
+        """Return the initial state of ``batch_size`` cells."""
         state: State = cast("Network", self.network).zero_state(batch_size, device, dtype)
         if self.rc_pairs is None:
             return state
@@ -163,7 +161,7 @@ class VoltageEstimator(LightningModule):
         self._carried["test"] = None
 
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
-        """Score a batch; returns the estimated voltage ``[B, T]`` in volts, for tables and plots."""
+        """Score a batch and return the estimated voltage ``[B, T]`` in volts, for tables and plots."""
         return self._evaluate(batch, "test")
 
     def on_test_epoch_end(self) -> None:
@@ -173,7 +171,7 @@ class VoltageEstimator(LightningModule):
         self._carried["predict"] = None
 
     def predict_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
-        """Estimated terminal voltage ``[B, L]`` in volts."""
+        """Estimate the terminal voltage ``[B, L]`` in volts."""
         volts, state = self(batch.inputs, resume_state(self._carried.get("predict"), batch.fresh))
         self._carried["predict"] = state
         return volts
@@ -191,26 +189,23 @@ class VoltageEstimator(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        trainer, plugin = self.trainer, self.trainer.precision_plugin
+        trainer = self.trainer
         if gradient_clip_val and not is_sharded(trainer) and not is_unscaled_in_step(trainer, optimizer):
-            if isinstance(self.network, Ensemble):  # Lightning cannot know that each network is clipped on its own
+            if isinstance(self.network, Ensemble):  # each member is clipped on its own
                 clip_gradients(self.network, gradient_clip_val, gradient_clip_algorithm or "norm")
                 return
-            norm = gradient_norm_before_module(self)  # by a guard, for itself
+            norm = gradient_norm_before_module(self)  # a guard may have measured it already
             if norm is not None and math.isfinite(norm) and gradient_clip_algorithm in (None, "norm"):
                 parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
                 gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
                 scale_to_limit(gradients, norm, gradient_clip_val)
                 return
-            if isinstance(plugin, MixedPrecision):
-                # bf16 scales nothing, but Lightning refuses to clip for a fused optimizer under any mixed precision.
-                algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
-                Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
+            if clip_under_mixed_precision(trainer, optimizer, gradient_clip_val, gradient_clip_algorithm):
                 return
         super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        carried = self._carried.get("train")  # made anew by every step
+        carried = self._carried.get("train")  # every step replaces these tensors, so no copy is needed
         checkpoint["carried_state"] = None if carried is None else list(carried)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -218,13 +213,13 @@ class VoltageEstimator(LightningModule):
         self._carried["train"] = None if carried is None else tuple(carried)
 
     def _epoch_steps(self) -> float:
-        """Optimizer steps of an epoch; infinite where the trainer does not know, as with ``max_epochs=-1``."""
+        """Compute the optimizer steps per epoch; infinite if the trainer does not know, as with ``max_epochs=-1``."""
         _ = self.trainer.estimated_stepping_batches  # loads the data whose batches are counted
         batches = self.trainer.num_training_batches
         return math.ceil(batches / self.trainer.accumulate_grad_batches) if math.isfinite(batches) else batches
 
     def _network_inputs(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State, State | None]:
-        """What the network is fed with, scaled; the state of the RC pairs after it; the network's own state."""
+        """Return the scaled inputs of the network, the new state of the RC pairs, and the network's own state."""
         if self.rc_pairs is None:
             return self.scaler.scale_inputs(inputs), (), state
         before = self.rc_pairs.zero_state(inputs.shape[0], inputs.device, inputs.dtype) if state is None else state[0]
@@ -232,9 +227,10 @@ class VoltageEstimator(LightningModule):
         return self.scaler.scale_inputs(inputs), (pairs,), None if state is None else state[1:]
 
     def _scaled_error(self, batch: SequenceBatch, split: str) -> Tensor:
-        """Estimated minus measured voltage ``[B, T]`` in scaled units; a stream's state is kept for the next batch."""
+        """Return estimated minus measured voltage ``[B, T]`` in scaled units, and keep a stream's state."""
         steps = batch.target.shape[1]
-        windows = steps < batch.inputs.shape[1]  # a Transformer's cache of zeros would double the work of each
+        windows = steps < batch.inputs.shape[1]
+        # For windows, a state of zeros would double the work of a Transformer.
         state = None if windows else resume_state(self._carried.get(split), batch.fresh)
         scaled, pairs, state = self._network_inputs(batch.inputs, state)
         voltage, state = self.network(scaled, state, steps)
@@ -248,7 +244,7 @@ class VoltageEstimator(LightningModule):
 
     def _log_errors(self, split: str) -> None:
         errors = self._errors(split)
-        for name, value in errors.compute().items():  # sums of all ranks: torchmetrics adds them up
+        for name, value in errors.compute().items():  # torchmetrics adds up the sums of all ranks
             log_agreed(self, {f"{split}/{name}": value}, prog_bar=(split, name) == ("val", "rmse_mv"))
         errors.reset()
 
@@ -257,7 +253,7 @@ class VoltageEstimator(LightningModule):
 
 
 def _plain(value: Any) -> Any:
-    """Deep copy in plain dictionaries, lists and numbers, so that a checkpoint holds nothing to unpickle."""
+    """Copy into plain dictionaries, lists and numbers, so that a checkpoint contains nothing to unpickle."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Errors of an estimated terminal voltage, as one torchmetrics metric."""
+"""Compute the errors of an estimated terminal voltage, as one torchmetrics metric."""
 
 import torch
 from torch import Tensor
@@ -10,14 +10,14 @@ __all__ = ["VoltageErrors"]
 class VoltageErrors(Metric):
     r"""RMSE, MAE and largest absolute error of the terminal voltage in millivolts, over the steps that count.
 
-    One metric instead of three, because in training a step lasts a few milliseconds and every update costs.
-    A non-finite error is not filtered: it shows as a non-finite result. In training, where one batch that a guard skips
-    would hide the error of all the others, ``leave_out`` passes over such batches and counts them.
+    This is one metric instead of three, because a training step lasts only a few milliseconds and every update costs
+    time. A non-finite error makes the result non-finite. In training, one batch that a guard skips would then hide the
+    errors of all others; ``leave_out`` skips such batches and counts them.
 
     .. math:: \text{RMSE} = \sqrt{\frac{\sum_i w_i (\hat{u}_i - u_i)^2}{\sum_i w_i}}
 
     Args:
-        leave_out: Leave batches with an error that is not finite out, and count them as ``left_out``.
+        leave_out: Whether to skip batches with a non-finite error and count them as ``left_out``.
 
     Example::
 
@@ -58,7 +58,7 @@ class VoltageErrors(Metric):
         weighted = error_mv.detach().float() * weight
         absolute = weighted.abs()
         sums = torch.stack([weighted.square().sum(), absolute.sum(), weight.sum(), absolute.amax()])
-        if self.leave_out:  # decided where the numbers are: to read them would wait for the device
+        if self.leave_out:  # decided on the device, because reading the values would wait for it
             finite = torch.isfinite(sums[1])
             sums = torch.where(finite, sums, 0.0)
             self.left_out += ~finite
@@ -69,7 +69,7 @@ class VoltageErrors(Metric):
         self.largest = torch.maximum(self.largest, largest)
 
     def compute(self) -> dict[str, Tensor]:
-        """The errors so far: ``rmse_mv``, ``mae_mv``, ``max_error_mv``, maybe ``left_out``; NaN if no step counted."""
+        """Return ``rmse_mv``, ``mae_mv``, ``max_error_mv`` and, if enabled, ``left_out``; NaN if no step counted."""
         left_out = {"left_out": self.left_out.float()} if self.leave_out else {}
         return left_out | {
             "rmse_mv": (self.sum_squared / self.steps).sqrt().float(),

@@ -48,5 +48,5 @@ def test_what_keeps_the_right_files_passes(compose, overrides):
 
 
 def test_what_is_no_interval_is_refused_by_the_name_of_the_setting(compose):
-    with pytest.raises(ConfigurationError, match=r"^checkpoint_every: 'often' is no interval; write a number"):
+    with pytest.raises(ConfigurationError, match=r"^checkpoint_every: 'often' is not an interval; write a number"):
         train(compose("checkpoint_every=often"))

@@ -1,4 +1,4 @@
-"""resume_state: zero where fresh, the carried numbers elsewhere."""
+"""resume_state: zero in fresh lanes, the carried numbers in the others."""
 
 import math
 
@@ -25,17 +25,17 @@ def test_no_state_and_all_fresh_is_the_zero_state():
     assert resume_state(None, torch.tensor([True, True])) is None
 
 
-def test_lanes_that_go_on_from_another_number_of_lanes_are_refused():
+def test_a_changed_number_of_continuing_lanes_is_refused():
     with pytest.raises(ValueError, match="number of lanes"):
         resume_state((torch.zeros(5, 1),), torch.tensor([True, False]))
 
 
 def test_before_the_first_batch_every_lane_is_fresh():
-    """A recovery may go back to before the first batch, in the middle of a stream."""
+    """A rollback may restore the state before the first batch in the middle of a stream."""
     assert resume_state(None, torch.tensor([True, False])) is None
 
 
-def test_another_number_of_fresh_lanes_starts_anew():
+def test_a_changed_number_of_fresh_lanes_starts_from_zero():
     assert resume_state((torch.zeros(5, 1),), torch.tensor([True, True])) is None
 
 

@@ -1,4 +1,4 @@
-"""Filters over time against scipy, over the extremes of weight, length and taps."""
+"""Filters over time equal those of scipy, up to extreme weights, lengths and numbers of taps."""
 
 import numpy as np
 import pytest

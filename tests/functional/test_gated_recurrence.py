@@ -1,4 +1,4 @@
-"""The recurrence written out against PyTorch's own GRU: values, gradients, and what autograd may ask for."""
+"""The gated recurrence equals PyTorch's GRU: values, gradients, and uses of autograd."""
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_frozen_weights_let_the_gradient_through():
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-11)
 
 
-def test_the_arguments_stay_as_they_were():
+def test_the_arguments_are_not_modified():
     kernel, inputs, initial = case()
     leaves = (inputs, initial, *kernel.parameters())
     before = [leaf.detach().clone() for leaf in leaves]
@@ -80,7 +80,7 @@ def test_autocast_keeps_full_precision():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_reaches_the_output(value):
+def test_non_finite_values_reach_the_output(value):
     kernel, inputs, initial = case()
     with torch.no_grad():
         kernel.weight_hh_l0[0, 0] = value

@@ -283,7 +283,7 @@ def test_a_misspelt_monitor_is_a_mistake_with_the_metrics_there_are(compose, sma
 
 
 def test_cosine_without_an_end_is_refused(compose, small):
-    with pytest.raises(ConfigurationError, match=r"cosine needs to know how long"):
+    with pytest.raises(ConfigurationError, match=r"cosine needs to know the length"):
         train(compose(*small, "scheduler=cosine", "trainer.max_epochs=-1"))
 
 

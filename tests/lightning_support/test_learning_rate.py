@@ -49,7 +49,7 @@ def test_hooks_are_installed_once():
     assert weight.item() == pytest.approx(-0.05)
 
 
-def test_the_product_does_not_depend_on_who_came_first():
+def test_the_product_does_not_depend_on_the_order_of_the_callbacks():
     generator = random.Random(0)
     for _ in range(50):
         values = {name: generator.random() for name in ("warmup", "plateau", "recovery")}
@@ -63,7 +63,7 @@ def test_the_product_does_not_depend_on_who_came_first():
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf"), -0.1])
-def test_a_factor_that_would_poison_the_rate_is_refused(factor):
+def test_a_bad_factor_is_refused(factor):
     with pytest.raises(ValueError, match="must be finite and not negative"):
         LearningRateFactors().set("warmup", factor)
 
@@ -73,7 +73,7 @@ def test_an_exception_inside_the_closure_leaves_no_factor_behind():
     factors = attached(optimizer, warmup=0.5)
 
     def closure():
-        raise RuntimeError("in the midst of a step")
+        raise RuntimeError("during a step")
 
     with pytest.raises(RuntimeError):
         optimizer.step(closure)
@@ -94,7 +94,7 @@ def test_a_step_after_an_abandoned_one_applies_the_factor_once():
     assert rates(optimizer) == [0.1]
 
 
-def test_within_a_step_the_effective_rate_is_the_one_in_use_and_a_saved_state_holds_the_scheduled():
+def test_during_a_step_the_effective_rate_is_in_use_and_a_saved_state_holds_the_scheduled_rate():
     optimizer, _ = sgd()
     factors = attached(optimizer, warmup=0.5)
     seen = {}
@@ -108,7 +108,7 @@ def test_within_a_step_the_effective_rate_is_the_one_in_use_and_a_saved_state_ho
     assert seen == {"group": [0.05], "effective": [0.05], "scheduled": [0.1], "saved": 0.1}
 
 
-def test_a_state_loaded_in_the_midst_of_a_step_stays_loaded():
+def test_a_state_loaded_during_a_step_stays_loaded():
     optimizer, (weight,) = sgd()
     attached(optimizer, recovery=0.5)
     state = optimizer.state_dict()
@@ -134,7 +134,7 @@ def test_a_rate_that_is_a_tensor_stays_the_same_tensor():
     assert factors.used(optimizer) == pytest.approx([0.05])
 
 
-def test_a_step_that_the_scaler_leaves_out_changes_nothing():
+def test_a_step_that_the_scaler_skips_changes_nothing():
     optimizer, (weight,) = sgd()
     factors = attached(optimizer, warmup=0.5)
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
@@ -145,7 +145,7 @@ def test_a_step_that_the_scaler_leaves_out_changes_nothing():
 
     assert weight.item() == 0
     assert rates(optimizer) == [0.1]
-    assert factors.used(optimizer) == [0.05], "before the first update: what it will use"
+    assert factors.used(optimizer) == [0.05], "before the first update, the rate that it will use"
 
 
 def test_a_discarded_factor_is_gone():

@@ -39,7 +39,7 @@ def test_keeps_the_last_steps_and_moves_the_first_row():
 
 
 @pytest.mark.parametrize("length", [6, 9])
-def test_shorter_batch_is_left_as_it_is(length):
+def test_shorter_batch_is_unchanged(length):
     batch = batch_of()
     assert crop_sequences(batch, length) is batch
 

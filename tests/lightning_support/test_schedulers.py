@@ -1,4 +1,4 @@
-"""The torch schedulers behind ``scheduler=...``: the rate of every update, with factors on top, and after a resume."""
+"""The torch schedulers of ``scheduler=...``: the rate of every update, with further factors, and after a resume."""
 
 import math
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_step_cuts_the_rate_every_period_of_epochs(tmp_path):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_restarts_come_at_the_ends_of_epochs_and_the_cycles_grow(tmp_path, accumulate):
+def test_restarts_happen_at_epoch_ends_and_cycles_grow(tmp_path, accumulate):
     _, _, used = fit(tmp_path, RESTARTS, max_epochs=3, accumulate_grad_batches=accumulate)
     updates = BATCHES // accumulate
     assert used == pytest.approx(restarts([updates, 2 * updates]))
@@ -60,7 +60,7 @@ def test_restarts_come_at_the_ends_of_epochs_and_the_cycles_grow(tmp_path, accum
 @pytest.mark.parametrize(("spec", "expected"), [(STEP, [BASE] * 8 + [BASE / 2] * 4), (RESTARTS, restarts([4, 8]))])
 def test_warmup_plateau_and_recovery_multiply_into_it(tmp_path, spec, expected):
     warmup = LearningRateWarmup(4, start_factor=0.25)
-    plateau = PlateauLearningRate("val/rmse_mv", patience=0, factor=0.5, threshold=0.9)  # only a tenth would be better
+    plateau = PlateauLearningRate("val/rmse_mv", patience=0, factor=0.5, threshold=0.9)  # no epoch improves by 90 %
     _, _, used = fit(tmp_path, spec, warmup, plateau, DivergenceRecovery(), max_epochs=3)
     warm = [0.25, 0.4375, 0.625, 0.8125] + [1.0] * 8
     cut = [1.0] * 8 + [0.5] * 4  # the first validation is the best so far
@@ -69,7 +69,7 @@ def test_warmup_plateau_and_recovery_multiply_into_it(tmp_path, spec, expected):
 
 @pytest.mark.parametrize("spec", [STEP, RESTARTS])
 @pytest.mark.parametrize("stop", [4, 8])  # at the end of an epoch; there the rate restarts, or is cut
-def test_resumed_equals_never_stopped(tmp_path, spec, stop):
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, spec, stop):
     _, whole, used = fit(tmp_path, spec, max_epochs=4)
     trainer, _, before = fit(tmp_path, spec, max_epochs=4, max_steps=stop)
     trainer.save_checkpoint(tmp_path / "stopped.ckpt")
@@ -108,7 +108,7 @@ def test_a_cosine_of_another_length_is_refused_on_resume(tmp_path):
         ({"name": "cosine_warm_restarts", "eta_min": math.nan}, r"scheduler\.eta_min: nan is not between 0 and"),
     ],
 )
-def test_what_is_out_of_range_is_refused_in_one_line(options, message):
+def test_bad_option_is_refused_in_one_line(options, message):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=BASE)
     with pytest.raises(ConfigurationError, match=message) as refused:
         build_scheduler(optimizer, options, lambda: 100, lambda: 10)
@@ -116,6 +116,6 @@ def test_what_is_out_of_range_is_refused_in_one_line(options, message):
 
 
 @pytest.mark.parametrize("name", ["cosine", "cosine_warm_restarts"])
-def test_a_training_without_end_is_refused_where_its_length_is_needed(tmp_path, name):
+def test_an_endless_training_is_refused_if_the_schedule_needs_its_length(tmp_path, name):
     with pytest.raises(ConfigurationError, match=rf"scheduler\.name: {name} needs to know .* set trainer\.max_epochs"):
         fit(tmp_path, {"name": name}, max_epochs=-1)

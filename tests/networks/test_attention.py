@@ -1,4 +1,4 @@
-"""Attention over a bounded past, against the same computed step by step."""
+"""Attention over a bounded past equals attention computed step by step."""
 
 import pytest
 import torch
@@ -58,5 +58,5 @@ def test_half_precision_has_no_row_without_a_key(dtype, lookback):
 def test_the_fused_kernel_takes_every_call_so_that_no_matrix_of_all_pairs_is_kept(cached):
     layer = AttentionLayer(8, 8, heads=2, lookback=20)
     cache, missing = (torch.zeros(3, 19, 16), torch.tensor([19, 3, 0])) if cached else (None, None)
-    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # refuses what it cannot compute
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # raises an error if it cannot compute a call
         layer(torch.randn(3, 50, 8, requires_grad=True), cache, missing)[0].sum().backward()

@@ -1,4 +1,4 @@
-"""Low-pass head against scipy, its gain, its start, and its gradient."""
+"""The low-pass head: equality with scipy, gain, start and gradient."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_head_equals_scipy_started_at_the_first_sample(taps):
     weights = head.taps.detach().numpy()
     signal = torch.randn(3, 200, dtype=torch.float64)
     smooth, _ = head(signal, head.zero_state(3, dtype=torch.float64))
-    steady = lfilter_zi(weights, [1.0])  # state in which a constant one has always been there
+    steady = lfilter_zi(weights, [1.0])  # steady state for a constant input of one
     for lane in range(3):
         expected = lfilter(weights, [1.0], signal[lane].numpy(), zi=steady * signal[lane, 0].item())[0]
         np.testing.assert_allclose(smooth[lane].detach().numpy(), expected, rtol=1e-10, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Ensembles: the mean of their members, which learn apart."""
+"""Ensembles: the mean of members that are trained separately."""
 
 import copy
 
@@ -17,7 +17,7 @@ SPEC = {"name": "LSTM_EMA", "hidden_sizes": [7]}
 
 
 @torch.no_grad()
-def test_it_is_the_mean_of_its_members_with_a_state_each():
+def test_the_estimate_is_the_mean_of_members_with_their_own_states():
     ensemble = build_network({**SPEC, "members": 3}, features=2).eval()
     inputs = torch.randn(4, 20, 2)
     voltage, state = ensemble(inputs)
@@ -29,7 +29,7 @@ def test_it_is_the_mean_of_its_members_with_a_state_each():
     torch.testing.assert_close(again, voltage[:, -3:])
 
 
-def test_a_member_learns_as_if_it_were_alone_from_its_own_lanes():
+def test_a_member_trains_as_if_alone_on_its_own_lanes():
     features = ["SOC", "Current"]
     ensemble = VoltageEstimator(features, {**SPEC, "members": 2})
     batches = [SequenceBatch.of(torch.randn(6, 12, 2), 3.7 + 0.1 * torch.randn(6, 12)) for _ in range(2)]
@@ -56,7 +56,7 @@ def test_a_member_learns_as_if_it_were_alone_from_its_own_lanes():
 def test_a_member_is_clipped_as_if_it_were_alone(algorithm, limit):
     torch.manual_seed(0)
     batch = SequenceBatch.of(torch.randn(6, 12, 2), 3.7 + 0.1 * torch.randn(6, 12))
-    batch.target[3:] += 1.0  # the second has the larger gradient
+    batch.target[3:] += 1.0  # gives the second member the larger gradient
 
     def train(network, lanes, rate, weights=None):
         part = SequenceBatch(*(field[lanes] for field in batch))
@@ -72,14 +72,14 @@ def test_a_member_is_clipped_as_if_it_were_alone(algorithm, limit):
         trainer.fit(estimator, DataLoader([part], batch_size=None))
         return before, estimator.network
 
-    before, after = train({**SPEC, "members": 2}, slice(0, 6), rate=0.2)  # of the mean of two losses
+    before, after = train({**SPEC, "members": 2}, slice(0, 6), rate=0.2)  # twice the rate for the mean of two losses
     for index, lanes in enumerate((slice(0, 3), slice(3, 6))):
         _, alone = train(SPEC, lanes, rate=0.1, weights=before.members[index].state_dict())
         for found, expected in zip(after.members[index].parameters(), alone.parameters(), strict=True):
             torch.testing.assert_close(found, expected)
 
 
-def test_the_size_is_that_of_the_largest_in_units_of_one_alone():
+def test_the_returned_norm_is_the_largest_scaled_as_if_trained_alone():
     ensemble = build_network({**SPEC, "members": 2}, features=2)
     for scale, member in zip((1.0, 3.0), ensemble.members, strict=True):
         for parameter in member.parameters():
@@ -92,7 +92,7 @@ def test_the_size_is_that_of_the_largest_in_units_of_one_alone():
     assert clip_gradients(ensemble, None).item() == pytest.approx(4 * size)
 
 
-def test_fewer_lanes_than_members_leave_some_members_out():
+def test_with_fewer_lanes_than_members_some_members_do_not_train():
     ensemble = build_network({**SPEC, "members": 4}, features=2).train()
     inputs = torch.randn(2, 9, 2)
     voltage, state = ensemble(inputs[:, :4])

@@ -1,4 +1,4 @@
-"""Smoothing head against scipy, its start, and its gradient."""
+"""The smoothing head: equality with scipy, start and gradient."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Feed-forward baseline: what it sees, and what it does not."""
+"""The feed-forward baseline: its inputs and its layers."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def test_a_step_depends_on_exactly_the_last_samples(history):
     assert (gradient > 0).nonzero().flatten().tolist() == list(range(10 - history, 10))
 
 
-def test_a_fresh_lane_starts_as_if_its_first_sample_had_always_been_there():
+def test_a_fresh_lane_starts_as_if_its_first_sample_had_always_been_present():
     network = FeedForwardNetwork(3, [16], history=5)
     inputs = torch.randn(2, 1, 3).expand(2, 6, 3)
     voltage, _ = network(inputs)

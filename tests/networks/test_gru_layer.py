@@ -1,4 +1,4 @@
-"""The CPU's GRU is ``nn.GRU`` in all but speed."""
+"""The GRU on the CPU equals ``nn.GRU`` except in speed."""
 
 import copy
 
@@ -60,7 +60,7 @@ def test_a_copy_and_a_functional_call_use_their_own_weights(pair):
     assert torch.equal(called[0], twin(inputs)[0])
 
 
-def test_carried_state_does_not_hold_on_to_the_chunk(pair):
+def test_carried_state_does_not_keep_the_chunk_in_memory(pair):
     layer, _ = pair
     _, hidden = layer(torch.randn(2, 500, 3, dtype=torch.float64))
     assert hidden.untyped_storage().nbytes() == 2 * 16 * 8

@@ -66,7 +66,7 @@ def test_chrono_keeps_the_old_state_of_a_gru():
     nn.init.zeros_(kernel.weight_hh_l0)
     start = torch.randn(1, 1, 50)
     _, later = kernel(torch.zeros(1, 1, 3), start)
-    torch.testing.assert_close(later, start * update.sigmoid())  # the gate keeps, not lets go
+    torch.testing.assert_close(later, start * update.sigmoid())  # the gate keeps the old state
 
 
 def test_chrono_asks_for_a_usable_lookback():

@@ -1,4 +1,4 @@
-"""The contract that every registered network keeps."""
+"""The contract of every registered network."""
 
 import io
 
@@ -38,7 +38,7 @@ def in_chunks(network, inputs, sizes, state=None):
     return torch.cat(parts, 1), state
 
 
-def test_every_registered_network_is_under_this_contract():
+def test_every_registered_network_is_tested_here():
     assert set(SPECS) == set(NETWORKS)
 
 
@@ -63,7 +63,7 @@ def test_chunks_equal_one_pass(network, chunk):
 
 
 @pytest.mark.parametrize("last", [1, 5, 20])
-def test_estimating_the_last_steps_alone_changes_neither_them_nor_state_nor_gradient(network, last):
+def test_estimating_only_the_last_steps_changes_neither_voltage_nor_state_nor_gradient(network, last):
     network.eval()
     inputs = torch.randn(3, 20, 3, dtype=torch.float64)
     with torch.no_grad():
@@ -100,7 +100,7 @@ def test_a_lane_set_to_zero_is_fresh_beside_carried_ones(network, chunk):
     restarted = network(after)[0]
     expected = torch.where(fresh.unsqueeze(1), restarted, continued)
     torch.testing.assert_close(voltage, expected, rtol=0, atol=1e-12)
-    assert not torch.allclose(continued, restarted)  # or the test would show nothing
+    assert not torch.allclose(continued, restarted)  # otherwise the test proves nothing
 
 
 def test_gradients_of_chunks_with_carried_state_equal_those_of_one_pass(network):
@@ -149,7 +149,7 @@ def test_a_seed_decides_the_weights(name):
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-def test_carried_state_does_not_hold_on_to_the_chunk(network):
+def test_carried_state_does_not_keep_the_chunk_in_memory(network):
     network.eval()
     _, state = network(torch.randn(2, 500, 3, dtype=torch.float64))
     for part, zero in zip(state, network.zero_state(2, dtype=torch.float64), strict=True):

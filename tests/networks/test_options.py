@@ -1,4 +1,4 @@
-"""Ranges of shared options."""
+"""Allowed ranges of shared options."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""RC pairs against the circuit, step by step, and as features of an estimator."""
+"""RC pairs: equality with the simulated circuit, and use as features of an estimator."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def make_inputs(lanes: int = 2, steps: int = 700, seed: int = 0) -> torch.Tensor
 
 
 def circuit(inputs: np.ndarray) -> np.ndarray:
-    """Voltages over the pairs, from the differential equation of each, solved step by step."""
+    """Solve the differential equation of each pair step by step."""
     voltage, voltages = np.zeros((len(inputs), len(STEPS))), []
     capacity = np.array(STEPS)  # 1 ohm at 25 degC
     for step in range(inputs.shape[1]):
@@ -48,7 +48,7 @@ def make_estimator(members: int = 1) -> VoltageEstimator:
     return estimator.eval()
 
 
-def test_they_are_those_of_the_circuit():
+def test_voltages_equal_those_of_the_circuit():
     inputs = make_inputs().double()
     pairs = RCPairs(FEATURES, STEPS, COLD_FACTOR)
     extended, state = pairs(inputs, pairs.zero_state(2, dtype=torch.float64))
@@ -57,7 +57,7 @@ def test_they_are_those_of_the_circuit():
     assert torch.equal(state, extended[:, -1, 3:])
 
 
-def test_they_are_accurate_over_a_long_recording_in_single_precision():
+def test_voltages_are_accurate_over_a_long_recording_in_single_precision():
     inputs = make_inputs(1, 20_000)
     pairs = RCPairs(FEATURES, STEPS, COLD_FACTOR)
     found = pairs(inputs, pairs.zero_state(1))[0][..., 3:]
@@ -88,7 +88,7 @@ def test_sample_by_sample_equals_offline_and_a_reset_cell_is_at_rest():
 
 
 @torch.no_grad()
-def test_voltages_that_come_with_the_inputs_are_not_computed_again():
+def test_voltages_in_the_inputs_are_not_computed_again():
     estimator, inputs = make_estimator(), make_inputs()
     assert estimator.rc_pairs is not None
     extended, _ = estimator.rc_pairs(inputs, torch.zeros(2, 3))
@@ -135,7 +135,7 @@ def test_a_test_of_the_trainer_is_what_a_deployed_estimator_gives(tmp_path):
         ({"steps": [5], "current": "I [A]"}, "data.columns.current: 'I [A]' is not among data.features"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(options, message):
+def test_bad_option_is_refused_in_one_line(options, message):
     with pytest.raises(ConfigurationError) as error:
         RCPairs(FEATURES, **options)
     assert message in str(error.value)

@@ -1,4 +1,4 @@
-"""The stack: real sizes, norm and dropout on every layer, weights that learn, states that carry."""
+"""The recurrent stack: layer sizes, norm and dropout on every layer, gradients, carried states."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from vestim_pl.networks.recurrent import RecurrentNetwork
 
 
 @pytest.mark.parametrize(("cell", "kind"), [("LSTM", nn.LSTM), ("GRU", nn.GRU)])
-def test_layers_have_truly_the_given_sizes(cell, kind):
+def test_layers_have_the_given_sizes(cell, kind):
     network = RecurrentNetwork(5, cell, [64, 32, 16])
     kernels = [module for module in network.modules() if isinstance(module, kind)]
     assert [(kernel.input_size, kernel.hidden_size) for kernel in kernels] == [(5, 64), (64, 32), (32, 16)]
@@ -23,7 +23,7 @@ def test_layers_have_truly_the_given_sizes(cell, kind):
     assert network.head.in_features == 16
 
 
-def test_every_layer_is_normalised_the_last_too():
+def test_every_layer_is_normalised():
     network = RecurrentNetwork(3, "LSTM", [16, 12, 8], layer_norm=True)
     seen = []
     for layer in network.layers:
@@ -36,7 +36,7 @@ def test_every_layer_is_normalised_the_last_too():
 
 
 @pytest.mark.parametrize("sizes", [[64], [64, 48], [64, 48, 32]])
-def test_every_layer_is_dropped_from_the_last_too(sizes):
+def test_every_layer_has_dropout(sizes):
     network = RecurrentNetwork(3, "LSTM", sizes, dropout=0.3)
     shares = []
     for layer in network.layers:
@@ -45,7 +45,7 @@ def test_every_layer_is_dropped_from_the_last_too(sizes):
     assert shares == [pytest.approx(0.3, abs=0.03)] * len(sizes)
 
 
-def test_norm_and_dropout_are_off_where_not_asked_for():
+def test_norm_and_dropout_are_off_by_default():
     network = RecurrentNetwork(3, "LSTM", [8, 8])
     assert not [module for module in network.modules() if isinstance(module, nn.LayerNorm)]
     inputs = torch.randn(2, 9, 3)
@@ -74,7 +74,7 @@ def test_chrono_reaches_every_layer():
 
 
 @torch.no_grad()
-def test_the_direct_path_adds_what_the_features_of_a_step_say():
+def test_the_direct_path_adds_a_voltage_from_the_features_of_a_step():
     network, inputs = RecurrentNetwork(3, "LSTM", [8], direct=[6, 4]), torch.randn(2, 20, 3)
     voltage, state = network(inputs)
     path, network.direct = network.direct, None

@@ -1,4 +1,4 @@
-"""Fused kernels against cells written out by hand."""
+"""Fused kernels equal cells written out by hand."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ BY_HAND = {"LSTM": lstm_by_hand, "GRU": gru_by_hand}
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_kernel_equals_the_cell_by_hand(cell, dtype, atol):
     layer = RecurrentLayer(cell, 3, 12, forget_bias="chrono", lookback=50).to(dtype)
-    torch.nn.init.normal_(layer.kernel.bias_hh_l0, std=0.3)  # so that the two biases cannot be mixed up
+    torch.nn.init.normal_(layer.kernel.bias_hh_l0, std=0.3)  # distinguishes the two biases
     inputs = torch.randn(4, 30, 3, dtype=dtype, requires_grad=True)
     state = tuple(torch.randn_like(tensor) for tensor in layer.zero_state(4, dtype=dtype))
     output, carried = layer(inputs, state)

@@ -1,4 +1,4 @@
-"""Networks by name, and what a person reads who misspells."""
+"""Networks by name, and the messages for misspelt names and options."""
 
 import pytest
 from omegaconf import OmegaConf
@@ -7,7 +7,7 @@ from vestim_pl.errors import ConfigurationError
 from vestim_pl.networks import NETWORKS, CausalLowPass, ExponentialSmoothing, build_network
 
 
-def test_names_stand_for_their_filters():
+def test_names_select_their_filters():
     filters = {name: getattr(build_network({"name": name}, 3), "output_filter", None) for name in NETWORKS}
     assert isinstance(filters.pop("LSTM_EMA"), ExponentialSmoothing)
     assert isinstance(filters.pop("LSTM_LPF"), CausalLowPass)
@@ -22,7 +22,7 @@ def test_options_reach_network_and_filter():
     assert build_network({"name": "LSTM_EMA", "smoothing": 0.25}, 3).output_filter.alpha.item() == pytest.approx(0.25)
 
 
-def test_a_node_of_the_configuration_is_taken_as_it_is():
+def test_an_omegaconf_node_is_accepted():
     spec = OmegaConf.create({"name": "LSTM", "hidden_sizes": [8, 4], "lookback": None, "dropout": 0})
     assert build_network(spec, 3).hidden_sizes == (8, 4)
 
@@ -52,12 +52,12 @@ def test_a_node_of_the_configuration_is_taken_as_it_is():
         ({"name": "Transformer", "lookback": 0}, "network.lookback: 0 is not positive"),
         (
             {"name": "Transformer", "hidden_sizes": [10, 30]},
-            "network.heads: 4 heads cannot share layers of sizes [10, 30] in equal parts of two features or more; use ",
+            "network.heads: 4 heads cannot divide layers of sizes [10, 30] into equal parts of at least two features; ",
         ),
         ({"name": "Transformer", "layer_norm": False}, "network.layer_norm: false, but the layers of a Transformer"),
     ],
 )
-def test_mistakes_are_named_with_the_way_out(spec, message):
+def test_mistakes_are_refused_with_a_suggestion(spec, message):
     with pytest.raises(ConfigurationError) as caught:
         build_network(spec, 3)
     assert str(caught.value).startswith(message)

@@ -1,4 +1,4 @@
-"""Statistics that a checkpoint carries."""
+"""The scaler: its statistics, its messages, and its state in a checkpoint."""
 
 import logging
 
@@ -72,7 +72,7 @@ def test_use_before_fitting_is_refused():
             use(value)
 
 
-def test_a_checkpoint_carries_it(data):
+def test_a_checkpoint_contains_it(data):
     scaler, twin = StandardScaler(3), StandardScaler(3)
     scaler.fit(*data)
     twin.load_state_dict(scaler.state_dict())
@@ -83,11 +83,11 @@ def test_a_checkpoint_carries_it(data):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_values_that_are_not_finite_are_named(data, value):
+def test_non_finite_values_are_refused_by_name(data, value):
     inputs, target = data
     inputs[500, 2] = value
     scaler = StandardScaler(["Current [A]", "Temperature [degC]", "SOC"])
-    with pytest.raises(DataError, match="SOC has values that are not finite"):
+    with pytest.raises(DataError, match="SOC has non-finite values; correct or remove"):
         scaler.fit(inputs, target)
     assert not scaler.fitted
 

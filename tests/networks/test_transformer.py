@@ -1,4 +1,4 @@
-"""What a Transformer promises beyond the contract of every network."""
+"""Properties of the Transformer beyond the contract of every network."""
 
 import pytest
 import torch
@@ -81,7 +81,7 @@ def test_dropout_acts_in_training_only():
 
 
 @pytest.mark.parametrize("sizes", [[32], [32] * 8])
-def test_the_estimate_starts_at_one_size_whatever_the_depth(sizes):
+def test_the_initial_estimate_has_the_same_size_at_any_depth(sizes):
     voltages = [build(seed, hidden_sizes=sizes, heads=4)(torch.randn(8, 50, 3))[0].std().item() for seed in range(10)]
     assert 0.2 < sum(voltages) / 10 < 2
 
@@ -91,17 +91,17 @@ def test_the_estimate_starts_at_one_size_whatever_the_depth(sizes):
     [
         (
             {"hidden_sizes": [12, 18], "heads": 4},
-            r"network.heads: 4 heads cannot share layers of sizes \[12, 18\].*use network.heads=3, or",
+            r"network.heads: 4 heads cannot divide layers of sizes \[12, 18\].*use network.heads=3, or",
         ),
-        ({"hidden_sizes": [4], "heads": 4}, "network.heads: 4 heads cannot share .*use network.heads=2, or"),
-        ({"hidden_sizes": [1], "heads": 1}, "network.heads: 1 heads cannot share .*use sizes that are multiples of 1"),
+        ({"hidden_sizes": [4], "heads": 4}, "network.heads: 4 heads cannot divide .*use network.heads=2, or"),
+        ({"hidden_sizes": [1], "heads": 1}, "network.heads: 1 heads cannot divide .*use sizes that are multiples of 1"),
         ({"heads": 0}, "network.heads: 0 is not positive"),
         ({"feedforward": 0}, "network.feedforward: 0 is not positive"),
         ({"lookback": 0}, "network.lookback: 0 is not positive"),
         ({"layer_norm": False}, "network.layer_norm: false.*use network.layer_norm=true"),
     ],
 )
-def test_mistakes_are_refused_with_what_would_work(options, message):
+def test_mistakes_are_refused_with_a_suggestion(options, message):
     with pytest.raises(ConfigurationError, match=message):
         build(**options)
 

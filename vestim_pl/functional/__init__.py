@@ -1,1 +1,1 @@
-"""Pure functions and plain types below everything else; imports nothing of vestim_pl."""
+"""Pure functions and plain types, independent of the rest of vestim_pl."""

@@ -1,4 +1,4 @@
-"""Carrying a recurrent state from batch to batch, lane by lane."""
+"""Carry a recurrent state from batch to batch, lane by lane."""
 
 from torch import Tensor
 
@@ -6,20 +6,20 @@ __all__ = ["resume_state"]
 
 
 def resume_state(carried: tuple[Tensor, ...] | None, fresh: Tensor) -> tuple[Tensor, ...] | None:
-    """State with which the lanes of a batch go on: the carried one, zero where a lane is fresh.
+    """Return the state from which the lanes of a batch continue: the carried state, or zero in fresh lanes.
 
-    The fresh lanes are cut off by selection, not by a product, so a NaN in a carried lane does not outlive a reset.
-    A state that comes out of a checkpoint lies on the CPU: Lightning loads it before it moves the module.
+    Fresh lanes are selected instead of multiplied by zero, so a NaN in a carried lane does not survive a reset. A state
+    from a checkpoint is on the CPU, because Lightning loads it before it moves the module.
 
     Args:
-        carried: Tensors ``[B, ...]`` that the last batch left, or None before the first: every lane is fresh then.
-        fresh: ``[B]`` bool, true where a lane starts anew.
+        carried: Tensors ``[B, ...]`` from the previous batch; None if there was none, so all lanes are fresh.
+        fresh: ``[B]`` bool, true where a lane starts from zero.
 
     Returns:
         Tensors ``[B, ...]`` on the device of ``fresh``, or None for the zero state.
 
     Raises:
-        ValueError: If the number of lanes changed under lanes that go on.
+        ValueError: If the number of lanes changes while lanes continue.
 
     Example::
 
@@ -35,7 +35,7 @@ def resume_state(carried: tuple[Tensor, ...] | None, fresh: Tensor) -> tuple[Ten
     if lanes != fresh.shape[0]:
         if not bool(fresh.all()):
             raise ValueError(
-                f"a batch of {fresh.shape[0]} lanes goes on from a carried state of {lanes} lanes: keep the number of"
+                f"a batch of {fresh.shape[0]} lanes continues a carried state of {lanes} lanes; keep the number of"
                 " lanes constant within a split"
             )
         return None

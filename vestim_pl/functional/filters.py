@@ -1,4 +1,4 @@
-"""Causal filters over time without a Python loop over time steps: exponential smoothing and a finite impulse response.
+"""Filter signals causally without a Python loop over time steps: exponential smoothing and finite impulse response.
 
 Shape legend: B batch (or lanes), L steps, K filter taps.
 """
@@ -10,21 +10,21 @@ from torch.nn import functional
 __all__ = ["causal_fir", "exponential_smoothing", "first_order_recurrence", "varying_recurrence"]
 
 _BLOCK = 128
-_SMALLEST_EXPONENT = -60.0  # exp(-60) is 1e-26: nothing beside the sum it is added to, and far from subnormal numbers
+_SMALLEST_EXPONENT = -60.0  # exp(-60) is 1e-26: negligible in any sum, and far from subnormal numbers
 
 
 def first_order_recurrence(drive: Tensor, log_decay: Tensor, initial: Tensor, block: int = _BLOCK) -> Tensor:
     r"""Solve :math:`y_t = e^{\lambda} y_{t-1} + x_t` over all steps at once.
 
-    A blocked scan: inside a block the recurrence is one product with a lower triangular Toeplitz matrix of powers of
-    the decay; the values at the block ends obey a recurrence of the same kind, ``block`` times slower and ``block``
-    times shorter, which is solved the same way. Nothing is ever divided by a power of the decay, hence it is stable
-    for decays close to 0 and close to 1 and for any length; the cost is linear in the length.
+    This is a blocked scan. Within a block, the recurrence is one product with a lower triangular Toeplitz matrix of
+    powers of the decay. The values at the block ends obey the same kind of recurrence, ``block`` times slower and
+    shorter, which is solved in the same way. Because nothing is divided by a power of the decay, the method is stable
+    for any decay and any length. Its cost is linear in the length.
 
     Args:
         drive: ``[B, L]`` values :math:`x_t`.
-        log_decay: ``[]`` natural logarithm :math:`\lambda \le 0` of the decay. A logarithm, because a decay next to 1
-            has no accurate powers in float32.
+        log_decay: ``[]`` natural logarithm :math:`\lambda \le 0` of the decay; powers of a decay close to 1 would be
+            inaccurate in float32.
         initial: ``[B]`` value :math:`y_{-1}` before the first step.
         block: Steps solved by one matrix product.
 
@@ -50,10 +50,10 @@ def first_order_recurrence(drive: Tensor, log_decay: Tensor, initial: Tensor, bl
 
 
 def varying_recurrence(drive: Tensor, log_decay: Tensor, initial: Tensor, block: int = _BLOCK) -> Tensor:
-    r"""Solve :math:`y_t = e^{\lambda_t} y_{t-1} + x_t` with a decay of its own in every step.
+    r"""Solve :math:`y_t = e^{\lambda_t} y_{t-1} + x_t` with a different decay in every step.
 
-    Inside a block it is one product with a lower triangular matrix of the decays from step to step, see
-    `first_order_recurrence`; block follows block.
+    Each block is one product with a lower triangular matrix of the decays between its steps, as in
+    `first_order_recurrence`; the blocks are solved one after the other.
 
     Args:
         drive: ``[B, L, K]`` values :math:`x_t` of K recurrences.
@@ -85,9 +85,9 @@ def varying_recurrence(drive: Tensor, log_decay: Tensor, initial: Tensor, block:
 
 
 def exponential_smoothing(signal: Tensor, alpha: Tensor, initial: Tensor, block: int = _BLOCK) -> Tensor:
-    r"""Exponential moving average :math:`y_t = (1 - a)\, y_{t-1} + a\, r_t` over time.
+    r"""Compute the exponential moving average :math:`y_t = (1 - a)\, y_{t-1} + a\, r_t` over time.
 
-    The gain at direct current is one: a constant signal that the filter starts from stays what it is.
+    The gain at direct current is one: a filter that starts at a constant signal returns it unchanged.
 
     Args:
         signal: ``[B, L]`` values :math:`r_t`.
@@ -96,7 +96,7 @@ def exponential_smoothing(signal: Tensor, alpha: Tensor, initial: Tensor, block:
         block: Steps solved by one matrix product, see `first_order_recurrence`.
 
     Returns:
-        ``[B, L]`` smoothed signal; its last column is the value to carry on from.
+        ``[B, L]`` smoothed signal; its last column is the initial value of the next chunk.
 
     Example::
 
@@ -104,16 +104,16 @@ def exponential_smoothing(signal: Tensor, alpha: Tensor, initial: Tensor, block:
         tensor([[2.0000, 3.0000, 1.5000]])
 
     """
-    alpha = alpha.clamp(max=1 - torch.finfo(alpha.dtype).eps)  # 1 itself has no logarithm of the decay
+    alpha = alpha.clamp(max=1 - torch.finfo(alpha.dtype).eps)  # for alpha = 1, the logarithm of the decay is infinite
     return first_order_recurrence(alpha * signal, torch.log1p(-alpha), initial, block)
 
 
 def causal_fir(signal: Tensor, taps: Tensor, history: Tensor) -> Tensor:
-    r"""Causal finite impulse response :math:`y_t = \sum_{k<K} w_k\, r_{t-k}` over time.
+    r"""Apply the causal finite impulse response :math:`y_t = \sum_{k<K} w_k\, r_{t-k}` over time.
 
     Args:
         signal: ``[B, L]`` values :math:`r_t`.
-        taps: ``[K]`` weights, the newest sample's first.
+        taps: ``[K]`` weights, from the newest sample to the oldest.
         history: ``[B, K - 1]`` samples before the first step, oldest first.
 
     Returns:
@@ -125,18 +125,18 @@ def causal_fir(signal: Tensor, taps: Tensor, history: Tensor) -> Tensor:
         tensor([[1.0000, 1.7500, 3.5000]])
 
     """
-    # On CPU a product with the sliding windows is 3-10 times faster than conv1d with its single channel.
+    # On the CPU, a product with sliding windows is 3 to 10 times faster than conv1d with a single channel.
     return torch.cat([history, signal], dim=1).unfold(1, len(taps), 1) @ taps.flip(0)
 
 
 def _decay_matrix(size: int, log_decay: Tensor) -> Tensor:
-    """Lower triangular ``[size, size]`` matrix of ``decay ** (row - column)``."""
+    """Return the lower triangular ``[size, size]`` matrix of ``decay ** (row - column)``."""
     index = torch.arange(size, device=log_decay.device)
     lag = (index.unsqueeze(1) - index).clamp(min=0)
     return (lag * log_decay).clamp(min=_SMALLEST_EXPONENT).exp().tril()
 
 
 def _decay_to_start(size: int, log_decay: Tensor) -> Tensor:
-    """``[size]`` powers of the decay from each step back to the one before the first."""
+    """Return ``[size]`` powers of the decay, from each step back to the step before the first."""
     lag = torch.arange(1, size + 1, device=log_decay.device)
     return (lag * log_decay).clamp(min=_SMALLEST_EXPONENT).exp()

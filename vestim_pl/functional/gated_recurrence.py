@@ -1,4 +1,4 @@
-"""The recurrence of a GRU over all steps, with a backward pass that does as little as possible step by step.
+"""Compute a GRU over all steps, with a backward pass that does little work step by step.
 
 Shape legend: B batch (or lanes), L steps, F features, H hidden.
 """
@@ -22,26 +22,26 @@ def gated_recurrence(
     input_bias: Tensor,
     recurrent_bias: Tensor,
 ) -> Tensor:
-    r"""Hidden states of a single-layer GRU as PyTorch defines it.
+    r"""Compute the hidden states of a single-layer GRU as PyTorch defines it.
 
     .. math::
         r, z &= \sigma(W_i x_t + b_i + W_h h_{t-1} + b_h) \\
         n &= \tanh(W_{in} x_t + b_{in} + r\,(W_{hn} h_{t-1} + b_{hn})) \\
         h_t &= (1 - z)\, n + z\, h_{t-1}
 
-    PyTorch's CPU GRU has no fused kernel: it records some 14 small operations a step, and its backward pass multiplies
-    the weights' gradients out step by step. Here only what truly depends on the step before stays in the loop, five
-    operations forward and three backward; the input projection, the factors of the gates' derivatives and the weights'
-    gradients are products over all steps at once. Values and gradients are those of ``nn.GRU``. It is differentiable
-    once.
+    PyTorch's GRU has no fused kernel on the CPU. It records about 14 small operations per step, and its backward pass
+    computes the gradients of the weights step by step. Here the loop contains only what depends on the previous step:
+    five operations forward and three backward. The input projection, the factors of the gates' derivatives and the
+    gradients of the weights are products over all steps at once. Values and gradients equal those of ``nn.GRU``; second
+    derivatives are not supported.
 
     Args:
-        inputs: ``[B, L, F]``.
+        inputs: ``[B, L, F]`` inputs.
         initial: ``[B, H]`` hidden state before the first step.
         input_weight: ``[3 H, F]`` weights of reset, update and candidate, in this order.
-        recurrent_weight: ``[3 H, H]``.
-        input_bias: ``[3 H]``.
-        recurrent_bias: ``[3 H]``.
+        recurrent_weight: ``[3 H, H]`` weights in the same order.
+        input_bias: ``[3 H]`` bias in the same order.
+        recurrent_bias: ``[3 H]`` bias in the same order.
 
     Returns:
         ``[B, L, H]`` hidden states.
@@ -62,10 +62,10 @@ def gated_recurrence(
 
 
 class _GatedRecurrence(torch.autograd.Function):
-    """The pair of passes; time is the first dimension inside, so that every step is one contiguous block."""
+    """Forward and backward pass; time is the first dimension inside, so that every step is contiguous in memory."""
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # under autocast too: small and cheap
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # float32 under autocast too
     def forward(
         ctx: Any,
         inputs: Tensor,
@@ -78,7 +78,7 @@ class _GatedRecurrence(torch.autograd.Function):
         samples = inputs.transpose(0, 1).contiguous()
         size = initial.shape[1]
         open_bias = recurrent_bias.clone()
-        open_bias[2 * size :] = 0  # the candidate's recurrent part is gated by reset before it joins the input's
+        open_bias[2 * size :] = 0  # reset gates the candidate's recurrent part before the input's part is added
         gates = torch.nn.functional.linear(samples, input_weight, input_bias + open_bias)
         candidate = gates[..., 2 * size :].clone()
         gates[..., 2 * size :] = recurrent_bias[2 * size :]
@@ -97,7 +97,7 @@ class _GatedRecurrence(torch.autograd.Function):
         grad_input_weight, grad_recurrent_weight = torch.zeros_like(input_weight), torch.zeros_like(recurrent_weight)
         grad_input_bias, grad_recurrent_bias = gates.new_zeros(2, gates.shape[2])
         carried = torch.zeros_like(states[0])
-        # Blocks that stay in the cache: temporary tensors over all steps would cost more than the arithmetic.
+        # Blocks fit in the CPU cache; temporary tensors over all steps would cost more than the arithmetic.
         block = max(1, _BLOCK_ELEMENTS // gates[0].numel())
         for start in reversed(range(0, len(samples), block)):
             part = slice(start, start + block)
@@ -110,7 +110,8 @@ class _GatedRecurrence(torch.autograd.Function):
             flat = grad_gates.flatten(0, 1)
             grad_recurrent_weight.addmm_(flat.t(), before.flatten(0, 1))
             grad_recurrent_bias += flat.sum(0)
-            torch.mul(grad_states[1:], through, out=grad_gates[..., -states.shape[2] :])  # now of the input's part
+            # From here on, the last third holds the gradient of the candidate's input part.
+            torch.mul(grad_states[1:], through, out=grad_gates[..., -states.shape[2] :])
             grad_input_weight.addmm_(flat.t(), samples[part].flatten(0, 1))
             grad_input_bias += flat.sum(0)
             if grad_samples is not None:
@@ -120,7 +121,7 @@ class _GatedRecurrence(torch.autograd.Function):
 
 
 def _slopes(gates: Tensor, candidate: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-    """Derivatives of the new state: by the arguments of reset, update and recurrent part, and by the tanh's own."""
+    """Compute derivatives of the new state, by the arguments of reset, update and recurrent part, and of the tanh."""
     reset, update, gated = gates.chunk(3, dim=-1)
     through = (1 - update) * (1 - candidate.square())
     by_gated = through * reset
@@ -130,7 +131,7 @@ def _slopes(gates: Tensor, candidate: Tensor, before: Tensor) -> tuple[Tensor, T
 
 
 def _advance(gates: Tensor, candidate: Tensor, states: Tensor, recurrent_weight: Tensor) -> None:
-    """Run the steps in place: ``gates`` become reset, update and gated part; the other two are filled."""
+    """Run the steps in place; ``gates`` become reset, update and gated part, and the other two tensors are filled."""
     size = candidate.shape[2]
     opened = gates[..., : 2 * size].unbind()
     reset, update, gated = (part.unbind() for part in gates.chunk(3, dim=-1))
@@ -143,7 +144,7 @@ def _advance(gates: Tensor, candidate: Tensor, states: Tensor, recurrent_weight:
 
 
 def _retreat(grad_gates: Tensor, grad_states: Tensor, update: Tensor, recurrent_weight: Tensor) -> None:
-    """Run the steps backwards in place: derivatives become gradients, step by step."""
+    """Run the steps backwards in place, turning derivatives into gradients."""
     size = update.shape[2]
     kept, gates = update.unbind(), grad_gates.unbind()
     by_gate = grad_gates.unflatten(-1, (3, size)).unbind()

@@ -1,4 +1,4 @@
-"""Clipping a gradient whose norm is known already."""
+"""Clip gradients whose norm is already known."""
 
 import math
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ __all__ = ["scale_to_limit"]
 
 
 def scale_to_limit(gradients: Sequence[Tensor], norm: float, limit: float) -> bool:
-    """Scale gradients down to a limit where their norm is above it, in place, by the factor that torch takes.
+    """Scale gradients in place if their norm exceeds the limit, by the same factor as torch.
 
-    Nothing is computed where the limit does not engage; a norm that is not finite changes nothing.
+    Nothing is computed at or below the limit. A non-finite norm changes nothing.
 
     Args:
-        gradients: All gradients that the norm is of; none where a guard has taken them away.
-        norm: Their norm, on the host.
-        limit: Largest norm that is left.
+        gradients: All gradients that the norm covers; empty if a guard has removed them.
+        norm: Norm of the gradients, on the host.
+        limit: Largest allowed norm.
 
     Returns:
-        Whether the norm is above the limit.
+        Whether the norm is finite and above the limit.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""The one batch type of every mode of training and evaluation."""
+"""Define the batch type of all training and evaluation modes."""
 
 from typing import NamedTuple
 
@@ -9,21 +9,21 @@ __all__ = ["SequenceBatch"]
 
 
 class SequenceBatch(NamedTuple):
-    """A batch of sequences in physical units, for windows (sequence to one) and streams (truncated BPTT) alike.
+    """A batch of sequences in physical units, for both windows (sequence to one) and streams (truncated BPTT).
 
-    One type for both lets one ``training_step`` serve both: ``weight`` says which steps count in the loss, ``fresh``
-    which lanes start from the zero state instead of the carried one.
+    One ``training_step`` serves both: ``weight`` selects the steps that count in the loss, and ``fresh`` the lanes that
+    start from the zero state instead of the carried one.
 
     Shape legend: B batch (or lanes), L steps, F features, T last steps that are estimated (1 in a window, L in a
     stream).
 
     Attributes:
         inputs: ``[B, L, F]`` features in physical units (amperes, degC, SOC 0..1, ...).
-        target: ``[B, T]`` measured terminal voltage in volts of the last T steps.
+        target: ``[B, T]`` measured terminal voltage of the last T steps, in volts.
         weight: ``[B, T]`` 1 where a step counts in loss and metrics, 0 in burn-in and padding.
-        fresh: ``[B]`` bool, true where the lane starts from the zero state; true everywhere in windows (T < L).
-        first_row: ``[B]`` int64 row of the split's table at which the sequence starts, -1 for an empty lane. With it
-            an error message can name the recording and the time.
+        fresh: ``[B]`` bool, true where a lane starts from the zero state; always true in windows (T < L).
+        first_row: ``[B]`` int64 row of the split's table at which the sequence starts, -1 for an empty lane. It lets
+            error messages name the recording and the time.
 
     Example::
 
@@ -41,7 +41,7 @@ class SequenceBatch(NamedTuple):
 
     @classmethod
     def of(cls, inputs: Tensor, target: Tensor) -> "SequenceBatch":
-        """Batch in which every step counts and every lane is fresh.
+        """Build a batch in which every step counts and every lane is fresh.
 
         Args:
             inputs: ``[B, L, F]`` features in physical units.

@@ -1,4 +1,4 @@
-"""The range of a tensor's values, and where it stops being finite."""
+"""Measure the range of a tensor's values and find its first non-finite value."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -12,14 +12,14 @@ __all__ = ["TensorRange", "measure_range"]
 
 @dataclass(frozen=True)
 class TensorRange:
-    """Smallest and largest magnitude of a tensor's finite values, and its first value that is not finite.
+    """Smallest and largest magnitude of a tensor's finite values, and its first non-finite value.
 
     Attributes:
-        smallest: Smallest magnitude, NaN where nothing is finite.
-        largest: Largest magnitude, NaN where nothing is finite.
+        smallest: Smallest finite magnitude, NaN if there is none.
+        largest: Largest finite magnitude, NaN if there is none.
         non_finite: Number of values that are NaN or infinite.
-        index: Index of the first of them, empty without one.
-        value: Its value, as ``nan``, ``inf`` or ``-inf``; empty without one.
+        index: Index of the first non-finite value, empty if there is none.
+        value: First non-finite value, as ``nan``, ``inf`` or ``-inf``; empty if there is none.
 
     """
 
@@ -30,7 +30,7 @@ class TensorRange:
     value: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dictionary, ready for JSON, which knows no NaN: None where nothing is finite."""
+        """Convert to a plain dictionary for JSON, which has no NaN; missing magnitudes become None."""
         none = {"smallest": None, "largest": None} if math.isnan(self.largest) else {}
         return asdict(self) | {"index": list(self.index)} | none
 
@@ -38,17 +38,17 @@ class TensorRange:
         span = f"{self.smallest:.3g} .. {self.largest:.3g}"
         if not self.non_finite:
             return span
-        return f"{span}, {self.non_finite} not finite, first {self.value} at {list(self.index)}"
+        return f"{span}, {self.non_finite} non-finite, first {self.value} at {list(self.index)}"
 
 
 @torch.no_grad()
 def measure_range(tensor: Tensor) -> TensorRange:
-    """Range of a floating tensor; reads the device.
+    """Measure the range of a floating-point tensor, with a host sync.
 
     Example::
 
         >>> print(measure_range(torch.tensor([[1.0, -4.0], [0.5, float("nan")]])))
-        0.5 .. 4, 1 not finite, first nan at [1, 1]
+        0.5 .. 4, 1 non-finite, first nan at [1, 1]
 
     """
     values = tensor.detach()

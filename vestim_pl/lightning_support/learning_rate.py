@@ -1,4 +1,4 @@
-"""The learning rate as a product: base x warmup x plateau x recovery, applied in one place."""
+"""Compute the learning rate as a product (base x warmup x plateau x recovery), applied in one place."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ __all__ = ["LearningRateFactors", "log_learning_rate"]
 
 
 class LearningRateFactors:
-    """Named factors on the learning rate of a trainer's optimizers, applied around each optimizer step.
+    """Named factors of the learning rate of a trainer's optimizers, applied around each optimizer step.
 
     Each callback owns and sets one factor; the first one installs the optimizer hooks. The product is multiplied into
     ``param_group["lr"]`` right before the update and taken out right after it, so between updates a group holds the
@@ -64,10 +64,10 @@ class LearningRateFactors:
         return math.prod(self._factors[other] for other in sorted(self._factors) if other != name)
 
     def set(self, name: str, factor: float) -> None:
-        """Set the factor of that name.
+        """Set a factor by name.
 
         Raises:
-            ValueError: If ``factor`` is negative or not finite.
+            ValueError: If ``factor`` is negative or non-finite.
 
         """
         if not (math.isfinite(factor) and factor >= 0):
@@ -77,15 +77,15 @@ class LearningRateFactors:
             self._product = None
 
     def discard(self, name: str) -> None:
-        """Forget the factor of that name, as its callback does when the fit has ended."""
+        """Remove a factor by name, as its callback does at the end of the fit."""
         self._factors.pop(name, None)
         self._product = None
 
     def attach(self, trainer: Trainer) -> None:
-        """Install the step hooks on the trainer's optimizers; a second call changes nothing.
+        """Install the step hooks on the trainer's optimizers; a second call does nothing.
 
         Raises:
-            ConfigurationError: If an optimizer is not a ``torch.optim.Optimizer``, and so has no step hooks.
+            ConfigurationError: If an optimizer is not a ``torch.optim.Optimizer`` and thus has no step hooks.
 
         """
         for optimizer in trainer.optimizers:
@@ -108,8 +108,8 @@ class LearningRateFactors:
     def scheduled(self, optimizer: Optimizer) -> list[float]:
         """Return the learning rate of each parameter group without the factors."""
         rates = self._rates.get(optimizer)
-        under_way = rates.scheduled if rates else None
-        return [float(rate) for rate in under_way or _rates_of(optimizer)]
+        during_step = rates.scheduled if rates else None
+        return [float(rate) for rate in during_step or _rates_of(optimizer)]
 
     def used(self, optimizer: Optimizer) -> list[float]:
         """Return the learning rate of each parameter group in the latest update; after a rollback, in the next."""
@@ -179,12 +179,12 @@ def log_learning_rate(trainer: Trainer, pl_module: LightningModule) -> None:
 
     Several callbacks may call it, since they log the same values. Steps that Lightning does not log cost nothing.
 
-    =====================  =====================================================================================
+    =====================  ================================================================================
     Key                    Meaning
-    =====================  =====================================================================================
+    =====================  ================================================================================
     ``learning_rate``      rate of the first parameter group: scheduled rate x all factors
-    ``learning_rate/<i>``  the same of the further groups, counted through all optimizers, where there are several
-    =====================  =====================================================================================
+    ``learning_rate/<i>``  the same for further parameter groups, numbered through all optimizers
+    =====================  ================================================================================
 
     """
     every = trainer.log_every_n_steps  # type: ignore[attr-defined]

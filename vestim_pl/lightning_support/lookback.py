@@ -60,8 +60,8 @@ def crop_sequences(batch: Any, length: int, callback: str = "LookbackWarmup") ->
         hasattr(batch, "_replace") and all(hasattr(batch, name) for name in ("inputs", "target", "weight", "fresh"))
     ):
         raise ConfigurationError(
-            f"{callback}: cannot cut a batch of type {type(batch).__name__}; pass crop=, a function of the batch"
-            " and the number of last steps to keep"
+            f"{callback}: cannot cut a batch of type {type(batch).__name__}; pass crop=, a function of the batch and"
+            " of the number of last steps to keep"
         )
     if not bool(batch.fresh.all()):
         raise ConfigurationError(

@@ -31,22 +31,22 @@ def build_scheduler(
     ========================  =======================================================================================
     ``none``                  constant
     ``step``                  multiplied by ``factor`` every ``period`` epochs (torch's StepLR)
-    ``cosine``                falls every step, from the base rate to ``min_factor`` times it at the end of training
-                              (Loshchilov & Hutter 2017, without restarts)
-    ``cosine_warm_restarts``  falls every step from the base rate to ``eta_min`` within ``t0`` epochs, then starts
-                              again at the base rate; each cycle is ``t_mult`` times as long as the one before
+    ``cosine``                falls every step from the base rate to ``min_factor`` times the base rate at the end of
+                              training (Loshchilov & Hutter 2017, without restarts)
+    ``cosine_warm_restarts``  falls every step from the base rate to ``eta_min`` within ``t0`` epochs, then restarts
+                              at the base rate; each cycle is ``t_mult`` times as long as the previous one
                               (Loshchilov & Hutter 2017)
     ========================  =======================================================================================
 
     Args:
-        optimizer: The optimizer, with its base rate.
+        optimizer: Optimizer with its base rate.
         spec: ``name`` and options.
         training_steps: Returns the optimizer steps of the training; called for ``cosine`` only.
         epoch_steps: Returns the optimizer steps of an epoch; called for ``cosine_warm_restarts`` only.
 
     Raises:
         ConfigurationError: If the name or an option is unknown, an option is out of range, or the length of the
-            training is needed but not known.
+            training is needed but unknown.
 
     Example::
 
@@ -93,8 +93,8 @@ def refuse_another_length(scheduler: object, training_steps: Count) -> None:
     if isinstance(scheduler, CosineAnnealingLR) and scheduler.T_max != (steps := training_steps()):
         raise ConfigurationError(
             f"trainer.max_epochs: the cosine schedule of the checkpoint ends after {scheduler.T_max} steps, this"
-            f" training after {steps:g}; resume with the trainer.max_epochs and trainer.max_steps of that run,"
-            " or start a new training"
+            f" training after {steps:g}; resume with the original trainer.max_epochs and trainer.max_steps, or start a"
+            " new training"
         )
 
 
@@ -115,7 +115,8 @@ def _cosine(optimizer: Optimizer, steps: Count, *, min_factor: float = 0.0) -> d
     total = steps()
     if not math.isfinite(total) or total < 1:
         raise ConfigurationError(
-            "scheduler.name: cosine needs to know how long training lasts; set trainer.max_epochs or trainer.max_steps"
+            "scheduler.name: cosine needs to know the length of the training; set trainer.max_epochs or"
+            " trainer.max_steps"
         )
     lowest = min_factor * max(group["lr"] for group in optimizer.param_groups)
     return {"scheduler": CosineAnnealingLR(optimizer, T_max=int(total), eta_min=lowest), "interval": "step"}
@@ -135,7 +136,7 @@ def _cosine_warm_restarts(
     epoch = steps()
     if not math.isfinite(epoch) or epoch < 1:
         raise ConfigurationError(
-            "scheduler.name: cosine_warm_restarts needs to know how many steps an epoch has; set trainer.max_epochs"
+            "scheduler.name: cosine_warm_restarts needs to know the number of steps per epoch; set trainer.max_epochs"
         )
     scheduler = CosineAnnealingWarmRestarts(optimizer, T_0=t0 * int(epoch), T_mult=t_mult, eta_min=eta_min)
     return {"scheduler": scheduler, "interval": "step"}

@@ -103,7 +103,7 @@ class StepTrace:
         >>> trace = StepTrace()
         >>> trace.see(Phase.LOSS, "loss", torch.tensor(float("inf")))
         >>> print(trace.origin.frame)
-        loss loss: nan .. nan, 1 not finite, first inf at []
+        loss loss: nan .. nan, 1 non-finite, first inf at []
 
     """
 

@@ -1,4 +1,4 @@
-"""Networks under one protocol: ``(inputs, state) -> (voltage, state)``."""
+"""Networks with one protocol: ``(inputs, state) -> (voltage, state)``."""
 
 from vestim_pl.networks.causal_low_pass import CausalLowPass
 from vestim_pl.networks.exponential_smoothing import ExponentialSmoothing

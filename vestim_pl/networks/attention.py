@@ -1,4 +1,4 @@
-"""Causal attention over a bounded past, and the transformer layer around it."""
+"""Compute causal attention over a bounded past, and the transformer layer around it."""
 
 import torch
 from torch import Tensor, nn
@@ -10,19 +10,19 @@ __all__ = ["AttentionLayer", "decay_rates", "distance_bias", "sliding_attention"
 
 
 def decay_rates(heads: int, lookback: int) -> Tensor:
-    """By how much each head lowers its attention to a step for every step that lies in between.
+    """Compute how much each head lowers its attention score per step of distance.
 
     The rates are those of ALiBi (Press et al., *Train short, test long: attention with linear biases enables input
-    length extrapolation*, ICLR 2022), spread over the lookback: as long as queries and keys say nothing, a head is a
-    moving average whose weights decay exponentially, as the voltage over a pair of resistor and capacitor does, with
-    time constants from the whole lookback down to a few steps.
+    length extrapolation*, ICLR 2022), spread over the lookback. If queries and keys carry no information, a head is a
+    moving average with exponentially decaying weights, like the voltage over an RC pair. The time constants range from
+    the whole lookback down to a few steps.
 
     Args:
         heads: Number of heads H.
         lookback: Steps that attention covers.
 
     Returns:
-        ``[H]`` rates per step, all positive, the slowest first.
+        ``[H]`` positive rates per step, slowest first.
 
     Example::
 
@@ -35,17 +35,17 @@ def decay_rates(heads: int, lookback: int) -> Tensor:
 
 
 def distance_bias(rates: Tensor, queries: int, lookback: int) -> Tensor:
-    """What the distance between two steps adds to their attention score: ``-rate x distance``, ``-inf`` out of reach.
+    """Compute the attention bias by distance: ``-rate x distance``, or ``-inf`` out of reach.
 
-    Distances are small whole numbers however long a stream runs, so nothing loses precision with time.
+    Distances are small integers no matter how long a stream runs, so precision does not degrade over time.
 
     Args:
         rates: ``[H]`` decay rates.
         queries: Number of consecutive query steps Q.
-        lookback: Steps that a query sees, itself included.
+        lookback: Steps that a query attends to, including its own.
 
     Returns:
-        ``[1, H, Q, lookback - 1 + Q]``; the last key is the last query's own step.
+        ``[1, H, Q, lookback - 1 + Q]`` bias; the last key belongs to the last query's own step.
 
     Example::
 
@@ -63,21 +63,21 @@ def distance_bias(rates: Tensor, queries: int, lookback: int) -> Tensor:
 def sliding_attention(
     query: Tensor, key: Tensor, value: Tensor, rates: Tensor, lookback: int, missing: Tensor | None = None
 ) -> Tensor:
-    """Let every query attend to its own step and the ``lookback - 1`` before, by torch's scaled dot-product attention.
+    """Let every query attend to its own step and the ``lookback - 1`` steps before it.
 
-    A long chunk is computed in blocks of ``lookback`` queries, so that time and memory grow with its length and not
-    with the square of it. An export, which has to hold for any length, takes one block for all.
+    A long chunk is computed in blocks of ``lookback`` queries, so time and memory are linear in its length. An exported
+    model, which must work for any length, uses one block.
 
     Args:
-        query: ``[B, H, T, D]`` of the last T steps.
-        key: ``[B, H, N, D]`` of N steps, T or more.
-        value: Likewise.
+        query: ``[B, H, T, D]`` queries of the last T steps.
+        key: ``[B, H, N, D]`` keys of N steps, at least T.
+        value: ``[B, H, N, D]`` values of the same steps.
         rates: ``[H]`` decay rates.
-        lookback: Steps that a query sees, itself included.
-        missing: ``[B]`` number of first steps that hold nothing yet and are not attended to; None for no such step.
+        lookback: Steps that a query attends to, including its own.
+        missing: ``[B]`` number of first steps that are still empty and are masked; None if there are none.
 
     Returns:
-        ``[B, H, T, D]``.
+        ``[B, H, T, D]`` attended values.
 
     Example::
 
@@ -109,25 +109,25 @@ def sliding_attention(
 
 
 class AttentionLayer(nn.Module):
-    """Attention, then a multilayer perceptron, each on normalised inputs and added to what came in (pre-norm).
+    """Attention followed by a multilayer perceptron, each with normalised inputs and a residual connection (pre-norm).
 
-    Pre-norm keeps gradients of one size through all layers from the first step on, so that a Transformer trains without
-    the warmup that one with norms after the sums needs (Xiong et al., *On layer normalization in the transformer
-    architecture*, ICML 2020). Queries and keys are normalised as well (Dehghani et al., *Scaling vision transformers to
-    22 billion parameters*, ICML 2023): at a high learning rate their products grow until float32 rounds a score by more
-    than the softmax can bear, and the gradient is NaN while the loss is still finite.
+    Pre-norm gives gradients of similar size in all layers from the first step, so the Transformer trains without the
+    warmup that post-norm needs (Xiong et al., *On layer normalization in the transformer architecture*, ICML 2020).
+    Queries and keys are normalised as well (Dehghani et al., *Scaling vision transformers to 22 billion parameters*,
+    ICML 2023). Without this, their products grow at a high learning rate until float32 rounds a score by more than the
+    softmax tolerates, and the gradient becomes NaN while the loss is still finite.
 
     Args:
-        input_size: Features of the input; where it is not ``size``, a linear map comes first.
+        input_size: Features F of the input; mapped linearly to ``size`` if different.
         size: Features D of the layer.
-        heads: Heads H; they share ``size`` in equal parts.
+        heads: Number of heads H, which divide ``size`` equally.
         feedforward: Hidden size of the perceptron, in multiples of ``size``.
-        dropout: Probability that a feature of either sum is dropped in training, in [0, 1).
-        lookback: Steps that a step attends to, itself included.
-        depth: Layers of the network; the more, the less each adds at the start.
+        dropout: Probability that a feature of a residual branch is dropped in training, in [0, 1).
+        lookback: Steps that a step attends to, including itself.
+        depth: Number of layers of the network, which scales down the initial residual branches.
 
     Shape:
-        inputs ``[B, L, F]``; cache ``[B, lookback - 1, 2 D]``, the keys and values of the steps before; output
+        inputs ``[B, L, F]``; cache ``[B, lookback - 1, 2 D]``, the keys and values of the previous steps; output
         ``[B, L, D]``, or ``[B, last, D]``.
 
     Example::
@@ -160,7 +160,7 @@ class AttentionLayer(nn.Module):
             nn.Linear(size, 2 * size),
             nn.Linear(size, size),
         )
-        # A common factor of all keys could as well be one of the queries, and a common shift changes no softmax.
+        # The keys need no learned factor, which the queries already have, and no shift, which changes no softmax.
         self.query_norm = nn.LayerNorm(size // heads)
         self.key_norm = nn.LayerNorm(size // heads, elementwise_affine=False)
         widen, narrow = nn.Linear(size, feedforward * size), nn.Linear(feedforward * size, size)
@@ -177,13 +177,13 @@ class AttentionLayer(nn.Module):
     def forward(
         self, inputs: Tensor, cache: Tensor | None = None, missing: Tensor | None = None, last: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Run a chunk and hand on the keys and values of its last steps.
+        """Run a chunk and return the keys and values of its last steps with the output.
 
         Args:
-            inputs: ``[B, L, F]``.
-            cache: What the last chunk handed on; None where there was none.
-            missing: ``[B]`` number of first steps of ``cache`` that hold nothing; None without a cache.
-            last: Number of last steps to compute the output of; None for all.
+            inputs: ``[B, L, F]`` inputs.
+            cache: Keys and values that the previous chunk returned; None if there was none.
+            missing: ``[B]`` number of first steps of ``cache`` that are empty; None without a cache.
+            last: Number of last steps that need an output; None for all.
 
         """
         hidden = self.enter(inputs)
@@ -204,11 +204,11 @@ class AttentionLayer(nn.Module):
         return hidden, self._kept(known, cache is not None)
 
     def _split(self, features: Tensor) -> Tensor:
-        """``[B, N, H, D / H]`` of ``[B, N, D]``."""
+        """Split ``[B, N, D]`` features into heads ``[B, N, H, D / H]``."""
         return features.unflatten(-1, (self.heads, -1))
 
     def _kept(self, known: Tensor, continued: bool) -> Tensor:
-        """Last ``lookback - 1`` steps, a copy, so that a carried state does not hold on to the whole chunk."""
+        """Copy the last ``lookback - 1`` steps, so that a carried state does not keep the whole chunk in memory."""
         length, kept = known.shape[1], self.lookback - 1
         if not continued and length < kept:
             return pad(known, (0, 0, kept - length, 0))

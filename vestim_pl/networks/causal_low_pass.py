@@ -1,4 +1,4 @@
-"""Output filter: causal low-pass with learnable taps."""
+"""Filter a network's output with a causal low-pass with learnable taps."""
 
 import math
 
@@ -13,15 +13,14 @@ __all__ = ["CausalLowPass"]
 
 
 class CausalLowPass(nn.Module):
-    r"""Averages a network's output over its last samples: :math:`y_t = \sum_{k<K} w_k\, r_{t-k}`.
+    r"""Average a network's output over its last samples: :math:`y_t = \sum_{k<K} w_k\, r_{t-k}`.
 
-    The weights are a softmax of learned logits: positive and of sum one, so a constant passes unchanged (unit gain at
-    direct current) and nothing is amplified. They start as powers of one half, half of the weight on the newest
-    sample, since an even average would begin with a delay of half its length. A fresh lane starts as if its first
-    sample had always been there.
+    The weights are a softmax of learned logits. They are positive and sum to one, so a constant passes unchanged (unit
+    gain at direct current) and nothing is amplified. They start as powers of one half, because equal weights would
+    start with a delay of half the filter length. A fresh lane starts as if its first sample had always been present.
 
     Args:
-        taps: Number of samples K that are averaged, at least 1; 1 is no filter at all.
+        taps: Number of averaged samples K, at least 1; 1 does not filter.
 
     Shape:
         signal ``[B, L]``; state ``(history [B, K - 1], started [B])``, all zero where a lane is fresh; output
@@ -47,21 +46,21 @@ class CausalLowPass(nn.Module):
 
     @property
     def taps(self) -> Tensor:
-        """Weights ``[K]``, the newest sample's first."""
+        """Weights ``[K]``, from the newest sample to the oldest."""
         return self.tap_logits.softmax(0)
 
     def forward(self, signal: Tensor, state: State) -> tuple[Tensor, State]:
-        """Filter a chunk and hand on its last samples."""
+        """Filter a chunk and return it with its last samples."""
         history, started = state
         history = torch.where(started.unsqueeze(1) > 0, history, signal[:, :1])
         smooth = causal_fir(signal, self.taps, history)
         recent = torch.cat([history, signal], dim=1)[:, signal.shape[1] :]
-        # A copy, so that a carried state does not hold on to the whole chunk.
+        # A copy, so that a carried state does not keep the whole chunk in memory.
         return smooth, (recent.clone(), torch.ones_like(started))
 
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """State of fresh lanes."""
+        """Return the state of fresh lanes."""
         history = torch.zeros(batch_size, len(self.tap_logits) - 1, device=device, dtype=dtype)
         return history, torch.zeros(batch_size, device=device, dtype=dtype)

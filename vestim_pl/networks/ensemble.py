@@ -1,4 +1,4 @@
-"""Several networks of one kind whose mean is the estimate."""
+"""Average several networks of the same kind."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -14,24 +14,24 @@ __all__ = ["Ensemble"]
 
 
 class Ensemble(nn.Module):
-    """Networks that learn the same from different initial weights, side by side; the mean of them is the estimate.
+    """Networks that are trained from different initial weights and whose mean is the estimate.
 
-    Where the training data say little, members disagree, and their mean is nearer to the truth than most of them
+    Where the training data are sparse, the members disagree, and their mean is closer to the truth than most members
     (Lakshminarayanan et al., *Simple and scalable predictive uncertainty estimation using deep ensembles*, NeurIPS
     2017).
-    In training the members stay apart: each estimates its own part of the lanes of a batch, in equal parts, first to
-    last. So each has its own error, where one that only the mean had to fit would lean on others, and its own order of
-    the data, where a batch has one for each (``sampling.orders``): members that saw the same batches would have errors
-    of their order in common. The estimator clips each member's gradient on its own
-    (`clip_gradients`); AdaptiveGradientClipping, which knows of no
-    ensembles, clips them together.
+
+    In training, the members stay independent: each member estimates its own equal part of the lanes of a batch, first
+    to last. Each member therefore has its own error; if only the mean had to fit, members would rely on each other.
+    Each member also has its own order of the data if a batch contains one order per member (``sampling.orders``);
+    members that see the same batches would share the errors due to that order. The estimator clips the gradient of each
+    member separately (`clip_gradients`). AdaptiveGradientClipping does not distinguish members and clips them together.
 
     Args:
-        members: Networks that keep the protocol `Network`.
+        members: Networks with the protocol `Network`.
 
     Shape:
-        inputs ``[B, L, F]``; state: the members' states, first to last, zero in training in lanes that are not a
-        member's own; output ``[B, L]``, or ``[B, last]``.
+        inputs ``[B, L, F]``; state: the states of the members, first to last, in training zero in the lanes of other
+        members; output ``[B, L]``, or ``[B, last]``.
 
     Example::
 
@@ -57,7 +57,7 @@ class Ensemble(nn.Module):
             for member, count in zip(self.members, self._tensors, strict=True)
         ]
         if self.training:
-            return _apart(members, inputs, last)
+            return _run_separately(members, inputs, last)
         results = [member(inputs, own, last) for member, own in members]
         voltage = torch.stack([voltage for voltage, _ in results]).mean(0)
         return voltage, tuple(tensor for _, own in results for tensor in own)
@@ -65,13 +65,15 @@ class Ensemble(nn.Module):
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """State of ``batch_size`` fresh lanes."""
+        """Return the state of ``batch_size`` fresh lanes."""
         members = [cast("Network", member) for member in self.members]
         return tuple(tensor for member in members for tensor in member.zero_state(batch_size, device, dtype))
 
 
-def _apart(members: Sequence[tuple[nn.Module, State | None]], inputs: Tensor, last: int | None) -> tuple[Tensor, State]:
-    """Each member on its own part of the lanes; where there are fewer lanes than members, some have none."""
+def _run_separately(
+    members: Sequence[tuple[nn.Module, State | None]], inputs: Tensor, last: int | None
+) -> tuple[Tensor, State]:
+    """Run each member on its own part of the lanes; with fewer lanes than members, some members have no lane."""
     lanes, voltages, carried = len(inputs), [], list[Tensor]()
     for index, (member, own) in enumerate(members):
         first, end = index * lanes // len(members), (index + 1) * lanes // len(members)

@@ -1,4 +1,4 @@
-"""Output filter: exponential moving average with a learnable weight."""
+"""Filter a network's output with an exponential moving average with a learnable weight."""
 
 import math
 
@@ -13,14 +13,14 @@ __all__ = ["ExponentialSmoothing"]
 
 
 class ExponentialSmoothing(nn.Module):
-    r"""Smooths a network's output over time: :math:`y_t = (1 - a)\, y_{t-1} + a\, r_t`.
+    r"""Smooth a network's output over time: :math:`y_t = (1 - a)\, y_{t-1} + a\, r_t`.
 
-    The weight ``a`` is learned through its logit, so it stays between 0 and 1 and a small one moves in proportion to
-    itself. A fresh lane starts from its first sample (:math:`y_{-1} = r_0`), not from zero: there is no transient at
-    the start of a recording.
+    The weight ``a`` is learned through its logit, so it stays between 0 and 1, and a small weight changes in proportion
+    to itself. A fresh lane starts from its first sample (:math:`y_{-1} = r_0`) instead of zero, so there is no
+    transient at the start of a recording.
 
     Args:
-        smoothing: Initial weight ``a`` of the newest sample, above 0 and below 1; small smooths more.
+        smoothing: Initial weight ``a`` of the newest sample, above 0 and below 1; smaller values smooth more.
 
     Shape:
         signal ``[B, L]``; state ``(level [B], started [B])``, all zero where a lane is fresh; output ``[B, L]``.
@@ -49,16 +49,16 @@ class ExponentialSmoothing(nn.Module):
         return self.logit.sigmoid()
 
     def forward(self, signal: Tensor, state: State) -> tuple[Tensor, State]:
-        """Smooth a chunk and hand on the last value."""
+        """Smooth a chunk and return it with its last value."""
         level, started = state
         initial = torch.where(started > 0, level, signal[:, 0])
         smooth = exponential_smoothing(signal, self.alpha, initial)
-        # A copy, so that a carried state does not hold on to the whole chunk.
+        # A copy, so that a carried state does not keep the whole chunk in memory.
         return smooth, (smooth[:, -1].clone(), torch.ones_like(started))
 
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """State of fresh lanes."""
+        """Return the state of fresh lanes."""
         zeros = torch.zeros(batch_size, device=device, dtype=dtype)
         return zeros, zeros.clone()

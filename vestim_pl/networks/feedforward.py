@@ -1,4 +1,4 @@
-"""Feed-forward baseline: what can be said without a memory that learns."""
+"""Provide a feed-forward baseline without learned memory."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,17 +15,17 @@ __all__ = ["FeedForwardNetwork"]
 
 
 class FeedForwardNetwork(nn.Module):
-    """The same multilayer perceptron at every step, over the last ``history`` samples.
+    """The same multilayer perceptron at every step, applied to the last ``history`` samples.
 
-    The baseline that a recurrent network has to beat: with ``history=1`` it is a map from current, temperature and
-    state of charge to voltage, without any memory. A fresh lane starts as if its first sample had always been there.
+    A recurrent network has to beat this baseline. With ``history=1``, it maps current, temperature and state of charge
+    to voltage without any memory. A fresh lane starts as if its first sample had always been present.
 
     Args:
         features: Number of input features F.
-        hidden_sizes: Size of every hidden layer, first to last.
+        hidden_sizes: Sizes of the hidden layers, first to last.
         dropout: Probability that an output of a hidden layer is dropped in training, in [0, 1).
-        layer_norm: Whether every hidden layer is normalised, before its activation.
-        history: Samples seen at once, the newest included; 1 is memoryless.
+        layer_norm: Whether hidden layers are normalised before their activation.
+        history: Number of input samples, including the newest; 1 for no memory.
 
     Shape:
         inputs ``[B, L, F]``; state ``(past [B, history - 1, F], started [B])``, all zero where a lane is fresh; output
@@ -77,12 +77,12 @@ class FeedForwardNetwork(nn.Module):
         hidden = self.layers(read.unfold(1, self.history, 1).flatten(2))
         with full_precision(inputs):
             voltage = self.head(hidden.to(inputs.dtype)).squeeze(-1)
-        # A copy, so that a carried state does not hold on to the whole chunk.
+        # A copy, so that a carried state does not keep the whole chunk in memory.
         return voltage, (samples[:, inputs.shape[1] :].clone(), torch.ones_like(started))
 
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """State of ``batch_size`` fresh lanes."""
+        """Return the state of ``batch_size`` fresh lanes."""
         past = torch.zeros(batch_size, self.history - 1, self.features, device=device, dtype=dtype)
         return past, torch.zeros(batch_size, device=device, dtype=dtype)

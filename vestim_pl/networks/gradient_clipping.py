@@ -1,4 +1,4 @@
-"""Clipping the gradient of each network of an ensemble on its own."""
+"""Clip the gradient of each member of an ensemble separately."""
 
 import torch
 from torch import Tensor, nn
@@ -9,21 +9,20 @@ __all__ = ["clip_gradients"]
 
 
 def clip_gradients(network: nn.Module, threshold: float | None, algorithm: str = "norm") -> Tensor:
-    """Clip as if every network of an ensemble were alone; a single network is clipped as ever.
+    """Clip each member of an ensemble as if it were trained alone; a single network is clipped as usual.
 
-    Clipped together, one whose gradient is large takes the step from all others, and early in training, when all are
-    large, the total is in units in which the threshold seldom engages: each has its part of the mean of their losses,
-    and so its part of a gradient. Here a threshold means the same with one network and with twenty.
+    If all members were clipped together, one member with a large gradient would shrink the steps of all others. The
+    loss is the mean over the members, so each member's gradient is also smaller by their number, and the threshold
+    would seldom engage. Here a threshold means the same for one network and for twenty.
 
     Args:
-        network: The network, or the ensemble.
-        threshold: Largest norm, or largest value, of the gradient of a network that is trained alone; None only
-            measures.
+        network: A network or an ensemble.
+        threshold: Largest norm, or largest value, for a network trained alone; None only measures.
         algorithm: ``norm`` or ``value``.
 
     Returns:
-        Norm, or largest value, before clipping, of the network whose is the largest, in units of one alone; on its
-        device, not read. NaN if any is; 0 without a gradient.
+        Norm, or largest value, before clipping, of the member with the largest gradient, scaled as if trained alone. It
+        is a tensor on the device, without a host sync; NaN if any gradient is NaN, and 0 without gradients.
 
     Example::
 

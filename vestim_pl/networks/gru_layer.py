@@ -1,4 +1,4 @@
-"""A GRU kernel that is not slow on CPU."""
+"""Provide a GRU kernel that is fast on the CPU."""
 
 import torch
 from torch import Tensor, nn
@@ -7,20 +7,20 @@ from vestim_pl.functional.gated_recurrence import gated_recurrence
 
 __all__ = ["GRULayer"]
 
-_WORTH_IT_STEPS = 4  # below, setting out costs more than the loop saves
+_MIN_STEPS = 4  # for fewer steps, the preparation costs more than the faster loop saves
 
 
 class GRULayer(nn.GRU):
-    """Single-layer, batch-first ``nn.GRU`` with the CPU path replaced.
+    """Single-layer, batch-first ``nn.GRU`` with a faster CPU path.
 
-    PyTorch has a oneDNN kernel for the LSTM, not for the GRU; this one runs
-    `gated_recurrence` on CPU instead, and PyTorch's own kernel everywhere
-    else: on other devices (cuDNN), in ``torch.compile``, tracing and export, and for a handful of steps. Parameters,
-    state dict, values and gradients are those of ``nn.GRU``, but a gradient of a gradient is refused on the CPU path.
+    PyTorch has a oneDNN kernel for the LSTM but not for the GRU. This layer runs `gated_recurrence` on the CPU, and
+    PyTorch's kernel in all other cases: on other devices (cuDNN), in ``torch.compile``, tracing and export, and for
+    fewer than four steps. Parameters, state dict, values and gradients equal those of ``nn.GRU``, but the CPU path
+    supports no second derivatives.
 
-    Why it is worth a class of its own (2 cores, one thread, forward and backward): at 16 lanes x 100 steps and 32
-    hidden units PyTorch's GRU took 7 times an LSTM of the same size, this one 2-3 times. Measure it on your
-    machine with ``python scripts/benchmarks/gru_kernel.py``.
+    With 16 lanes x 100 steps and 32 hidden units (one thread, forward and backward), PyTorch's GRU took 7 times as long
+    as an LSTM of the same size; this one takes 2 to 3 times as long. Measure it on your machine with
+    ``python scripts/benchmarks/gru_kernel.py``.
 
     Args:
         input_size: Features F of the input.
@@ -39,7 +39,7 @@ class GRULayer(nn.GRU):
 
     """
 
-    computes_as_base = True  # so probes and replays may run it step by step as an nn.GRU
+    computes_as_base = True  # lets probes and replays run it step by step as an nn.GRU
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size, batch_first=True)
@@ -47,11 +47,11 @@ class GRULayer(nn.GRU):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # noqa: A002
         """Run a chunk; see ``nn.GRU``."""
         captured = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        if input.device.type != "cpu" or captured or input.shape[1] < _WORTH_IT_STEPS:
+        if input.device.type != "cpu" or captured or input.shape[1] < _MIN_STEPS:
             output, hidden = super().forward(input, hx)
             return output, hidden
         if hx is None:
             hx = input.new_zeros(1, len(input), self.hidden_size)
         output = gated_recurrence(input, hx[0], *self.all_weights[0])
-        # A copy, so that a carried state does not hold on to the whole chunk.
+        # A copy, so that a carried state does not keep the whole chunk in memory.
         return output, output[:, -1].unsqueeze(0).clone()

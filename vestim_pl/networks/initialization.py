@@ -1,4 +1,4 @@
-"""Initial weights of recurrent layers and linear heads."""
+"""Initialize the weights of recurrent layers and linear heads."""
 
 from typing import Literal
 
@@ -13,27 +13,27 @@ ForgetBias = Literal["zero", "one", "chrono"]
 
 
 def initialize_linear(layer: nn.Linear) -> None:
-    """Xavier (Glorot & Bengio 2010) uniform weights and zero bias, in place."""
+    """Set Xavier uniform weights (Glorot & Bengio 2010) and zero bias, in place."""
     nn.init.xavier_uniform_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
 
 
 def chrono_bias(size: int, lookback: int) -> Tensor:
-    """Chrono initialisation of a gate that keeps the past: ``log(u)`` with ``u`` uniform in ``[1, lookback - 1]``.
+    """Draw the chrono bias of a gate that keeps the past: ``log(u)`` with ``u`` uniform in ``[1, lookback - 1]``.
 
-    A gate with that bias forgets over about ``u`` steps, so the units start out covering all time scales up to the
+    A gate with this bias forgets over about ``u`` steps, so the units initially cover all time scales up to the
     lookback. Tallec & Ollivier, *Can recurrent neural networks warp time?*, ICLR 2018.
 
     Args:
         size: Hidden size.
-        lookback: Longest dependency expected, in steps.
+        lookback: Longest expected dependency, in steps.
 
     Returns:
-        ``[size]`` biases, none negative.
+        ``[size]`` non-negative biases.
 
     Raises:
-        ConfigurationError: If ``lookback`` is below 3, where no range is left to draw from.
+        ConfigurationError: If ``lookback`` is below 3.
 
     Example::
 
@@ -52,9 +52,9 @@ def initialize_recurrent(
 ) -> None:
     """Initialise a single-layer LSTM or GRU in place, gate by gate.
 
-    Input weights are Xavier uniform and recurrent weights orthogonal (Saxe et al. 2014), each gate's block on its own,
-    so that the fan counts one gate and every block is a true rotation. All biases are zero but that of the gate which
-    keeps the past:
+    Input weights are Xavier uniform and recurrent weights orthogonal (Saxe et al. 2014). Each gate's block is
+    initialised separately, so that the fan counts one gate and every recurrent block is orthogonal. All biases are
+    zero, except for that of the gate that keeps the past:
 
     ============ ============================ ==========================================================
     option       LSTM                         GRU
@@ -64,9 +64,9 @@ def initialize_recurrent(
     ``chrono``   forget b, input -b           update b; its complement lets new values in, as -b would
     ============ ============================ ==========================================================
 
-    with ``b`` of `chrono_bias`. In PyTorch's GRU, ``h = (1 - z) n + z h_before``: the update gate *keeps* the
-    old state, hence the sign is opposite to that in the paper. PyTorch adds two biases, ``bias_ih`` and ``bias_hh``;
-    only the first carries the value, so the effective bias is the one named here.
+    with ``b`` from `chrono_bias`. In PyTorch's GRU, ``h = (1 - z) n + z h_before``: the update gate *keeps* the old
+    state, so the sign is opposite to that in the paper. PyTorch adds two biases, ``bias_ih`` and ``bias_hh``; only the
+    first one is set, so the effective bias is the one in the table.
 
     Args:
         kernel: Single-layer, unidirectional ``nn.LSTM`` or ``nn.GRU``.
@@ -98,7 +98,7 @@ def initialize_recurrent(
         elif forget_bias == "chrono":
             if lookback is None:
                 raise ConfigurationError(
-                    "network.forget_bias: chrono needs the lookback it is to cover; set network.lookback, in steps"
+                    "network.forget_bias: chrono needs to know the lookback to cover; set network.lookback, in steps"
                 )
             spread = chrono_bias(kernel.hidden_size, lookback)
             keep.copy_(spread)

@@ -1,4 +1,4 @@
-"""The one protocol that every network keeps."""
+"""Define the protocol of all networks."""
 
 from typing import Protocol, runtime_checkable
 
@@ -8,18 +8,19 @@ from torch import Tensor
 __all__ = ["Network", "State"]
 
 State = tuple[Tensor, ...]
-"""What a network carries from one chunk of a recording to the next: tensors ``[B, ...]``, batch first.
+"""State that a network carries from one chunk of a recording to the next: tensors ``[B, ...]``, batch first.
 
-A lane that is zero in all of them is fresh: it has seen no data yet. So a lane is reset by writing zeros into it.
+A lane that is zero in all tensors is fresh, which means that it has seen no data. Writing zeros resets a lane.
 """
 
 
 @runtime_checkable
 class Network(Protocol):
-    """A causal network over time whose state can be carried on.
+    """A causal network over time whose state can be carried from chunk to chunk.
 
-    Feeding a recording in chunks of any sizes, with the state handed on, equals feeding it whole. That makes truncated
-    backpropagation through time, streamed evaluation and the deployed step-by-step estimator the same computation.
+    Feeding a recording in chunks of any size, with the state carried over, equals feeding it whole. Truncated
+    backpropagation through time, streamed evaluation and the deployed step-by-step estimator are therefore the same
+    computation.
 
     Example::
 
@@ -38,9 +39,8 @@ class Network(Protocol):
 
         Args:
             inputs: ``[B, L, F]`` scaled features, L at least 1.
-            state: State after the step before the first one; None is the zero state.
-            last: Number of last steps to estimate, where the others are only lived through: a window asks for one.
-                None is all.
+            state: State before the first step; None for the zero state.
+            last: Number of last steps to estimate, 1 for a window; None for all.
 
         Returns:
             ``[B, L]`` scaled voltage, or ``[B, last]``, and the state after the last step.
@@ -51,9 +51,9 @@ class Network(Protocol):
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """State of ``batch_size`` fresh lanes."""
+        """Return the state of ``batch_size`` fresh lanes."""
         ...
 
     def __call__(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
-        """As `forward`, with module hooks."""
+        """Call `forward` with module hooks."""
         ...

@@ -1,4 +1,4 @@
-"""Checks of options that several networks share."""
+"""Check options that several networks share."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ __all__ = ["check_dropout", "check_hidden_sizes", "check_positive"]
 
 
 def check_hidden_sizes(hidden_sizes: Sequence[int], option: str = "hidden_sizes") -> tuple[int, ...]:
-    """Hidden sizes as a tuple; ``option`` is the setting that a message names.
+    """Return checked hidden sizes as a tuple; ``option`` is the setting that a message names.
 
     Raises:
-        ConfigurationError: If there is none, or one is not positive.
+        ConfigurationError: If the list is empty, or a size is not positive.
 
     Example::
 
@@ -22,13 +22,13 @@ def check_hidden_sizes(hidden_sizes: Sequence[int], option: str = "hidden_sizes"
     if not hidden_sizes or min(hidden_sizes) < 1:
         found = list(hidden_sizes)
         raise ConfigurationError(
-            f"network.{option}: {found} is no list of positive sizes, one a layer; use for example [64, 32]"
+            f"network.{option}: {found} is not a list of positive sizes, one per layer; use for example [64, 32]"
         )
     return tuple(hidden_sizes)
 
 
 def check_dropout(dropout: float) -> float:
-    """The dropout probability.
+    """Return a checked dropout probability.
 
     Raises:
         ConfigurationError: If it is not in [0, 1).
@@ -40,7 +40,7 @@ def check_dropout(dropout: float) -> float:
 
 
 def check_positive(option: str, value: int) -> int:
-    """The value.
+    """Return a checked positive integer; ``option`` is the setting that a message names.
 
     Raises:
         ConfigurationError: If it is below 1.

@@ -1,4 +1,4 @@
-"""The direct path from the inputs of a step to its voltage."""
+"""Build the direct path from the inputs of a step to its voltage."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,11 +9,11 @@ __all__ = ["perceptron"]
 
 
 def perceptron(features: int, sizes: Sequence[int]) -> nn.Sequential:
-    """Multilayer perceptron to one voltage, smooth in its inputs, with torch's initial weights.
+    """Build a multilayer perceptron to one voltage, with tanh layers and torch's initial weights.
 
     Args:
         features: Number of input features F.
-        sizes: Size of every hidden layer (tanh).
+        sizes: Sizes of the hidden layers.
 
     Shape:
         inputs ``[..., F]``; output ``[..., 1]``.

@@ -1,4 +1,4 @@
-"""Parts of a network that stay in full precision under autocast."""
+"""Keep parts of a network in full precision under autocast."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -9,7 +9,7 @@ __all__ = ["full_precision"]
 
 
 def full_precision(reference: Tensor) -> AbstractContextManager[object]:
-    """Context in which autocast is off for the device of ``reference``; costs nothing where autocast is off anyway.
+    """Return a context that disables autocast on the device of ``reference``; free if autocast is off already.
 
     Example::
 

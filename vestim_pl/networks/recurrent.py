@@ -1,4 +1,4 @@
-"""Stack of recurrent layers with a linear head and an optional output filter."""
+"""Stack recurrent layers with a linear head and an optional output filter."""
 
 from collections.abc import Sequence
 from itertools import islice, pairwise
@@ -19,26 +19,26 @@ __all__ = ["RecurrentNetwork"]
 
 
 class RecurrentNetwork(nn.Module):
-    """LSTM or GRU layers of the given sizes, a linear head to one voltage a step, and a filter of it over time.
+    """LSTM or GRU layers of the given sizes, a linear head to one voltage per step, and an optional filter over time.
 
     Args:
         features: Number of input features F.
-        cell: Kind of every layer.
-        hidden_sizes: Size of every layer, first to last: ``[64, 32]`` makes two layers of truly those sizes.
-        dropout: Probability that an output of a layer is dropped in training, in [0, 1); on every layer, the last too.
-        layer_norm: Whether every layer's outputs are normalised, the last too.
+        cell: Type of every layer.
+        hidden_sizes: Sizes of the layers, first to last.
+        dropout: Probability that an output of any layer is dropped in training, in [0, 1).
+        layer_norm: Whether the outputs of every layer are normalised.
         forget_bias: Initial bias of the gate that keeps the past: ``zero``, ``one``, or ``chrono`` for ``lookback``.
-        lookback: Steps of memory that ``chrono`` prepares for; unused otherwise.
-        direct: Sizes of the hidden layers of a multilayer perceptron (tanh) from the features of a step to its voltage,
-            which is added to that of the head; empty for none. What depends on the present alone, such as the
-            open-circuit voltage, need not pass through the memory.
+        lookback: Steps of memory that ``chrono`` covers; unused otherwise.
+        direct: Hidden sizes of a multilayer perceptron (tanh) from the features of a step to its voltage, which is
+            added to that of the head; empty for none. Quantities that depend only on the present, such as the
+            open-circuit voltage, can bypass the memory.
         output_filter: Filter of the voltage over time, None for none.
 
     Shape:
-        inputs ``[B, L, F]``; state: the layers' hidden (and cell) states ``[B, H]``, first to last, then the filter's;
-        output ``[B, L]``, or ``[B, last]``.
+        inputs ``[B, L, F]``; state: the hidden (and cell) states ``[B, H]`` of the layers, first to last, then those of
+        the filter; output ``[B, L]``, or ``[B, last]``.
 
-    Head and filter work in full precision under autocast too: bfloat16 has steps of several millivolts.
+    Head and filter use full precision under autocast too, because bfloat16 has steps of several millivolts.
 
     Raises:
         ConfigurationError: If an option is out of range.
@@ -84,7 +84,7 @@ class RecurrentNetwork(nn.Module):
             state = self.zero_state(inputs.shape[0], inputs.device, inputs.dtype)
         hidden, carried, parts = inputs, [], iter(state)
         for layer in self.layers:
-            # Nobody reads the last layer's other steps, unless a filter does: no norm, dropout and head for them.
+            # Without a filter, the last layer's other steps are unused and need no norm, dropout and head.
             wanted = last if layer is self.layers[-1] and self.output_filter is None else None
             hidden, layer_state = layer(hidden, tuple(islice(parts, self._tensors_a_layer)), wanted)
             carried += [tensor.to(inputs.dtype) for tensor in layer_state]
@@ -100,6 +100,6 @@ class RecurrentNetwork(nn.Module):
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """State of ``batch_size`` fresh lanes."""
+        """Return the state of ``batch_size`` fresh lanes."""
         parts = [*self.layers] if self.output_filter is None else [*self.layers, self.output_filter]
         return tuple(tensor for part in parts for tensor in part.zero_state(batch_size, device, dtype))

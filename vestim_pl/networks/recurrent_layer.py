@@ -1,4 +1,4 @@
-"""One layer of a recurrent stack."""
+"""Define one layer of a recurrent stack."""
 
 from typing import Literal
 
@@ -17,17 +17,17 @@ _FEW_LANES = 16
 
 
 class RecurrentLayer(nn.Module):
-    """One fused recurrent kernel, then layer norm, then dropout.
+    """A fused recurrent kernel, followed by layer norm and dropout.
 
-    PyTorch's own ``num_layers=2`` has equal sizes only, no layer norm, and no dropout after the last layer; hence one
-    single-layer kernel (cuDNN, oneDNN) a layer, and the rest around it. The recurrence itself runs on the kernel's own
-    output, before norm and dropout.
+    PyTorch's ``num_layers=2`` supports only equal sizes, no layer norm, and no dropout after the last layer. Each layer
+    here therefore has its own single-layer kernel (cuDNN, oneDNN). The recurrence uses the output of the kernel, before
+    norm and dropout.
 
-    A single step of few lanes without gradients, which is what a deployed estimator computes, takes the cell instead of
-    the kernel: the same arithmetic without the kernel's preparations, which cost 5-15 times the step itself on CPU.
+    A single step of a few lanes without gradients, as in a deployed estimator, uses the cell instead of the kernel. The
+    arithmetic is the same, without the kernel's preparation, which takes 5 to 15 times as long as the step on a CPU.
 
     Args:
-        cell: Kind of kernel.
+        cell: Type of the kernel.
         input_size: Features F of the input.
         hidden_size: Hidden size H.
         dropout: Probability that an output is dropped in training, in [0, 1).
@@ -67,7 +67,7 @@ class RecurrentLayer(nn.Module):
         initialize_recurrent(self.kernel, forget_bias, lookback)
 
     def forward(self, inputs: Tensor, state: State, last: int | None = None) -> tuple[Tensor, State]:
-        """Run a chunk and hand on the kernel's state; outputs of the ``last`` steps only, or of all."""
+        """Run a chunk; return the outputs of the ``last`` steps (None for all) and the state of the kernel."""
         if inputs.shape[1] == 1 and not torch.is_grad_enabled() and inputs.shape[0] <= _FEW_LANES:
             carried = self._single_step(inputs[:, 0], state)
             output = carried[0].unsqueeze(1)
@@ -82,7 +82,7 @@ class RecurrentLayer(nn.Module):
         return self.dropout(self.norm(output)), carried
 
     def _single_step(self, inputs: Tensor, state: State) -> State:
-        """State after one step of ``[B, F]`` inputs; its first tensor is the output."""
+        """Compute the state after one step of ``[B, F]`` inputs; its first tensor is the output."""
         if self.state_tensors == 2:
             return torch.lstm_cell(inputs, state, *self.kernel.all_weights[0])
         return (torch.gru_cell(inputs, state[0], *self.kernel.all_weights[0]),)
@@ -90,6 +90,6 @@ class RecurrentLayer(nn.Module):
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """State of fresh lanes."""
+        """Return the state of fresh lanes."""
         size = self.kernel.hidden_size
         return tuple(torch.zeros(batch_size, size, device=device, dtype=dtype) for _ in range(self.state_tensors))

@@ -1,4 +1,4 @@
-"""Networks by name, as a configuration names them."""
+"""Build networks by their names in a configuration."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ __all__ = ["NETWORKS", "NetworkKind", "build_network"]
 
 @dataclass(frozen=True)
 class NetworkKind:
-    """What a name stands for: a module, arguments that the name settles, and an output filter.
+    """Definition of a network name: a module, fixed arguments, and an output filter.
 
     Attributes:
         module: Class of the network; its first argument is the number of features.
-        settled: Arguments that the name settles; they are no options.
+        fixed: Arguments that the name determines, so they are not options.
         output_filter: Class of the output filter; its arguments are options of the network.
 
     Example::
@@ -36,28 +36,28 @@ class NetworkKind:
     """
 
     module: type[nn.Module]
-    settled: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     output_filter: type[nn.Module] | None = None
 
     @property
     def recurrent(self) -> bool:
-        """Whether a recurrent state of fixed size has to summarise the past."""
+        """Whether a recurrent state of fixed size summarises the past."""
         return issubclass(self.module, RecurrentNetwork)
 
     def options(self) -> dict[str, Any]:
-        """Type of every option by its name."""
-        hidden = {"features", "output_filter", *self.settled}
+        """Return the type of every option by name."""
+        hidden = {"features", "output_filter", *self.fixed}
         own = {name: hint for name, hint in argument_types(self.module).items() if name not in hidden}
         return own | (argument_types(self.output_filter) if self.output_filter else {}) | {"members": int}
 
     def build(self, features: int, options: Mapping[str, Any]) -> nn.Module:
-        """The network with checked options."""
+        """Build the network from checked options."""
         filter_names = argument_types(self.output_filter).keys() if self.output_filter else set()
         own = {name: value for name, value in options.items() if name not in filter_names}
         if self.output_filter is not None:
             filter_options = {name: value for name, value in options.items() if name in filter_names}
             own["output_filter"] = self.output_filter(**filter_options)
-        return self.module(features, **self.settled, **own)
+        return self.module(features, **self.fixed, **own)
 
 
 NETWORKS: dict[str, NetworkKind] = {
@@ -74,16 +74,15 @@ def build_network(spec: Mapping[str, Any], features: int) -> nn.Module:
     """Build a network from its name and options.
 
     Args:
-        spec: ``name``, one of `NETWORKS`, and that network's options; ``members`` above 1 for an
-            `Ensemble` of as many.
+        spec: ``name`` from `NETWORKS` and the options of that network; ``members`` above 1 builds an `Ensemble`.
         features: Number of input features F.
 
     Returns:
-        A module that keeps the protocol `Network`.
+        A module with the protocol `Network`.
 
     Raises:
-        ConfigurationError: If the name or an option is unknown (the message names the nearest valid one), or a value
-            is of the wrong type or out of range.
+        ConfigurationError: If the name or an option is unknown (the message suggests the nearest valid one), or a value
+            has the wrong type or is out of range.
 
     Example::
 
@@ -107,7 +106,7 @@ def build_network(spec: Mapping[str, Any], features: int) -> nn.Module:
 
 
 def _refuse_options_of_others(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse an option that only other networks have: a preset made for one of those has set it."""
+    """Refuse an option that only other networks have, typically set by a preset for one of them."""
     own = NETWORKS[name].options()
     for key in options:
         others = [other for other, kind in NETWORKS.items() if key in kind.options()]

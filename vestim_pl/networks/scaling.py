@@ -1,4 +1,4 @@
-"""Standardisation of features and target, as part of the model."""
+"""Standardize features and target, as part of the model."""
 
 import logging
 from collections.abc import Sequence
@@ -15,24 +15,24 @@ _log = logging.getLogger("vestim_pl")
 
 
 class StandardScaler(nn.Module):
-    """Physical units in, zero mean and unit variance out, and back: as buffers, so that a checkpoint carries it.
+    """Scale physical units to zero mean and unit variance, and back, with statistics in the checkpoint (as buffers).
 
-    Fit it on the training recordings only. Statistics are taken in float64, in chunks: nothing of the data's size is
-    copied.
+    Fit it on the training recordings only. Statistics are computed in float64 and in chunks, so no copy of the data is
+    made.
 
     Args:
-        features: Number of features F, or their names, which messages then use.
+        features: Number of features F, or their names for use in messages.
 
     Attributes:
         input_mean: ``[F]`` mean of each feature, in its unit.
         input_std: ``[F]`` standard deviation of each feature, in its unit; 1 for a constant one.
         target_mean: ``[]`` mean voltage, in volts.
-        target_std: ``[]`` standard deviation of the voltage, in volts: the volts that one scaled unit is worth.
-        fitted: ``[]`` bool, whether the statistics are those of data.
+        target_std: ``[]`` standard deviation of the voltage, in volts per scaled unit.
+        fitted: ``[]`` bool, whether the statistics come from data.
 
     Raises:
         ConfigurationError: If it is used before it was fitted or loaded.
-        DataError: If the data are empty or not finite.
+        DataError: If the data are empty or non-finite.
 
     Example::
 
@@ -63,19 +63,19 @@ class StandardScaler(nn.Module):
         self.register_buffer("target_std", torch.ones(()))
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
         self._known_fitted = False
-        self.register_load_state_dict_post_hook(_ask_again)
+        self.register_load_state_dict_post_hook(_check_again)
 
     @torch.no_grad()
     def fit(self, inputs: Tensor, target: Tensor, chunk: int = 65536) -> None:
-        """Take mean and standard deviation (of the population) of each feature and of the target.
+        """Compute mean and population standard deviation of each feature and of the target.
 
         Args:
             inputs: ``[N, F]`` features in physical units.
             target: ``[N]`` voltage in volts.
-            chunk: Rows taken at a time.
+            chunk: Rows per chunk.
 
         Raises:
-            DataError: If there is no row, the shapes do not fit, or a column is not finite.
+            DataError: If there is no row, the shapes do not match, or a column is non-finite.
 
         """
         if inputs.ndim != 2 or inputs.shape != (len(target), len(self.names)) or len(target) == 0:
@@ -93,22 +93,22 @@ class StandardScaler(nn.Module):
         self._known_fitted = True
 
     def scale_inputs(self, inputs: Tensor) -> Tensor:
-        """``[..., F]`` features in physical units to scaled ones."""
+        """Scale ``[..., F]`` features from physical units."""
         self._require_fitted()
         return (inputs - self.input_mean) / self.input_std
 
     def scale_target(self, target: Tensor) -> Tensor:
-        """Volts to scaled voltage, any shape."""
+        """Scale a voltage of any shape from volts."""
         self._require_fitted()
         return (target - self.target_mean) / self.target_std
 
     def unscale_target(self, scaled: Tensor) -> Tensor:
-        """Scaled voltage to volts, any shape."""
+        """Convert a scaled voltage of any shape to volts."""
         self._require_fitted()
         return scaled * self.target_std + self.target_mean
 
     def _require_fitted(self) -> None:
-        """Refuse to scale by statistics of nothing; asks the device once, not every step."""
+        """Refuse to scale without statistics; reads the device once instead of in every step."""
         if self._known_fitted or torch.compiler.is_compiling():
             return
         if not bool(self.fitted):
@@ -120,26 +120,26 @@ class StandardScaler(nn.Module):
 
     @staticmethod
     def _statistics(values: Tensor, names: list[str], chunk: int) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation ``[F]`` of every column of ``[N, F]``, in two passes in float64."""
+        """Compute mean and standard deviation ``[F]`` of every column of ``[N, F]``, in two passes in float64."""
         rows, width = values.shape
         mean = torch.zeros(width, dtype=torch.float64, device=values.device)
         for part in values.split(chunk):
             mean += part.double().sum(0) / rows
         if not bool(torch.isfinite(mean).all()):
             column = names[int((~torch.isfinite(mean)).nonzero()[0])]
-            raise DataError(f"scaler: {column} has values that are not finite; mend or leave out those rows")
+            raise DataError(f"scaler: {column} has non-finite values; correct or remove those rows")
         variance = torch.zeros_like(mean)
         for part in values.split(chunk):
             variance += (part.double() - mean).square().sum(0) / rows
         constant = values.amin(0) == values.amax(0)
         for index in constant.nonzero().flatten().tolist():
             _log.warning(
-                "%s is constant (%g) in the training data and teaches nothing; it is centred but not scaled",
+                "%s is constant (%g) in the training data and carries no information; it is centred but not scaled",
                 names[index], float(values[0, index]),
             )  # fmt: skip
         return mean, torch.where(constant, 1.0, variance.sqrt())
 
 
-def _ask_again(scaler: Any, incompatible_keys: Any) -> None:
-    """After loading, whether it is fitted is up to what was loaded."""
+def _check_again(scaler: Any, incompatible_keys: Any) -> None:
+    """Check the loaded statistics at the next use."""
     scaler._known_fitted = False

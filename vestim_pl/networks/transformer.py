@@ -1,4 +1,4 @@
-"""Layers of causal attention with a linear head."""
+"""Stack layers of causal attention with a linear head."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,33 +18,33 @@ __all__ = ["TransformerNetwork"]
 
 
 class TransformerNetwork(nn.Module):
-    """A causal Transformer: every layer attends to the last ``lookback`` steps, then a linear head to one voltage.
+    """A causal Transformer whose layers attend to the last ``lookback`` steps, with a linear head to one voltage.
 
-    Positions are relative: only the distance of two steps counts (`decay_rates`).
-    The carried state is a bounded cache of keys and values, so a stream costs the same at every step however long it
-    runs, and chunks of any size equal one pass.
+    Positions are relative: only the distance of two steps counts (`decay_rates`). The carried state is a bounded cache
+    of keys and values, so every step of a stream costs the same no matter how long the stream runs, and chunks of any
+    size equal one pass.
 
-    Each layer looks back ``lookback`` steps from its own inputs, so N layers together reach ``N x (lookback - 1)``
-    steps before the present one. A window of ``sampling.lookback`` steps and a stream therefore agree exactly only
-    where ``sampling.lookback`` is above ``N x (network.lookback - 1)``: with one layer, or a smaller
-    ``network.lookback``. Otherwise the deeper layers of a stream also use what lies before the window.
+    Each layer looks back ``lookback`` steps from its own inputs, so N layers reach ``N x (lookback - 1)`` steps before
+    the current one. A window of ``sampling.lookback`` steps and a stream therefore agree exactly only if
+    ``sampling.lookback`` is above ``N x (network.lookback - 1)``, with one layer or a smaller ``network.lookback``.
+    Otherwise the deeper layers of a stream also use steps before the window.
 
     Args:
         features: Number of input features F.
-        hidden_sizes: Size of every layer, first to last: ``[32, 32]`` makes two layers.
-        heads: Attention heads of every layer; they divide each size.
+        hidden_sizes: Sizes of the layers, first to last.
+        heads: Number of attention heads per layer; a divisor of each size.
         feedforward: Hidden size of each layer's perceptron, in multiples of the layer's size.
-        dropout: Probability that a feature of a layer's sums is dropped in training, in [0, 1).
-        layer_norm: Always true: layers normalise their inputs.
-        lookback: Steps that a step attends to, itself included.
-        direct: Sizes of the hidden layers of a multilayer perceptron (tanh) from the features of a step to its voltage,
-            which is added to that of the head; empty for none.
+        dropout: Probability that a feature of a residual branch is dropped in training, in [0, 1).
+        layer_norm: Must be true, because layers always normalise their inputs.
+        lookback: Steps that a step attends to, including itself.
+        direct: Hidden sizes of a multilayer perceptron (tanh) from the features of a step to its voltage, which is
+            added to that of the head; empty for none.
 
     Shape:
-        inputs ``[B, L, F]``; state: number of steps seen ``[B]``, at most ``lookback - 1``, then each layer's cache
-        ``[B, lookback - 1, 2 D]``; output ``[B, L]``, or ``[B, last]``.
+        inputs ``[B, L, F]``; state: number of steps seen ``[B]``, at most ``lookback - 1``, then the cache of each
+        layer ``[B, lookback - 1, 2 D]``; output ``[B, L]``, or ``[B, last]``.
 
-    Last norm and head work in full precision under autocast too: bfloat16 has steps of several millivolts.
+    The last norm and the head use full precision under autocast too, because bfloat16 has steps of several millivolts.
 
     Raises:
         ConfigurationError: If an option is out of range.
@@ -93,14 +93,14 @@ class TransformerNetwork(nn.Module):
     def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
         """Estimate the scaled voltage of every step; see `Network`."""
         missing = None
-        caches: Sequence[Tensor | None] = [None] * len(self.layers)  # a window has nothing before it to attend to
+        caches: Sequence[Tensor | None] = [None] * len(self.layers)  # without a state, there are no earlier steps
         seen = inputs.new_zeros(inputs.shape[0])
         if state is not None:
             seen, *caches = state
             missing = self.lookback - 1 - seen
         hidden, carried = self.embedding(inputs), []
         for layer, cache in zip(self.layers, caches, strict=True):
-            # Only the deeper layers read the other steps, so the last layer computes none of them.
+            # No deeper layer needs the other steps of the last layer.
             wanted = last if layer is self.layers[-1] else None
             hidden, kept = layer(hidden, cache, missing, wanted)
             carried.append(kept.to(inputs.dtype))
@@ -113,14 +113,14 @@ class TransformerNetwork(nn.Module):
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """State of ``batch_size`` fresh lanes."""
+        """Return the state of ``batch_size`` fresh lanes."""
         seen = torch.zeros(batch_size, device=device, dtype=dtype)
         shapes = ((batch_size, self.lookback - 1, 2 * size) for size in self.hidden_sizes)
         return seen, *(torch.zeros(shape, device=device, dtype=dtype) for shape in shapes)
 
 
 def _check_heads(heads: int, hidden_sizes: Sequence[int]) -> None:
-    """Refuse heads that cannot share a layer's size, or that are left with one feature, which has no direction."""
+    """Refuse heads that do not divide a layer's size, or that have only one feature, which has no direction."""
 
     def fits(count: int) -> bool:
         return all(size % count == 0 and size >= 2 * count for size in hidden_sizes)
@@ -128,10 +128,10 @@ def _check_heads(heads: int, hidden_sizes: Sequence[int]) -> None:
     if fits(heads):
         return
     if fitting := max((count for count in range(1, heads) if fits(count)), default=0):
-        suggestion = f"use network.heads={fitting}, or sizes that are multiples of {heads} from {2 * heads} on"
+        suggestion = f"use network.heads={fitting}, or sizes that are multiples of {heads} and at least {2 * heads}"
     else:
-        suggestion = f"use sizes that are multiples of {heads} from {2 * heads} on"
+        suggestion = f"use sizes that are multiples of {heads} and at least {2 * heads}"
     raise ConfigurationError(
-        f"network.heads: {heads} heads cannot share layers of sizes {list(hidden_sizes)} in equal parts of two features"
-        f" or more; {suggestion}"
+        f"network.heads: {heads} heads cannot divide layers of sizes {list(hidden_sizes)} into equal parts of at least"
+        f" two features; {suggestion}"
     )

@@ -73,7 +73,7 @@ def test_history_ends_with_the_finding():
     before = Frame(Phase.FORWARD, "lstm", "hidden", 6, TensorRange(0.25, 0.75))
     lines = describe_history(finding(Phase.FORWARD, "lstm", "cell", 7, [before])).splitlines()
     assert lines[0] == "  forward lstm, time step 6, hidden: 0.25 .. 0.75"
-    assert lines[1].endswith("0.5 .. 2, 1 not finite, first nan at [3, 17]   <-- first")
+    assert lines[1].endswith("0.5 .. 2, 1 non-finite, first nan at [3, 17]   <-- first")
 
 
 def test_step_that_could_not_run_again_is_not_called_finite():

@@ -98,7 +98,7 @@ def test_spike_is_clipped_and_the_rest_is_not():
 
 
 @pytest.mark.parametrize("between", [(), (Multiply(30, 1000.0),)], ids=["right after", "with a change between"])
-def test_behind_a_step_guard_it_clips_as_without(between):
+def test_it_clips_the_same_after_a_step_guard(between):
     def after(*guards):
         record = Record()
         run(*guards, *between, AdaptiveGradientClipping(z_threshold=1.0, warmup_steps=5), record)
@@ -107,7 +107,7 @@ def test_behind_a_step_guard_it_clips_as_without(between):
     assert after(StepGuard()) == after()
 
 
-def test_logged_values_say_what_was_done():
+def test_logged_values_describe_the_clipping():
     record = Record()
     run(Multiply(30, 1000.0), AdaptiveGradientClipping(z_threshold=6.0), record)
     logged = record.logged[30]
@@ -248,7 +248,3 @@ def test_second_clipping_is_refused():
 def test_bad_argument_is_refused(options, message):
     with pytest.raises(ConfigurationError, match=message):
         AdaptiveGradientClipping(**options)
-
-
-def test_fast_dev_run():
-    run(AdaptiveGradientClipping(), fast_dev_run=True)

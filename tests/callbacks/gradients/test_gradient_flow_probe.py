@@ -19,7 +19,7 @@ from vestim_pl.errors import ConfigurationError
 
 
 class Foreign(LightningModule):
-    """Has whatever a careless probe could disturb: dropout, batch norm, a metric, carried state, foreign randomness."""
+    """Has everything a careless probe could disturb: dropout, batch norm, a metric, carried state, randomness."""
 
     def __init__(self):
         super().__init__()
@@ -171,14 +171,10 @@ def test_bad_argument_is_refused(options):
         GradientFlowProbe(**options)
 
 
-def test_fast_dev_run():
-    run(GradientFlowProbe(folder="flow"), fast_dev_run=True)
-
-
-def test_a_layer_whose_gradient_is_not_finite_is_told_first():
+def test_layers_with_a_non_finite_gradient_are_described_first():
     good, bad = [0.5**lag for lag in range(9)], [1.0, math.inf, math.nan]
     flows = [GradientFlow(name, n, [], *summarize_flow(n), False) for name, n in (("good", good), ("bad", bad))]
-    told = _sentence(flows, flows[0], 0.99)
-    assert told.startswith("gradient flow: the gradient of bad is not finite within 3 steps; gradient flow: 99 %")
+    sentence = _sentence(flows, flows[0], 0.99)
+    assert sentence.startswith("gradient flow: the gradient of bad is non-finite within 3 steps; gradient flow: 99 %")
     assert _sentence(flows[:1], flows[0], 0.99).count("gradient flow") == 1
     assert _sentence(flows[1:], flows[1], 0.99).count("bad") == 1

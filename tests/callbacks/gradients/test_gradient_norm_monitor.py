@@ -41,8 +41,8 @@ class Reference(Callback):
         return [logged.get(f"grad_norm/{key}") for logged in self.logged]
 
 
-class Poison(Callback):
-    """Writes a value into one gradient at a step, before the monitor looks."""
+class SetGradient(Callback):
+    """Writes a value into one gradient at given steps, before the monitor measures."""
 
     def __init__(self, value, *steps):
         self.value, self.steps = value, steps
@@ -84,9 +84,7 @@ def test_both_norms_are_measured_in_every_precision(name, accumulate, algorithm,
     assert max(reference.before) > 0.3, "clipping has to engage for this test to say anything"
 
 
-def test_the_epoch_figures(foreign, fit):
-    reference = Reference()
-    fit(foreign.Module(), [reference, GradientNormMonitor(), Reference()], gradient_clip_val=0.3)
+def test_the_epoch_statistics(foreign, fit):
     last = Reference()
     fit(foreign.Module(), [GradientNormMonitor(), last], gradient_clip_val=0.3)
     for epoch, figures in enumerate(last.epochs):
@@ -125,11 +123,11 @@ def test_a_written_row_never_repeats_an_old_norm(foreign, fit, tmp_path):
 
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
-def test_a_non_finite_norm_is_counted_apart(bad, foreign, fit):
+def test_a_non_finite_norm_is_counted_separately(bad, foreign, fit):
     reference = Reference()
-    # the gradient is dropped after it was seen, as StepGuard does, so the run goes on
+    # the gradient is dropped after the measurement, as StepGuard does, so the run continues
     fit(
-        foreign.Module(), [Poison(bad, 2), GradientNormMonitor(), DropGradients(2), reference],
+        foreign.Module(), [SetGradient(bad, 2), GradientNormMonitor(), DropGradients(2), reference],
         gradient_clip_val=0.3, max_epochs=1,
     )  # fmt: skip
     figures = reference.epochs[0]
@@ -138,10 +136,10 @@ def test_a_non_finite_norm_is_counted_apart(bad, foreign, fit):
     assert not math.isfinite(reference.column("pre_clip")[2])
 
 
-def test_an_overflow_of_the_scaler_is_counted_apart(foreign, fit):
+def test_an_overflow_of_the_scaler_is_counted_separately(foreign, fit):
     reference = Reference()
     fit(
-        foreign.Module(), [Poison(INF, 2), GradientNormMonitor(), reference],
+        foreign.Module(), [SetGradient(INF, 2), GradientNormMonitor(), reference],
         plugins=foreign.scaled_fp16(), max_epochs=1,
     )  # fmt: skip
     assert reference.epochs[0]["grad_norm/non_finite"] == 1
@@ -171,11 +169,11 @@ def test_a_threshold_that_limits_every_step_is_an_event(foreign, fit, caplog):
     assert [(event.kind, event.epoch) for event in reference.events] == [("clip_burst", 0)], "once for a series"
     assert reference.events[0].values["clip_fraction"] == 1.0
     assert "clipping engaged in 100% of 12 observed steps" in reference.events[0].reason
-    told = [record.message for record in caplog.records if "clipping engaged" in record.message]
-    assert told == [reference.events[0].reason]
+    logged = [record.message for record in caplog.records if "clipping engaged" in record.message]
+    assert logged == [reference.events[0].reason]
 
 
-def test_a_series_of_clipped_epochs_is_told_when_it_begins_changes_by_much_and_ends(foreign, fit):
+def test_a_burst_is_reported_when_it_begins_when_the_norm_changes_tenfold_and_when_it_ends(foreign, fit):
     class Change(Callback):
         def on_train_epoch_start(self, trainer, pl_module):
             trainer.gradient_clip_val = 1e6 if trainer.current_epoch == 4 else 1e-3
@@ -188,16 +186,16 @@ def test_a_series_of_clipped_epochs_is_told_when_it_begins_changes_by_much_and_e
         foreign.Module(loss_hook=louder), [Change(), GradientNormMonitor(), reference],
         gradient_clip_val=1e-3, train=foreign.loader(12), max_epochs=6,
     )  # fmt: skip
-    told = [(event.kind, event.epoch) for event in reference.events]
-    assert told == [("clip_burst", 0), ("clip_burst", 2), ("clip_burst_end", 4), ("clip_burst", 5)]
+    reported = [(event.kind, event.epoch) for event in reference.events]
+    assert reported == [("clip_burst", 0), ("clip_burst", 2), ("clip_burst_end", 4), ("clip_burst", 5)]
     assert reference.events[2].reason == (
-        "epoch 4: clipping engaged in 0% of 12 observed steps; in nearly all from epoch 0 till now"
+        "epoch 4: clipping engaged in 0% of 12 observed steps; it had engaged in nearly every step since epoch 0"
     )
 
 
 def test_an_epoch_without_a_finite_norm_does_not_show_that_of_an_earlier_one(foreign, fit):
     reference = Reference()
-    fit(foreign.Module(), [Poison(NAN, *range(5, 10)), GradientNormMonitor(), reference], max_epochs=2)
+    fit(foreign.Module(), [SetGradient(NAN, *range(5, 10)), GradientNormMonitor(), reference], max_epochs=2)
     assert math.isfinite(reference.epochs[0]["grad_norm/median"])
     assert all(math.isnan(reference.epochs[1][f"grad_norm/{key}"]) for key in ("median", "p90", "p99"))
     quiet = Reference()
@@ -271,7 +269,7 @@ def test_a_fused_optimizer_with_a_scaler_is_refused(foreign, fit):
         ({"clip_burst_fraction": 0.0}, "clip_burst_fraction: 0.0 must be positive"),
     ],
 )
-def test_refuses_what_makes_no_sense(options, message):
+def test_bad_argument_is_refused(options, message):
     with pytest.raises(ConfigurationError, match=message):
         GradientNormMonitor(**options)
 
@@ -280,9 +278,8 @@ def test_hooks_do_not_outlive_the_fit(foreign, fit):
     def crash(module, loss, batch_idx):
         raise RuntimeError("crash")
 
-    for callbacks in ([GradientNormMonitor()],):
-        trainer = fit(foreign.Module(), callbacks, fast_dev_run=True)
-        assert not trainer.optimizers[0]._optimizer_step_post_hooks
+    trainer = fit(foreign.Module(), [GradientNormMonitor()], fast_dev_run=True)
+    assert not trainer.optimizers[0]._optimizer_step_post_hooks
     monitor = GradientNormMonitor()
     with pytest.raises(RuntimeError, match="crash"):
         fit(foreign.Module(loss_hook=crash), [monitor])

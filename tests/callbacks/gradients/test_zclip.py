@@ -8,6 +8,7 @@ from vestim_pl.callbacks.gradients.zclip import (
     NormStatistics,
     clipping_limit,
     initial_statistics,
+    outlier_threshold,
     update_statistics,
 )
 
@@ -25,7 +26,7 @@ def feed(norms, alpha=0.97, number=float, **options):
 
 
 def reference(norms, alpha=0.97, z_threshold=2.5, warmup_steps=25):
-    """The paper's recursion in plain floats, for norms of which none is an outlier."""
+    """The paper's recursion in plain floats, for norms without outliers."""
     first = norms[:warmup_steps]
     mean = sum(first) / len(first)
     variance = sum((norm - mean) ** 2 for norm in first) / len(first)
@@ -72,8 +73,8 @@ def test_no_limit_below_the_threshold_nor_in_the_warm_up():
 @pytest.mark.parametrize("at", [0, 10, 40])
 def test_non_finite_norm_leaves_the_statistics_alone(calm, bad, at):
     clean, _ = feed(calm)
-    poisoned, limits = feed([*calm[:at], bad, *calm[at:]])
-    assert poisoned == clean
+    with_bad, limits = feed([*calm[:at], bad, *calm[at:]])
+    assert with_bad == clean
     assert limits[at] == math.inf
 
 
@@ -85,7 +86,7 @@ def test_single_spike_moves_the_mean_by_little(calm):
     assert 0 < after.mean - before.mean <= 0.03 * 2.5 * std * 1.001
 
 
-def test_norms_that_grow_for_good_are_followed(calm):
+def test_the_limit_follows_norms_that_grow_permanently(calm):
     _, limits = feed(calm + [10 * norm for norm in calm] * 3)
     assert limits[61] < 2  # clipped at first ...
     assert all(limit == math.inf for limit in limits[-60:])  # ... and no longer
@@ -116,3 +117,10 @@ def test_statistics_move_between_devices():
     there = known.like(torch.zeros((), device="meta"))
     assert all(value.device.type == "meta" for value in there)
     assert NormStatistics(*map(torch.tensor, known)).like(1.0) == pytest.approx(known)
+
+
+@pytest.mark.parametrize("number", [float, torch.tensor])
+def test_the_threshold_is_the_norm_above_which_a_limit_applies(number):
+    known = NormStatistics(*map(number, (25.0, 1.0, 0.04)))
+    assert float(outlier_threshold(known, **OPTIONS)) == pytest.approx(1.0 + 2.5 * 0.2)
+    assert float(outlier_threshold(known._replace(seen=number(24.0)), **OPTIONS)) == math.inf

@@ -15,7 +15,7 @@ from vestim_pl.lightning_support.learning_rate import LearningRateFactors
 
 
 class Rates(Callback):
-    """What the updates used, what the groups held at rest, and what was logged, batch by batch."""
+    """Records per batch the rate that the update used, the rate between steps, and the logged rate."""
 
     def __init__(self):
         self.used, self.rest, self.logged, self.events = [], [], [], []
@@ -53,9 +53,8 @@ SCHEDULERS = {
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_multiplies_whatever_the_scheduler_says(name, foreign, fit):
+def test_multiplies_the_rate_of_any_scheduler(name, foreign, fit):
     scheduler = None if name == "none" else SCHEDULERS[name]
-    # lr 0 changes no weight, so both runs see the same metrics; the scheduled rates are read at rest
     plain, warmed = Rates(), Rates()
     fit(foreign.Module(scheduler=scheduler), [plain], max_epochs=3)
     fit(foreign.Module(scheduler=scheduler), [LearningRateWarmup(8, start_factor=0.2), warmed], max_epochs=3)
@@ -70,7 +69,7 @@ def test_multiplies_whatever_the_scheduler_says(name, foreign, fit):
 
 
 @pytest.mark.parametrize("shape", ["linear", "cosine"])
-def test_follows_the_documented_formula_and_logs_the_true_rate(shape, foreign, fit):
+def test_follows_the_documented_formula(shape, foreign, fit):
     rates, warmup = Rates(), LearningRateWarmup(6, shape=shape, start_factor=0.1)
     fit(foreign.Module(), [rates, warmup])
 
@@ -79,7 +78,7 @@ def test_follows_the_documented_formula_and_logs_the_true_rate(shape, foreign, f
     assert warmup.applied_updates == 10
 
 
-def test_the_log_shows_the_true_rate_and_lightnings_monitor_the_scheduled(foreign, fit, tmp_path):
+def test_logs_the_rate_used_where_lightnings_monitor_logs_the_scheduled_rate(foreign, fit, tmp_path):
     logger = CSVLogger(tmp_path)
     fit(foreign.Module(), [LearningRateWarmup(5), LearningRateMonitor()], logger=logger, max_epochs=1)
 
@@ -172,7 +171,7 @@ def test_a_resumed_run_continues_bitwise(every, foreign, fit, tmp_path):
     assert foreign.same_weights(whole, resumed)
 
 
-def test_a_checkpoint_without_its_state_starts_the_warmup_anew(foreign, fit, tmp_path):
+def test_a_checkpoint_without_its_state_restarts_the_warmup(foreign, fit, tmp_path):
     trainer = fit(foreign.Module(), max_epochs=1)
     trainer.save_checkpoint(tmp_path / "other.ckpt")
     warmup = LearningRateWarmup(20)
@@ -195,17 +194,17 @@ def test_an_exception_leaves_the_scheduled_rate_in_the_checkpoint(foreign, fit, 
     assert saved["optimizer_states"][0]["param_groups"][0]["lr"] == 0.05
 
 
-def test_tells_once_that_the_full_rate_is_reached(foreign, fit, caplog):
+def test_reports_once_that_the_full_rate_is_reached(foreign, fit, caplog):
     rates = Rates()
     with caplog.at_level(logging.INFO, "vestim_pl"):
         fit(foreign.Module(), [LearningRateWarmup(3), rates])
     assert [(event.kind, event.step, event.values["learning_rate"]) for event in rates.events] == [("warmup", 3, 0.05)]
     assert [record.message for record in caplog.records if record.name == "vestim_pl"] == [
-        "warmup done after 3 updates: the learning rate is now 0.05"
+        "warmup finished after 3 updates; the learning rate is now 0.05"
     ]
 
 
-def test_a_second_fit_goes_on_and_the_factor_does_not_outlive_the_callback(foreign, fit):
+def test_the_factor_does_not_outlive_the_fit(foreign, fit):
     trainer = fit(foreign.Module(), [LearningRateWarmup(50)])
     assert LearningRateFactors.of(trainer).product == 1.0
 
@@ -219,7 +218,7 @@ def test_a_second_fit_goes_on_and_the_factor_does_not_outlive_the_callback(forei
         ({"duration": 5, "start_factor": 0.0}, "start_factor: 0.0 must be above 0"),
     ],
 )
-def test_refuses_what_makes_no_sense(options, message):
+def test_bad_argument_is_refused(options, message):
     with pytest.raises(ConfigurationError, match=message):
         LearningRateWarmup(**options)
 
@@ -234,8 +233,3 @@ def test_epochs_of_unknown_length_are_refused(foreign, fit):
             foreign.Module(), [LearningRateWarmup(2, unit="epochs")],
             train=torch.utils.data.DataLoader(Endless(), batch_size=8),
         )  # fmt: skip
-
-
-def test_fast_dev_run_and_a_run_that_only_tests(foreign, fit):
-    trainer = fit(foreign.Module(), [LearningRateWarmup(5)], fast_dev_run=True)
-    trainer.test(foreign.Module(), foreign.loader(), verbose=False)

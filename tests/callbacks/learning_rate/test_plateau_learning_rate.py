@@ -65,17 +65,17 @@ def test_cuts_as_torch_does(mode, on, patience, cooldown, foreign, fit):
     assert plateau.scheduler.best == pytest.approx(scheduler.best)
 
 
-def test_tells_every_cut_with_the_new_rate(foreign, fit):
+def test_reports_every_cut_with_the_new_rate(foreign, fit):
     epochs = Epochs()
     fit(scored(foreign), [PlateauLearningRate("score", factor=0.5, patience=0), epochs], max_epochs=4)
     cuts = [(event.kind, event.epoch, event.values["learning_rate"]) for event in epochs.events]
     assert cuts == [("plateau", 2, 0.025), ("plateau", 3, 0.0125)]
     assert epochs.events[0].reason == (
-        "epoch 2: score is 2 and has not improved on 2 in 1 evaluations: learning rate cut to 0.025"
+        "epoch 2: score is 2 and has not improved on 2 in 1 evaluations; learning rate cut to 0.025"
     )
 
 
-def test_a_rollback_begins_patience_anew_as_a_cut_does(foreign, fit):
+def test_a_rollback_restarts_patience(foreign, fit):
     class RollsBack(Callback):
         def on_train_epoch_start(self, trainer, pl_module):
             if trainer.current_epoch == 3:
@@ -97,7 +97,7 @@ def test_a_second_owner_of_the_same_plateau_is_refused(foreign, fit):
     fit(scored(foreign, scheduler=plateau_of("val_loss")), [PlateauLearningRate("score")])
 
 
-def test_the_floor_is_told_once(foreign, fit):
+def test_the_floor_is_reported_once(foreign, fit):
     epochs = Epochs()
     plateau = PlateauLearningRate("score", factor=0.1, patience=0, min_lr=0.04)
     fit(scored(foreign, [1.0] * 6), [plateau, epochs], max_epochs=6)
@@ -107,16 +107,16 @@ def test_the_floor_is_told_once(foreign, fit):
 
 @pytest.mark.parametrize("bad", [NAN, float("inf"), -float("inf")])
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_a_metric_that_is_not_finite_is_an_event_and_nothing_else(bad, mode, foreign, fit):
+def test_a_non_finite_metric_is_only_an_event(bad, mode, foreign, fit):
     epochs, plateau = Epochs(), PlateauLearningRate("score", mode, patience=1)
     fit(scored(foreign, [1.0, bad, bad, bad, 1.0]), [plateau, epochs], max_epochs=5)
     assert epochs.rates == [0.05] * 5
     assert plateau.scheduler.best == 1.0
     assert plateau.scheduler.num_bad_epochs == 1
-    assert [(event.kind, event.epoch) for event in epochs.events] == [("non_finite", 1)], "once for a row"
+    assert [(event.kind, event.epoch) for event in epochs.events] == [("non_finite", 1)], "once for a series"
 
 
-def test_a_second_row_of_values_that_are_not_finite_is_told_too(foreign, fit):
+def test_a_second_series_of_non_finite_values_is_reported_again(foreign, fit):
     epochs = Epochs()
     fit(scored(foreign, [NAN, NAN, 1.0, NAN, NAN]), [PlateauLearningRate("score"), epochs], max_epochs=5)
     assert [event.epoch for event in epochs.events] == [0, 3]
@@ -135,7 +135,7 @@ def test_waits_for_the_warmup(start_after_warmup, foreign, fit):
     assert plateau.cuts == (2 if start_after_warmup else 3)
 
 
-def test_a_missing_metric_is_named_with_those_there_are(foreign, fit):
+def test_a_missing_metric_is_refused_with_the_logged_ones(foreign, fit):
     with pytest.raises(ConfigurationError, match="'val_los' is not logged; choose one of learning_rate, val_loss"):
         fit(foreign.Module(), [PlateauLearningRate("val_los")])
 
@@ -143,7 +143,7 @@ def test_a_missing_metric_is_named_with_those_there_are(foreign, fit):
 @pytest.mark.parametrize("at_train_epoch_end", [True, False])
 @pytest.mark.parametrize("on", ["validation", "train"])
 @pytest.mark.parametrize("stop", [1, 3, 5])
-def test_a_run_stopped_and_resumed_equals_one_never_stopped(at_train_epoch_end, on, stop, foreign, fit, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(at_train_epoch_end, on, stop, foreign, fit, tmp_path):
     def callbacks(epochs):
         return [PlateauLearningRate("score", factor=0.5, patience=1), epochs]
 
@@ -219,7 +219,7 @@ def test_two_optimizers_fast_dev_run_and_a_validation_alone(foreign, fit):
         ({"min_lr": NAN}, "min_lr nan must be finite"),
     ],
 )
-def test_refuses_what_makes_no_sense(options, message):
+def test_bad_argument_is_refused(options, message):
     with pytest.raises(ConfigurationError, match=message):
         PlateauLearningRate("val_loss", **options)
 

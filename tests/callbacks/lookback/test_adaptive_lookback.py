@@ -23,7 +23,7 @@ def windows(seed=0):
 
 
 class Decaying(LightningModule):
-    """Estimate is a sum of the inputs, weighted by ``decay`` to the power of the lag: a memory that is known."""
+    """Estimates a sum of the inputs weighted by ``decay`` to the power of the lag, so its memory is known."""
 
     def __init__(self, decay=0.5, dropout=0.0):
         super().__init__()
@@ -73,7 +73,7 @@ class EveryStep(Recurrent):
 
 
 class Ours(Decaying):
-    """Batches of the package, of lanes that go on in the second batch."""
+    """Trains on `SequenceBatch`es whose lanes continue in the second batch."""
 
     def train_dataloader(self):
         x, y = windows()
@@ -164,7 +164,7 @@ def test_window_grows_with_the_memory_before_harm_is_done():
     assert max(errors) < 3 * callback.tolerance
 
 
-def test_window_becomes_whole_when_no_cut_suffices_any_more():
+def test_window_becomes_whole_when_no_cut_suffices():
     callback = adaptive()
 
     def remember(trainer, module):
@@ -219,13 +219,13 @@ def test_accumulated_batches_are_of_one_length():
     assert {len(found) for found in lengths.values()} == {1}
 
 
-def test_batch_without_a_finite_gradient_is_passed_over():
-    class Poisoned(Decaying):
+def test_batch_without_a_finite_gradient_is_ignored():
+    class NonFiniteOnce(Decaying):
         def loss(self, batch):
             return super().loss(batch) + (math.nan if not self.losses else 0.0)
 
     callback = adaptive()
-    module, _ = run(callback, module=Poisoned)
+    module, _ = run(callback, module=NonFiniteOnce)
     assert module.lengths[0] == FULL
     assert callback.lookback < FULL
 
@@ -236,7 +236,7 @@ def test_rollback_asks_for_a_new_measurement():
     assert callback.state_dict()["next_step"] == 6 + 500
 
 
-def test_each_change_is_told_with_its_evidence(tmp_path):
+def test_each_change_is_reported_with_its_evidence(tmp_path):
     recorder = Recorder()
     callback = adaptive()
     run(callback, recorder, logger=CSVLogger(tmp_path, name=None, version=""))
@@ -258,7 +258,7 @@ def test_resume_is_bitwise(tmp_path, stop):
     assert same(first.state_dict(), second.state_dict())
 
 
-def test_state_of_another_window_is_not_taken_up():
+def test_state_of_another_window_is_ignored():
     callback = adaptive(every_n_steps=500)
     callback.load_state_dict({"full": 50, "lookback": 8, "needed": [4], "next_step": 99, "interval": 40})
     module, _ = run(callback)
@@ -267,7 +267,7 @@ def test_state_of_another_window_is_not_taken_up():
 
 
 @pytest.mark.parametrize("warmup_first", [True, False])
-def test_with_a_warmup_the_shorter_window_counts(warmup_first):
+def test_with_a_warmup_the_shorter_window_applies(warmup_first):
     warmup, callback = LookbackWarmup(8, FULL, epochs=2, crop=last_steps), adaptive()
     pair = [warmup, callback] if warmup_first else [callback, warmup]
     module, _ = run(*pair)

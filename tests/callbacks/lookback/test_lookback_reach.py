@@ -18,7 +18,7 @@ from vestim_pl.callbacks.lookback.lookback_reach import (
 )
 
 
-def test_sizes_are_multiples_and_leave_out_what_saves_little():
+def test_sizes_are_multiples_and_at_most_0_6_of_the_window():
     sizes = lookback_sizes(400, 8)
     assert all(size % 8 == 0 for size in sizes)
     assert sizes[0] == 8
@@ -73,7 +73,7 @@ def test_gradient_of_step_is_that_of_backward_and_touches_nothing():
 @pytest.mark.parametrize(
     "bad", [StepGradient(torch.tensor(math.nan), torch.ones(2)), StepGradient(torch.tensor(1.0), torch.zeros(2))]
 )
-def test_difference_from_what_cannot_be_measured_is_nan(bad):
+def test_difference_is_nan_for_a_nan_loss_or_a_zero_gradient(bad):
     assert math.isnan(relative_difference(bad, bad))
 
 

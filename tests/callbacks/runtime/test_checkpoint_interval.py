@@ -12,7 +12,7 @@ from vestim_pl.errors import ConfigurationError
         (None, None, None),
     ],
 )  # fmt: skip
-def test_numbers_with_their_units(text, seconds, steps):
+def test_a_number_with_a_unit_is_parsed(text, seconds, steps):
     interval = parse_interval(text)
     assert (interval.seconds, interval.steps) == (seconds, steps)
 
@@ -20,12 +20,12 @@ def test_numbers_with_their_units(text, seconds, steps):
 @pytest.mark.parametrize(
     "text", ["", "10", "min", "0 min", "-5 min", "1.5 steps", "10 parsecs", "ten min", "10 min 5 s"]
 )
-def test_all_else_is_refused_with_what_would_do(text):
-    with pytest.raises(ConfigurationError, match=r"^checkpoint_every: .* is no interval; write .*'10 min'"):
+def test_anything_else_is_refused_with_an_example(text):
+    with pytest.raises(ConfigurationError, match=r"^checkpoint_every: .* is not an interval; write .*'10 min'"):
         parse_interval(text, "checkpoint_every")
 
 
-def test_what_has_passed():
+def test_an_interval_passes_by_its_own_unit():
     assert not parse_interval("10 min").passed(599.9, 10**9)
     assert parse_interval("10 min").passed(600.0, 0)
     assert not parse_interval("5 steps").passed(1e9, 4)

@@ -14,16 +14,16 @@ from vestim_pl.lightning_support.events import publish
 NAN = float("nan")
 
 
-class Tell(Callback):
-    """Publishes one event at every epoch's end."""
+class Publish(Callback):
+    """Publishes one event at the end of every epoch."""
 
     def on_train_epoch_end(self, trainer, pl_module):
         publish(trainer, "skip", f"epoch {trainer.current_epoch}", batch=4, loss=NAN, batches=[1, 2])
 
 
-def test_one_strict_json_object_a_line_in_order(foreign, fit, tmp_path):
+def test_one_strict_json_object_per_line_in_order(foreign, fit, tmp_path):
     path = tmp_path / "deep" / "events.jsonl"
-    fit(foreign.Module(), [Tell(), EventLog(str(path)), LearningRateWarmup(3)])
+    fit(foreign.Module(), [Publish(), EventLog(str(path)), LearningRateWarmup(3)])
     lines = path.read_text().splitlines()
     events = [json.loads(line, parse_constant=pytest.fail) for line in lines]
     assert events == read_events(path)
@@ -40,7 +40,7 @@ def test_one_strict_json_object_a_line_in_order(foreign, fit, tmp_path):
 def test_an_event_is_on_disk_when_the_next_line_of_code_runs(foreign, fit, tmp_path):
     path = tmp_path / "events.jsonl"
 
-    class Look(Tell):
+    class Look(Publish):
         def on_train_epoch_end(self, trainer, pl_module):
             super().on_train_epoch_end(trainer, pl_module)
             assert len(read_events(path)) == trainer.current_epoch + 1
@@ -50,20 +50,20 @@ def test_an_event_is_on_disk_when_the_next_line_of_code_runs(foreign, fit, tmp_p
 
 def test_a_resumed_run_appends_even_after_a_torn_line(foreign, fit, tmp_path):
     path = tmp_path / "events.jsonl"
-    trainer = fit(foreign.Module(), [Tell(), EventLog(str(path))])
+    trainer = fit(foreign.Module(), [Publish(), EventLog(str(path))])
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     with path.open("a") as file:
         file.write('{"kind": "torn", "rea')
-    fit(foreign.Module(), [Tell(), EventLog(str(path))], resume=tmp_path / "a.ckpt", max_epochs=4)
+    fit(foreign.Module(), [Publish(), EventLog(str(path))], resume=tmp_path / "a.ckpt", max_epochs=4)
     assert [event["reason"] for event in read_events(path)] == [f"epoch {epoch}" for epoch in range(4)]
     assert len(path.read_text().splitlines()) == 5
 
 
 def test_only_rank_zero_writes_and_a_dev_run_does_not(foreign, fit, tmp_path, monkeypatch):
     path = tmp_path / "events.jsonl"
-    fit(foreign.Module(), [Tell(), EventLog(str(path))], fast_dev_run=True)
+    fit(foreign.Module(), [Publish(), EventLog(str(path))], fast_dev_run=True)
     monkeypatch.setattr("lightning.pytorch.Trainer.is_global_zero", False)
-    fit(foreign.Module(), [Tell(), EventLog(str(path))])
+    fit(foreign.Module(), [Publish(), EventLog(str(path))])
     assert not path.exists()
 
 
@@ -72,15 +72,15 @@ def test_no_events_no_file(foreign, fit, tmp_path):
     assert not (tmp_path / "events.jsonl").exists()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is there on Linux alone")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 def test_a_full_disk_stops_the_run_in_that_step(foreign, fit, tmp_path):
     path = tmp_path / "events.jsonl"
     path.symlink_to("/dev/full")
     with pytest.raises(FileError, match=r"events\.jsonl: cannot be written: the disk is full"):
-        fit(foreign.Module(), [Tell(), EventLog(str(path))])
+        fit(foreign.Module(), [Publish(), EventLog(str(path))])
 
 
-def test_a_folder_that_was_removed_is_not_made_again(foreign, fit, tmp_path):
+def test_a_removed_folder_is_not_created_again(foreign, fit, tmp_path):
     path = tmp_path / "run" / "events.jsonl"
 
     class Remove(Callback):
@@ -89,14 +89,14 @@ def test_a_folder_that_was_removed_is_not_made_again(foreign, fit, tmp_path):
                 shutil.rmtree(path.parent)
 
     with pytest.raises(FileError, match="run is gone; was it removed or unmounted"):
-        fit(foreign.Module(), [Remove(), Tell(), EventLog(str(path))])
+        fit(foreign.Module(), [Remove(), Publish(), EventLog(str(path))])
     assert not path.parent.exists()
 
 
-def test_a_run_that_stops_for_a_reason_of_its_own_keeps_it(foreign, fit, tmp_path, caplog):
+def test_a_stopping_run_reports_its_original_reason(foreign, fit, tmp_path, caplog):
     path = tmp_path / "run" / "events.jsonl"
 
-    class Fail(Tell):
+    class Fail(Publish):
         def on_train_epoch_start(self, trainer, pl_module):
             if trainer.current_epoch == 1:
                 shutil.rmtree(path.parent)
@@ -107,4 +107,4 @@ def test_a_run_that_stops_for_a_reason_of_its_own_keeps_it(foreign, fit, tmp_pat
 
     with pytest.raises(KeyError, match="a bug"):
         fit(foreign.Module(), [Fail(), EventLog(str(path))])
-    assert "an event is lost: " in caplog.text
+    assert "could not write an event: " in caplog.text

@@ -8,7 +8,7 @@ import torch
 from vestim_pl.callbacks import FlushDenormals
 from vestim_pl.callbacks.runtime.denormals import flush_denormals, is_flushing
 
-# Somebody's program: two threads, a module of their own. ``{first}`` stands at its top.
+# A program of a user with two threads; ``{first}`` is inserted at its top.
 PROGRAM = """
 import torch
 torch.set_num_threads(2)
@@ -61,20 +61,20 @@ class TestInAProgramOfItsOwn:
     def test_set_before_the_workers_start_reaches_them_all(self):
         assert run("") == [[True, 0, 2], [], False]
 
-    def test_too_late_is_said_with_the_line_to_write(self):
+    def test_running_too_late_is_reported_with_the_line_to_add(self):
         seen, events, _ = run(PARALLEL)
         assert seen == [True, 1, 2]
         assert len(events) == 1
-        assert events[0].startswith("FlushDenormals comes too late for 1 of 2 threads")
+        assert events[0].startswith("FlushDenormals was set after 1 of 2 threads had started; those threads do not flu")
         assert events[0].endswith(f"at the top of the program, before the first tensor operation: import torch; {SET}")
 
-    def test_that_line_mends_it_and_the_programs_own_mode_stays(self):
+    def test_that_line_fixes_it_and_the_mode_of_the_program_stays(self):
         assert run(f"import torch; {SET}\n{PARALLEL}") == [[True, 0, 2], [], True]
 
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("crash", [True, False])
-def test_the_thread_gets_its_mode_back(before, crash, foreign, fit):
+def test_the_mode_of_the_thread_is_restored(before, crash, foreign, fit):
     seen = []
 
     def look(module, loss, batch_idx):
@@ -106,7 +106,7 @@ def test_nothing_is_done_on_another_device():
     callback.teardown(trainer, None, "fit")
 
 
-def test_a_processor_that_cannot_is_told_quietly(foreign, fit, monkeypatch):
+def test_a_processor_that_cannot_flush_is_an_event(foreign, fit, monkeypatch):
     monkeypatch.setattr("vestim_pl.callbacks.runtime.flush_denormals.flush_denormals", lambda enabled: False)
     events = []
 

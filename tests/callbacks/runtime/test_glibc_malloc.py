@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 ROUNDS = 5
 
 def faults():
-    for _ in range(10):  # until free blocks have grown together so far that one is large enough
+    for _ in range(10):  # until adjacent free blocks have merged into one that is large enough
         torch.ones(16 << 20)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(ROUNDS):
@@ -42,11 +42,11 @@ def run(**variables):
     return json.loads(output.stdout)
 
 
-def test_kept_memory_is_used_again_without_a_page_fault_until_it_is_given_back():
+def test_kept_memory_is_reused_without_page_faults_until_it_is_returned():
     done, again, plain, kept, returned = run()
     assert done
     assert again
-    pages = 32  # of 2 MiB: the fewest that 64 MiB can be, where the system has huge pages
+    pages = 32  # of 2 MiB, the smallest number of pages in 64 MiB if the system has huge pages
     assert plain >= pages
     assert kept < 1
     assert returned > 60  # MiB

@@ -1,4 +1,4 @@
-"""Signals in a project that has only the callback: the step is finished, the checkpoint resumes, handlers come back."""
+"""Signals in a project that uses only the callback: the step finishes, the checkpoint resumes, handlers return."""
 
 import os
 import pickle
@@ -107,7 +107,7 @@ class InValidation(BoringModel):
 
 
 @pytest.mark.parametrize("step", [5, 10])  # of the first epoch and of the last
-def test_a_validation_is_left_after_its_batch_and_made_again_by_the_resumed_run(step, tmp_path):
+def test_a_validation_stops_after_its_batch_and_is_repeated_by_the_resumed_run(step, tmp_path):
     interrupt, module = GracefulInterrupt(str(tmp_path / "last.ckpt")), InValidation(step)
     options = {"limit_val_batches": 50, "num_sanity_val_steps": 0}
     with pytest.raises(Interrupted):
@@ -119,7 +119,7 @@ def test_a_validation_is_left_after_its_batch_and_made_again_by_the_resumed_run(
     assert trainer.global_step == 10
 
 
-def test_a_signal_that_comes_too_late_to_stop_the_training_ends_what_follows(tmp_path):
+def test_a_signal_after_the_last_step_still_ends_the_program(tmp_path):
     class Late(Callback):
         def on_train_end(self, trainer, pl_module):
             os.kill(os.getpid(), signal.SIGINT)
@@ -161,7 +161,7 @@ def test_a_script_ends_by_convention_without_a_traceback_and_the_second_signal_e
     assert ("ending at once" in done.stderr) == (times == 2)
 
 
-def test_without_a_signal_nothing_is_written_and_the_handlers_are_given_back(tmp_path):
+def test_without_a_signal_nothing_is_written_and_the_handlers_are_restored(tmp_path):
     before = [signal.getsignal(each) for each in SIGNALS]
     interrupt = GracefulInterrupt(str(tmp_path / "last.ckpt"))
     make_trainer(interrupt).fit(BoringModel())
@@ -171,7 +171,7 @@ def test_without_a_signal_nothing_is_written_and_the_handlers_are_given_back(tmp
     assert StopRequest.current() is None
 
 
-def test_handlers_are_given_back_after_an_error_in_the_training(tmp_path):
+def test_handlers_are_restored_after_an_error_in_the_training(tmp_path):
     class Fail(Callback):
         def on_before_backward(self, trainer, pl_module, loss):
             raise ArithmeticError

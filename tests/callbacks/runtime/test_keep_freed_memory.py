@@ -8,19 +8,19 @@ from vestim_pl.callbacks import KeepFreedMemory
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What the allocator was told, in order."""
-    told = []
+    """The calls of the allocator function, in order."""
+    made = []
 
-    def tell(enabled=True):
-        told.append(enabled)
+    def record(enabled=True):
+        made.append(enabled)
         return True
 
-    monkeypatch.setitem(KeepFreedMemory.setup.__globals__, "keep_freed_memory", tell)
-    return told
+    monkeypatch.setitem(KeepFreedMemory.setup.__globals__, "keep_freed_memory", record)
+    return made
 
 
 @pytest.mark.parametrize("crash", [True, False])
-def test_memory_is_kept_while_a_stage_runs_and_given_back_once(calls, crash, foreign, fit):
+def test_memory_is_kept_during_a_stage_and_returned_once(calls, crash, foreign, fit):
     seen = []
 
     def look(module, loss, batch_idx):
@@ -49,13 +49,13 @@ def test_nothing_is_done_on_another_device(calls):
     assert calls == []
 
 
-def test_what_was_not_set_is_not_given_back(monkeypatch, foreign, fit):
-    told = []
+def test_a_setting_that_was_refused_is_not_undone(monkeypatch, foreign, fit):
+    made = []
 
     def refuse(enabled=True):
-        told.append(enabled)
+        made.append(enabled)
         return False
 
     monkeypatch.setitem(KeepFreedMemory.setup.__globals__, "keep_freed_memory", refuse)
     fit(foreign.Module(), [KeepFreedMemory()])
-    assert told == [True]
+    assert made == [True]

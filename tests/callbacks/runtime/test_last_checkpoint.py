@@ -1,4 +1,4 @@
-"""``last.ckpt`` is the last state, and a training resumes from it as if it had never stopped."""
+"""``last.ckpt`` is the last state, and a training that resumes from it equals an uninterrupted one."""
 
 import logging
 import time
@@ -26,7 +26,7 @@ class StoppedError(Exception):
 
 
 class StopBefore(Callback):
-    """Ends a run without notice before a batch, counted over all epochs."""
+    """Kills a run before a batch, counted over all epochs."""
 
     def __init__(self, batch):
         self.batch = batch
@@ -36,8 +36,8 @@ class StopBefore(Callback):
             raise StoppedError
 
 
-class Poison(Callback):
-    """Makes a weight NaN, or the weights ten times as large, after the given steps."""
+class Damage(Callback):
+    """Multiplies a weight by NaN or another factor after the given steps."""
 
     def __init__(self, *steps, factor=float("nan")):
         self.steps, self.factor = steps, factor
@@ -49,7 +49,7 @@ class Poison(Callback):
 
 
 class Steps(Callback):
-    """Steps of the file after each batch and epoch."""
+    """Records the step in the file before each batch and epoch."""
 
     def __init__(self, path):
         self.path, self.after_batch, self.after_epoch = path, [], []
@@ -70,7 +70,7 @@ def load(path):
 
 @pytest.fixture
 def train(fit, foreign, tmp_path):
-    """Train from nothing, or from ``last.ckpt`` of the folder; with all that has a state."""
+    """Train from scratch, or from ``last.ckpt`` of the folder, with every callback that has a state."""
 
     def _train(name, callbacks=(), every=None, resume=False, **options):
         folder = tmp_path / name
@@ -130,7 +130,7 @@ def test_a_limit_of_steps_within_an_epoch_is_continued_there(train, tmp_path):
 
 
 @pytest.mark.parametrize(("every", "expected"), [(None, [0] * 6), ("2 steps", [0, 0, 2, 2, 4, 4])])
-def test_it_is_written_at_the_end_of_every_epoch_and_every_so_many_steps(train, tmp_path, every, expected):
+def test_it_is_written_at_the_end_of_every_epoch_and_at_intervals(train, tmp_path, every, expected):
     steps = Steps(tmp_path / "run" / "last.ckpt")
     train("run", [steps], every=every, check_val_every_n_epoch=2)
     assert steps.after_epoch == [0, 6, 12]
@@ -138,7 +138,7 @@ def test_it_is_written_at_the_end_of_every_epoch_and_every_so_many_steps(train, 
     assert steps.read() == 18
 
 
-def test_it_is_written_whatever_the_metric_says(train, fit, foreign, tmp_path):
+def test_it_is_written_regardless_of_the_metric(train, fit, foreign, tmp_path):
     class Worse(Callback):
         def on_validation_epoch_end(self, trainer, pl_module):
             pl_module.log("score", float(trainer.current_epoch))
@@ -159,7 +159,7 @@ def test_it_is_written_whatever_the_metric_says(train, fit, foreign, tmp_path):
         (2, [0, 0, 0, 0, 2, 2, 3, 3, 3, 3, 5, 5]),  # the third batch is within a window: the file waits for its end
     ],
 )
-def test_minutes_are_counted_from_the_file_before(train, tmp_path, monkeypatch, accumulated, expected):
+def test_minutes_are_counted_from_the_previous_file(train, tmp_path, monkeypatch, accumulated, expected):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
 
@@ -173,9 +173,8 @@ def test_minutes_are_counted_from_the_file_before(train, tmp_path, monkeypatch, 
     assert steps.after_batch == expected
 
 
-def test_after_a_rollback_it_is_written_anew(train, tmp_path, caplog):
-    """The file of step 4 has the bad weights: they are finite, and only the next loss shows them."""
-    train("run", [Poison(8), StopBefore(9)], every="100 steps")
+def test_after_a_rollback_it_is_rewritten(train, tmp_path, caplog):
+    train("run", [Damage(8), StopBefore(9)], every="100 steps")
     last = load(tmp_path / "run" / "last.ckpt")
     assert last["global_step"] == 8
     assert all(bool(weight.isfinite().all()) for weight in last["state_dict"].values())
@@ -184,7 +183,7 @@ def test_after_a_rollback_it_is_written_anew(train, tmp_path, caplog):
 
 def test_after_the_last_attempt_it_holds_the_last_good_state(fit, foreign, tmp_path):
     callbacks = [
-        Poison(7, 8), FiniteParameterGuard(), DivergenceRecovery(max_attempts=1, snapshot_every=2),
+        Damage(7, 8), FiniteParameterGuard(), DivergenceRecovery(max_attempts=1, snapshot_every=2),
         LastCheckpoint(str(tmp_path / "last.ckpt"), every="1 step"),
     ]  # fmt: skip
     with pytest.raises(DivergenceError):
@@ -193,7 +192,7 @@ def test_after_the_last_attempt_it_holds_the_last_good_state(fit, foreign, tmp_p
 
 
 def test_early_divergences_without_validation_leave_the_good_epoch_checkpoint(fit, foreign, tmp_path, caplog):
-    """Two of them in the second epoch, before the first snapshot by steps: what the first epoch learned stays."""
+    """Both occur in the second epoch, before its first snapshot, so the result of the first epoch stays."""
     keeper = ModelCheckpoint(tmp_path, enable_version_counter=False)
     content = {}
 
@@ -201,7 +200,7 @@ def test_early_divergences_without_validation_leave_the_good_epoch_checkpoint(fi
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             content[trainer.global_step] = {path.name: path.read_bytes() for path in tmp_path.glob("*.ckpt")}
 
-    callbacks = [Poison(13, 16), FiniteParameterGuard(), Note(), DivergenceRecovery(max_attempts=5), keeper]
+    callbacks = [Damage(13, 16), FiniteParameterGuard(), Note(), DivergenceRecovery(max_attempts=5), keeper]
     torch.manual_seed(0)
     fit(foreign.Module(lr=0.05), callbacks, train=foreign.loader(10), max_epochs=2, limit_val_batches=0)
     rollbacks = [text for text in caplog.messages if "went back" in text]
@@ -211,7 +210,7 @@ def test_early_divergences_without_validation_leave_the_good_epoch_checkpoint(fi
     assert list(content[10]) == ["epoch=0-step=10.ckpt"]
 
 
-def test_a_training_that_early_stopping_ended_is_at_its_end(fit, foreign, tmp_path, caplog):
+def test_a_training_that_early_stopping_ended_stays_ended(fit, foreign, tmp_path, caplog):
     caplog.set_level(logging.INFO)
 
     def run(**options):
@@ -221,12 +220,12 @@ def test_a_training_that_early_stopping_ended_is_at_its_end(fit, foreign, tmp_pa
     ended = run().global_step
     assert ended < 9 * foreign.BATCHES
     assert run(resume=tmp_path / "last.ckpt").global_step == ended
-    assert "early stopping had ended this training; leave it out to train further" in caplog.messages
+    assert "early stopping has already ended this training; remove EarlyStopping to train further" in caplog.messages
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_killed_between_the_best_and_the_last_file_of_the_last_epoch(fit, foreign, tmp_path):
-    """The best one is newer then, and nothing is left to train from it: it is the last state."""
+    """The best file is then newer and already the end of the training, so it is the last state."""
     last, best = tmp_path / "last.ckpt", tmp_path / "best.ckpt"
 
     def run(**options):
@@ -258,6 +257,6 @@ def test_a_dry_run_writes_nothing(fit, foreign, tmp_path):
     assert not (tmp_path / "last.ckpt").exists()
 
 
-def test_what_is_no_interval_is_refused(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"^LastCheckpoint\.every: 'often' is no interval"):
+def test_a_bad_interval_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"^LastCheckpoint\.every: 'often' is not an interval"):
         LastCheckpoint(str(tmp_path / "last.ckpt"), every="often")

@@ -11,7 +11,7 @@ from vestim_pl.callbacks import RandomStateCheckpoint
 
 
 def noisy(foreign):
-    """Dropout from torch, and noise from Python and numpy: a run that no seed alone makes repeatable."""
+    """Draws from torch (dropout), Python and numpy, so that one seed does not make a run repeatable."""
     torch.manual_seed(5)
     return foreign.Module(
         dropout=0.5, loss_hook=lambda module, loss, i: loss * (1 + random.random()) * (1 + np.random.rand())
@@ -51,7 +51,7 @@ def test_resuming_from_the_end_of_an_epoch_is_exact(
 
 @pytest.mark.parametrize("every", [3, 7])
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_resuming_in_the_midst_of_an_epoch_is_exact_with_a_stateful_loader(every, accumulate, foreign, fit, tmp_path):
+def test_resuming_within_an_epoch_is_exact_with_a_stateful_loader(every, accumulate, foreign, fit, tmp_path):
     class At(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             if trainer.current_epoch * 5 + batch_idx + 1 == (every if accumulate == 1 else every // 5 * 5 + 2):
@@ -64,7 +64,7 @@ def test_resuming_in_the_midst_of_an_epoch_is_exact_with_a_stateful_loader(every
 
 
 @pytest.mark.parametrize("stop", [3, 7])
-def test_a_plain_loader_starts_over_with_the_epochs_data_in_the_same_order(stop, foreign, fit, tmp_path):
+def test_a_plain_loader_restarts_the_data_of_the_epoch_in_the_same_order(stop, foreign, fit, tmp_path):
     class Order(Callback):
         def __init__(self):
             self.seen = []
@@ -89,7 +89,7 @@ def test_resuming_twice_is_exact(foreign, fit, tmp_path):
     assert foreign.same_weights(whole, resumed)
 
 
-def test_a_checkpoint_of_a_finished_fit_goes_on_as_if_it_had_not_ended(foreign, fit, tmp_path):
+def test_a_checkpoint_of_a_finished_fit_resumes_like_an_uninterrupted_run(foreign, fit, tmp_path):
     whole, _ = run(fit, foreign, [], shuffled(foreign))
     _, first = run(fit, foreign, [], shuffled(foreign), max_epochs=2)
     first.save_checkpoint(tmp_path / "end.ckpt")
@@ -128,7 +128,7 @@ def test_a_checkpoint_without_states_and_a_test_of_a_checkpoint_leave_the_genera
 
 
 class RankedDraws(Callback):
-    """Moves each rank's generator to another place, and notes what it draws in the second epoch."""
+    """Advances the generator of each rank differently, and records what it draws in the second epoch."""
 
     def __init__(self, folder):
         self.folder, self.drawn = folder, []

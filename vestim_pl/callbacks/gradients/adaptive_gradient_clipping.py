@@ -1,6 +1,5 @@
-"""Clip the gradient by a limit that follows its own norm."""
+"""Clip the gradient to a limit that follows its own norm."""
 
-import math
 from typing import Any
 
 import torch
@@ -12,8 +11,10 @@ from torch.optim import Optimizer
 from vestim_pl.callbacks.gradients.zclip import (
     ClippingReaction,
     NormStatistics,
+    at_most,
     clipping_limit,
     initial_statistics,
+    outlier_threshold,
     update_statistics,
 )
 from vestim_pl.errors import ConfigurationError
@@ -27,42 +28,44 @@ __all__ = ["AdaptiveGradientClipping"]
 
 
 class AdaptiveGradientClipping(Callback):
-    """Clips only gradients whose norm stands out from the run's own, instead of at one constant for the whole run.
+    """Clip only gradients whose norm is an outlier in this run, instead of using one constant threshold.
 
-    A constant threshold is right for one phase of training: norms fall by orders of magnitude, so what only cut spikes
-    at the end is a step-size limiter at the start. Here the limit comes from running mean and standard deviation of
-    the norm (ZClip, Kumar et al. 2025, arXiv 2504.02507), with three changes: a non-finite norm never enters the
-    statistics and its gradient is left as it is (scaling by it would make every gradient NaN); norms that grow for good
-    are followed (see `update_statistics`); and the statistics are in the
-    checkpoint, so a resumed run equals one never stopped.
+    A constant threshold fits one phase of training only. Norms fall by orders of magnitude, so a threshold that cuts
+    just the spikes late in training limits every step at the start. Here the limit follows from the running mean and
+    standard deviation of the norm (ZClip, Kumar et al. 2025, arXiv 2504.02507), with three changes:
 
-    On a GPU everything stays there, without a host sync of its own; it is arithmetic of floats on CPU, and behind a
-    StepGuard, which has read the norm. Under DDP the gradients, hence the limits, are the same on every rank. Several
-    optimizers, with manual optimization, each have their own statistics. Parameters without a gradient are passed over,
-    and nothing happens where there is none at all (a skipped update).
+    - A non-finite norm never enters the statistics, and its gradient is left unchanged: scaling by such a norm would
+      make every gradient NaN.
+    - The statistics follow norms that grow permanently (see `update_statistics`).
+    - The statistics are in the checkpoint, so a resumed run equals an uninterrupted one.
+
+    On a GPU all values stay on the device and no host sync is added. On the CPU, and after a StepGuard that has already
+    read the norm, plain floats are used. Under DDP the gradients are the same on every rank, so the limits are too.
+    With manual optimization, each optimizer has its own statistics. Parameters without a gradient are ignored, and a
+    step in which no parameter has one (a skipped update) changes nothing.
 
     ======================================= =========================================================================
     logged key                              meaning
     ======================================= =========================================================================
     ``adaptive_clipping/norm``              global L2 norm before clipping
-    ``adaptive_clipping/limit``             norm from which this step would have been clipped
+    ``adaptive_clipping/limit``             norm above which this step would have been clipped
     ``adaptive_clipping/z_score``           standard deviations above the running mean
-    ``adaptive_clipping/clipped_fraction``  part of the steps since the last log that were clipped, 0..1
+    ``adaptive_clipping/clipped_fraction``  fraction of the steps since the last log that were clipped, 0..1
     ======================================= =========================================================================
 
     All are logged at the trainer's ``log_every_n_steps``.
 
     Args:
-        z_threshold: Standard deviations above the running mean from which a norm is clipped.
+        z_threshold: Standard deviations above the running mean at which clipping begins.
         alpha: Smoothing of the running statistics; they remember about ``1 / (1 - alpha)`` steps.
-        warmup_steps: Steps from which the first statistics are taken; nothing but ``max_norm`` clips before.
+        warmup_steps: Steps that the first statistics are taken from; only ``max_norm`` clips during them.
         reaction: What an outlier is clipped to, see `ClippingReaction`.
-        max_norm: Constant upper bound on top, from the first step on; None for none. Use this instead of
+        max_norm: Additional constant upper bound, active from the first step; None for no bound. Use this instead of
             ``trainer.gradient_clip_val``.
 
     Raises:
-        ConfigurationError: If an argument is out of range; if ``trainer.gradient_clip_val`` is set as well (it would
-            clip a second time, by another rule); for a fused optimizer under a gradient scaler and for sharded
+        ConfigurationError: If an argument is out of range; if ``trainer.gradient_clip_val`` is set too (gradients
+            would be clipped twice, by different rules); for a fused optimizer under a gradient scaler and for sharded
             strategies, where no hook sees the gradient.
 
     Example::
@@ -109,7 +112,7 @@ class AdaptiveGradientClipping(Callback):
         if stage == "fit" and trainer.gradient_clip_val:
             raise ConfigurationError(
                 f"trainer.gradient_clip_val: {trainer.gradient_clip_val} would clip a second time after"
-                f" AdaptiveGradientClipping; set it to null and, for an upper bound, the callback's"
+                f" AdaptiveGradientClipping; set it to null and, if you want an upper bound, set the callback's"
                 f" max_norm={trainer.gradient_clip_val}"
             )
 
@@ -120,7 +123,7 @@ class AdaptiveGradientClipping(Callback):
         gradients = [g for group in optimizer.param_groups for p in group["params"] if (g := p.grad) is not None]
         if not gradients:
             return
-        index = trainer.optimizers.index(optimizer)  # which a resumed run shares
+        index = trainer.optimizers.index(optimizer)  # the same in a resumed run
         norm: Any = gradient_norm_before(trainer, self)
         if norm is None:
             norm = joint_norm(gradients) if gradients[0].is_cpu else total_norm(gradients)
@@ -129,7 +132,7 @@ class AdaptiveGradientClipping(Callback):
             statistics, norm, z_threshold=self.z_threshold, warmup_steps=self.warmup_steps, reaction=self.reaction
         )
         if self.max_norm is not None:
-            limit = limit.clamp(max=self.max_norm) if isinstance(limit, Tensor) else min(limit, self.max_norm)
+            limit = at_most(limit, self.max_norm)
         clipped = _clip(optimizer, gradients, norm, limit)
         self.statistics[index] = update_statistics(
             statistics, norm, alpha=self.alpha, z_threshold=self.z_threshold, warmup_steps=self.warmup_steps
@@ -137,7 +140,7 @@ class AdaptiveGradientClipping(Callback):
         count, steps = self._clipped.get(index, (0.0, 0))
         self._clipped[index] = (count + clipped, steps + 1)
         if is_logged_step(trainer):
-            self._log(pl_module, index, norm, self._shown_limit(statistics), z)
+            self._log(pl_module, index, norm, self._threshold(statistics), z)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -150,18 +153,10 @@ class AdaptiveGradientClipping(Callback):
         self.statistics = {index: NormStatistics(*values) for index, values in statistics.items()}
         self._clipped = {index: (count, steps) for index, (count, steps) in state_dict.get("clipped", {}).items()}
 
-    def _shown_limit(self, statistics: NormStatistics) -> Tensor | float:
-        """Norm from which a step is clipped: the threshold, whatever the reaction to passing it."""
-        most = statistics.mean * 0.0 + torch.finfo(torch.float32).max
-        limit, _ = clipping_limit(
-            statistics,
-            most,
-            z_threshold=self.z_threshold,
-            warmup_steps=self.warmup_steps,
-            reaction=ClippingReaction.THRESHOLD,
-        )
-        bound = math.inf if self.max_norm is None else self.max_norm
-        return limit.clamp(max=bound) if isinstance(limit, Tensor) else min(limit, bound)
+    def _threshold(self, statistics: NormStatistics) -> Any:
+        """Norm above which a step is clipped, whatever it is then clipped to."""
+        threshold = outlier_threshold(statistics, z_threshold=self.z_threshold, warmup_steps=self.warmup_steps)
+        return threshold if self.max_norm is None else at_most(threshold, self.max_norm)
 
     def _log(self, pl_module: LightningModule, index: int, norm: Any, limit: Any, z: Any) -> None:
         clipped, steps = self._clipped.pop(index)
@@ -171,15 +166,15 @@ class AdaptiveGradientClipping(Callback):
 
 
 def _clip(optimizer: Optimizer, gradients: list[Tensor], norm: Any, limit: Any) -> Any:
-    """Scale the gradients down to the limit where their norm is above it, as torch does it; returns whether, 1 or 0.
+    """Scale gradients whose norm exceeds the limit down to it; return 1 if they were scaled, else 0.
 
-    A norm that is not finite changes nothing.
+    A non-finite norm changes nothing.
     """
     if not isinstance(norm, Tensor):
         return scale_to_limit(gradients, norm, limit)
     finite = torch.isfinite(norm)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    # in units of the limit, which torch would read from the device; a norm of 0 stands for one that is not finite: the
-    # factor is then 1, and the gradient stays as it is
+    # Norms are passed in units of the limit, because torch would read the limit from the device. A norm of 0 stands for
+    # a non-finite one: its clipping factor is 1, so the gradient is unchanged.
     clip_grads_with_norm_(parameters, 1.0, torch.where(finite, norm / limit, 0.0))
     return (finite & (norm > limit)).float()

@@ -1,24 +1,25 @@
-"""Statistics of gradient norms over an epoch, for people who choose a clipping threshold."""
+"""Summarize the gradient norms of an epoch, to help choose a clipping threshold."""
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass, field
-from statistics import median
 
-__all__ = ["EpochNorms", "percentile"]
+import numpy as np
 
-_UNCHANGED = 1.0 - 1e-5  # rounding of the norm; a clipped one is smaller by more
+__all__ = ["EpochNorms"]
+
+_UNCHANGED = 1.0 - 1e-5  # a smaller reduction of the norm is rounding, not clipping
 
 
 @dataclass
 class EpochNorms:
-    """Norms observed in an epoch, before and after clipping; a non-finite one is counted apart, never averaged in.
+    """Norms observed in an epoch, before and after clipping. Non-finite norms are counted separately, never averaged.
 
     Attributes:
         before: Finite norms before clipping.
-        after: Finite norms after clipping, of those steps whose update was applied.
-        clipped: Steps whose norm clipping reduced.
-        compared: Steps of which both norms are known and finite.
-        non_finite: Steps whose norm before clipping was NaN or infinite.
+        after: Finite norms after clipping, for steps whose update was applied.
+        clipped: Number of steps in which clipping reduced the norm.
+        compared: Number of steps for which both norms are known and finite.
+        non_finite: Number of steps whose norm before clipping was NaN or infinite.
 
     """
 
@@ -29,7 +30,7 @@ class EpochNorms:
     non_finite: int = 0
 
     def observe(self, before: float, after: float | None) -> None:
-        """Take in one step; ``after`` is None where no update was applied.
+        """Add one step; ``after`` is None if no update was applied.
 
         Example::
 
@@ -40,51 +41,28 @@ class EpochNorms:
             (1.0, 1)
 
         """
-        if not _finite(before):
+        if not math.isfinite(before):
             self.non_finite += 1
             return
         self.before.append(before)
-        if after is not None and _finite(after):
+        if after is not None and math.isfinite(after):
             self.after.append(after)
             self.compared += 1
             self.clipped += after < before * _UNCHANGED
 
     @property
     def clip_fraction(self) -> float:
-        """Part of the compared steps in which clipping engaged, 0..1; NaN without any."""
+        """Fraction of the compared steps in which clipping reduced the norm, 0..1; NaN if no steps were compared."""
         return self.clipped / self.compared if self.compared else float("nan")
 
     def summary(self) -> dict[str, float]:
-        """Figures of the epoch by name; only those that are known. NaN where norms were seen and none was finite."""
+        """Return the known statistics of the epoch by name; percentiles are NaN if every norm was non-finite."""
         figures: dict[str, float] = {"non_finite": float(self.non_finite)}
         if self.compared:
             figures["clip_fraction"] = self.clip_fraction
         if self.before:
-            figures |= {
-                "median": median(self.before),
-                "p90": percentile(self.before, 90),
-                "p99": percentile(self.before, 99),
-            }
+            percentiles = np.percentile(self.before, (50, 90, 99)).tolist()
+            figures |= dict(zip(("median", "p90", "p99"), percentiles, strict=True))
         elif self.non_finite:
             figures |= dict.fromkeys(("median", "p90", "p99"), float("nan"))
         return figures
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """Percentile with linear interpolation between the neighbours, as ``numpy.percentile`` computes it.
-
-    Example::
-
-        >>> percentile([1.0, 2.0, 3.0], 75)
-        2.5
-
-    """
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * percent / 100
-    lower = int(place)
-    upper = min(lower + 1, len(ordered) - 1)
-    return ordered[lower] + (ordered[upper] - ordered[lower]) * (place - lower)
-
-
-def _finite(value: float) -> bool:
-    return abs(value) < float("inf")

@@ -1,4 +1,4 @@
-"""Annealed Gaussian noise for gradients, which depends on seed and step alone."""
+"""Draw annealed Gaussian noise for gradients that depends only on seed and step."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ __all__ = ["GaussianNoise", "noise_std"]
 
 
 def noise_std(step: int, eta: float, gamma: float) -> float:
-    r"""Standard deviation of the noise at a step.
+    r"""Compute the standard deviation of the noise at a step.
 
     .. math:: \sigma_t^2 = \frac{\eta}{(1 + t)^\gamma}
 
@@ -31,14 +31,14 @@ def noise_std(step: int, eta: float, gamma: float) -> float:
 
 
 class GaussianNoise:
-    """Standard normal noise in the shapes of some tensors, which depends on nothing but a few integers.
+    """Standard normal noise in the shapes of given tensors, determined only by a few integers.
 
-    A generator of its own is seeded from all of them, so the global generator is not touched, a resumed run draws what
-    it would have drawn, and every rank draws the same. All is drawn at once, into memory that is allocated once while
-    the shapes stay the same; a number takes a CPU 4 to 5 ns.
+    A private generator is seeded with these integers. The global generator is therefore not touched, a resumed run
+    draws the same numbers as an uninterrupted one, and every rank draws the same numbers. All numbers are drawn in one
+    call, into memory that is reused while the shapes stay the same. A CPU takes 4 to 5 ns per number.
 
     Args:
-        device: Where the tensors lie; another kind of device draws other numbers.
+        device: Device of the tensors; each type of device draws different numbers.
 
     Example::
 
@@ -59,11 +59,11 @@ class GaussianNoise:
         self._shapes: list[torch.Size] = []
 
     def draw(self, tensors: Sequence[Tensor], *numbers: int) -> list[Tensor]:
-        """Noise for each tensor, in its shape, in float32; overwritten by the next call.
+        """Draw float32 noise in the shape of each tensor; the next call overwrites it.
 
         Args:
-            tensors: What the noise is for.
-            numbers: Such as the seed of the run and the step.
+            tensors: Tensors whose shapes the noise takes.
+            numbers: Integers that determine the noise, such as seed and step.
 
         """
         shapes = list(map(Tensor.size, tensors))
@@ -77,5 +77,5 @@ class GaussianNoise:
 
 
 def _hashed(*numbers: int) -> int:
-    """One number of 64 bits from several, the same in every process."""
+    """Hash several integers to one of 64 bits that is the same in every process."""
     return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest(), "little")

@@ -1,4 +1,4 @@
-"""How far back through a window the gradient of the loss reaches."""
+"""Measure how far back through a window the gradient of the loss reaches."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,18 +17,20 @@ from vestim_pl.lightning_support.unrolled_recurrence import RecurrentStep, unrol
 __all__ = ["FlowVerdict", "GradientFlow", "describe_flow", "measure_gradient_flow", "summarize_flow"]
 
 VANISHED = 0.01
+"""Far-to-near ratio below which the gradient vanishes."""
 EXPLODED = 10.0
+"""Far-to-near ratio above which the gradient explodes."""
 SAME = 1e-3
-"""Relative difference from which two gradients count as different."""
+"""Relative difference up to which two gradients count as equal."""
 
 
 class FlowVerdict(StrEnum):
-    """What becomes of the gradient on its way back.
+    """How the gradient changes on its way back through the window.
 
     Attributes:
-        VANISHES: Over the farthest tenth of the lags less than 1 % of that over the nearest tenth is left.
-        EXPLODES: It is more than ten times that.
-        CARRIES: Neither.
+        VANISHES: Its mean norm over the farthest tenth of the lags is below 1 % of that over the nearest tenth.
+        EXPLODES: Its mean norm over the farthest tenth is more than ten times that over the nearest tenth.
+        CARRIES: It does neither.
         NO_GRADIENT: The loss does not depend on the hidden states.
 
     """
@@ -41,22 +43,21 @@ class FlowVerdict(StrEnum):
 
 @dataclass(frozen=True)
 class GradientFlow:
-    """Gradient of the loss with respect to what one layer remembers, by lag.
+    """Gradient of the loss with respect to the memory of one layer, by lag.
 
-    That is the hidden states of a recurrent layer, and the keys and values of an attention layer.
+    The memory is the hidden states of a recurrent layer, or the keys and values of an attention layer.
 
     Attributes:
         layer: Name of the layer.
-        hidden_norms: Norm of dLoss/dh over batch and hidden units (keys and values in attention); index is the lag, 0
-            the last step.
-        cell_norms: Likewise for the cell state of an LSTM, else empty.
-        effective_memory: Number of last steps that hold the asked share of the sum of ``hidden_norms``.
-        far_to_near: Mean norm over the farthest tenth of the lags, over that of the nearest tenth.
-        factor_per_step: Factor by which the norm changes from one lag to the next, from a straight line through its
-            logarithm.
-        verdict: What becomes of the gradient.
-        from_last_step: Whether the loss reads other steps than the last too, so that, to be comparable, only the part
-            of the gradient that comes in at the last step of the last layer was followed.
+        hidden_norms: Norm of dLoss/dh over batch and hidden units (or keys and values), indexed by lag; lag 0 is the
+            last step.
+        cell_norms: The same norm for the cell state of an LSTM, else empty.
+        effective_memory: Number of last steps that hold the requested share of the sum of ``hidden_norms``.
+        far_to_near: Mean norm over the farthest tenth of the lags divided by that over the nearest tenth.
+        factor_per_step: Factor by which the norm changes per lag, from a linear fit to its logarithm.
+        verdict: How the gradient changes on its way back.
+        from_last_step: Whether only the gradient entering at the last step of the last layer was followed, because
+            the loss reads earlier steps too.
 
     """
 
@@ -70,15 +71,15 @@ class GradientFlow:
     from_last_step: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dictionary, ready for JSON."""
+        """Convert to a plain dictionary for JSON."""
         return asdict(self) | {"verdict": self.verdict.value}
 
 
 def summarize_flow(norms: Sequence[float], mass: float = 0.99) -> tuple[int, float, float, FlowVerdict]:
-    """Effective memory, far-to-near ratio, factor per step and verdict of gradient norms by lag.
+    """Compute effective memory, far-to-near ratio, factor per step and verdict from gradient norms.
 
     Args:
-        norms: Norm of dLoss/dh; index is the lag.
+        norms: Norms of dLoss/dh, indexed by lag.
         mass: Share of the sum of the norms that the effective memory holds.
 
     Example::
@@ -107,44 +108,44 @@ def summarize_flow(norms: Sequence[float], mass: float = 0.99) -> tuple[int, flo
 
 
 def describe_flow(flow: GradientFlow, mass: float = 0.99) -> str:
-    """One sentence for a person: how far the gradient reaches, and what that says about the window."""
+    """Describe in one sentence how far the gradient reaches, and what that means for the window."""
     length = len(flow.hidden_norms)
     if flow.verdict is FlowVerdict.NO_GRADIENT:
         return f"gradient flow: the loss does not depend on the hidden states of {flow.layer}"
     if not flow.effective_memory:
-        return f"gradient flow: the gradient of {flow.layer} is not finite within {length} steps"
+        return f"gradient flow: the gradient of {flow.layer} is non-finite within {length} steps"
     sentence = (
         f"gradient flow: {100 * mass:g} % of the gradient of {flow.layer} lies within the last {flow.effective_memory}"
         f" of {length} steps and it {flow.verdict} (x {flow.factor_per_step:.3g} a step)"
     )
     if flow.verdict is FlowVerdict.VANISHES and flow.effective_memory <= length // 2:
-        return f"{sentence}: steps farther back hardly teach it anything as it stands"
+        return f"{sentence}; the network currently learns almost nothing from earlier steps"
     return sentence
 
 
 def measure_gradient_flow(model: nn.Module, loss_of: Callable[[], Tensor], mass: float = 0.99) -> list[GradientFlow]:
-    """Follow the gradient of a loss back through every recurrent layer, step by step, or to what attention reads.
+    """Follow the gradient of a loss back through every recurrent layer step by step, or to the inputs of attention.
 
-    Recurrent layers run unrolled while ``loss_of`` is called; the gradients of parameters are not touched. Memory: the
-    graph of the unrolled layers, about 15 numbers a hidden unit, step and sample.
+    Recurrent layers run unrolled during the call of ``loss_of``. The gradients of parameters are not touched. The graph
+    of the unrolled layers needs memory for about 15 numbers per hidden unit, step and sample.
 
     A loss over a whole sequence reaches every hidden state directly, so its gradient by lag says nothing about memory.
-    Where the gradient does not all come in at the last step, only what does is followed: from the last step of the
-    layer that was called last.
+    If some of the gradient enters before the last step, only the part that enters at the last step of the last layer
+    called is followed.
 
-    A model without recurrent layers is measured where it calls torch's ``scaled_dot_product_attention``: the gradient
-    with respect to each step's keys and values.
+    In a model without recurrent layers, the gradient is taken with respect to each step's keys and values in torch's
+    ``scaled_dot_product_attention``.
 
     Args:
-        model: Module whose layers are looked at.
-        loss_of: Computes the loss with them.
-        mass: Share that the effective memory holds.
+        model: Module that contains the layers.
+        loss_of: Function that runs the module and returns the loss.
+        mass: Share of the gradient that the effective memory holds.
 
     Returns:
-        One entry a recurrent layer (and layer within it), or one an attention layer, in the order of the calls.
+        One entry per recurrent layer (and per layer within it) or per attention layer, in the order of the calls.
 
     Raises:
-        ConfigurationError: If ``model`` called no recurrent layer that runs step by step, and no attention.
+        ConfigurationError: If ``model`` calls neither a recurrent layer that can run step by step nor attention.
 
     Example::
 
@@ -174,7 +175,7 @@ def measure_gradient_flow(model: nn.Module, loss_of: Callable[[], Tensor], mass:
         raise ConfigurationError(
             f"gradient flow: {type(model).__name__} calls no nn.LSTM, nn.GRU or nn.RNN with trainable weights"
             " that runs step by step (with padded tensors, no proj_size, no forward of its own), and no"
-            " scaled_dot_product_attention; leave the probe out"
+            " scaled_dot_product_attention; remove the probe"
         )
     total = _gradients(loss, hidden, cells)
     top = list(hidden)[-1]
@@ -189,7 +190,7 @@ def measure_gradient_flow(model: nn.Module, loss_of: Callable[[], Tensor], mass:
 
 
 def _attention_flows(loss: Tensor, calls: list[AttentionCall], mass: float) -> list[GradientFlow]:
-    """Gradient with respect to keys and values; of the last query of the last layer only, where others matter too."""
+    """Compute gradients for keys and values, from the last layer's last query only if earlier ones have a gradient."""
     top = calls[-1].output
     [incoming] = torch.autograd.grad(loss, top, retain_graph=True)
     from_last_step = bool(incoming[..., :-1, :].any())
@@ -209,7 +210,7 @@ Gradients = tuple[dict[str, list[Tensor]], dict[str, list[Tensor]]]
 def _gradients(
     output: Tensor, hidden: dict[str, list[Tensor]], cells: dict[str, list[Tensor]], incoming: Tensor | None = None
 ) -> Gradients:
-    """Gradient of ``output`` with respect to every hidden and cell state; zeros where it does not depend on one."""
+    """Compute the gradient of ``output`` for every hidden and cell state; zeros where ``output`` does not depend."""
     states = [state for group in (hidden, cells) for name in group for state in group[name]]
     found = torch.autograd.grad(output, states, incoming, retain_graph=True, allow_unused=True)
     each = iter(torch.zeros_like(state) if grad is None else grad for state, grad in zip(states, found, strict=True))
@@ -231,7 +232,7 @@ def _flow(name: str, hidden: list[Tensor], cells: list[Tensor], mass: float, fro
 
 
 def _norms_by_lag(gradients: list[Tensor]) -> list[float]:
-    """Norms, last step first, in double precision: squares of small float32 gradients would be zero."""
+    """Compute norms, last step first, in double precision because squares of small float32 gradients underflow."""
     if not gradients:
         return []
     return torch.stack(gradients[::-1]).double().flatten(1).norm(dim=1).tolist()

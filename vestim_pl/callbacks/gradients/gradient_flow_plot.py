@@ -1,4 +1,4 @@
-"""The gradient by lag, drawn."""
+"""Plot the gradient by lag."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,20 +10,20 @@ from vestim_pl.callbacks.gradients.gradient_flow import GradientFlow
 __all__ = ["plot_gradient_flow"]
 
 SMALLEST_SHOWN = 1e-10
-"""Share of the largest norm below which a gradient is nothing, and not drawn."""
+"""Share of the largest norm below which the plot ends."""
 
 
 def plot_gradient_flow(flows: Sequence[GradientFlow], path: Path, title: str, mass: float = 0.99) -> None:
-    """Draw the norm of dLoss/dh over the lag, on a logarithmic axis, with the effective memory of each layer.
+    """Plot the norm of dLoss/dh by lag on a logarithmic axis, with the effective memory of each layer.
 
     Args:
         flows: Measured layers.
         path: PNG file to write.
-        title: Heading, such as the step of the run.
-        mass: Share that the effective memory holds, for the legend.
+        title: Title of the plot.
+        mass: Share of the gradient that the effective memory holds, for the legend.
 
     """
-    from matplotlib.figure import Figure  # takes half a second, and most runs never draw
+    from matplotlib.figure import Figure  # the import takes half a second, and most runs never plot
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -37,7 +37,7 @@ def plot_gradient_flow(flows: Sequence[GradientFlow], path: Path, title: str, ma
             axes.axvline(flow.effective_memory, color=colour, linestyle=":", linewidth=1.2)
         axes.plot(np.arange(len(norms)), shown, color=colour, linewidth=1.6, label=label)
     axes.set_yscale("log")
-    axes.set_xlim(0, max(1, *(len(flow.hidden_norms) for flow in flows)))  # the whole window, reached or not
+    axes.set_xlim(0, max(1, *(len(flow.hidden_norms) for flow in flows)))  # always the whole window
     positive = [norm for flow in flows for norm in flow.hidden_norms if np.isfinite(norm) and norm > 0]
     if positive:
         axes.set_ylim(bottom=max(0.5 * min(positive), SMALLEST_SHOWN * max(positive)))

@@ -1,4 +1,4 @@
-"""Measure on chosen steps how far back through the window the gradient reaches."""
+"""Measure at chosen steps how far back through the window the gradient reaches."""
 
 import csv
 import json
@@ -25,44 +25,43 @@ __all__ = ["GradientFlowProbe"]
 
 
 class GradientFlowProbe(Callback):
-    """Answers with data whether a long window is worth having: the norm of dLoss/dh at each lag back through it.
+    """Measure the norm of dLoss/dh at each lag of the window, to show whether a long window is worth its cost.
 
-    On chosen steps a copy of the module runs its own ``training_step`` on the batch, with every ``nn.LSTM``,
-    ``nn.GRU`` and ``nn.RNN`` in it computed step by step, so that each hidden state is there to differentiate by. The
-    run itself is not touched: weights, gradients, buffers, carried states, metrics, logs and random numbers are what
-    they would have been.
+    At chosen steps, a copy of the module runs its own ``training_step`` on the batch. Every ``nn.LSTM``, ``nn.GRU`` and
+    ``nn.RNN`` in the copy runs step by step, so the loss can be differentiated with respect to each hidden state. The
+    training itself is unaffected: weights, gradients, buffers, carried states, metrics, logs and random numbers stay
+    the same.
 
     In a module without recurrent layers that calls torch's ``scaled_dot_product_attention``, the gradient with respect
-    to each step's keys and values takes the place of dLoss/dh.
+    to each step's keys and values replaces dLoss/dh.
 
-    Of each layer it tells the *effective memory* (how many of the last steps hold 99 % of the gradient) and
-    whether the gradient vanishes or explodes on the way. Where a loss reads every step of the sequence, the gradient
-    that comes in at the last one is followed (see `measure_gradient_flow`).
-    Where `AdaptiveLookback` leaves steps out of the training windows, the whole ones are
-    looked at. At the start of training the answer tells of the initialisation, later of what was learned: ask more than
-    once.
+    For each layer, the probe reports the *effective memory* (the number of last steps that hold 99 % of the gradient)
+    and whether the gradient vanishes or explodes. If the loss reads every step of the sequence, only the gradient that
+    enters at the last step is followed (see `measure_gradient_flow`). Windows that `AdaptiveLookback` cuts are measured
+    whole. A measurement at the start of training describes the initialisation, later ones what was learned, so measure
+    more than once.
 
-    Writes ``step_<n>.png``, ``step_<n>.json`` and ``step_<n>.csv`` (``layer, lag, hidden_norm, cell_norm``), and one
-    ``gradient_flow`` event with the sentence to read: of the layer that reaches farthest back, and before it of those
-    whose gradient is not finite.
+    The probe writes ``step_<n>.png``, ``step_<n>.json`` and ``step_<n>.csv`` (``layer, lag, hidden_norm, cell_norm``).
+    It also publishes one ``gradient_flow`` event, which describes the layers with a non-finite gradient and the layer
+    that reaches farthest back.
 
     ============================================ ====================================================================
     logged key                                   meaning
     ============================================ ====================================================================
-    ``gradient_flow/effective_memory``           last steps that hold the share ``mass`` of the gradient; the largest
-                                                 over the layers
-    ``gradient_flow/far_to_near``                norm over the farthest tenth of the lags over that of the nearest
-                                                 tenth, of the same layer
-    ``gradient_flow/factor_per_step``            factor of the norm from lag to lag, of the same layer
+    ``gradient_flow/effective_memory``           last steps that hold the share ``mass`` of the gradient, in the
+                                                 layer where this number is largest
+    ``gradient_flow/far_to_near``                norm over the farthest tenth of the lags divided by that over the
+                                                 nearest tenth, in the same layer
+    ``gradient_flow/factor_per_step``            factor of the norm from lag to lag, in the same layer
     ============================================ ====================================================================
 
-    They go to the loggers at once, whatever ``log_every_n_steps``. Cost: nothing on other steps; on a chosen step
-    some ten training steps, and memory for the unrolled graph (about 15 numbers a hidden unit, step and sample).
+    These are logged immediately, regardless of ``log_every_n_steps``. A measurement costs about ten training steps and
+    memory for the unrolled graph (about 15 numbers per hidden unit, step and sample). Other steps cost nothing.
 
     Args:
         steps: Optimizer steps (``trainer.global_step``) before which to measure.
-        every_n_steps: Measure every so many steps as well; None for ``steps`` only.
-        folder: Where to write; None for ``gradient_flow`` in the trainer's log folder.
+        every_n_steps: Interval of further measurements in steps; None for ``steps`` only.
+        folder: Output folder; None for ``gradient_flow`` in the trainer's log folder.
         mass: Share of the gradient that the effective memory holds.
 
     Raises:
@@ -84,7 +83,7 @@ class GradientFlowProbe(Callback):
     ) -> None:
         name = type(self).__name__
         if any(step < 0 for step in steps):
-            raise ConfigurationError(f"{name}.steps: {list(steps)} holds a negative step; count from 0")
+            raise ConfigurationError(f"{name}.steps: {list(steps)} contains a negative step; count from 0")
         if every_n_steps is not None and every_n_steps < 1:
             raise ConfigurationError(f"{name}.every_n_steps: {every_n_steps} must be at least 1, or null for never")
         if not 0 < mass < 1:
@@ -99,8 +98,8 @@ class GradientFlowProbe(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and not pl_module.automatic_optimization:
             raise ConfigurationError(
-                f"GradientFlowProbe: {type(pl_module).__name__} optimizes manually, so its training_step cannot be run"
-                " aside; use automatic optimization or leave the probe out"
+                f"GradientFlowProbe: {type(pl_module).__name__} optimizes manually, so its training_step cannot be"
+                " measured without changing the weights; use automatic optimization or remove the probe"
             )
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -112,7 +111,7 @@ class GradientFlowProbe(Callback):
         with isolate_rng():
             aside, windows = silent_copy(trainer, pl_module), whole_batch(trainer, batch)
             self.flows = measure_gradient_flow(aside, lambda: _loss(aside, windows, batch_idx), self.mass)
-        self._tell(trainer, batch_idx)
+        self._report(trainer, batch_idx)
 
     def state_dict(self) -> dict[str, Any]:
         return {"last_step": self._last_step}
@@ -120,7 +119,7 @@ class GradientFlowProbe(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._last_step = state_dict.get("last_step", -1)
 
-    def _tell(self, trainer: Trainer, batch_idx: int) -> None:
+    def _report(self, trainer: Trainer, batch_idx: int) -> None:
         step, longest = trainer.global_step, max(self.flows, key=lambda flow: flow.effective_memory)
         names = ("effective_memory", "far_to_near", "factor_per_step")
         values = {f"gradient_flow/{name}": float(getattr(longest, name)) for name in names}
@@ -139,7 +138,7 @@ class GradientFlowProbe(Callback):
 
 
 def write_flows(flows: Sequence[GradientFlow], folder: Path, step: int, mass: float) -> None:
-    """Write numbers and plot of one measurement into ``folder``.
+    """Write the numbers and the plot of one measurement to ``folder``.
 
     Raises:
         FileError: If a file cannot be written.
@@ -163,14 +162,16 @@ def _write_table(flows: Sequence[GradientFlow], path: Path) -> None:
 
 
 def _sentence(flows: Sequence[GradientFlow], longest: GradientFlow, mass: float) -> str:
-    """What to know of the layers: first each whose gradient is not finite, then the one that reaches farthest back."""
-    lost = [flow for flow in flows if not np.isfinite(flow.hidden_norms).all()]
-    told = [*lost, longest] if longest not in lost else lost
-    return "; ".join(describe_flow(flow, mass) for flow in told)
+    """Describe each layer with a non-finite gradient, then the layer that reaches farthest back."""
+    non_finite = [flow for flow in flows if not np.isfinite(flow.hidden_norms).all()]
+    described = [*non_finite, longest] if longest not in non_finite else non_finite
+    return "; ".join(describe_flow(flow, mass) for flow in described)
 
 
 def _loss(module: LightningModule, batch: Any, batch_idx: int) -> Tensor:
     loss = loss_of_step(module, batch, batch_idx)
     if loss is None:
-        raise ConfigurationError("GradientFlowProbe: training_step returned no loss for the probed batch")
+        raise ConfigurationError(
+            "GradientFlowProbe: training_step returned no loss for the batch at a measured step; choose other steps"
+        )
     return loss

@@ -20,19 +20,20 @@ _log = logging.getLogger("vestim_pl")
 
 
 class GradientNoise(Callback):
-    r"""Adds Gaussian noise to every gradient, less and less: a way out of plateaus and poor initialisations.
+    r"""Add decaying Gaussian noise to every gradient, to escape plateaus and poor initialisations.
 
     .. math:: \tilde g = g + \mathcal N(0, \sigma_t^2) \qquad \sigma_t^2 = \frac{\eta}{(1 + t)^\gamma}
 
     Source: Neelakantan et al. 2015, arXiv 1511.06807, who chose ``eta`` from 0.01, 0.3 and 1.0 with ``gamma`` 0.55.
-    ``t`` is ``trainer.global_step``. The generator of a step is seeded by ``(seed, t)`` alone: a resumed run equals one
-    never stopped without anything in the checkpoint, the global generator is not touched, and ranks draw alike.
+    ``t`` is ``trainer.global_step``. The generator of each step is seeded with ``(seed, t)`` only. A resumed run
+    therefore equals an uninterrupted one without any state in the checkpoint, the global generator is not touched, and
+    all ranks draw the same noise.
 
-    ``sigma`` is per element and absolute, so over n parameters the noise has the norm ``sigma sqrt(n)``: at
-    ``eta=0.01`` and 5,000 parameters that is 7. Compare ``gradient_noise/relative`` with 1; the callback warns once
-    where the noise outweighs the gradient. It is added in ``on_before_optimizer_step``, in the order of the
-    callbacks and before ``trainer.gradient_clip_val``, which therefore clips gradient and noise together. Parameters
-    without a gradient stay so: a skipped update remains skipped.
+    ``sigma`` is absolute and per element, so over n parameters the noise has the norm ``sigma sqrt(n)``: 7 for
+    ``eta=0.01`` and 5,000 parameters. Compare ``gradient_noise/relative`` with 1; the callback warns once if the noise
+    is larger than the gradient. Noise is added in ``on_before_optimizer_step``, in callback order and before
+    ``trainer.gradient_clip_val``, which therefore clips gradient and noise together. Parameters without a gradient get
+    no noise, so a skipped update stays skipped.
 
     ============================ ====================================================================================
     logged key                   meaning
@@ -41,7 +42,7 @@ class GradientNoise(Callback):
     ``gradient_noise/relative``  norm of the noise over the norm of the gradient before it
     ============================ ====================================================================================
 
-    Both are logged at the trainer's ``log_every_n_steps``, with one host sync then and none else.
+    Both are logged at the trainer's ``log_every_n_steps``, with one host sync each time.
 
     Args:
         eta: Variance of the noise at the first step.
@@ -101,7 +102,8 @@ class GradientNoise(Callback):
         if not self._warned and relative > 1:
             self._warned = True
             _log.warning(
-                "gradient noise of norm %.3g drowns the gradient of norm %.3g: eta=%.3g would make it a tenth of that",
+                "gradient noise of norm %.3g is larger than the gradient of norm %.3g; eta=%.3g would give noise of a"
+                " tenth of the gradient norm",
                 noise, norm, self.eta * (0.1 / relative) ** 2,
             )  # fmt: skip
         pl_module.log_dict({"gradient_noise/sigma": sigma, "gradient_noise/relative": relative})

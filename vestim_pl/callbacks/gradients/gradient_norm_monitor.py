@@ -1,16 +1,17 @@
-"""Show the norm of the gradient before and after clipping, and how often clipping engages."""
+"""Log the norm of the gradient before and after clipping, and how often clipping engages."""
 
 import logging
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vestim_pl.callbacks.gradients.epoch_norms import EpochNorms, percentile
+from vestim_pl.callbacks.gradients.epoch_norms import EpochNorms
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.finiteness import total_norm
 from vestim_pl.lightning_support.events import publish
@@ -22,47 +23,49 @@ from vestim_pl.settings.checks import check_integers
 
 __all__ = ["GradientNormMonitor"]
 
-_BURST_STEPS = 10  # fewer observed steps are no burst
-_MUCH = 10.0  # factor of the median norm from which a burst is told anew
+_MIN_BURST_STEPS = 10  # an epoch with fewer observed steps is no evidence of a burst
+_REPORT_AGAIN_FACTOR = 10.0  # change of the median norm at which a lasting burst is reported again
 
 
 class GradientNormMonitor(Callback):
-    """Logs the global gradient norm before and after clipping, and how often clipping engages.
+    """Log the global gradient norm before and after clipping, and how often clipping engages.
 
-    The norm after clipping saturates at the threshold, so alone it hides both an explosion and a threshold that limits
-    every step; the two together tell. The first is measured in ``on_before_optimizer_step`` (unscaled under a gradient
-    scaler), the second really from the gradients that the optimizer got, right after its step, in every precision.
+    The norm after clipping saturates at the threshold. On its own it hides both an explosion and a threshold that
+    limits every step; comparing the two norms reveals both. The first norm is measured in ``on_before_optimizer_step``
+    (unscaled under a gradient scaler). The second is measured right after the optimizer step, on the gradients that the
+    optimizer used, in every precision.
 
-    A step is observed if it is among the first ``first_n_steps``, every ``every_n_steps`` after, or one whose values
-    Lightning writes; the others cost nothing. An observed step costs two fused norms and one host sync. A skipped
-    update (all gradients None) is not observed. Place the callback before those that change gradients. With manual
-    optimization and clipping by hand the gradients are clipped before Lightning's hook, so both norms are the same.
+    The callback observes the first ``first_n_steps`` steps, then every ``every_n_steps``-th, and every step whose
+    values Lightning writes. An observed step costs two fused norms and one host sync; the others cost nothing. A
+    skipped update (all gradients None) is not observed. Place the callback before those that change gradients. If a
+    module with manual optimization clips by itself, the gradients are clipped before Lightning's hook runs, so both
+    norms are equal.
 
-    Events: ``clip_burst`` at the end of the first epoch in which clipping engaged in ``clip_burst_fraction`` or more of
-    the steps observed: then the threshold is not a guard against spikes but limits the size of every step; again where
-    the median norm has since changed tenfold; ``clip_burst_end`` after the first epoch in which it engaged in fewer.
-    An epoch with fewer than 10 observed steps is no evidence of either.
+    Events: ``clip_burst`` at the end of the first epoch in which clipping engaged in at least ``clip_burst_fraction``
+    of the observed steps, because the threshold then limits every step instead of catching spikes. The event repeats
+    when the median norm has changed tenfold. ``clip_burst_end`` follows the first epoch below that fraction. An epoch
+    with fewer than 10 observed steps causes neither.
 
     ============================ ======== =========================================================================
-    Logged key                   When     Meaning (step: of those that ``log_every_n_steps`` writes)
+    Logged key                   When     Meaning (steps: only those that ``log_every_n_steps`` writes)
     ============================ ======== =========================================================================
     ``grad_norm/pre_clip``       step     global L2 norm before clipping
-    ``grad_norm/post_clip``      step     global L2 norm of the gradients that the update used; absent without one
+    ``grad_norm/post_clip``      step     global L2 norm of the gradients that the update used; absent if skipped
     ``grad_norm/layer/<name>``   step     L2 norm before clipping of one module's own parameters (``per_layer``)
-    ``grad_norm/clip_fraction``  epoch    part of the observed updates in which clipping reduced the norm, 0..1
-    ``grad_norm/median``         epoch    median of the finite norms before clipping; NaN if none was
-    ``grad_norm/p90``            epoch    their 90th percentile
-    ``grad_norm/p99``            epoch    their 99th percentile
+    ``grad_norm/clip_fraction``  epoch    fraction of the observed updates in which clipping reduced the norm, 0..1
+    ``grad_norm/median``         epoch    median of the finite norms before clipping; NaN if all were non-finite
+    ``grad_norm/p90``            epoch    90th percentile of these norms
+    ``grad_norm/p99``            epoch    99th percentile of these norms
     ``grad_norm/non_finite``     epoch    observed steps whose norm before clipping was NaN or infinite
     ============================ ======== =========================================================================
 
-    With several optimizers the keys of the second, third... end in ``/optimizer_1``, ``/optimizer_2``...
+    With several optimizers, the keys from the second optimizer on end in ``/optimizer_1``, ``/optimizer_2``, ...
 
     Args:
-        every_n_steps: After the first steps, observe every so many optimizer steps.
-        first_n_steps: Observe each of the first so many: instability shows early.
-        per_layer: Log the norm of every module with parameters of its own, too.
-        clip_burst_fraction: Clip fraction of an epoch from which it is an event; above 1 for never.
+        every_n_steps: Interval of observed steps after the first ones.
+        first_n_steps: Number of first steps that are all observed.
+        per_layer: Also log the norm of every module that owns parameters.
+        clip_burst_fraction: Clip fraction that makes an epoch a burst; above 1 for never.
 
     Raises:
         ConfigurationError: If an argument is out of range; for a fused optimizer under a gradient scaler and for
@@ -98,9 +101,9 @@ class GradientNormMonitor(Callback):
         self.epoch_norms: dict[int, EpochNorms] = {}
         self._steps: dict[int, int] = {}
         self._pending: dict[int, dict[str, Tensor]] = {}  # by optimizer: norms on the device, not read yet
-        self._written = False  # whether Lightning writes what this step logs
+        self._written = False  # whether Lightning writes the values logged in this step
         self._hooks: list[Any] = []
-        self._bursts: dict[int, tuple[int, float]] = {}  # by optimizer: since which epoch, and the median last told
+        self._bursts: dict[int, tuple[int, float]] = {}  # by optimizer: first epoch and last reported median
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, type(self).__name__)
@@ -133,7 +136,7 @@ class GradientNormMonitor(Callback):
         norms: dict[int, dict[str, float]] = {}
         for (index, name, _), value in zip(named, values, strict=True):
             norms.setdefault(index, {})[name] = float(value)
-            if self._written:  # a call of ``log`` costs more than all of the measuring
+            if self._written:  # a call of ``log`` costs more than the whole measurement
                 pl_module.log(_key(name, index), value, on_step=True, on_epoch=False, batch_size=1)
         for index, found in norms.items():
             self.epoch_norms.setdefault(index, EpochNorms()).observe(found["pre_clip"], found.get("post_clip"))
@@ -142,8 +145,8 @@ class GradientNormMonitor(Callback):
         for index, norms in self.epoch_norms.items():
             # gradients are averaged over the ranks before they are measured
             log_agreed(pl_module, {_key(name, index): value for name, value in norms.summary().items()})
-            if norms.compared >= _BURST_STEPS:
-                self._tell_burst(trainer, norms, index)
+            if norms.compared >= _MIN_BURST_STEPS:
+                self._report_burst(trainer, norms, index)
         self.epoch_norms.clear()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -170,34 +173,28 @@ class GradientNormMonitor(Callback):
         if index in self._pending and (gradients := gradient_tensors(optimizer)):
             self._pending[index]["post_clip"] = total_norm(gradients)
 
-    def _tell_burst(self, trainer: Trainer, norms: EpochNorms, index: int) -> None:
-        """Tell when clipping of nearly every step begins, has changed by much, and ends; not in every epoch between."""
-        engaged = f"engaged in {norms.clip_fraction:.0%} of {norms.compared} observed steps"
-        told = self._bursts.get(index)
+    def _report_burst(self, trainer: Trainer, norms: EpochNorms, index: int) -> None:
+        """Publish an event when clipping of nearly every step begins, changes considerably, or ends."""
+        steps = f"{norms.clip_fraction:.0%} of {norms.compared} observed steps"
+        engaged = f"epoch {trainer.current_epoch}: clipping engaged in {steps}"
+        burst = self._bursts.get(index)
         if norms.clip_fraction < self.clip_burst_fraction:
-            if told is not None:
-                reason = (
-                    f"epoch {trainer.current_epoch}: clipping {engaged}; in nearly all from epoch {told[0]} till now"
-                )
+            if burst is not None:
+                reason = f"{engaged}; it had engaged in nearly every step since epoch {burst[0]}"
                 publish(trainer, "clip_burst_end", reason, level=logging.INFO, optimizer=index)
                 del self._bursts[index]
             return
-        median, p90 = percentile(norms.before, 50), percentile(norms.before, 90)
-        if told is not None and told[1] / _MUCH < median < told[1] * _MUCH:
+        median, p90 = np.percentile(norms.before, (50, 90)).tolist()
+        if burst is not None and burst[1] / _REPORT_AGAIN_FACTOR < median < burst[1] * _REPORT_AGAIN_FACTOR:
             return
-        self._bursts[index] = (trainer.current_epoch if told is None else told[0], median)
-        after = percentile(norms.after, 50)
+        self._bursts[index] = (trainer.current_epoch if burst is None else burst[0], median)
         reason = (
-            f"epoch {trainer.current_epoch}: clipping {engaged} and cut the gradient norm from a median of {median:.3g}"
-            f" to {after:.3g}, so it limits nearly every step; a threshold of {p90:.2g} would clip one step in ten"
+            f"{engaged} and cut the gradient norm from a median of {median:.3g} to {np.median(norms.after):.3g}, so it"
+            f" limits nearly every step; a threshold of {p90:.2g} would clip one step in ten"
         )
-        values: dict[str, Any] = {
-            "clip_fraction": norms.clip_fraction,
-            "median": median,
-            "p90": p90,
-            "optimizer": index,
-        }
-        publish(trainer, "clip_burst", reason, **values)
+        publish(
+            trainer, "clip_burst", reason, clip_fraction=norms.clip_fraction, median=median, p90=p90, optimizer=index
+        )
 
     def _unhook(self) -> None:
         for hook in self._hooks:
@@ -210,7 +207,7 @@ def _key(name: str, index: int) -> str:
 
 
 def _layer_norms(pl_module: LightningModule, optimizer: Optimizer) -> dict[str, Tensor]:
-    """Norm over each module's own parameters, of those that this optimizer owns."""
+    """Compute the norm over each module's own parameters, limited to those of this optimizer."""
     owned = {id(p) for group in optimizer.param_groups for p in group["params"] if p.grad is not None}
     norms = {}
     for name, module in pl_module.named_modules():

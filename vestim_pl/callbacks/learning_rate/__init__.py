@@ -1,1 +1,1 @@
-"""Factors on the learning rate: warmup and plateau."""
+"""Factors of the learning rate: warmup and plateau."""

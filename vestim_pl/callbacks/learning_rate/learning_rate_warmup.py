@@ -1,4 +1,4 @@
-"""Start with a low learning rate and raise it to its full size."""
+"""Start training at a low learning rate and raise it to the full one."""
 
 import logging
 import math
@@ -17,34 +17,34 @@ __all__ = ["LearningRateWarmup", "warmup_factor"]
 
 
 class LearningRateWarmup(Callback):
-    """Raises the learning rate from a low start to its full size over the first updates.
+    """Raise the learning rate from a low start to its full value over the first updates.
 
-    Early gradients of a recurrent network over a long window are large and point anywhere, and Adam's second moment is
-    still an estimate from a handful of them; full-sized first steps are where many runs are lost.
+    Early gradients of a recurrent network over a long window are large and noisy, and Adam's second moment is still an
+    estimate from a few of them. Many runs therefore diverge in their first steps at the full learning rate.
 
-    It owns the factor ``warmup`` of `LearningRateFactors`, so it composes
-    with any scheduler of the module and with `PlateauLearningRate`. It counts *applied* updates: one that a
-    gradient scaler or a guard left out does not bring the warmup forward. The formula is that of
-    `warmup_factor`. With several optimizers the one with most updates counts.
+    The callback owns the factor ``warmup`` of `LearningRateFactors`, so it composes with any scheduler of the module
+    and with `PlateauLearningRate`. It counts *applied* updates: an update skipped by a gradient scaler or a guard does
+    not advance the warmup. `warmup_factor` has the formula. With several optimizers, the one with the most updates
+    counts.
 
-    The count is in the checkpoint, so a resumed run continues bitwise; a checkpoint without it starts the warmup anew.
-    In a rollback it goes back with the weights.
-    One event ``warmup`` tells that the full rate is reached.
+    The count is in the checkpoint, so a resumed run continues bit for bit; a checkpoint without it restarts the warmup.
+    A rollback restores the count together with the weights. One ``warmup`` event reports that the full rate is reached.
 
     =================  ===================================================================
     Logged key         Meaning
     =================  ===================================================================
-    ``learning_rate``  rate that the update used: scheduled rate x warmup x further factors
+    ``learning_rate``  rate that the update used: scheduled rate x warmup x other factors
     =================  ===================================================================
 
     Args:
-        duration: Length of the warmup, in ``unit``; 0 switches it off.
-        unit: ``steps`` for applied optimizer updates, ``epochs`` for epochs of training batches.
+        duration: Length of the warmup, in ``unit``; 0 disables it.
+        unit: ``steps`` for applied optimizer updates, or ``epochs``.
         shape: ``linear`` or ``cosine``.
-        start_factor: Factor of the first update, above 0 (a rate of 0 would waste it) and at most 1.
+        start_factor: Factor of the first update, above 0 and at most 1.
 
     Raises:
-        ConfigurationError: If an argument is out of range, or ``unit`` is ``epochs`` and the number of batches unknown.
+        ConfigurationError: If an argument is out of range, or ``unit`` is ``epochs`` and the number of batches is
+            unknown.
 
     Example::
 
@@ -76,10 +76,11 @@ class LearningRateWarmup(Callback):
         self._updates: dict[int, int] = {}
         self._steps = duration
         self._hooks: list[Any] = []
+        self._just_finished = False
 
     @property
     def applied_updates(self) -> int:
-        """Updates made so far; those that were left out do not count."""
+        """Number of updates applied so far, without skipped ones."""
         return max(self._updates.values(), default=0)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -100,7 +101,7 @@ class LearningRateWarmup(Callback):
             self._just_finished = False
             factors = LearningRateFactors.of(trainer)
             rate = factors.effective(trainer.optimizers[0])[0]
-            reason = f"warmup done after {self._steps} updates: the learning rate is now {rate:.4g}"
+            reason = f"warmup finished after {self._steps} updates; the learning rate is now {rate:.4g}"
             publish(trainer, "warmup", reason, batch=batch_idx, level=logging.INFO, learning_rate=rate)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -119,11 +120,9 @@ class LearningRateWarmup(Callback):
         self._updates = dict(state_dict.get("updates", {}))
 
     def go_back(self, trainer: Trainer, state: dict[str, Any]) -> None:
-        """Count the updates in the weights of an earlier state, now that those are back in place."""
+        """Restore the count of an earlier state whose weights have been restored."""
         self.load_state_dict(state)
         self._set(LearningRateFactors.of(trainer))
-
-    _just_finished = False
 
     def _set(self, factors: LearningRateFactors) -> None:
         factor = warmup_factor(self.applied_updates, self._steps, shape=self.shape, start_factor=self.start_factor)
@@ -147,26 +146,26 @@ class LearningRateWarmup(Callback):
     def _steps_per_epoch(self, trainer: Trainer) -> int:
         if math.isinf(trainer.num_training_batches):
             raise ConfigurationError(
-                f"{type(self).__name__}.unit: epochs needs a known number of batches, but the training data have none; "
-                "use unit=steps"
+                f"{type(self).__name__}.unit: epochs needs to know the number of training batches, which these data do"
+                " not have; use unit=steps"
             )
         return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
 
 
 def warmup_factor(updates: int, duration: int, *, shape: str = "linear", start_factor: float = 0.01) -> float:
-    r"""Factor on the learning rate of the next update.
+    r"""Compute the learning rate factor of the next update.
 
     .. math::
         f(t) = s + (1 - s) \, g\left(\min(t / N, 1)\right), \qquad
         g(x) = x \text{ (linear)}, \quad g(x) = \tfrac{1}{2} (1 - \cos \pi x) \text{ (cosine)}
 
-    with :math:`t` updates already made, duration :math:`N` and start factor :math:`s`: the first update uses
-    :math:`s`, the first after :math:`N` updates the full rate. The linear shape is that of
+    with :math:`t` updates already applied, duration :math:`N` and start factor :math:`s`. The first update uses
+    :math:`s`; the full rate applies after :math:`N` updates. The linear shape equals
     ``torch.optim.lr_scheduler.LinearLR``.
 
     Args:
-        updates: Updates already made.
-        duration: Updates until the full rate; 0 for none.
+        updates: Number of updates already applied.
+        duration: Number of updates until the full rate; 0 for no warmup.
         shape: ``linear`` or ``cosine``.
         start_factor: Factor of the first update, 0 < s <= 1.
 

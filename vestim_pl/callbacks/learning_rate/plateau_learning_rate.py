@@ -17,38 +17,40 @@ __all__ = ["PlateauLearningRate"]
 
 
 class PlateauLearningRate(Callback):
-    """Cuts the learning rate when a metric has stopped improving, as one factor of the rate.
+    """Cut the learning rate when a metric has stopped improving, as one factor of the rate.
 
-    The decision is that of torch's ReduceLROnPlateau, which this callback runs on an optimizer of its own. Used
-    directly, torch's scheduler owns the optimizer's rate, so it does not combine with a warmup or another schedule;
-    Lightning steps it after the checkpoint of the same validation was written, so a resumed run can lose a cut; and it
-    counts a NaN metric as an epoch without improvement. This callback owns the factor ``plateau`` of
-    `LearningRateFactors` instead. It decides at the end of the validation, before checkpoint callbacks save, and its
-    state is in the checkpoint. A non-finite metric is ignored, with one event ``non_finite`` for each run of them; so
-    is the sanity check. Under DDP the mean of the metric over the ranks decides, so all ranks cut alike. A rollback
-    undoes cuts that came after the restored weights, and restarts patience and cooldown; the best value stays.
+    Torch's ReduceLROnPlateau decides, running on a private dummy optimizer. Used directly, it has three drawbacks. It
+    owns the optimizer's rate, so it cannot be combined with a warmup or another schedule. Lightning steps it after the
+    checkpoint of the same validation has been written, so a resumed run can lose a cut. And it counts a NaN metric as
+    an epoch without improvement.
+
+    This callback owns the factor ``plateau`` of `LearningRateFactors` instead. It decides at the end of the validation,
+    before checkpoint callbacks save, and its state is in the checkpoint. It ignores the sanity check and non-finite
+    metrics, with one ``non_finite`` event per series of them. Under DDP, the mean of the metric over the ranks decides,
+    so all ranks make the same cuts. A rollback undoes cuts made after the restored weights and restarts patience and
+    cooldown; the best value stays.
 
     Event: ``plateau`` for every cut, with the new rate, and once when the floor is reached.
 
     =================  ===================================================================
     Logged key         Meaning
     =================  ===================================================================
-    ``learning_rate``  rate that the update used: scheduled rate x plateau x further factors
+    ``learning_rate``  rate that the update used: scheduled rate x plateau x other factors
     =================  ===================================================================
 
     Args:
         monitor: Name of a logged metric.
         mode: ``min`` if lower is better, ``max`` if higher is.
-        factor: New rate over old rate at a cut, between 0 and 1.
-        patience: Evaluations without improvement that are tolerated; the next one cuts.
-        threshold: Least improvement that counts.
+        factor: Ratio of new to old rate at a cut, between 0 and 1.
+        patience: Tolerated evaluations without improvement; the next one cuts.
+        threshold: Smallest improvement that counts.
         threshold_mode: ``rel`` for a fraction of the best value, ``abs`` for the metric's own unit.
-        cooldown: Evaluations after a cut that do not count as bad.
-        min_lr: A cut never takes scheduled rate x plateau of the parameter group with the highest rate below this.
-        start_after_warmup: Count no evaluation as bad during a warmup.
+        cooldown: Evaluations after a cut that never count as bad.
+        min_lr: Lower limit of scheduled rate x plateau, for the parameter group with the highest rate.
+        start_after_warmup: Whether evaluations during a warmup never count as bad.
         check_on_train_epoch_end: Decide at the end of the training epoch instead of the validation; None does so only
-            without a validation. With True, write checkpoints at the end of the training epoch too: one written at
-            the end of the validation precedes the decision.
+            if there is no validation. With True, write checkpoints at the end of the training epoch too, because one
+            written at the end of the validation precedes the decision.
 
     Raises:
         ConfigurationError: If an argument is out of range, the metric is not logged, or the module has a
@@ -85,19 +87,21 @@ class PlateauLearningRate(Callback):
         if not 0 < factor < 1:
             raise ConfigurationError(f"{name}.factor: {factor} must lie between 0 and 1, such as 0.5")
         if not (math.isfinite(threshold) and threshold >= 0 and math.isfinite(min_lr) and min_lr >= 0):
-            raise ConfigurationError(f"{name}: threshold {threshold} and min_lr {min_lr} must be finite, 0 or more")
-        optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)  # its rate is the factor on the training's
+            raise ConfigurationError(
+                f"{name}: threshold {threshold} and min_lr {min_lr} must be finite and at least 0, such as 1e-4 and 0"
+            )
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)  # a dummy, whose rate is the factor
         self.scheduler = ReduceLROnPlateau(
             optimizer, mode, factor, patience, threshold, threshold_mode, cooldown, eps=0.0
         )
         self.cuts = 0
         self._exhausted = False
-        self._unknown = False  # the last value was non-finite
+        self._unknown = False  # whether the last value was non-finite
         self._trained = False
 
     @property
     def scale(self) -> float:
-        """Factor on the learning rate: the product of all cuts."""
+        """Factor of the learning rate: the product of all cuts."""
         return float(self.scheduler.optimizer.param_groups[0]["lr"])
 
     @property
@@ -108,8 +112,8 @@ class PlateauLearningRate(Callback):
         for config in trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, ReduceLROnPlateau) and config.monitor == self.monitor:
                 raise ConfigurationError(
-                    f"{type(self).__name__}: the module has a ReduceLROnPlateau with monitor {self.monitor!r} too, and"
-                    " both would cut for the same plateau; leave one of them out"
+                    f"{type(self).__name__}: the module also has a ReduceLROnPlateau with monitor {self.monitor!r}, and"
+                    " both would cut for the same plateau; remove one of them"
                 )
         factors = LearningRateFactors.of(trainer)
         factors.attach(trainer)
@@ -130,7 +134,7 @@ class PlateauLearningRate(Callback):
             self._evaluate(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # A run that resumes at the end of an epoch gets here without having trained, and has no metrics yet.
+        # A run that resumes at the end of an epoch calls this hook before it has trained or logged anything.
         if self._at_train_epoch_end(trainer) and self._trained:
             self._evaluate(trainer)
 
@@ -164,7 +168,7 @@ class PlateauLearningRate(Callback):
         self._unknown = state_dict.get("unknown", False)
 
     def go_back(self, trainer: Trainer, state: dict[str, Any]) -> None:
-        """Undo the cuts made since an earlier state whose weights have been restored; the best value stays."""
+        """Undo the cuts made after an earlier state whose weights have been restored; the best value stays."""
         self._restore_cuts(state["scale"], state["cuts"], state["exhausted"])
         LearningRateFactors.of(trainer).set("plateau", self.scale)
 
@@ -191,19 +195,20 @@ class PlateauLearningRate(Callback):
         reported, self._unknown = self._unknown, not math.isfinite(value)
         if self._unknown:
             if not reported:
-                consequence = "non-finite values count neither as a plateau nor as best"
-                reason = f"epoch {trainer.current_epoch}: {self.monitor} is {value}; {consequence}"
+                ignored = "non-finite values are ignored and do not count towards the plateau"
+                reason = f"epoch {trainer.current_epoch}: {self.monitor} is {value}; {ignored}"
                 publish(trainer, "non_finite", reason, monitor=self.monitor, value=value)
             return
         factors = LearningRateFactors.of(trainer)
         if self.start_after_warmup and factors.get("warmup") < 1:
-            self.scheduler.num_bad_epochs, self.scheduler.cooldown_counter = 0, 1  # follow the best, count nothing bad
+            # This evaluation can set the best value but does not count as bad.
+            self.scheduler.num_bad_epochs, self.scheduler.cooldown_counter = 0, 1
             self.scheduler.step(value)
             return
         self._step(trainer, factors, value)
 
     def _step(self, trainer: Trainer, factors: LearningRateFactors, value: float) -> None:
-        """Let torch's scheduler decide, and report a cut or that the floor is reached."""
+        """Let torch's scheduler decide, and publish a cut or that the floor is reached."""
         before, best = self.scale, float(self.scheduler.best)
         last_chance = self.scheduler.num_bad_epochs >= self.patience and self.scheduler.cooldown_counter <= 0
         highest = max(max(factors.scheduled(optimizer)) for optimizer in trainer.optimizers)
@@ -219,7 +224,7 @@ class PlateauLearningRate(Callback):
             self.cuts += 1
             factors.set("plateau", self.scale)
             rate = factors.effective(trainer.optimizers[0])[0]
-            reason = f"{stalled}: learning rate cut to {rate:.4g}"
+            reason = f"{stalled}; learning rate cut to {rate:.4g}"
             publish(
                 trainer, "plateau", reason, level=logging.INFO, scale=self.scale, learning_rate=rate,
                 monitor=self.monitor,

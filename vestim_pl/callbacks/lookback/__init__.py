@@ -1,1 +1,1 @@
-"""Train on shorter windows where that changes nothing, or at first."""
+"""Train on shorter windows, either at first or where the earlier steps do not matter."""

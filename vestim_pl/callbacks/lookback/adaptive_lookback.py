@@ -1,4 +1,4 @@
-"""Train on no more steps of a window than the loss depends on, as measured on the way."""
+"""Train on only as many steps of a window as the loss depends on, measured during training."""
 
 import logging
 import math
@@ -21,65 +21,68 @@ from vestim_pl.callbacks.lookback.lookback_reach import (
     smallest_sufficient,
 )
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.lightning_support.batch_index import next_batch_index
 from vestim_pl.lightning_support.events import Event, publish
 from vestim_pl.lightning_support.lookback import crop_sequences
 from vestim_pl.lightning_support.step_rerun import silent_copy
 from vestim_pl.lightning_support.training_batches import change_training_batches
+from vestim_pl.settings.checks import check_integers
 
 __all__ = ["AdaptiveLookback"]
 
 MEASUREMENTS = 4
-"""Measurements that the window is long enough for."""
+"""Number of latest measurements that the window must satisfy."""
 
 
 class AdaptiveLookback(Callback):
-    """Leaves out of a training window the steps that change neither loss nor gradient by more than rounding does.
+    """Cut from training windows the steps that change loss and gradient by no more than rounding does.
 
-    In a fresh LSTM the influence of a step on the window's last output falls by about the forget gate, a half, with
-    every step back: of a window of 400 steps all but the last 60 or so contribute less than float32 can tell, and they
-    cost as much as the others. As the network learns to remember, that number grows, up to the whole window.
+    In a new LSTM, the influence of a step on the last output of the window falls by about the forget gate, one half,
+    with every step back. Of a window of 400 steps, all but the last 60 or so contribute less than float32 can resolve,
+    yet they cost as much as the others. As the network learns to remember, the number of useful steps grows, up to the
+    whole window.
 
-    So the number is measured. A copy of the module runs its own ``training_step`` on some whole windows of a training
-    batch and on the same windows cut, and the shortest cut whose loss and parameter gradient agree with the whole to
-    ``tolerance`` is searched. That comparison covers all there is to lose: the gradient that would have flowed further
-    back, and the state that the left-out steps would have handed on. Training takes more: the longest of the last four
-    measurements, what it grew since the one before, and the next longer length as a margin. A network whose loss needs
-    more than 0.6 of the window, or a loss that reads every step of it, gets the whole.
+    The callback therefore measures this number. A copy of the module runs its own ``training_step`` on some whole
+    windows of a training batch and on the same windows cut. The measurement finds the shortest cut whose loss and
+    parameter gradient agree with those of the whole windows within ``tolerance``. This comparison covers both effects
+    of a cut: the gradient that would have flowed further back, and the state that the missing steps would have passed
+    on. Training uses a longer window: the longest of the last four measurements, plus the growth since the previous
+    measurement, rounded up to the next longer length. The window stays whole if the loss needs more than 0.6 of it, or
+    reads every step.
 
-    Measured at the start and then ``every_n_steps``; the interval doubles, up to ``at_most_every_n_steps``, with each
-    measurement that asks for no more than the one before, and halves when the window has to grow; while the window is
-    whole it is ten times ``every_n_steps`` or more. Measuring touches neither weights, gradients and metrics nor random
-    numbers, and dropout is off in it. With dropout in training the masks drawn for a cut window are others than for a
-    whole one: equal in distribution, not number by number.
+    The first measurement is at the start, the second ``every_n_steps`` later. The interval doubles, up to
+    ``at_most_every_n_steps``, after each measurement that needs no more than the previous one. It halves when the
+    window has to grow. While the window is whole, it is at least ten times ``every_n_steps``. Measuring affects neither
+    weights, gradients and metrics nor random numbers, and runs without dropout. If training uses dropout, a cut window
+    draws other masks than a whole one, with the same distribution.
 
-    Validation, test and prediction keep the whole window. Windows of different ranks are of one length. With
-    `LookbackWarmup` the shorter of the two windows counts. Sequences that carry a state
-    from batch to batch (streams) are refused.
+    Validation, test and prediction keep the whole window. All ranks use the same length. With `LookbackWarmup`, the
+    shorter window applies. Sequences that carry a state from batch to batch (streams) are refused.
 
     ================================ ================================================================================
     logged key                       meaning
     ================================ ================================================================================
-    ``adaptive_lookback/steps``      steps of the training windows from here on
-    ``adaptive_lookback/needed``     shortest length that sufficed
-    ``adaptive_lookback/error``      relative difference of loss or gradient, the larger, at that length
+    ``adaptive_lookback/steps``      steps of the training windows from now on
+    ``adaptive_lookback/needed``     shortest sufficient length
+    ``adaptive_lookback/error``      larger relative difference of loss or gradient at that length
     ================================ ================================================================================
 
-    They go to the loggers at each measurement. Each change of the length is a ``lookback`` event.
+    These are logged at each measurement. Each change of the length publishes a ``lookback`` event.
 
     Args:
-        full: Steps of the whole window.
-        tolerance: Largest relative difference of loss and gradient. 1e-6 is what float32 itself leaves of the gradient
-            of an LSTM against float64 (4e-7 to 9e-7 measured).
-        every_n_steps: Optimizer steps to the second measurement.
-        at_most_every_n_steps: Most steps from one to the next.
-        windows: Windows of the batch to measure on, where batches have the windows as first axis; else all.
-        multiple: Lengths are multiples of it.
+        full: Length of the whole window, in steps.
+        tolerance: Largest relative difference of loss and gradient. The default is the rounding error of an LSTM's
+            gradient in float32 (4e-7 to 9e-7 measured against float64).
+        every_n_steps: Optimizer steps between the first two measurements.
+        at_most_every_n_steps: Largest interval of measurements, in steps.
+        windows: Number of windows to measure on, if they are the first axis of the batch; else all.
+        multiple: Divisor of all lengths.
         crop: Function of a batch and a number of steps that returns the batch cut to its last steps; None for
             batches with the fields of `SequenceBatch`.
 
     Raises:
         ConfigurationError: If an argument is out of range, with manual optimization (``training_step`` would step the
-            optimizer), if a batch is of another kind and ``crop`` is None, or with streams.
+            optimizer), if a batch has another type and ``crop`` is None, or with streams.
 
     Example::
 
@@ -99,22 +102,11 @@ class AdaptiveLookback(Callback):
         crop: Callable[[Any, int], Any] | None = None,
     ) -> None:
         name = type(self).__name__
-        for key, count in (("full", full), ("every_n_steps", every_n_steps), ("windows", windows)):
-            if count < 1:
-                raise ConfigurationError(f"{name}.{key}: {count} must be at least 1")
-        if multiple < 1:
-            raise ConfigurationError(f"{name}.multiple: {multiple} must be at least 1")
-        if at_most_every_n_steps < every_n_steps:
-            raise ConfigurationError(
-                f"{name}.at_most_every_n_steps: {at_most_every_n_steps} is less than every_n_steps={every_n_steps}"
-            )
+        self.full, self.tolerance, self.windows, self.multiple = full, tolerance, windows, multiple
+        self.every_n_steps, self.at_most_every_n_steps = every_n_steps, at_most_every_n_steps
+        check_integers(self, name, full=1, every_n_steps=1, windows=1, multiple=1, at_most_every_n_steps=every_n_steps)
         if not 0 < tolerance < 1:
             raise ConfigurationError(f"{name}.tolerance: {tolerance} must lie between 0 and 1, such as 1e-6")
-        self.full = full
-        self.tolerance = tolerance
-        self.every_n_steps = every_n_steps
-        self.at_most_every_n_steps = at_most_every_n_steps
-        self.windows = windows
         self.crop = crop or partial(crop_sequences, callback=name)
         self.sizes = lookback_sizes(full, multiple)
         self.lookback = full
@@ -127,8 +119,8 @@ class AdaptiveLookback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and not pl_module.automatic_optimization:
             raise ConfigurationError(
-                f"AdaptiveLookback: {type(pl_module).__name__} optimizes manually, so its training_step cannot be run"
-                " aside; use automatic optimization or leave the callback out"
+                f"AdaptiveLookback: {type(pl_module).__name__} optimizes manually, so its training_step cannot be"
+                " measured without changing the weights; use automatic optimization or remove the callback"
             )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -141,16 +133,12 @@ class AdaptiveLookback(Callback):
         self._undo = change_training_batches(trainer, pl_module, cut, first=True)
 
     def whole_batch(self, trainer: Trainer) -> Any:
-        """The batch in training with all its steps, on the device."""
+        """Return the current training batch with all its steps, on the device."""
         return trainer.strategy.batch_to_device(self._whole)
 
     def on_event(self, trainer: Trainer, event: Event) -> None:
-        if event.kind == "rollback":  # to weights that were measured long ago, or never
-            self.forget()
-
-    def forget(self) -> None:
-        """Measure anew before the next step, as after weights were loaded."""
-        self._needed, self._next_step, self._interval = [], 0, self.every_n_steps
+        if event.kind == "rollback":  # measure the restored weights before the next step
+            self._needed, self._next_step, self._interval = [], 0, self.every_n_steps
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -160,7 +148,7 @@ class AdaptiveLookback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict.get("full") != self.full:
-            return  # measured with another window, or by nobody: measure before the next step
+            return  # no measurement of this window: measure before the next step
         self.lookback = state_dict["lookback"]
         self._needed = list(state_dict["needed"])
         self._interval = state_dict["interval"]
@@ -173,8 +161,8 @@ class AdaptiveLookback(Callback):
         self._unwrap()
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
-        """Find the window for the steps to come, and when to look again."""
-        batch_idx = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        """Find the window for the next steps, and when to measure again."""
+        batch_idx = next_batch_index(trainer)
         part = first_windows(batch, self.windows, self.crop)
         aside = silent_copy(trainer, pl_module)
         disable_dropout(aside)
@@ -186,7 +174,7 @@ class AdaptiveLookback(Callback):
 
         whole = run(self.full)
         if self._largest(trainer, relative_difference(whole, whole)) > 0:
-            self._next_step = trainer.global_step + self.every_n_steps  # this batch tells nothing
+            self._next_step = trainer.global_step + self.every_n_steps  # this batch has no finite, non-zero gradient
             return
         errors: dict[int, float] = {}
 
@@ -203,7 +191,7 @@ class AdaptiveLookback(Callback):
         before = self.lookback
         self._needed = [*self._needed, needed][-MEASUREMENTS:]
         self.lookback = lookback_for(self._needed, self.sizes, self.full)
-        if self.lookback == self.full:  # nothing can be wrong with it; looking costs time and may find nothing
+        if self.lookback == self.full:  # a whole window is always right, and measuring it costs time
             self._interval = min(max(2 * self._interval, 10 * self.every_n_steps), self.at_most_every_n_steps)
         elif self.lookback > before:
             self._interval = max(self.every_n_steps, self._interval // 2)
@@ -218,23 +206,23 @@ class AdaptiveLookback(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
         if self.lookback != before:
-            self._tell(trainer, before, batch_idx, errors)
+            self._report(trainer, before, batch_idx, errors)
 
-    def _tell(self, trainer: Trainer, before: int, batch_idx: int, errors: dict[int, float]) -> None:
+    def _report(self, trainer: Trainer, before: int, batch_idx: int, errors: dict[int, float]) -> None:
         reason = (
             f"step {trainer.global_step}: training windows keep their last {self.lookback} of {self.full} steps; the"
             f" others change loss and gradient by less than {self.tolerance:g}"
             if self.lookback < self.full
-            else f"step {trainer.global_step}: training windows are whole, as all {self.full} steps matter"
+            else f"step {trainer.global_step}: training windows are whole, because all {self.full} steps matter"
         )
-        told = self.full in (before, self.lookback)  # what lies between is for the files
+        level = logging.INFO if self.full in (before, self.lookback) else logging.DEBUG
         publish(
-            trainer, "lookback", reason, batch=batch_idx, level=logging.INFO if told else logging.DEBUG,
+            trainer, "lookback", reason, batch=batch_idx, level=level,
             lookback=self.lookback, before=before, errors={str(size): error for size, error in errors.items()},
         )  # fmt: skip
 
     def _largest(self, trainer: Trainer, value: float) -> float:
-        """Largest value of all ranks; infinite where one is NaN."""
+        """Return the largest value of all ranks; infinite if any is NaN."""
         value = math.inf if math.isnan(value) else value
         tensor = torch.tensor(value, dtype=torch.float32, device=trainer.strategy.root_device)
         return float(trainer.strategy.reduce(tensor, reduce_op="max"))

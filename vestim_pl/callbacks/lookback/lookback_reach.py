@@ -1,4 +1,4 @@
-"""How many of the last steps of a window decide its loss and gradient."""
+"""Measure how many of the last steps of a window determine its loss and gradient."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,11 +24,11 @@ __all__ = [
 
 
 class StepGradient(NamedTuple):
-    """What a training step would learn from.
+    """Loss and gradient of one training step.
 
     Attributes:
-        loss: The loss, a scalar.
-        gradient: ``[P]`` its gradient by all trainable parameters.
+        loss: ``[]`` loss.
+        gradient: ``[P]`` gradient with respect to all trainable parameters.
 
     """
 
@@ -37,15 +37,15 @@ class StepGradient(NamedTuple):
 
 
 def lookback_sizes(full: int, multiple: int, largest_share: float = 0.6) -> list[int]:
-    """Lengths to which a window may be cut, ascending: multiples of ``multiple``, an eighth apart or more.
+    """List the lengths to which a window may be cut, ascending, each at least an eighth longer than the previous one.
 
-    Few lengths keep what a kernel prepares for a shape in its cache.
+    With few lengths, kernels can cache what they prepare for each shape.
 
     Args:
-        full: Steps of the whole window.
-        multiple: What every length is a multiple of.
-        largest_share: Largest length over ``full``. Where more is needed the influence falls so slowly from step to
-            step, and differs so much from batch to batch, that a measurement on one batch does not hold for others.
+        full: Length of the whole window, in steps.
+        multiple: Divisor of all lengths.
+        largest_share: Largest length as a fraction of ``full``. If more is needed, the influence of a step falls so
+            slowly, and varies so much between batches, that a measurement on one batch does not hold for others.
 
     Example::
 
@@ -61,13 +61,13 @@ def lookback_sizes(full: int, multiple: int, largest_share: float = 0.6) -> list
 
 
 def smallest_sufficient(sizes: Sequence[int], sufficient: Callable[[int], bool], guess: int) -> int:
-    """Index of the smallest size that suffices, by bisection around a guess; ``len(sizes)`` if none does.
+    """Find the index of the smallest sufficient size by bisection around a guess; ``len(sizes)`` if no size suffices.
 
-    Two calls where the guess is right. Takes for granted that what is larger than a sufficient size suffices.
+    A correct guess takes two calls. Every size above a sufficient one is assumed to suffice.
 
     Args:
         sizes: Ascending sizes.
-        sufficient: Whether a size suffices.
+        sufficient: Returns whether a size suffices.
         guess: Index to try first.
 
     Example::
@@ -91,15 +91,15 @@ def smallest_sufficient(sizes: Sequence[int], sufficient: Callable[[int], bool],
 
 
 def lookback_for(needed: Sequence[int], sizes: Sequence[int], full: int) -> int:
-    """Length to train with, after measurements of the length that was needed.
+    """Choose the training length from measurements of the length that was needed.
 
-    The longest of the measurements, as batches differ; plus what the last one was longer than the one before, as
-    memory that grows will have grown as much by the next; and the next longer size, as a margin.
+    The choice starts from the longest measurement, because batches differ. It adds the growth since the previous
+    measurement, because memory that grows may grow as much again. The next longer size then gives a margin.
 
     Args:
-        needed: Length that each measurement found to suffice, oldest first.
-        sizes: Lengths to choose from, ascending.
-        full: Length of the whole window, for when none is long enough.
+        needed: Sufficient length of each measurement, oldest first.
+        sizes: Available lengths, ascending.
+        full: Length of the whole window, used if no size is long enough.
 
     Example::
 
@@ -116,15 +116,15 @@ def lookback_for(needed: Sequence[int], sizes: Sequence[int], full: int) -> int:
 
 
 def gradient_of_step(module: LightningModule, batch: Any, batch_idx: int) -> StepGradient | None:
-    """Loss of ``training_step`` and its gradient; the parameters' own ``grad`` is not touched.
+    """Compute the loss of ``training_step`` and its gradient without touching the parameters' ``grad``.
 
     Args:
-        module: Module to run; its state changes as in training, so hand in a copy.
-        batch: The batch.
-        batch_idx: Its index in the epoch.
+        module: Module to run; pass a copy, because its state changes as in training.
+        batch: Training batch.
+        batch_idx: Index of the batch in the epoch.
 
     Returns:
-        None where the step returns no loss that depends on a parameter.
+        Loss and gradient; None if the step returns no loss that depends on a parameter.
 
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -141,7 +141,7 @@ def gradient_of_step(module: LightningModule, batch: Any, batch_idx: int) -> Ste
 
 
 def relative_difference(other: StepGradient | None, whole: StepGradient | None) -> float:
-    """Larger of the relative differences of loss and gradient (of its norm); NaN where one is not finite, zero or None.
+    """Return the larger relative difference of loss and gradient; NaN if either is non-finite, zero or None.
 
     Example::
 
@@ -159,14 +159,14 @@ def relative_difference(other: StepGradient | None, whole: StepGradient | None) 
 
 
 def first_windows(batch: Any, count: int, crop: Callable[[Any, int], Any]) -> Any:
-    """Batch of the first ``count`` windows, where it can be told which axis counts windows; else the batch itself.
+    """Return a batch of the first ``count`` windows, or the batch itself if the window axis is unknown.
 
-    It is the first axis if all tensors agree in it and a crop to one step leaves it alone.
+    The window axis is the first one if all tensors have the same length there and a crop to one step keeps it.
 
     Args:
         batch: Nested tuples, lists and dictionaries of tensors.
-        count: Windows to keep.
-        crop: Cuts a batch to a number of last steps.
+        count: Number of windows to keep.
+        crop: Function that cuts a batch to a number of last steps.
 
     Example::
 
@@ -185,9 +185,10 @@ def first_windows(batch: Any, count: int, crop: Callable[[Any, int], Any]) -> An
 
 
 def disable_dropout(module: nn.Module) -> None:
-    """Set the probability of every dropout layer, and of dropout within torch's recurrent layers, to zero."""
+    """Set the probability of every dropout layer, and of the dropout within torch's recurrent layers, to zero."""
+    dropout = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
     for part in module.modules():
-        if isinstance(part, nn.modules.dropout._DropoutNd):
+        if isinstance(part, dropout):
             part.p = 0.0
         elif isinstance(part, nn.RNNBase):
             part.dropout = 0.0

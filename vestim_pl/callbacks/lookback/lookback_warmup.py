@@ -1,4 +1,4 @@
-"""Train on short windows first, on the full ones later."""
+"""Train on short windows first and on full windows later."""
 
 import logging
 from collections.abc import Callable
@@ -12,40 +12,40 @@ from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.lookback import crop_sequences, lookback_at
 from vestim_pl.lightning_support.rank_agreement import log_agreed
 from vestim_pl.lightning_support.training_batches import change_training_batches
+from vestim_pl.settings.checks import check_integers
 
 __all__ = ["LookbackWarmup"]
 
 
 class LookbackWarmup(Callback):
-    """Lets the window grow from ``start`` to ``full`` steps over the first epochs.
+    """Grow the training window from ``start`` to ``full`` steps over the first epochs.
 
-    A short window is cheap and its gradient hardly vanishes, so a network first learns what the last steps tell, in a
-    fraction of the time, and then what lies farther back. Sequence-length warmup is known from language models (Li et
-    al. 2022, arXiv 2108.06084), where it lets training start at a higher learning rate without diverging.
+    A short window is cheap and its gradient hardly vanishes. A network therefore first learns from the last steps, in a
+    fraction of the time, and then from earlier ones. Sequence-length warmup is known from language models (Li et al.
+    2022, arXiv 2108.06084), where it allows a higher initial learning rate without divergence.
 
-    Every training batch is cut to its last steps before it is moved to the device, by a wrapper around
-    ``on_before_batch_transfer`` for the time of the fit; validation, test and prediction keep the full window. The
-    length depends on nothing but the epoch, hence a resumed run is exact without anything in the checkpoint. With
-    `AdaptiveLookback` the shorter of the two windows counts.
+    During the fit, a wrapper around ``on_before_batch_transfer`` cuts every training batch to its last steps before it
+    is moved to the device. Validation, test and prediction keep the full window. The length depends only on the epoch,
+    so a resumed run is exact without any state in the checkpoint. With `AdaptiveLookback`, the shorter window applies.
 
     ======================= =========================================================================================
     logged key              meaning
     ======================= =========================================================================================
-    ``lookback``            steps of the training windows of this epoch, once an epoch
+    ``lookback``            steps of the training windows in this epoch, once per epoch
     ======================= =========================================================================================
 
-    Each change is a ``lookback`` event too.
+    Each change also publishes a ``lookback`` event.
 
     Args:
-        start: Steps of the windows in epoch 0.
-        full: Steps from epoch ``epochs`` on; longer batches are cut to it from then on.
+        start: Window length in epoch 0, in steps.
+        full: Window length from epoch ``epochs`` on, in steps; longer batches are cut to it.
         epochs: Epochs until the full window.
         crop: Function of a batch and a number of steps that returns the batch cut to its last steps; None for
             batches with the fields of `SequenceBatch`.
 
     Raises:
-        ConfigurationError: If an argument is out of range, if a batch is of another kind and ``crop`` is None, or if
-            lanes carry a state from batch to batch (streams), in whose history a cut would leave a gap.
+        ConfigurationError: If an argument is out of range, if a batch has another type and ``crop`` is None, or if
+            lanes carry a state from batch to batch (streams), whose history would get a gap.
 
     Example::
 
@@ -56,17 +56,12 @@ class LookbackWarmup(Callback):
 
     def __init__(self, start: int, full: int, epochs: int, crop: Callable[[Any, int], Any] | None = None) -> None:
         name = type(self).__name__
-        if start < 1:
-            raise ConfigurationError(f"{name}.start: {start} must be at least 1 step")
+        self.start, self.full, self.epochs = start, full, epochs
+        check_integers(self, name, start=1, epochs=1)
         if full < start:
             raise ConfigurationError(
-                f"{name}.start: {start} is longer than the full window of {full}; lower it, or leave the callback out"
+                f"{name}.start: {start} is longer than the full window of {full}; lower it, or remove the callback"
             )
-        if epochs < 1:
-            raise ConfigurationError(f"{name}.epochs: {epochs} must be at least 1; leave the callback out for none")
-        self.start = start
-        self.full = full
-        self.epochs = epochs
         self.crop = crop or partial(crop_sequences, callback=name)
         self.lookback = full
         self._undo: Callable[[], None] | None = None
@@ -75,7 +70,7 @@ class LookbackWarmup(Callback):
         self._undo = change_training_batches(trainer, pl_module, lambda batch: self.crop(batch, self.lookback))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.lookback = self._at(trainer.current_epoch)  # a run resumed in mid-epoch has no start of the epoch
+        self.lookback = self._at(trainer.current_epoch)  # a run resumed within an epoch skips on_train_epoch_start
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         before, self.lookback = self._at(trainer.current_epoch - 1), self._at(trainer.current_epoch)

@@ -1,1 +1,1 @@
-"""Exact resume, interrupts, events, the epoch's line, and CPU settings."""
+"""Resume exactly, handle interrupts, log events and epochs, and configure the CPU."""

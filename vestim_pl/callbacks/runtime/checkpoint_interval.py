@@ -1,4 +1,4 @@
-"""How often to write a checkpoint: a number with its unit, as a person writes it."""
+"""Parse how often to write a checkpoint: a number with a unit."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _STEPS = ("step",)
 
 @dataclass(frozen=True)
 class CheckpointInterval:
-    """Time or optimizer steps from one checkpoint to the next; none of both leaves the ends of epochs.
+    """Time or optimizer steps between two checkpoints; with neither, only epoch ends have one.
 
     Attributes:
         seconds: Seconds, or None.
@@ -25,7 +25,7 @@ class CheckpointInterval:
     steps: int | None = None
 
     def passed(self, seconds: float, steps: int) -> bool:
-        """Whether that much has gone by.
+        """Return whether the interval has passed.
 
         Example::
 
@@ -39,14 +39,14 @@ class CheckpointInterval:
 
 
 def parse_interval(text: str | None, setting: str = "every") -> CheckpointInterval:
-    """Read an interval such as ``10 min``, ``2 h``, ``30 s`` or ``500 steps``.
+    """Parse an interval such as ``10 min``, ``2 h``, ``30 s`` or ``500 steps``.
 
     Args:
         text: Number and unit; None for no interval.
-        setting: What the message calls it.
+        setting: Name of the setting, for the message.
 
     Raises:
-        ConfigurationError: If it is not positive, or has no known unit.
+        ConfigurationError: If the interval is not positive or has no known unit.
 
     Example::
 
@@ -65,6 +65,6 @@ def parse_interval(text: str | None, setting: str = "every") -> CheckpointInterv
     if number >= 1 and number.is_integer() and unit in _STEPS:
         return CheckpointInterval(steps=int(number))
     raise ConfigurationError(
-        f"{setting}: {text!r} is no interval; write a number with its unit, such as '10 min', '2 h' or '500 steps',"
-        " or null for the ends of epochs alone"
+        f"{setting}: {text!r} is not an interval; write a number with a unit, such as '10 min', '2 h' or '500 steps',"
+        " or null to write checkpoints at epoch ends only"
     )

@@ -1,4 +1,4 @@
-"""One plain line an epoch, and at the end why it stopped and which epoch was best."""
+"""Log one line per epoch, and at the end why training stopped and which epoch was best."""
 
 import logging
 import math
@@ -6,7 +6,6 @@ import time
 from typing import Any, Literal, NamedTuple
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
 
 from vestim_pl.lightning_support.events import Event, publish
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
@@ -19,36 +18,36 @@ _log = logging.getLogger("vestim_pl")
 
 
 class EpochSummary(Callback):
-    """Logs one plain line an epoch on the logger ``vestim_pl``: what a person watches, readable in any log file.
+    """Log one line per epoch on the logger ``vestim_pl``, readable on a terminal and in any log file.
 
     A line reads ``epoch 12: train 21.43 mV, validation 18.9 mV (best), 12.3 s, learning rate 0.0001, gradient norm
-    0.53, patience 12 of 15``. A metric that was not logged in this epoch is left out, so it works with any module. The
-    learning rate is the effective one, that of the epoch's last update. The line is written when the next epoch begins,
-    after EarlyStopping and schedulers have decided.
+    0.53, patience 12 of 15``. Metrics that were not logged in this epoch are omitted, so any module works. The learning
+    rate is the one that the last update of the epoch used. The line is written at the start of the next epoch, after
+    EarlyStopping and schedulers have decided.
 
-    The seconds of each epoch go to the loggers too, so that a later reader of ``metrics.csv`` can see whether training
-    became slower on the way. The processor time beside them separates the two reasons: it rises where training has more
-    to do, and stays where another program took the machine. An epoch resumed in its middle has no times.
+    The loggers also receive the duration of each epoch, so ``metrics.csv`` shows whether training became slower. The
+    processor time tells the two causes apart: it rises if training has more to do, and stays the same if another
+    program uses the machine. An epoch resumed in the middle has no durations.
 
     ============================== ===================================================================================
-    logged key (once an epoch)     meaning
+    logged key (once per epoch)    meaning
     ============================== ===================================================================================
-    ``epoch/seconds``              seconds that the epoch took, validation included
-    ``epoch/training_seconds``     the same without the validation
-    ``epoch/training_cpu_seconds`` processor seconds of all threads of this process in it, without the validation
+    ``epoch/seconds``              duration of the epoch with validation, in seconds
+    ``epoch/training_seconds``     duration of the epoch without validation, in seconds
+    ``epoch/training_cpu_seconds`` processor time of all threads of this process without validation, in seconds
     ============================== ===================================================================================
 
-    At the end an event ``stop`` tells why the training stopped (EarlyStopping's own reason, a limit that was reached)
-    and which epoch was best. Where another callback has published a ``stop``, its reason has been told: then a line
-    names the last and the best epoch alone. The best value so far is in the checkpoint.
+    At the end, a ``stop`` event reports why training stopped (EarlyStopping's reason, or the limit reached) and which
+    epoch was best. If another callback has already published a ``stop`` event, a log line names only the last and the
+    best epoch. The best value so far is in the checkpoint.
 
     Args:
         train_metric: Metric of the training epoch.
-        val_metric: Metric of the validation, by which the best epoch is known.
+        val_metric: Validation metric that determines the best epoch.
         gradient_norm: Metric to show as the gradient norm.
-        unit: Unit of the first two metrics, written behind them; may be empty.
-        mode: ``min`` if a lower validation metric is better, ``max`` if a higher is.
-        left_out: Metric with the number of batches that ``train_metric`` leaves out; told where it is not 0.
+        unit: Unit of the first two metrics; may be empty.
+        mode: ``min`` if a lower validation metric is better, ``max`` if a higher one is.
+        left_out: Metric that counts the batches left out of ``train_metric``; shown if not 0.
 
     Raises:
         ConfigurationError: If ``mode`` is unknown.
@@ -78,15 +77,15 @@ class EpochSummary(Callback):
         self._since = _Clock.now()
         self._in_validation = _Clock(0.0, 0.0)
         self._validation_since: _Clock | None = None
-        self._whole = False  # the epoch began in this process
-        self._finished: tuple[int, float] | None = None  # epoch and seconds of the line that is due
+        self._whole = False  # whether the epoch began in this process
+        self._finished: tuple[int, float] | None = None  # epoch and seconds of the pending line
         self._validated = False
-        self._before: dict[str, Any] = {}  # metrics as the epoch found them
-        self._told = False  # another callback has published why the training stops
+        self._before: dict[str, Any] = {}  # metrics at the start of the epoch
+        self._stop_reported = False  # whether another callback has published why training stops
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since, self._in_validation, self._whole = _Clock.now(), _Clock(0.0, 0.0), False
-        self._finished, self._validated, self._before, self._told = None, False, {}, False
+        self._finished, self._validated, self._before, self._stop_reported = None, False, {}, False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(trainer)
@@ -122,7 +121,7 @@ class EpochSummary(Callback):
         best = (
             f"; best validation {self._figure(self.best)} in epoch {self.best_epoch}" if self.best is not None else ""
         )
-        if self._told:
+        if self._stop_reported:
             _info(trainer, f"{ended}{best}")
         else:
             text = f"{ended}: {_why_stopped(trainer)}{best}"
@@ -132,8 +131,8 @@ class EpochSummary(Callback):
         self._write(trainer)
 
     def on_event(self, trainer: Trainer, event: Event) -> None:
-        """Note that another callback has told why the training stops."""
-        self._told |= event.kind == "stop"
+        """Record that another callback has reported why training stops."""
+        self._stop_reported |= event.kind == "stop"
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_epoch": self.best_epoch}
@@ -151,12 +150,12 @@ class EpochSummary(Callback):
         if self._finished is None:
             return
         (epoch, seconds), self._finished = self._finished, None
-        # Lightning keeps the values of earlier epochs; the very same tensor was not logged in this one
+        # Lightning keeps the values of earlier epochs; an identical tensor was not logged in this epoch.
         metrics = {k: v for k, v in trainer.callback_metrics.items() if v is not self._before.get(k)}
         parts = []
         if self.train_metric in metrics:
             count = int(metrics.get(self.left_out, 0))
-            left_out = f" ({count} {'batch' if count == 1 else 'batches'} not finite, left out)" if count else ""
+            left_out = f" ({count} non-finite {'batch' if count == 1 else 'batches'} left out)" if count else ""
             parts.append(f"train {self._figure(float(metrics[self.train_metric]))}{left_out}")
         if self._validated:
             best = " (best)" if self.best_epoch == epoch else ""
@@ -173,7 +172,7 @@ class EpochSummary(Callback):
 
 
 class _Clock(NamedTuple):
-    """Wall time and processor time of this process in seconds."""
+    """Wall time and processor time of this process, in seconds."""
 
     wall: float
     cpu: float
@@ -195,20 +194,20 @@ def _info(trainer: Trainer, text: str) -> None:
 
 
 def _why_stopped(trainer: Trainer) -> str:
-    """The reason in words: EarlyStopping's own, or the limit that was reached."""
+    """Describe why training stopped: EarlyStopping's reason, or the limit reached."""
     if trainer.should_stop:
         for callback in early_stopping_callbacks(trainer):
-            if message := _own_reason(callback):
+            if message := _early_stopping_reason(callback):
                 return message
     if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
         return f"max_steps {trainer.max_steps} reached"
     if trainer.max_epochs not in (None, -1) and trainer.current_epoch >= trainer.max_epochs:
         return f"max_epochs {trainer.max_epochs} reached"
-    return "a callback asked to stop" if trainer.should_stop else "the data ended"
+    return "a callback requested the stop" if trainer.should_stop else "no more training data"
 
 
-def _own_reason(stopping: EarlyStopping) -> str:
-    message = getattr(stopping, "stopping_reason_message", None)
+def _early_stopping_reason(stopping: Any) -> str:
+    message = getattr(stopping, "stopping_reason_message", None)  # absent before lightning 2.6
     if message:
         return message.replace(" Signaling Trainer to stop.", "").replace(" records.", " validations.").rstrip(".")
     if stopping.wait_count >= stopping.patience:

@@ -1,4 +1,4 @@
-"""Write what happened in a run to a file, one line an event."""
+"""Write the events of a run to a file, one line per event."""
 
 import logging
 from pathlib import Path
@@ -16,23 +16,22 @@ _log = logging.getLogger("vestim_pl")
 
 
 class EventLog(Callback):
-    """Writes every event of a run to a file: one JSON object a line, in order, on disk before the next one comes.
+    """Write every event of a run to a file, one JSON object per line, and flush each line at once.
 
-    Skips, rollbacks, clip bursts and changes of the learning rate are few, and after a crash they are what one wants to
-    read; so each line is flushed at once, by the process of rank zero only. A run that is resumed appends. The keys are
-    ``time`` (UTC), ``kind``, ``reason``, ``epoch``, ``step``, ``batch`` and ``values``; numbers that are not finite are
-    the strings ``NaN``, ``Infinity`` and ``-Infinity``. Read it with
-    `read_events`, pandas or jq. Nothing is written under ``fast_dev_run``.
+    Skipped steps, rollbacks, clip bursts and changes of the learning rate are rare, and they are what you need to read
+    after a crash. Only rank zero writes, and a resumed run appends. The keys are ``time`` (UTC), ``kind``, ``reason``,
+    ``epoch``, ``step``, ``batch`` and ``values``. Non-finite numbers become the strings ``NaN``, ``Infinity`` and
+    ``-Infinity``. Read the file with `read_events`, pandas or jq. Nothing is written under ``fast_dev_run``.
 
-    Every event of `publish` is written; the file is made with the first one. Where an
-    event cannot be written, because the disk is full or the folder is gone, the run stops: nothing else of it could be
-    kept either. A run that is stopping already logs a warning instead, so that its own reason is the one reported.
+    The file contains every event of `publish` and is created with the first one. If an event cannot be written, because
+    the disk is full or the folder is gone, the run stops, since nothing else could be saved either. A run that is
+    already stopping logs a warning instead, so that its original reason is the one reported.
 
     Args:
-        path: File to write; its folder is made with the first event, and not made again when it is removed.
+        path: File to write; the first event creates its folder, which is not created again if it is removed.
 
     Raises:
-        FileError: From the step in which an event cannot be written.
+        FileError: In the step whose event cannot be written.
 
     Example::
 
@@ -46,7 +45,7 @@ class EventLog(Callback):
         self._has_folder = False
 
     def on_event(self, trainer: Trainer, event: Event) -> None:
-        """Write one event, which `publish` hands over."""
+        """Write one event of `publish`."""
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if not self._has_folder:
@@ -58,4 +57,4 @@ class EventLog(Callback):
         except FileError as error:
             if not trainer.interrupted:
                 raise
-            _log.warning("an event is lost: %s", error)
+            _log.warning("could not write an event: %s", error)

@@ -1,4 +1,4 @@
-"""Subnormal numbers to zero on the CPU, with a check that every worker does it."""
+"""Flush subnormal numbers to zero on the CPU during a run, and check that every worker does so."""
 
 import logging
 
@@ -11,20 +11,20 @@ __all__ = ["FlushDenormals"]
 
 
 class FlushDenormals(Callback):
-    """Treats subnormal numbers as zero on the CPU during a run, and checks that every worker thread does.
+    """Treat subnormal numbers as zero on the CPU during a run, and check that every worker thread does so.
 
-    Gradients far back in a long window fade into the subnormal range (below 1.2e-38), where a CPU is many times slower;
-    as zeros they change nothing that could be seen. The mode is a thread's own and is only inherited: a worker that was
-    started before it was set computes on with subnormal numbers, and then there is no gain at all. A callback comes
-    late in somebody's program, so this one looks, by a parallel operation over subnormal numbers, which workers flush,
-    and where it came too late it says so, with the line to put at the top of the program::
+    Gradients far back in a long window fade into the subnormal range (below 1.2e-38), where a CPU is many times slower.
+    Setting them to zero has no visible effect. Each thread has its own mode, inherited when it starts: a worker that
+    started before the mode was set keeps computing with subnormal numbers, and then nothing is gained. A callback may
+    run too late in a program. It therefore finds out, by a parallel operation over subnormal numbers, which workers
+    flush. If some do not, the event names the line to put at the top of the program::
 
         import torch; torch.set_flush_denormal(True)
 
-    After the run the calling thread gets its mode back; workers that were started meanwhile keep theirs. On any device
-    but the CPU nothing is done.
+    After the run, the calling thread returns to its previous mode; workers that started during the run keep theirs.
+    The callback does nothing on other devices.
 
-    Event: ``flush_denormals`` where workers do not flush, or the processor cannot.
+    Event: ``flush_denormals`` if some workers do not flush, or if the processor cannot.
 
     Example::
 
@@ -47,9 +47,9 @@ class FlushDenormals(Callback):
         late, workers = workers_not_flushing()
         if late:
             reason = (
-                f"FlushDenormals comes too late for {late} of {workers} threads: they were started before it and go on "
-                "computing with subnormal numbers, many times slower; put this line at the top of the program, before "
-                "the first tensor operation: import torch; torch.set_flush_denormal(True)"
+                f"FlushDenormals was set after {late} of {workers} threads had started; those threads do not flush "
+                "denormals and can be many times slower; put this line at the top of the program, before the first "
+                "tensor operation: import torch; torch.set_flush_denormal(True)"
             )
             publish(trainer, "flush_denormals", reason, late=late, workers=workers)
 

@@ -1,4 +1,4 @@
-"""Signals and a limit of steps without loss: finish the step, save, stop."""
+"""Handle signals and a step limit without loss: finish the step, save a checkpoint, stop."""
 
 import logging
 import os
@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vestim_pl.lightning_support.child_processes import child_processes
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.exact_resume import (
     exact_after_batch,
@@ -23,31 +24,31 @@ __all__ = ["GracefulInterrupt"]
 
 
 class GracefulInterrupt(Callback):
-    """On Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, finishes the running step, saves a checkpoint that resumes, and stops.
+    """On Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, finish the current step, save a resumable checkpoint, and stop.
 
-    Lightning's own way differs by signal: it leaves in the middle of a step, where weights, optimizer and counters may
-    disagree, it saves nothing, or, under Slurm, it saves within the signal's handler. Here the first signal is
-    acknowledged at once and asks for a stop; the second ends the process at once and keeps what is on disk.
+    Lightning's behaviour depends on the signal. It stops in the middle of a step, where weights, optimizer and counters
+    may disagree; it saves nothing; or, under Slurm, it saves within the signal handler. Here the first signal is
+    acknowledged at once and requests a stop. A second signal ends the process at once and keeps what is on disk.
 
     ================================ ================================================================================
-    the signal comes                 the training stops
+    signal arrives                   training stops
     ================================ ================================================================================
-    in a step                        after it; with accumulated gradients after the optimizer step that uses them
-    in the last step before a        after it, before the validation, with which the resumed run begins
+    during a step                    after the step; with accumulated gradients, after the optimizer step that uses them
+    during the last step before a    after the step and before the validation, with which the resumed run begins
     validation
-    in a validation                  after its batch; the resumed run makes the whole validation again
-    at the end of an epoch           after the next step; if an epoch has one, at the end of the next epoch
-    after the last validation        by itself: it is complete, and what would follow it does not run
+    during a validation              after the validation batch; the resumed run repeats the whole validation
+    at the end of an epoch           after the next step; if an epoch has only one step, at the end of the next epoch
+    after the last validation        as it would anyway, because it is complete; later commands do not run
     ================================ ================================================================================
 
-    The training then ends with `Interrupted`; uncaught, the process
-    exits with 128 plus the signal's number, without a traceback. ``interrupted`` says whether it happened, and
-    ``checkpoint`` where to resume from. All processes of a distributed training stop after the same step, whichever of
-    them gets the signal. Put this callback after those that act at the end of a batch, so that the checkpoint has what
-    they did, and use `RandomStateCheckpoint` for a resume that is exact bit for bit.
+    Training then ends with `Interrupted`. If this exception is not caught, the process exits with 128 plus the signal
+    number and without a traceback. ``interrupted`` is true after an interrupt, and ``checkpoint`` is the file to resume
+    from. All processes of a distributed training stop after the same step, whichever of them receives the signal. Put
+    this callback after those that act at the end of a batch, so that the checkpoint includes their changes. Use
+    `RandomStateCheckpoint` to resume bit for bit.
 
-    A training that ``max_steps`` ends in the midst of an epoch leaves such a checkpoint too. Lightning leaves none of
-    its last steps, or one that has counted the epoch as done, from which a run begins the next one instead.
+    A training that ``max_steps`` ends within an epoch also leaves such a checkpoint. Lightning leaves no checkpoint of
+    the last steps, or one that counts the epoch as finished, so that a resumed run starts with the next epoch.
 
     Event: ``interrupt``.
 
@@ -81,7 +82,7 @@ class GracefulInterrupt(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._request is not None:
-            self._request.children = list(getattr(trainer.strategy.launcher, "procs", []))
+            self._request.children = child_processes(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         settle_validation(trainer)
@@ -106,7 +107,7 @@ class GracefulInterrupt(Callback):
             self._shared_batches = 0
         elif trainer.world_size == 1:
             self._shared_batches = float("inf")
-        else:  # a rank with more batches than another must not wait for it
+        else:  # ranks may have different numbers of batches; ask only while all of them have one
             own = float(sum(trainer.num_val_batches))
             self._shared_batches = min(0.0 if count == float("inf") else count for count in gather(trainer, own))
 
@@ -135,21 +136,21 @@ class GracefulInterrupt(Callback):
             keep_validation(trainer, checkpoint)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._at_limit is not None and trainer.is_global_zero:  # in place of the one ModelCheckpoint wrote since
+        if self._at_limit is not None and trainer.is_global_zero:  # replaces the file that ModelCheckpoint wrote later
             os.replace(self._at_limit, self.checkpoint)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         request = self._request
         self._give_back()
         if request is not None and request.signal is not None and request is not StopRequest.current():
-            reason = f"interrupted by {signal_name(request.signal)}, too late to stop the training, which is complete"
+            reason = f"interrupted by {signal_name(request.signal)} after the training had finished"
             raise Interrupted(request.signal, reason)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._give_back()
 
     def _asked(self, trainer: Trainer) -> int:
-        """Number of the signal that some process has got, 0 for none; all processes have to call."""
+        """Return the number of the signal that any process has received, or 0; every process must call this."""
         own = (self._request.signal if self._request is not None else None) or 0
         if not trainer.strategy.reduce_boolean_decision(own > 0, all=False):
             return 0
@@ -163,7 +164,7 @@ class GracefulInterrupt(Callback):
             before = _written(self.checkpoint)
             trainer.save_checkpoint(self.checkpoint)
             saved = _written(self.checkpoint) != before
-            reason += f"; saved {self.checkpoint}" if saved else "; no checkpoint was written, see the lines above"
+            reason += f"; saved {self.checkpoint}" if saved else "; no checkpoint was written, see the log lines above"
         publish(trainer, "interrupt", reason, batch=batch_idx, level=logging.INFO, signal=signal_name(number))
         raise Interrupted(number, reason, reported=True)
 
@@ -173,7 +174,7 @@ class GracefulInterrupt(Callback):
 
 
 def _written(path: Path) -> tuple[int, int] | None:
-    """What changes whenever a file is written."""
+    """Return values that change whenever the file is written; None if it does not exist."""
     try:
         found = path.stat()
     except OSError:

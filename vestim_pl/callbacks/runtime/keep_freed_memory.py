@@ -1,4 +1,4 @@
-"""Memory of one step kept for the next, on the CPU."""
+"""Keep the memory of one step for the next one, on the CPU."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -8,15 +8,15 @@ __all__ = ["KeepFreedMemory"]
 
 
 class KeepFreedMemory(Callback):
-    """Keeps freed memory for the next step during a run on the CPU, instead of asking the system for it every step.
+    """Keep freed memory for the next step during a run on the CPU, instead of requesting it from the system again.
 
     Backpropagation through a long window allocates and frees the same tens of megabytes every step. glibc, the C
-    library of most Linux systems, gives large blocks back at once, and the system makes new pages for the next step. On
-    two cores that took a third to half of a step's time with windows of 200 to 400 steps; see ``docs/performance.md``.
+    library of most Linux systems, returns large blocks at once, and the system creates new pages for the next step. On
+    two cores this took a third to half of a step's time with windows of 200 to 400 steps; see ``docs/performance.md``.
 
-    The price: during the run the process holds the most memory that it ever used at once, and gaps between blocks.
-    What is unused goes back after it. On other devices, with other C libraries, and where the environment has settings
-    of its own (``MALLOC_TRIM_THRESHOLD_`` and the like) nothing is done.
+    In return, the process keeps its peak memory and the gaps between blocks until the end of the run. The callback does
+    nothing on other devices, with other C libraries, or if the environment already configures malloc
+    (``MALLOC_TRIM_THRESHOLD_`` and the like).
 
     Example::
 

@@ -1,4 +1,4 @@
-"""The last state of a training on the disk."""
+"""Write the last state of a training to disk."""
 
 import logging
 import time
@@ -28,7 +28,7 @@ _log = logging.getLogger("vestim_pl")
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes one checkpoint, that of the last state, at the end of every epoch and at intervals within long ones.
+    """Write a checkpoint of the last state at the end of every epoch and at intervals within long epochs.
 
     ``ModelCheckpoint(save_last=True)`` writes ``last.ckpt`` only where it has just saved a better model, so that file
     may be many epochs old. This callback writes it anew whatever the metric says, and only at moments from which a
@@ -37,23 +37,22 @@ class LastCheckpoint(Checkpoint):
     `RandomStateCheckpoint` and a stateful data loader, resuming is then exact to the bit.
 
     A training that ``max_steps``, ``max_time`` or a callback ends within an epoch leaves the checkpoint of its last
-    step, from which the epoch continues; Lightning would count that epoch as done. One that EarlyStopping has ended is
-    at its end when it resumes, and trains no further epoch.
+    step, from which the epoch continues; Lightning would count that epoch as finished. A training that EarlyStopping
+    ended stays ended when it is resumed.
 
-    Files are written whole or not at all, those of other checkpoint callbacks too
-    (`WholeCheckpointIO`). After a rollback of
-    ``DivergenceRecovery`` the file is written anew at the next exact moment.
+    Files are written whole or not at all, including those of other checkpoint callbacks (`WholeCheckpointIO`). After a
+    rollback of ``DivergenceRecovery``, the file is rewritten at the next exact moment.
 
-    It moves to the end of the callbacks, so that the file holds what all others did. A ``ReduceLROnPlateau`` by epochs
-    is updated after every checkpoint of that epoch; use `PlateauLearningRate` to resume
-    exactly.
+    The callback moves to the end of the list of callbacks, so that the file includes the changes of all others. A
+    ``ReduceLROnPlateau`` that Lightning steps every epoch is updated after every checkpoint of that epoch; use
+    `PlateauLearningRate` to resume exactly.
 
     Args:
-        path: The file to write.
-        every: Interval within an epoch, such as ``10 min``, ``2 h`` or ``500 steps``; None writes at ends of epochs.
+        path: File to write.
+        every: Interval within an epoch, such as ``10 min``, ``2 h`` or ``500 steps``; None for epoch ends only.
 
     Raises:
-        ConfigurationError: If the interval cannot be read.
+        ConfigurationError: If the interval cannot be parsed.
 
     Example::
 
@@ -76,7 +75,7 @@ class LastCheckpoint(Checkpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        if callbacks[-1] is not self:  # a new list: Lightning is walking through the old one
+        if callbacks[-1] is not self:  # a new list, because Lightning is iterating over the old one
             trainer.callbacks = [*(c for c in callbacks if c is not self), self]  # type: ignore[attr-defined]
         if stage == "fit":
             keep_checkpoints_whole(trainer)
@@ -88,9 +87,9 @@ class LastCheckpoint(Checkpoint):
         if self._resumes_after_epoch:
             resume_with_next_epoch(trainer)
             if any(stopper.wait_count >= stopper.patience for stopper in early_stopping_callbacks(trainer)):
-                trainer.should_stop = True  # as at the end of that epoch
+                trainer.should_stop = True  # as it was at the end of that epoch
                 if trainer.is_global_zero:
-                    _log.info("early stopping had ended this training; leave it out to train further")
+                    _log.info("early stopping has already ended this training; remove EarlyStopping to train further")
         self._resumes_after_epoch = self._written = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -117,7 +116,7 @@ class LastCheckpoint(Checkpoint):
         keep_validation(trainer, checkpoint)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Resumed at the end of training from another file, such as ``best.ckpt``: that one is the last state."""
+        """Copy the checkpoint resumed from, such as ``best.ckpt``, if it was already the end of the training."""
         source = Path(str(trainer.ckpt_path)) if trainer.ckpt_path and not self._written else self.path
         real = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
         if real and source.is_file() and source.absolute() != self.path.absolute():
@@ -133,7 +132,7 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def _is_due(self, trainer: Trainer) -> bool:
-        """Whether the interval has run out, or the file must be replaced; rank zero's clock decides for all."""
+        """Return whether the interval has passed or the file must be rewritten; the clock of rank zero decides."""
         if self.interval.seconds is not None or self.interval.steps is not None:
             passed = self.interval.passed(time.monotonic() - self._saved_at, trainer.global_step - self._saved_step)
             self._due |= bool(trainer.strategy.broadcast(passed)) if trainer.world_size > 1 else passed

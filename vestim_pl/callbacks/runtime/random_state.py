@@ -1,4 +1,4 @@
-"""Keep the random number generators in the checkpoint, so that a resumed run draws what the first one would have."""
+"""Save the random number generators in checkpoints, so that a resumed run draws the same numbers."""
 
 from typing import Any
 
@@ -21,34 +21,34 @@ _MID_EPOCH, _VALIDATION_END, _EPOCH_END = "mid_epoch", "validation_end", "epoch_
 
 
 class RandomStateCheckpoint(Callback):
-    """Saves the state of all random number generators in every checkpoint and restores it so that resuming is exact.
+    """Save the state of all random number generators in every checkpoint, and restore it to resume exactly.
 
-    Lightning's checkpoints hold none, so dropout and shuffling of a resumed run differ from those of a run that was
-    never stopped. It is not enough to restore the state somewhere: Lightning asks the data loader for its iterator,
-    which draws a seed, before training starts, and at another moment than in a run that goes on. So with the state of
-    the moment this callback keeps the one from which the epoch's iterator was made, and restores either where it is
-    due:
+    Lightning's checkpoints hold no such state, so dropout and shuffling of a resumed run differ from those of an
+    uninterrupted one. The moment of restoring matters: Lightning creates the data loader's iterator, which draws a
+    seed, before training starts, and at a different moment than in an uninterrupted run. This callback therefore saves
+    two states, the current one and the one from which the iterator of the epoch was created, and restores each where it
+    belongs:
 
     ==================================== ===============================================================================
     checkpoint written                   restored
     ==================================== ===============================================================================
-    at the end of a training epoch       before the iterator is made
-    at the end of the validation after   after the iterator was made (Lightning makes another one for the next epoch)
-    the last batch
-    in the midst of an epoch             the epoch's state before the iterator is made, the moment's before the first
-                                         batch; with a stateful data loader that is exact, with a plain one Lightning
-                                         starts over with the epoch's data, in the same order
-    after a batch and before the end of  the epoch's state before the iterator is made, that of the batch's end before
-    the validation that follows it       the validation, which then runs in whole
+    at the end of a training epoch       before the iterator is created
+    at the end of the validation after   after the iterator is created (Lightning creates another one for the next
+    the last batch                       epoch)
+    within an epoch                      the epoch's state before the iterator is created, the current one before the
+                                         first batch; exact with a stateful data loader, while Lightning restarts the
+                                         epoch's data in the same order with a plain one
+    after a batch and before the end of  the epoch's state before the iterator is created, the state after the batch
+    the validation that follows it       before the validation, which then runs completely
     ==================================== ===============================================================================
 
-    Lightning alone leaves out the validation in the last case, or repeats a part of it; this callback changes the loop
-    counters in the checkpoint so that all of it runs. A ``torch.Generator`` of your own is not saved. Put this callback
-    first if others draw numbers.
+    In the last case, Lightning alone omits the validation or repeats a part of it. This callback changes the loop
+    counters in the checkpoint so that the whole validation runs. Generators (``torch.Generator``) that you create are
+    not saved. Put this callback first if other callbacks draw random numbers.
 
-    Under DDP every rank's states are saved, and with them what the module adds to a checkpoint by its own
-    ``on_save_checkpoint``, such as a carried recurrent state: it is of each rank's own lanes, and Lightning writes that
-    of rank 0 alone. The module's ``on_load_checkpoint`` is called once more, with the rank's own.
+    Under DDP, the states of every rank are saved, together with what the module adds in its own ``on_save_checkpoint``,
+    such as a carried recurrent state. Each rank has its own lanes, and Lightning would only save those of rank 0. The
+    module's ``on_load_checkpoint`` is called a second time with the data of its own rank.
 
     The states are in the checkpoint under ``random_state``, as tensors and numbers.
 
@@ -80,7 +80,7 @@ class RandomStateCheckpoint(Callback):
             self._position, validates = loaded["position"], loaded.get("validates", False)
             restore_random_states(loaded["epoch_start" if self._position == _MID_EPOCH or validates else "now"])
         self._epoch_start = random_states()
-        # soon: before the next ``on_train_epoch_start``
+        # True also if Lightning creates the iterator before the next ``on_train_epoch_start``.
         self._iterator_is_made = self._position == _EPOCH_END and not validates
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from vestim_pl.callbacks.gradients.epoch_norms import percentile
+import numpy as np
+
 from vestim_pl.diagnosis.clip_setting import ClipSetting
 from vestim_pl.diagnosis.finding import Finding, Severity
 
@@ -41,7 +42,7 @@ def check_clipping(norms: Sequence[float], clip: ClipSetting, unstable: bool = F
     finite = [norm for norm in norms if math.isfinite(norm)]
     if len(finite) < len(norms) or not finite:
         return _not_finite(norms, clip, lower_rate)
-    median, p90 = percentile(finite, 50), percentile(finite, 90)
+    median, p90 = np.percentile(finite, (50, 90)).tolist()
     wait = "; a threshold has to wait for a learning rate that is stable" if unstable else ""
     if clip.threshold is None:
         if clip.adaptive:
