@@ -31,7 +31,7 @@ from workers import Channel, Worker, median, ratio, run_worker, start_workers
 from vestim_pl.app.threads import decide_threads, time_steps, trial_step
 from vestim_pl.callbacks.runtime.denormals import flush_denormals
 
-SHORT_WAITS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}  # as `shorten_waits` sets them
+SHORT_WAITS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000"}  # as `shorten_waits` sets them
 OWN_WAITS = {"GOMP_SPINCOUNT": "300000"}  # libgomp's default
 CASES: dict[str, dict[str, Any]] = {
     "torch's own": {"environment": OWN_WAITS},
@@ -52,7 +52,7 @@ def serve(channel: Channel, case: dict[str, Any]) -> None:
         "scheduler=none",
         "trainer.max_epochs=1000000",
         "+trainer.limit_val_batches=0",
-        *disabled("early_stopping", "checkpoint", "last_checkpoint"),
+        *disabled("early_stopping", "checkpoint", "last_checkpoint", "adaptive_lookback"),
         *case["overrides"],
     ]
     with tempfile.TemporaryDirectory() as folder:
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Time every case at every level and print the table."""
     parser = common.arguments("A training beside other busy programs", "busy_machine", rounds=3)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--steps", nargs=3, type=int, default=[20, 10, 3], help="steps of a turn: idle, one, three")
+    parser.add_argument("--steps", nargs=3, type=int, default=[40, 20, 15], help="steps of a turn: idle, one, three")
     parser.add_argument("--data", help="folder of recordings; the demo data by default")
     parser.add_argument("--override", nargs="*", default=[], help="overrides for the train command")
     parser.add_argument("--command", action="store_true", help="time the whole train command as well")

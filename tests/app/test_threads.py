@@ -68,7 +68,7 @@ class TestTrial:
         few, more = time_steps(lambda: torch.ones(10).sum(), 1, 2)
         assert few > 0
         assert more > 0
-        assert seen[:4] == [1, 2, 1, 2]
+        assert seen == [1, 2, 1, 2]
 
     def test_leaves_the_estimator_as_it_is(self, estimator):
         before = copy.deepcopy(estimator.state_dict())
@@ -79,7 +79,7 @@ class TestTrial:
 
     @pytest.mark.parametrize(
         ("sampling", "shape"),
-        [(SAMPLING, (4, 30, 3)), (StreamSampling(lookback=400, lanes=5), (5, 64, 3))],
+        [(SAMPLING, (4, 30, 3)), (StreamSampling(lookback=400, lanes=5), (5, 32, 3))],
     )
     def test_has_the_shape_of_a_batch_but_a_short_lookback(self, estimator, sampling, shape, monkeypatch):
         shapes = []
@@ -129,7 +129,7 @@ class TestChoice:
         with caplog.at_level(logging.INFO, "vestim_pl"):
             choose_threads(a_trainer(), estimator, SAMPLING, str(tmp_path / "checkpoints" / "last.ckpt"))
         assert torch.get_num_threads() == 1
-        assert "1 of 2 threads, as before this run was resumed" in caplog.text
+        assert "1 of 2 threads, as in the run that wrote the checkpoint" in caplog.text
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"machine": null}', '{"machine": {"torch_threads": "2"}}'])

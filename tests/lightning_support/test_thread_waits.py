@@ -30,12 +30,16 @@ def spins_in_a_process(**settings: str) -> list[str]:
 
 
 def test_libgomp_of_torch_spins_shortly():
-    assert spins_in_a_process() == ["True", "1000"]
+    assert spins_in_a_process() == ["True", "3000"]
 
 
 @pytest.mark.parametrize(("name", "value"), [("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "77")])
-def test_what_the_user_has_set_stays(name, value):
+def test_a_policy_of_the_user_stays(name, value):
     assert spins_in_a_process(**{name: value}) == ["False", {"PASSIVE": "0"}.get(value, value)]
+
+
+def test_a_user_who_sets_the_number_of_threads_has_torchs_own_waits():
+    assert spins_in_a_process(OMP_NUM_THREADS="2") == ["False", "300000"]
 
 
 def test_nothing_changes_once_torch_is_loaded():

@@ -1,4 +1,4 @@
-"""The number of threads that a training computes with on the CPU."""
+"""The number of threads that a command computes with on the CPU."""
 
 import copy
 import json
@@ -24,17 +24,18 @@ _log = logging.getLogger("vestim_pl")
 
 _SET_BY_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _GAIN = 0.3  # of twice the threads: a step must be 1.3 times as fast
-_TRIAL_STEPS = 64  # time steps; the cost of each, and what it gains from threads, does not depend on the lookback
-_TRIAL_SECONDS = 0.4  # for each comparison of two numbers of threads
+_TRIAL_STEPS = 32  # time steps; what each of them gains from threads does not depend on the lookback
+_BLOCKS = 2  # of steps on each number of threads
+_BLOCK_SECONDS = 0.1
 
 
 def choose_threads(trainer: pl.Trainer, estimator: VoltageEstimator, sampling: Any, ckpt_path: str | None) -> None:
-    """Set the number of torch's threads for a training on the CPU, and log it.
+    """Set the number of torch's threads for a network on the CPU, and log it.
 
     A small network gains little from a second thread and loses much by it on a busy machine, where each operation waits
     for the thread whose core is taken. So the number is doubled only while that makes a step at least 1.3 times as
-    fast, which is measured on copies, in less than a second on two cores. A resumed run keeps the number of the run
-    before, since another one rounds differently.
+    fast, which is measured on a copy, in about half a second on two cores. With a checkpoint the number is that of the
+    run that wrote it, since another number rounds differently.
 
     Nothing is done where the user has set ``OMP_NUM_THREADS`` or ``MKL_NUM_THREADS``, on other devices, with several
     processes (Lightning divides the cores among them), and outside a command, where torch's threads are the caller's.
@@ -43,7 +44,7 @@ def choose_threads(trainer: pl.Trainer, estimator: VoltageEstimator, sampling: A
         trainer: The trainer, built.
         estimator: The estimator, as training starts with it; stays as it is.
         sampling: Sampling of the training, for the shape of a batch.
-        ckpt_path: Checkpoint that the run resumes from, None for a new run.
+        ckpt_path: Checkpoint that the command starts from, None for a new run.
 
     """
     if not HydraConfig.initialized() or any(name in os.environ for name in _SET_BY_USER):
@@ -53,7 +54,7 @@ def choose_threads(trainer: pl.Trainer, estimator: VoltageEstimator, sampling: A
     if most == 1 or trainer.world_size > 1 or trainer.strategy.root_device.type != "cpu":
         return
     if (kept := recorded_threads(ckpt_path)) is not None:
-        threads, reason = min(kept, most), "as before this run was resumed"
+        threads, reason = min(kept, most), "as in the run that wrote the checkpoint"
     else:
         step = trial_step(estimator, sampling)
         with isolate_rng():
@@ -93,22 +94,27 @@ def decide_threads(most: int, seconds: Callable[[int, int], tuple[float, float]]
 
 
 def time_steps(step: Callable[[], object], few: int, more: int) -> tuple[float, float]:
-    """Median seconds of a step on two numbers of threads, timed in turn after one step of each to warm up."""
+    """Median seconds of a step on two numbers of threads.
+
+    Blocks of steps take turns, so that a busy moment of the machine is less likely to slow one number alone. Each block
+    begins with a step that is not counted, in which the threads wake up and fill their caches.
+    """
     seconds: dict[int, list[float]] = {few: [], more: []}
-    begun = time.perf_counter()
-    while len(seconds[more]) < 2 or time.perf_counter() - begun < _TRIAL_SECONDS:
-        for threads, timings in seconds.items():
-            torch.set_num_threads(threads)
-            start = time.perf_counter()
+    for threads in (few, more) * _BLOCKS:
+        torch.set_num_threads(threads)
+        step()
+        begun = start = time.perf_counter()
+        while start - begun < _BLOCK_SECONDS:
             step()
-            timings.append(time.perf_counter() - start)
-    few_seconds, more_seconds = (median(timings[1:]) for timings in seconds.values())
-    return few_seconds, more_seconds
+            end = time.perf_counter()
+            seconds[threads].append(end - start)
+            start = end
+    return median(seconds[few]), median(seconds[more])
 
 
 def trial_step(estimator: VoltageEstimator, sampling: Any) -> Callable[[], None]:
     """Forward and backward pass of a copy of the estimator on zeros, with the shape of a batch but a short lookback."""
-    trial = copy.deepcopy(estimator).cpu().train()
+    trial = copy.deepcopy(estimator).cpu().train().requires_grad_(True)
     lanes = getattr(sampling, "batch_size", None) or sampling.lanes
     inputs = torch.zeros(lanes, min(sampling.lookback, _TRIAL_STEPS), len(estimator.hparams["features"]))
 

@@ -1,4 +1,7 @@
-"""Imported first by every command, before torch: thread waits are short, and a signal ends the command in one line."""
+"""Imported first by every command: what has to be set before torch is imported, which takes seconds.
+
+A signal in these seconds ends the command in one line. Commands that choose the number of threads have short waits.
+"""
 
 import os
 import sys
@@ -10,5 +13,6 @@ __all__: list[str] = []
 
 _spec = getattr(sys.modules["__main__"], "__spec__", None)
 if _spec is not None and _spec.name.startswith("vestim_pl."):  # not where a program imports a command's functions
-    shorten_waits(os.environ)
+    if _spec.name in ("vestim_pl.train", "vestim_pl.evaluate", "vestim_pl.diagnose"):
+        shorten_waits(os.environ)
     StopRequest().__enter__()

@@ -5,8 +5,8 @@ from collections.abc import MutableMapping
 
 __all__ = ["shorten_waits"]
 
-_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-_SPINS = "1000"  # some 10 microseconds, about as long as it takes to wake a sleeping thread
+_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+_SPINS = "3000"  # some 30 microseconds, about as long as it takes to wake a sleeping thread of a virtual machine
 
 
 def shorten_waits(environment: MutableMapping[str, str]) -> bool:
@@ -17,8 +17,10 @@ def shorten_waits(environment: MutableMapping[str, str]) -> bool:
     needs to get on, and a training almost stands still. With ``OMP_WAIT_POLICY=PASSIVE`` alone they would sleep at
     once, which costs more on an idle machine; libgomp lets ``GOMP_SPINCOUNT`` overrule the policy with a short spin.
 
-    OpenMP reads these variables when it is loaded, so nothing is changed after torch was imported. A policy that the
-    user has set is kept. Processes that are started later inherit the variables. Tested with torch 2.13.0 (libgomp).
+    Short waits are slower than long ones for a small network on several threads of an idle machine, so the number of
+    threads has to be chosen too, see `vestim_pl.app.threads`. Where the user has set a policy or a number of threads,
+    nothing is changed. OpenMP reads these variables when it is loaded, so nothing is changed after torch was imported
+    either. Processes that are started later inherit the variables. Tested with torch 2.13.0 (libgomp).
 
     Args:
         environment: Environment of this process, ``os.environ``.
