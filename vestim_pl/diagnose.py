@@ -19,6 +19,7 @@ from vestim_pl.app.configuration import build, plain
 from vestim_pl.app.dry_run import rehearse
 from vestim_pl.app.interruption import finish_first, now
 from vestim_pl.app.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
+from vestim_pl.app.threads import choose_threads
 from vestim_pl.app.trainer import quiet_lightning
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.diagnosis import (
@@ -157,6 +158,7 @@ def _before_training(config: DictConfig) -> list[Finding]:
     rehearsed = rehearse(config, estimator, datamodule)
     now("measuring a few steps", AGAIN)
     bystander = _bystander(config)
+    choose_threads(bystander, estimator, datamodule.sampling, config.ckpt_path)
     precision = str(bystander.precision)
     parameters = sum(parameter.numel() for parameter in estimator.parameters() if parameter.requires_grad)
     clip = ClipSetting.of(settings["trainer"], settings["callbacks"])

@@ -15,6 +15,7 @@ from vestim_pl.app.configuration import build
 from vestim_pl.app.earlier_runs import prepare_folder
 from vestim_pl.app.interruption import finish_first, now
 from vestim_pl.app.scoring import score_checkpoint
+from vestim_pl.app.threads import choose_threads
 from vestim_pl.app.trainer import build_trainer, quiet_lightning
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.deploy.checkpoint import load_estimator
@@ -54,6 +55,7 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
     trainer: pl.Trainer = build_trainer(config)
     if trainer.is_global_zero:
         prepare_folder(folder, None)
+    choose_threads(trainer, estimator, datamodule.sampling, str(config.ckpt_path))
     write_provenance(folder, trainer)
     now("testing", "nothing was written; the same command starts again")
     errors = score_checkpoint(trainer, estimator, datamodule, None, folder)

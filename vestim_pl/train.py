@@ -32,6 +32,7 @@ from vestim_pl.app.processes import OtherProcesses
 from vestim_pl.app.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
 from vestim_pl.app.scoring import score_checkpoint
 from vestim_pl.app.slurm import requeue_job, requeued_checkpoint
+from vestim_pl.app.threads import choose_threads
 from vestim_pl.app.trainer import build_trainer, quiet_lightning, tell_missing_guards
 from vestim_pl.app.vestim import read_hyperparams
 from vestim_pl.callbacks import GracefulInterrupt
@@ -148,6 +149,7 @@ def _prepare(config: DictConfig) -> tuple[pl.Trainer, VoltageEstimator, VoltageD
     trainer = build_trainer(config)
     if trainer.is_global_zero and not config.trainer.get("fast_dev_run"):
         prepare_folder(run_dir, ckpt_path)
+    choose_threads(trainer, estimator, datamodule.sampling, ckpt_path)
     write_provenance(run_dir, trainer, vestim)
     return trainer, estimator, datamodule, ckpt_path
 

@@ -25,7 +25,7 @@ class Worker:
 
     Args:
         script: The benchmark's script.
-        case: What it is to run, as plain values.
+        case: What it is to run, as plain values; ``environment`` holds variables for its process.
         threads: Threads of torch.
 
     """
@@ -33,6 +33,7 @@ class Worker:
     def __init__(self, script: str | Path, case: Mapping[str, Any], threads: int) -> None:
         self.case = dict(case)
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
+        environment |= self.case.get("environment", {})
         self._process = subprocess.Popen(
             [sys.executable, str(script), "--worker", json.dumps(self.case)],
             stdin=subprocess.PIPE,
