@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vestim_pl.app.command import run_command
+
 
 @dataclass(frozen=True)
 class Done:
@@ -76,9 +78,9 @@ def run_in_child(
 
 def command_of(module: str) -> Callable[[], Any]:
     """What ``python -m`` of a command's module runs."""
-    found = importlib.import_module(module)
-    if module == "vestim_pl.train":
-        return lambda: found.run_command(found.main, "train", after_multirun=found.report_sweep)
-    if module == "vestim_pl.diagnose":
-        return lambda: found.command()
-    return lambda: found.run_command(found.main, module.rpartition(".")[2])
+    importlib.import_module(module)
+    name = module.rpartition(".")[2]
+    after = "vestim_pl.reports.sweep_report:report_sweep" if name == "train" else None
+    if name == "diagnose":
+        return lambda: sys.exit(max(run_command(f"{module}:main", name), default=0))
+    return lambda: run_command(f"{module}:main", name, after_multirun=after)

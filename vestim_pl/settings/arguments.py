@@ -1,30 +1,16 @@
 """Holding values from a configuration against the signature and the type hints of what they are for."""
 
-import difflib
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.settings.names import nearest
 
-__all__ = ["argument_types", "check_arguments", "check_type", "nearest"]
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """The way out of a misspelt name: the nearest valid one, or all of them where none is near.
-
-    Example::
-
-        >>> nearest("sampling.lokback", ["sampling.lookback", "sampling.stride"])
-        'did you mean sampling.lookback?'
-
-    """
-    names = {choice.casefold(): choice for choice in valid}
-    close = difflib.get_close_matches(name.casefold(), list(names), n=1)
-    return f"did you mean {names[close[0]]}?" if close else f"choose one of {', '.join(names.values())}"
+__all__ = ["argument_types", "check_arguments", "check_type"]
 
 
 def argument_types(target: Callable[..., Any]) -> dict[str, Any]:
