@@ -18,8 +18,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from tests.damaged_files import CANARY, GADGETS, changed, contents_of_anything, raw_files, save
+from vestim_pl.app.early_check import refuse_missing_checkpoint
 from vestim_pl.app.fitting import fit
-from vestim_pl.app.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
+from vestim_pl.app.resume import refuse_unfit_checkpoint
 from vestim_pl.callbacks import GradientNormMonitor, RandomStateCheckpoint
 from vestim_pl.deploy.checkpoint import load_estimator
 from vestim_pl.deploy.streaming import StreamingEstimator

@@ -23,9 +23,10 @@ from omegaconf import DictConfig
 
 from vestim_pl.app.configuration import build, plain
 from vestim_pl.app.dry_run import dry_run
+from vestim_pl.app.early_check import refuse_missing_checkpoint
 from vestim_pl.app.estimator import build_estimator, reset_global_state
 from vestim_pl.app.interruption import finish_first, now
-from vestim_pl.app.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
+from vestim_pl.app.resume import refuse_unfit_checkpoint
 from vestim_pl.app.trainer import process_count_of, quiet_lightning
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.diagnosis import (

@@ -26,12 +26,13 @@ from vestim_pl.app.checkpoint_settings import best_checkpoint, refuse_wrong_chec
 from vestim_pl.app.compilation import compile_network
 from vestim_pl.app.configuration import build, plain
 from vestim_pl.app.earlier_runs import prepare_folder
+from vestim_pl.app.early_check import refuse_missing_checkpoint
 from vestim_pl.app.ending import record_early_interrupt, record_ending, write_run_report
 from vestim_pl.app.estimator import build_estimator, reset_global_state
 from vestim_pl.app.fitting import fit
 from vestim_pl.app.interruption import now
 from vestim_pl.app.next_command import evaluate_command
-from vestim_pl.app.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
+from vestim_pl.app.resume import refuse_unfit_checkpoint
 from vestim_pl.app.scoring import score_checkpoint
 from vestim_pl.app.slurm import requeue_job, requeued_checkpoint
 from vestim_pl.app.trainer import (

@@ -25,7 +25,7 @@ def _log(caplog):
 def write(path, step, weight=1.0):
     content = {
         "state_dict": {"weight": torch.full((500,), weight)}, "epoch": step // 10, "global_step": step, "loops": {},
-        "callbacks": {}, "optimizer_states": [], "lr_schedulers": [],
+        "callbacks": {}, "optimizer_states": [{}], "lr_schedulers": [],
     }  # fmt: skip
     torch.save(content, path)
     return path

@@ -24,11 +24,11 @@ ACCEPTED = [
     ["optimizer.name=RMSprop"], ["+optimizer.betas=[0.9,0.99]"], ["+optimizer.foreach=null"],
     ["network.hidden_sizes=[8,4]", "network.dropout=0", "network.forget_bias=chrono", "network.direct=[4]"],
     ["network=lstm_lpf", "network.taps=3"], ["network.members=3"], ["~network.lookback"],
-    ["scheduler=cosine_warm_restarts", "scheduler.t0=2"], ["scheduler=cosine", "+scheduler.min_factor=0.1"],
+    ["scheduler=cosine_warm_restarts", "scheduler.t0=2"], ["scheduler=cosine", "scheduler.min_factor=0.1"],
     ["data=folder", "data.root=somewhere", "data.features=[SOC,Current]"], ["data.rc_pairs=[5,50]"],
     ["+data.num_workers=2"], ["callbacks.early_stopping=null"], ["callbacks.early_stopping.patience=3"],
     ["+callbacks.lr={_target_:lightning.pytorch.callbacks.LearningRateMonitor,logging_interval:step}"],
-    ["+callbacks.mine={_target_:builtins.dict,anything:1}"], ["+callbacks.mine={_target_:functools.partial}"],
+    ["+callbacks.mine={_target_:fractions.Fraction,numerator:1}"],
     ["logger.csv=null"], ["checkpoint_every=null"], ["checkpoint_every='500 steps'"], ["seed=7", "test=false"],
 ]  # fmt: skip
 
@@ -50,7 +50,7 @@ REFUSED = [
     "+callbacks.step_guard.max_skips=1", "+data.columns.volts=U", "sampling.lookback=long", "sampling.lookback=1.5",
     "network.hidden_sizes=32", "network.hidden_sizes=[a]", "network.layer_norm=3", "optimizer.lr=fast",
     "trainer.max_epochs=many", "data.on_bad_file=ignore", "scheduler=step +scheduler.perod=2",
-    "scheduler=cosine +scheduler.min_factor=low", "network=transformer network.heads=many",
+    "scheduler=cosine scheduler.min_factor=low", "network=transformer network.heads=many",
 ]  # fmt: skip
 
 

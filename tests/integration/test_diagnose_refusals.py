@@ -2,7 +2,6 @@
 
 import json
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import hydra
@@ -13,8 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from tests.integration.diagnose_command import by_check, command
 from vestim_pl.app.configuration import conf_folder
 from vestim_pl.app.trainer import build_trainer
-from vestim_pl.diagnose import command as diagnose_command
-from vestim_pl.diagnose import diagnose
+from vestim_pl.diagnose import diagnose, main
 from vestim_pl.diagnosis import Finding, Severity, measure
 from vestim_pl.diagnosis.before_training import flow_probe
 from vestim_pl.errors import ConfigurationError
@@ -98,18 +96,11 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_gravest_job_of_a_multirun_gives_the_status(monkeypatch):
-    jobs = [Severity.WARNING, Severity.ERROR, Severity.OK]
+def test_the_worst_finding_gives_the_status(monkeypatch):
     monkeypatch.setattr("vestim_pl.diagnose.diagnose", lambda config: [Finding("a", config.severity, "")])
-
-    def run(task: Callable[[DictConfig], None], name: str) -> None:
-        for severity in jobs:
-            task(OmegaConf.create({"severity": severity, "fail_on": "warning"}))
-
-    monkeypatch.setattr("vestim_pl.diagnose.run_command", run)
-    with pytest.raises(SystemExit) as ended:
-        diagnose_command()
-    assert ended.value.code == 3
+    jobs = [Severity.WARNING, Severity.ERROR, Severity.OK]
+    settings = {"fail_on": "warning", "checks": "all"}
+    assert [main(OmegaConf.create({"severity": each, **settings})) for each in jobs] == [2, 3, 0]
 
 
 def test_a_setting_of_what_another_choice_switched_off_is_explained(tmp_path):

@@ -1,6 +1,7 @@
 """The first check of a configuration: from the source alone, before torch and Lightning are imported."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,7 +11,7 @@ from vestim_pl.errors import ConfigurationError
 from vestim_pl.settings.arguments import check_arguments, check_type
 from vestim_pl.settings.source_types import SourceSignature, source_signature
 
-__all__ = ["NETWORK_SOURCES", "check_before_import", "check_node", "in_order"]
+__all__ = ["NETWORK_SOURCES", "check_before_import", "check_node", "in_order", "refuse_missing_checkpoint"]
 
 _GROUPS = (
     "callbacks", "columns", "data", "hydra", "logger", "network", "optimizer", "sampling", "scheduler", "trainer",
@@ -49,6 +50,7 @@ def check_before_import(config: DictConfig) -> None:
 
     """
     _check_root(config)
+    refuse_missing_checkpoint(config.get("ckpt_path"))
     for name, value in in_order(config):
         if name == "network":
             _check_network(plain(value))
@@ -65,6 +67,17 @@ def check_before_import(config: DictConfig) -> None:
             for where, node in nodes_with_target(name, value):
                 if (signature := source_signature(str(node["_target_"]))) is not None:
                     check_node(where, node, signature.types, signature.takes_more)
+
+
+def refuse_missing_checkpoint(ckpt_path: str | None) -> None:
+    """Refuse a path that names no file; ``last`` and ``auto`` stand for a file that is found later.
+
+    Raises:
+        ConfigurationError: With the path.
+
+    """
+    if ckpt_path not in (None, "last", "auto") and not Path(str(ckpt_path)).is_file():
+        raise ConfigurationError(f"ckpt_path: {ckpt_path} is not a file; give a checkpoint of an earlier run")
 
 
 def in_order(config: DictConfig) -> Iterator[tuple[str, Any]]:
