@@ -1,4 +1,4 @@
-"""Checks of settings that say which one, what was found, and what is allowed."""
+"""Checks of settings whose messages name the setting, what was found, and what is allowed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,12 +39,12 @@ def check_integers(settings: Any, group: str, **minimums: int) -> None:
 
 
 def check_choice(setting: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse a value that is none of the choices.
+    """Refuse a value that is not among the choices.
 
     Args:
         setting: Name of the setting for the message.
-        value: What was given.
-        choices: What is allowed.
+        value: The given value.
+        choices: Allowed values.
 
     Raises:
         ConfigurationError: Naming setting, value, choices and the nearest of them.
