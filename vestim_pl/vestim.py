@@ -30,12 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Convert a file, or print the table of all keys; returns the exit status."""
     parser = argparse.ArgumentParser("python -m vestim_pl.vestim", description="Convert settings of VEstim.")
     commands = parser.add_subparsers(dest="command", required=True)
-    convert = commands.add_parser("convert", help="write a preset in YAML and print what became of every key")
+    convert = commands.add_parser("convert", help="write a preset in YAML and print the result for every key")
     convert.add_argument("file", type=Path, help="VEstim's hyperparams.json; // comments are fine")
     convert.add_argument("output", type=Path, nargs="?", help="YAML to write; preset/NAME.yaml by default")
-    convert.add_argument("--horizon", type=int, choices=(0, 1), help="1, as in VEstim: a window ends before its target")
+    convert.add_argument("--horizon", type=int, choices=(0, 1), help="1, as in VEstim: the target follows the window")
     convert.add_argument("--force", action="store_true", help="overwrite an existing file")
-    commands.add_parser("keys", help="print every key of VEstim and what becomes of it, in Markdown")
+    commands.add_parser("keys", help="print every key of VEstim and its setting here, in Markdown")
     options = parser.parse_args(arguments)
     if options.command == "keys":
         print(reference())

@@ -92,17 +92,17 @@ def rewind(folder: Path, step: int) -> Path | None:
     ahead = [path for path in (folder / "checkpoints").glob("*.ckpt") if _step_of(path) > step]
     if not (later or ahead or any(path.name.startswith("test_") for path in results)):
         return None
-    aside = _next_free(folder)
+    moved_to = _next_free(folder)
     for path in (*later, *ahead):
-        copy = aside / path.relative_to(folder)
+        copy = moved_to / path.relative_to(folder)
         copy.parent.mkdir(exist_ok=True)
         shutil.copy2(path, copy)
     for path, text in later.items():
         with whole_file(path) as partial:
             partial.write_text(text, encoding="utf-8", newline="")
     for path in results:
-        path.rename(aside / path.name)
-    return aside
+        path.rename(moved_to / path.name)
+    return moved_to
 
 
 def prepare_folder(folder: Path, ckpt_path: str | None) -> None:
@@ -114,20 +114,20 @@ def prepare_folder(folder: Path, ckpt_path: str | None) -> None:
 
     """
     if not resumes(folder, ckpt_path):
-        if (aside := set_aside(folder, keep=LOGS)) is not None:
-            _log.info("%s held an earlier run, which is now in %s", folder, aside)
+        if (moved_to := set_aside(folder, keep=LOGS)) is not None:
+            _log.info("%s held an earlier run, which is now in %s", folder, moved_to)
         return
     path = folder / "checkpoints" / "last.ckpt" if ckpt_path in ("auto", "last") else Path(str(ckpt_path))
     step = _step_of(path)
-    if step >= 0 and (aside := rewind(folder, step)) is not None:
-        _log.info("resuming at step %s; what this folder held of later steps is in %s", f"{step:,}", aside)
+    if step >= 0 and (moved_to := rewind(folder, step)) is not None:
+        _log.info("resuming at step %s; what this folder held of later steps is in %s", f"{step:,}", moved_to)
     metrics = folder / "metrics.csv"
     if metrics.is_file():  # Lightning's logger would delete it
         metrics.rename(folder / f"metrics.{len(list(folder.glob('metrics.*.csv'))) + 1}.csv")
 
 
 class SetAsideEarlierRun(Callback):
-    """Hydra callback: move an earlier run aside before a new run writes into its folder, and log that.
+    """Hydra callback: move an earlier run away before a new run writes into its folder, and log that.
 
     A run that resumes from a checkpoint of the folder continues its history. A command that writes no files of its own
     into the folder (``hydra.output_subdir: null``, further processes of a training) changes nothing.
@@ -168,8 +168,8 @@ class SetAsideEarlierRun(Callback):
 
     def _set_aside(self, move: Any, folder: Path) -> None:
         try:
-            if (aside := move()) is not None:
-                self._message = f"{folder} held an earlier run, which is now in {aside}"
+            if (moved_to := move()) is not None:
+                self._message = f"{folder} held an earlier run, which is now in {moved_to}"
         except OSError as error:  # Hydra would only warn, and the two runs would mix
             _refuse(f"the earlier run in {folder} cannot be moved ({error.strerror})")
 
@@ -196,18 +196,18 @@ def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
 def _move(paths: list[Path], folder: Path) -> Path | None:
     if not paths:
         return None
-    aside = _next_free(folder)
+    moved_to = _next_free(folder)
     for path in paths:
-        path.rename(aside / path.name)
-    return aside
+        path.rename(moved_to / path.name)
+    return moved_to
 
 
 def _next_free(folder: Path) -> Path:
     number = 1
-    while (aside := folder / f"earlier-{number}").exists():
+    while (moved_to := folder / f"earlier-{number}").exists():
         number += 1
-    aside.mkdir()
-    return aside
+    moved_to.mkdir()
+    return moved_to
 
 
 def _until(path: Path, step: int) -> str | None:

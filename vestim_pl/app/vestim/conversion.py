@@ -1,4 +1,4 @@
-"""From VEstim's ``hyperparams.json`` to settings of this package, every key accounted for."""
+"""Convert VEstim's ``hyperparams.json`` to settings of this package, with a result for every key."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ _OWN_VALUES = (
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a file asks for, and what became of every key.
+    """Settings of a file, and the result for every key.
 
     Attributes:
         file: Name of the file.
         raw: Keys and values of the file.
-        settings: Settings of this package, in the order in which they were found.
-        rows: A row for every key of the file, then for what VEstim takes for granted.
+        settings: Settings of this package, in the order of the rules.
+        rows: A row for every key of the file, then for what VEstim implies.
 
     """
 
@@ -43,17 +43,17 @@ class Conversion:
 
     @property
     def grids(self) -> list[Setting]:
-        """Settings with several values, a run for each."""
+        """Settings with several values, one run each."""
         return [setting for setting in self.settings if setting.choice.is_grid]
 
     @property
     def searched(self) -> list[Setting]:
-        """Settings with bounds to search between."""
+        """Settings with bounds of a search."""
         return [setting for setting in self.settings if setting.choice.range]
 
     @property
     def own_values(self) -> list[str]:
-        """Main settings that the file leaves to this package."""
+        """Main settings that the file does not set."""
         set_here = {setting.target for setting in self.settings}
         return [target for target in _OWN_VALUES if target not in set_here]
 
@@ -66,8 +66,8 @@ def convert_file(path: str | Path, horizon: int | None = None) -> Conversion:
 def convert(raw: Mapping[str, Any], file: str, horizon: int | None = None) -> Conversion:
     """Convert keys and values of a ``hyperparams.json``.
 
-    What the file does not set keeps this package's values: VEstim's own are placeholders of its forms, 5 epochs among
-    them.
+    What the file does not set keeps this package's values: VEstim's own values are placeholders of its forms, such as
+    5 epochs.
 
     Args:
         raw: Keys and values, as JSON has them.
