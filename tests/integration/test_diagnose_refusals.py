@@ -50,7 +50,7 @@ def test_what_train_refuses_is_refused(compose_diagnose, compose, small, overrid
     assert str(trained.value) == str(refused.value)
 
 
-def test_the_rehearsal_leaves_no_trace(compose_diagnose, tmp_path):
+def test_a_dry_run_leaves_no_trace(compose_diagnose, tmp_path):
     config = compose_diagnose("callbacks=[crash_bundle,default,gradient_flow]", f"run_dir={tmp_path / 'run'}")
     before, handler = sorted(tmp_path.rglob("*")), signal.getsignal(signal.SIGINT)
     diagnose(config)
@@ -65,7 +65,7 @@ def test_several_processes_are_diagnosed_in_one(compose_diagnose):
     assert both.startswith(f"{-(-batches // 2)} batches")
 
 
-def test_the_precision_that_lightning_puts_in_its_place_is_the_one_that_counts(compose_diagnose):
+def test_the_precision_that_lightning_substitutes_is_the_one_that_counts(compose_diagnose):
     """On the CPU 16-mixed is bf16-mixed, which scales nothing."""
     with pytest.warns(UserWarning, match="bf16"):
         found = by_check(diagnose(compose_diagnose("trainer.precision=16-mixed", "+optimizer.fused=true")))
@@ -107,8 +107,8 @@ def test_a_setting_of_what_another_choice_switched_off_is_explained(tmp_path):
     done = command(tmp_path, "+preset=fast", "callbacks.early_stopping.patience=40")
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "error: callbacks.early_stopping.patience: no such key, since another choice switches callbacks.early_stopping"
-        " off or replaces it; leave one of them out"
+        "error: callbacks.early_stopping.patience: no such key, because another override removes or replaces"
+        " callbacks.early_stopping; leave one of them out"
     )
 
 
