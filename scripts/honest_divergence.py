@@ -33,12 +33,12 @@ from rich.console import Console
 from rich.table import Table
 
 from vestim_pl.app.configuration import build
+from vestim_pl.app.estimator import build_estimator, reset_global_state
 from vestim_pl.app.trainer import build_trainer, quiet_lightning
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.errors import DivergenceError
 from vestim_pl.lightning_support.events import Event
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
-from vestim_pl.train import build_estimator, reset_global_state
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "images" / "honest_divergence.png"

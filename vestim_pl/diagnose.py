@@ -1,11 +1,18 @@
-"""Find out what will go wrong in a training, or what went wrong: ``python -m vestim_pl.diagnose +preset=safer``."""
+"""Find what will go wrong in a training, or what went wrong: `python -m vestim_pl.diagnose +preset=safer`."""
 
 from vestim_pl.lightning_support import early_signals  # noqa: F401 - before torch, whose import takes seconds
 
 # isort: split
+import sys
+
+from vestim_pl.app.command import is_multirun, run_command
+
+if __name__ == "__main__":  # before the imports below, so that a mistake on the command line is reported at once
+    sys.exit(max(run_command("vestim_pl.diagnose:main", "diagnose"), default=0))
+
+# isort: split
 import json
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -14,13 +21,14 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from vestim_pl.app.command import is_multirun, run_command
 from vestim_pl.app.configuration import build, plain
-from vestim_pl.app.dry_run import rehearse
+from vestim_pl.app.dry_run import dry_run
+from vestim_pl.app.early_check import refuse_missing_checkpoint
+from vestim_pl.app.estimator import build_estimator, reset_global_state
 from vestim_pl.app.interruption import finish_first, now
-from vestim_pl.app.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
+from vestim_pl.app.resume import refuse_unfit_checkpoint
 from vestim_pl.app.threads import choose_threads
-from vestim_pl.app.trainer import quiet_lightning
+from vestim_pl.app.trainer import process_count_of, quiet_lightning
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.diagnosis import (
     ClipSetting,
@@ -43,40 +51,38 @@ from vestim_pl.diagnosis import (
 from vestim_pl.errors import ConfigurationError, FileError
 from vestim_pl.files import whole_file
 from vestim_pl.lightning_support.precision import resolve_precision
-from vestim_pl.lightning_support.process_count import process_count
 from vestim_pl.reports.run_folder import RunFolder
 from vestim_pl.settings.checks import check_choice
-from vestim_pl.train import build_estimator, reset_global_state
 
-__all__ = ["command", "diagnose", "exit_status"]
+__all__ = ["diagnose", "exit_status", "main"]
 
 _log = logging.getLogger("vestim_pl")
-AGAIN = "nothing was written; the same command starts again"
+NOTHING_WRITTEN = "nothing was written; the same command starts again"
 QUICK_TEST = "quick_test"
-OF_A_RUN = (".hydra", "events.jsonl", "metrics.csv", "train.log")
+FILES_OF_A_RUN = (".hydra", "events.jsonl", "metrics.csv", "train.log")
 WARNINGS, ERRORS = 2, 3
 
 
 def diagnose(config: DictConfig) -> list[Finding]:
-    """Findings on a configuration before training, or on a run folder where ``run`` names one.
+    """Find problems of a configuration before training, or of a finished run where ``run`` names its folder.
 
-    Before training nothing is written: recordings are read, a few steps are made on copies.
+    Before training nothing is written: the recordings are read, and a few steps are made on copies.
 
     Args:
         config: The composed configuration of ``conf/diagnose.yaml``.
 
     Raises:
-        ConfigurationError: If settings contradict each other, or ``run`` is no folder.
+        ConfigurationError: If settings contradict each other, or ``run`` is not the folder of a run.
         DataError: If a recording cannot be used.
 
     """
-    now("diagnosing", AGAIN)
+    now("diagnosing", NOTHING_WRITTEN)
     check_choice("fail_on", str(config.fail_on), ("warning", "error", "never"))
     check_choice("checks", str(config.checks), ("all", QUICK_TEST))
     if config.run:
         return _after_run(config)
     if config.checks == QUICK_TEST:
-        raise ConfigurationError("checks: quick_test judges a run that was made; name its folder with run=DIR")
+        raise ConfigurationError("checks: quick_test judges a finished run; name its folder with run=DIR")
     findings = sorted(_before_training(config), key=lambda finding: -finding.severity.rank)
     with finish_first("printing and writing the findings"):
         print_findings(findings, "Before training")
@@ -85,9 +91,9 @@ def diagnose(config: DictConfig) -> list[Finding]:
 
 
 def exit_status(severity: Severity, fail_on: str) -> int:
-    """Exit status for the gravest severity found: 2 for warnings, 3 for errors, 0 below ``fail_on``.
+    """Choose the exit status for the worst severity found: 2 for warnings, 3 for errors, 0 below ``fail_on``.
 
-    1 is what every command returns for a mistake of the user.
+    Every command returns 1 for a mistake of the user.
 
     Example::
 
@@ -104,23 +110,17 @@ def exit_status(severity: Severity, fail_on: str) -> int:
     return WARNINGS if severity is Severity.WARNING and fail_on == "warning" else 0
 
 
-def command() -> None:
-    """The command: diagnose, every job of a multirun, and exit with the gravest status."""
-    statuses: list[int] = []
-
-    def task(config: DictConfig) -> None:
-        findings = diagnose(config)
-        severity = QuickTest(findings).severity if config.checks == QUICK_TEST else worst(findings)
-        statuses.append(exit_status(severity, str(config.fail_on)))
-
-    run_command(task, "diagnose")
-    sys.exit(max(statuses, default=0))
+def main(config: DictConfig) -> int:
+    """Task of the command: diagnose; returns the exit status."""
+    findings = diagnose(config)
+    severity = QuickTest(findings).severity if config.checks == QUICK_TEST else worst(findings)
+    return exit_status(severity, str(config.fail_on))
 
 
 def _after_run(config: DictConfig) -> list[Finding]:
     path = Path(str(config.run))
-    if not any((path / name).exists() for name in OF_A_RUN):
-        what = f"holds no run, none of {', '.join(OF_A_RUN)}" if path.is_dir() else "is not a folder"
+    if not any((path / name).exists() for name in FILES_OF_A_RUN):
+        what = f"holds no run (none of {', '.join(FILES_OF_A_RUN)})" if path.is_dir() else "is not a folder"
         raise ConfigurationError(f"run: {path} {what}; give the folder of one, such as outputs/<date>/<time>")
     run = RunFolder.read(path)
     monitors = quick_test_run(run)
@@ -155,15 +155,15 @@ def _before_training(config: DictConfig) -> list[Finding]:
     datamodule.setup("fit")
     estimator = build_estimator(config, datamodule)
     refuse_unfit_checkpoint(config.ckpt_path, estimator)
-    rehearsed = rehearse(config, estimator, datamodule)
-    now("measuring a few steps", AGAIN)
-    bystander = _bystander(config)
-    choose_threads(bystander, estimator, datamodule.sampling, config.ckpt_path)
-    precision = str(bystander.precision)
+    trainer = dry_run(config, estimator, datamodule)
+    now("measuring a few steps", NOTHING_WRITTEN)
+    idle_trainer = _idle_trainer(config)
+    choose_threads(idle_trainer, estimator, datamodule.sampling, config.ckpt_path)
+    precision = str(idle_trainer.precision)
     parameters = sum(parameter.numel() for parameter in estimator.parameters() if parameter.requires_grad)
     clip = ClipSetting.of(settings["trainer"], settings["callbacks"])
-    found = measure(estimator, datamodule, bystander, (clip.threshold, clip.algorithm))
-    plan = Plan.of(rehearsed, found.batches, found.validation_batches, _processes(config))
+    found = measure(estimator, datamodule, idle_trainer, (clip.threshold, clip.algorithm))
+    plan = Plan.of(trainer, found.batches, found.validation_batches, process_count_of(config))
     return one_value_each(
         [
             *diagnose_training(settings, datamodule, parameters, precision, found, plan),
@@ -173,15 +173,8 @@ def _before_training(config: DictConfig) -> list[Finding]:
     )
 
 
-def _processes(config: DictConfig) -> int:
-    options = config.trainer
-    return process_count(
-        options.get("devices", "auto"), options.get("accelerator", "auto"), options.get("num_nodes", 1)
-    )
-
-
-def _bystander(config: DictConfig) -> pl.Trainer:
-    """A trainer that only knows device and precision: it fits and writes nothing."""
+def _idle_trainer(config: DictConfig) -> pl.Trainer:
+    """Build a trainer that only knows device and precision: it fits nothing and writes nothing."""
     precision = resolve_precision(config.trainer.get("precision"), config.trainer.get("accelerator", "auto"))
     try:
         return pl.Trainer(
@@ -209,7 +202,3 @@ def _write(findings: Sequence[Finding], title: str, path: Path | None, **more: s
             f"json: {path} cannot be written: {error.strerror or error}; name another file with json=..."
         ) from error
     _log.info("written to %s", path)
-
-
-if __name__ == "__main__":
-    command()

@@ -3,6 +3,15 @@
 from vestim_pl.lightning_support import early_signals  # noqa: F401 - before torch, whose import takes seconds
 
 # isort: split
+import sys
+
+from vestim_pl.app.command import run_command
+
+if __name__ == "__main__":  # before the imports below, so that a mistake on the command line is reported at once
+    run_command("vestim_pl.evaluate:main", "evaluate")
+    sys.exit()
+
+# isort: split
 import logging
 from pathlib import Path
 
@@ -10,7 +19,6 @@ import lightning.pytorch as pl
 import pandas as pd
 from omegaconf import DictConfig
 
-from vestim_pl.app.command import run_command
 from vestim_pl.app.configuration import build
 from vestim_pl.app.earlier_runs import prepare_folder
 from vestim_pl.app.interruption import finish_first, now
@@ -69,7 +77,3 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
 def main(config: DictConfig) -> float:
     """Task of the command: evaluate; returns the overall RMSE in mV."""
     return float(evaluate(config)["rmse_mv"].iloc[-1])
-
-
-if __name__ == "__main__":
-    run_command(main, "evaluate")

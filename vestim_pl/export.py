@@ -3,12 +3,20 @@
 from vestim_pl.lightning_support import early_signals  # noqa: F401 - before torch, whose import takes seconds
 
 # isort: split
+import sys
+
+from vestim_pl.app.command import run_command
+
+if __name__ == "__main__":  # before the imports below, so that a mistake on the command line is reported at once
+    run_command("vestim_pl.export:main", "export")
+    sys.exit()
+
+# isort: split
 import logging
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from vestim_pl.app.command import run_command
 from vestim_pl.app.interruption import now
 from vestim_pl.deploy.checkpoint import load_estimator
 from vestim_pl.deploy.onnx_export import export_onnx
@@ -47,7 +55,3 @@ def export(config: DictConfig) -> Path:
 def main(config: DictConfig) -> None:
     """Task of the command: export."""
     export(config)
-
-
-if __name__ == "__main__":
-    run_command(main, "export")

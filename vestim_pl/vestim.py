@@ -1,4 +1,4 @@
-"""Take over the settings of VEstim: ``python -m vestim_pl.vestim convert hyperparams.json``."""
+"""Convert settings of VEstim: `python -m vestim_pl.vestim convert hyperparams.json`."""
 
 import argparse
 import os
@@ -17,7 +17,8 @@ from vestim_pl.app.vestim import (
     render_table,
     search_yaml,
 )
-from vestim_pl.errors import ConfigurationError, VestimError
+from vestim_pl.errors import ConfigurationError, FileError, VestimError
+from vestim_pl.files import whole_file
 from vestim_pl.settings.command_line import command_line
 
 __all__ = ["main", "write_preset"]
@@ -26,15 +27,15 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: convert a file, or print the table of all keys; returns the exit status."""
-    parser = argparse.ArgumentParser("python -m vestim_pl.vestim", description="Take over the settings of VEstim.")
+    """Convert a file, or print the table of all keys; returns the exit status."""
+    parser = argparse.ArgumentParser("python -m vestim_pl.vestim", description="Convert settings of VEstim.")
     commands = parser.add_subparsers(dest="command", required=True)
-    convert = commands.add_parser("convert", help="write a preset in YAML and print what became of every key")
+    convert = commands.add_parser("convert", help="write a preset in YAML and print the result for every key")
     convert.add_argument("file", type=Path, help="VEstim's hyperparams.json; // comments are fine")
     convert.add_argument("output", type=Path, nargs="?", help="YAML to write; preset/NAME.yaml by default")
-    convert.add_argument("--horizon", type=int, choices=(0, 1), help="1, as in VEstim: a window ends before its target")
-    convert.add_argument("--force", action="store_true", help="write over a file that is there")
-    commands.add_parser("keys", help="print every key of VEstim and what becomes of it, in Markdown")
+    convert.add_argument("--horizon", type=int, choices=(0, 1), help="1, as in VEstim: the target follows the window")
+    convert.add_argument("--force", action="store_true", help="overwrite an existing file")
+    commands.add_parser("keys", help="print every key of VEstim and its setting here, in Markdown")
     options = parser.parse_args(arguments)
     if options.command == "keys":
         print(reference())
@@ -59,14 +60,14 @@ def write_preset(conversion: Conversion, output: Path, force: bool = False) -> t
 
     Args:
         conversion: The conversion.
-        output: File to write; the folder that it is in is the name of its group for Hydra.
-        force: Whether a file that is there is written over.
+        output: File to write; its folder is the name of its group for Hydra.
+        force: Whether to overwrite an existing file.
 
     Returns:
-        The arguments of the train command, and the files written: the preset, and the space of a search if any.
+        Arguments of the train command, and the files written: the preset, and the search space if there is one.
 
     Raises:
-        ConfigurationError: If the name does not suit Hydra, or the file is there or cannot be written.
+        ConfigurationError: If Hydra cannot use the name, or the file exists or cannot be written.
 
     """
     output = output if output.suffix == ".yaml" else output.with_name(f"{output.name}.yaml")
@@ -82,13 +83,14 @@ def write_preset(conversion: Conversion, output: Path, force: bool = False) -> t
     if conversion.searched:
         files[output.with_suffix(".search.yaml")] = search_yaml(conversion)
     if not force and (there := [str(path) for path in files if path.exists()]):
-        raise ConfigurationError(f"{there[0]}: already exists; name another file, or add --force to write over it")
+        raise ConfigurationError(f"{there[0]}: already exists; name another file, or add --force to overwrite it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in files.items():
-            partial = path.with_suffix(".partial")
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, path)
+            with whole_file(path) as partial:
+                partial.write_text(text, encoding="utf-8")
+    except FileError:
+        raise
     except OSError as error:
         raise ConfigurationError(
             f"{output}: cannot be written: {error.strerror or error}; name another file"
@@ -97,7 +99,7 @@ def write_preset(conversion: Conversion, output: Path, force: bool = False) -> t
 
 
 def _arguments(conversion: Conversion, output: Path, folder: Path) -> list[str]:
-    """What to give the train command, in the folder where this command runs."""
+    """Arguments of the train command, run in the present folder."""
     multirun = ["-m"] if conversion.grids else []
     lowest = [
         f"{setting.target}={hydra_value(setting.choice.range.low)}"

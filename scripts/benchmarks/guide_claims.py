@@ -25,9 +25,9 @@ from torch import nn
 from train_command import compose, data_overrides
 
 from vestim_pl.app.configuration import build
+from vestim_pl.app.estimator import build_estimator
 from vestim_pl.callbacks.runtime.denormals import flush_denormals
 from vestim_pl.data import VoltageDataModule
-from vestim_pl.train import build_estimator
 
 BASE = ("+preset=guide_baseline", "sampling.batch_size=64", "sampling.evaluation_stride=200")
 

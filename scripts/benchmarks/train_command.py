@@ -13,10 +13,10 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from vestim_pl.app.configuration import check, conf_folder
+from vestim_pl.app.estimator import build_estimator
 from vestim_pl.app.trainer import build_trainer
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
-from vestim_pl.train import build_estimator
 
 __all__ = ["Run", "build_run", "compose", "data_overrides", "disabled", "load_weights"]
 

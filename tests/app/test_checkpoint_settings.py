@@ -28,7 +28,7 @@ def compose(tmp_path):
     ],
 )
 def test_what_would_keep_the_wrong_file_is_refused(compose, override, named):
-    with pytest.raises(ConfigurationError, match=f"{named}.*; take it out") as caught:
+    with pytest.raises(ConfigurationError, match=f"{named}.*; remove it") as caught:
         train(compose(override))
     assert "\n" not in str(caught.value)
 

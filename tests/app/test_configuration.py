@@ -178,7 +178,7 @@ def test_every_line_of_the_tree_that_sets_a_number_says_what_it_does():
         ("data.on_bad_file=ignore", r"data\.on_bad_file: 'ignore' does not fit: .*raise.*skip"),
     ],
 )
-def test_unknown_keys_and_wrong_types_are_refused_with_the_way_out(override, message):
+def test_unknown_keys_and_wrong_types_are_refused_with_a_suggestion(override, message):
     with pytest.raises(ConfigurationError, match=message):
         check(compose(*override.split()))
 
@@ -191,17 +191,17 @@ def test_unknown_keys_and_wrong_types_are_refused_with_the_way_out(override, mes
         ("+preset=safe", "preset=safe: no such choice; did you mean safer?"),
         ("network=lsmt", "network=lsmt: no such choice; did you mean lstm?"),
         ("callbacks=[default,warmpu]", "callbacks=warmpu: no such choice; did you mean warmup?"),
-        ("preset=safer", "preset: none is chosen that another could replace; write +preset=... to add one"),
-        ("safer", "safer: is no key=value; did you mean +preset=safer?"),
+        ("preset=safer", "preset: nothing is chosen yet that this could replace; write +preset=... to add it"),
+        ("safer", "safer: is not key=value; did you mean +preset=safer?"),
         (
             "32]",
-            "32]: is no key=value; write for example trainer.max_epochs=2, and quote what has spaces or brackets:"
+            "32]: is not key=value; write for example trainer.max_epochs=2, and quote a value with spaces or brackets:"
             " 'network.hidden_sizes=[64, 32]'",
         ),
         (
             "+preset=safer,fast",
-            "+preset=safer,fast: several values; give one, -m for a run of each,"
-            " or \"+preset='safer,fast'\" for a text",
+            "+preset=safer,fast: several values; give one, add -m to run each,"
+            " or write \"+preset='safer,fast'\" for a text",
         ),
     ],
 )

@@ -25,7 +25,7 @@ def test_a_full_disk_is_one_warning(log, caplog, capfd):
         log.warning("epoch %d", epoch)
     told = [record.getMessage() for record in caplog.records if record.name == "vestim_pl"]
     assert len(told) == 1
-    assert "train.log is not complete: the disk is full" in told[0]
+    assert "train.log is incomplete: the disk is full" in told[0]
     assert capfd.readouterr().err == ""
 
 

@@ -1,10 +1,11 @@
-"""A checkpoint that cannot be gone on from is told before the training starts."""
+"""A checkpoint that cannot be resumed from is refused before the training starts."""
 
 import pytest
 import torch
 from torch import nn
 
-from vestim_pl.app.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
+from vestim_pl.app.early_check import refuse_missing_checkpoint
+from vestim_pl.app.resume import refuse_unfit_checkpoint
 from vestim_pl.errors import ConfigurationError
 
 

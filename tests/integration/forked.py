@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vestim_pl.app.command import run_command
+
 
 @dataclass(frozen=True)
 class Done:
@@ -89,10 +91,10 @@ def run_in_child(
 def command_of(module: str) -> Callable[[], Any]:
     """Return what ``python -m module`` runs."""
     found = importlib.import_module(module)
-    if module == "vestim_pl.train":
-        return lambda: found.run_command(found.main, "train", after_multirun=found.report_sweep)
-    if module == "vestim_pl.diagnose":
-        return lambda: found.command()
-    if module in ("vestim_pl.vestim", "vestim_pl.replay"):
+    name = module.rpartition(".")[2]
+    if name in ("vestim", "replay"):
         return lambda: sys.exit(found.main())
-    return lambda: found.run_command(found.main, module.rpartition(".")[2])
+    if name == "diagnose":
+        return lambda: sys.exit(max(run_command(f"{module}:main", name), default=0))
+    after = "vestim_pl.reports.sweep_report:report_sweep" if name == "train" else None
+    return lambda: run_command(f"{module}:main", name, after_multirun=after)

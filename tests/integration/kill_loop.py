@@ -21,6 +21,7 @@ from typing import Any
 import hydra
 import torch
 
+import vestim_pl.app.ending
 import vestim_pl.train
 from tests.callbacks.foreign import same
 from vestim_pl.app.configuration import conf_folder
@@ -146,7 +147,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    vestim_pl.train.write_report = lambda run_dir: run_dir  # drawing takes longer than the training
+    vestim_pl.app.ending.write_report = lambda run_dir: run_dir  # drawing takes longer than the training
     generator, folder = random.Random(options.seed), options.folder
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-import vestim_pl.app.scoring
+import vestim_pl.app.ending
 import vestim_pl.train
 from vestim_pl.app.command import run_command
 from vestim_pl.data.formats.folders import SplitReader
@@ -25,7 +25,7 @@ MOMENTS: dict[str, tuple[Any, str, int | None, int | None]] = {
     "last epoch": (VoltageEstimator, "training_step", 2, EPOCHS * STEPS - 2),
     "last validation": (VoltageEstimator, "validation_step", 0, EPOCHS * STEPS),
     "test": (VoltageEstimator, "test_step", 0, None),
-    "report": (vestim_pl.train, "write_report", None, None),
+    "report": (vestim_pl.app.ending, "write_report", None, None),
 }
 
 
@@ -50,4 +50,4 @@ if __name__ == "__main__":
     rank = os.environ.get("LOCAL_RANK", "0")
     if os.environ.get("SIGNAL_RANK", "0") in (rank, "all"):
         send_at(os.environ["SIGNAL_AT"], getattr(signal, os.environ["SIGNAL"]))
-    run_command(vestim_pl.train.main, "train", after_multirun=vestim_pl.train.report_sweep)
+    run_command(vestim_pl.train.main, "train", after_multirun="vestim_pl.reports.sweep_report:report_sweep")

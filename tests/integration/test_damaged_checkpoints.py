@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader
 
 from tests.damaged_files import CANARY, GADGETS, changed, contents_of_anything, raw_files, save
 from tests.integration.forked import run_module
-from vestim_pl.app.resume import refuse_missing_checkpoint, refuse_unfit_checkpoint
+from vestim_pl.app.early_check import refuse_missing_checkpoint
+from vestim_pl.app.fitting import fit
+from vestim_pl.app.resume import refuse_unfit_checkpoint
 from vestim_pl.callbacks import GradientNormMonitor, RandomStateCheckpoint
 from vestim_pl.deploy.checkpoint import load_estimator
 from vestim_pl.deploy.streaming import StreamingEstimator
@@ -26,7 +28,6 @@ from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.evaluate import evaluate
 from vestim_pl.export import export
 from vestim_pl.functional.sequence_batch import SequenceBatch
-from vestim_pl.train import _fit
 
 FEATURES = ["SOC", "Current", "Temp"]
 NETWORK = {"name": "LSTM", "hidden_sizes": [8, 6], "dropout": 0.2}
@@ -79,7 +80,7 @@ def resume(path: Path) -> None:
     module = estimator()
     refuse_missing_checkpoint(str(path))
     refuse_unfit_checkpoint(str(path), module)
-    _fit(trainer(epochs=2), module, Streams(), str(path))
+    fit(trainer(epochs=2), module, Streams(), str(path))
 
 
 def weights(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:

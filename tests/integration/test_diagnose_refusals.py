@@ -2,7 +2,6 @@
 
 import json
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import hydra
@@ -13,8 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from tests.integration.diagnose_command import by_check, command
 from vestim_pl.app.configuration import conf_folder
 from vestim_pl.app.trainer import build_trainer
-from vestim_pl.diagnose import command as diagnose_command
-from vestim_pl.diagnose import diagnose
+from vestim_pl.diagnose import diagnose, main
 from vestim_pl.diagnosis import Finding, Severity, measure
 from vestim_pl.diagnosis.before_training import flow_probe
 from vestim_pl.errors import ConfigurationError
@@ -52,7 +50,7 @@ def test_what_train_refuses_is_refused(compose_diagnose, compose, small, overrid
     assert str(trained.value) == str(refused.value)
 
 
-def test_the_rehearsal_leaves_no_trace(compose_diagnose, tmp_path):
+def test_a_dry_run_leaves_no_trace(compose_diagnose, tmp_path):
     config = compose_diagnose("callbacks=[crash_bundle,default,gradient_flow]", f"run_dir={tmp_path / 'run'}")
     before, handler = sorted(tmp_path.rglob("*")), signal.getsignal(signal.SIGINT)
     diagnose(config)
@@ -67,7 +65,7 @@ def test_several_processes_are_diagnosed_in_one(compose_diagnose):
     assert both.startswith(f"{-(-batches // 2)} batches")
 
 
-def test_the_precision_that_lightning_puts_in_its_place_is_the_one_that_counts(compose_diagnose):
+def test_the_precision_that_lightning_substitutes_is_the_one_that_counts(compose_diagnose):
     """On the CPU 16-mixed is bf16-mixed, which scales nothing."""
     with pytest.warns(UserWarning, match="bf16"):
         found = by_check(diagnose(compose_diagnose("trainer.precision=16-mixed", "+optimizer.fused=true")))
@@ -98,26 +96,19 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_gravest_job_of_a_multirun_gives_the_status(monkeypatch):
-    jobs = [Severity.WARNING, Severity.ERROR, Severity.OK]
+def test_the_worst_finding_gives_the_status(monkeypatch):
     monkeypatch.setattr("vestim_pl.diagnose.diagnose", lambda config: [Finding("a", config.severity, "")])
-
-    def run(task: Callable[[DictConfig], None], name: str) -> None:
-        for severity in jobs:
-            task(OmegaConf.create({"severity": severity, "fail_on": "warning"}))
-
-    monkeypatch.setattr("vestim_pl.diagnose.run_command", run)
-    with pytest.raises(SystemExit) as ended:
-        diagnose_command()
-    assert ended.value.code == 3
+    jobs = [Severity.WARNING, Severity.ERROR, Severity.OK]
+    settings = {"fail_on": "warning", "checks": "all"}
+    assert [main(OmegaConf.create({"severity": each, **settings})) for each in jobs] == [2, 3, 0]
 
 
 def test_a_setting_of_what_another_choice_switched_off_is_explained(tmp_path):
     done = command(tmp_path, "+preset=fast", "callbacks.early_stopping.patience=40")
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "error: callbacks.early_stopping.patience: no such key, since another choice switches callbacks.early_stopping"
-        " off or replaces it; leave one of them out"
+        "error: callbacks.early_stopping.patience: no such key, because another override removes or replaces"
+        " callbacks.early_stopping; leave one of them out"
     )
 
 

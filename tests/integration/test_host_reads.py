@@ -11,8 +11,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vestim_pl.app.configuration import build
+from vestim_pl.app.estimator import build_estimator
 from vestim_pl.app.trainer import build_trainer
-from vestim_pl.train import build_estimator
 
 READING_OPERATORS = {  # a number, or the shape of the result, has to come to the host
     torch.ops.aten._local_scalar_dense.default,

@@ -10,8 +10,8 @@ import torch
 from tests.callbacks.foreign import same
 from tests.integration.kill_loop import SETTINGS
 from vestim_pl.app.configuration import build
+from vestim_pl.app.estimator import build_estimator, reset_global_state
 from vestim_pl.app.trainer import build_trainer
-from vestim_pl.train import build_estimator, reset_global_state
 
 FAULT, STOP = 10, 13  # in the second epoch of 8 steps, with the warmup of 20 updates under way
 EXTRA = (

@@ -10,9 +10,9 @@ from lightning.pytorch import Callback
 
 from tests.callbacks.fault_injector import FaultInjector
 from vestim_pl.app.configuration import build
+from vestim_pl.app.estimator import build_estimator
 from vestim_pl.app.trainer import build_trainer
 from vestim_pl.lightning_support.event_lines import read_events
-from vestim_pl.train import build_estimator
 
 NAN = math.nan
 RESILIENT = (

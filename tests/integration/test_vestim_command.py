@@ -12,9 +12,10 @@ from omegaconf import OmegaConf
 
 from tests.integration.forked import run_module
 from vestim_pl.app.configuration import choices
+from vestim_pl.app.next_command import resume_command
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.reports.provenance import write_provenance
-from vestim_pl.train import resume_command, train
+from vestim_pl.train import train
 
 SMALL = {
     "FEATURE_COLUMNS": ["SOC", "Current", "Temp"], "TARGET_COLUMN": "Voltage", "MODEL_TYPE": "LSTM",
@@ -122,7 +123,7 @@ def test_the_line_that_resumes_needs_the_folder_of_the_preset_but_not_the_file(m
     sources = [{"path": "/own", "provider": "command-line"}, {"path": "/conf", "provider": "main"}]
     task = ["+preset=mine", "sampling.lookback=20", "vestim='a file.json'", "ckpt_path=old.ckpt"]
     hydra = OmegaConf.create({"runtime": {"config_sources": sources}, "overrides": {"task": task}})
-    monkeypatch.setattr("vestim_pl.train.HydraConfig.get", lambda: hydra)
+    monkeypatch.setattr("vestim_pl.app.next_command.HydraConfig.get", lambda: hydra)
     assert shlex.split(resume_command(Path("last.ckpt")))[3:] == [
         "--config-dir", "/own", "+preset=mine", "sampling.lookback=20", "ckpt_path=last.ckpt",
     ]  # fmt: skip

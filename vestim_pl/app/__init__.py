@@ -1,1 +1,1 @@
-"""What the commands share: the only code that knows Hydra."""
+"""What the commands share; the only package that imports Hydra."""

@@ -1,4 +1,4 @@
-"""``ckpt_path=auto``: the checkpoint from which a run loses least."""
+"""Find the checkpoint that ``ckpt_path=auto`` and ``last`` stand for: the one that loses the least training."""
 
 import logging
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ class _Candidate:
 
 
 def resolve_checkpoint(ckpt_path: str | None, run_dir: Path) -> str | None:
-    """The path that ``ckpt_path`` stands for: itself, or for ``auto`` the newest sound checkpoint of the run's folder.
+    """Resolve ``ckpt_path``: a path stays, ``auto`` becomes the newest sound checkpoint in the run's folder.
 
     ``last`` is ``last.ckpt`` of that folder; where there is none, Lightning looks for it.
 
-    A run folder without a checkpoint starts from the beginning, so that a batch job can have the same command line the
-    first time and after every requeue.
+    Without a checkpoint the run starts from the beginning, so that a batch job can have the same command line the first
+    time and after every requeue.
 
     Args:
         ckpt_path: The setting.
@@ -39,7 +39,7 @@ def resolve_checkpoint(ckpt_path: str | None, run_dir: Path) -> str | None:
 
     """
     if ckpt_path == LAST and (last := run_dir / "checkpoints" / "last.ckpt").is_file():
-        return str(last)  # so that it is checked as any other
+        return str(last)  # so that it is checked like any other
     if ckpt_path != AUTO:
         return ckpt_path
     found = newest_checkpoint(run_dir / "checkpoints")
@@ -54,12 +54,12 @@ def resolve_checkpoint(ckpt_path: str | None, run_dir: Path) -> str | None:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, object]] | None:
-    """The sound checkpoint with the most steps, and the later written one of two with the same; with its content.
+    """Find the sound checkpoint with the most steps, and of two with as many the one written later; with its content.
 
-    ``last_good.ckpt`` comes after all others: it is written between the callbacks of a batch, so what resumes from it
-    is sound but not equal to a training that was never stopped.
+    ``last_good.ckpt`` ranks below all others: it is written between the callbacks of a batch, so a run that resumes
+    from it is sound but not equal to a training that was never stopped.
 
-    Damaged ones and those with non-finite numbers are left out, each with a line in the log.
+    Damaged checkpoints, and those with non-finite numbers, are skipped, each with a line in the log.
 
     Args:
         folder: Folder of the checkpoints.
@@ -78,7 +78,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, object]] | None:
             return candidate.path, check_checkpoint(candidate.path, to_resume=True)
         except ConfigurationError as error:
             faults.append(str(error).removeprefix("ckpt_path: ").partition("; give ")[0])
-            _log.warning("ckpt_path=auto: %s; trying the one before", faults[-1])
+            _log.warning("ckpt_path=auto: %s; trying the previous one", faults[-1])
     if faults:
         raise ConfigurationError(
             f"ckpt_path=auto: no checkpoint in {folder} can be resumed ({'; '.join(faults)}); give another folder with"
@@ -92,10 +92,10 @@ def _rank(candidate: _Candidate) -> tuple[bool, int, float]:
 
 
 def _look_at(path: Path) -> _Candidate:
-    """Step of a checkpoint, read without its tensors; one that cannot be read comes first, to be named."""
+    """Read the step of a checkpoint without its tensors; an unreadable one ranks first, so that it is reported."""
     written = path.stat().st_mtime
     try:
         step = int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
-    except Exception:  # damaged, or a file of another kind: the check finds the words
+    except Exception:  # damaged, or another kind of file: the check explains it
         return _Candidate(path, 2**63, written)
     return _Candidate(path, step, written)

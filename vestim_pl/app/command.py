@@ -1,4 +1,7 @@
-"""What every command shares: one grammar (Hydra overrides), one line for a mistake, an exit status that tells."""
+"""What every command shares: Hydra overrides, one line for a mistake, and a meaningful exit status.
+
+This module imports neither torch nor Lightning, which takes seconds: the command line is composed and checked first.
+"""
 
 import logging
 import os
@@ -9,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import hydra
@@ -18,28 +22,31 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vestim_pl.app.configuration import check, conf_folder, flat_keys
+from vestim_pl.app.conf_tree import conf_folder, flat_keys
+from vestim_pl.app.early_check import check_before_import
 from vestim_pl.app.interruption import ends_in_one_line, finish_first
+from vestim_pl.app.log_file import log_to_file
 from vestim_pl.app.machine_faults import causes, close_output, machine_fault
 from vestim_pl.app.override_mistakes import explain
 from vestim_pl.app.processes import OtherProcesses, leave_terminal_to_first
 from vestim_pl.app.slurm import job_folder
 from vestim_pl.app.vestim import expand
-from vestim_pl.callbacks.runtime.denormals import flush_denormals
 from vestim_pl.errors import ConfigurationError, FileError, ProcessError, VestimError
 from vestim_pl.lightning_support.stop_request import is_first_process
 
-__all__ = ["is_multirun", "run_command", "run_folder"]
+__all__ = ["Task", "is_multirun", "run_command", "run_folder"]
+
+Task = Callable[[DictConfig], float | None]
 
 _log = logging.getLogger("vestim_pl")
 _WITH_HYPERPARAMS = ("train", "diagnose")  # commands that take vestim=FILE
 
 
 def run_folder(ckpt_path: str | None, now: datetime | None = None) -> str:
-    """Folder of a run: that of the checkpoint it resumes from, else one under ``outputs/``.
+    """Name the folder of a run: that of the checkpoint it resumes from, else a new one under ``outputs/``.
 
     ``auto`` takes the run under ``outputs/`` that wrote a checkpoint last, if there is one. A new folder is named after
-    the date and time, or in a Slurm batch job after job and command, so that a requeued job finds its run.
+    the date and time. In a Slurm batch job it is named after job and command, so that a requeued job finds its run.
 
     Example::
 
@@ -63,84 +70,90 @@ OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replac
 
 
 def run_command(
-    task: Callable[[DictConfig], float | None],
-    config_name: str,
-    after_multirun: Callable[[Path], object] | None = None,
-) -> None:
+    task: Task | str, config_name: str, after_multirun: Callable[[Path], object] | str | None = None
+) -> list[Any]:
     """Compose the configuration from the command line and run the task in its run folder.
 
-    A mistake of the user, and what the machine refuses (a full disk, a folder that is gone), end in one line on
-    standard error and a non-zero exit status; ``HYDRA_FULL_ERROR=1`` shows the traceback as well. In a multirun a
-    failed job does not stop the others. Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 end the command in an orderly way, see
-    `ends_in_one_line`.
+    A mistake of the user, and an error of the machine (a full disk, a missing folder), end in one line on standard
+    error and a non-zero exit status; ``HYDRA_FULL_ERROR=1`` shows the traceback as well. In a multirun a failed job
+    does not stop the others. For Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 see `ends_in_one_line`.
 
     Args:
-        task: Takes the configuration, returns the number that a sweeper minimises.
+        task: Takes the configuration, returns the number that a sweeper minimises. As ``module:function`` it is
+            imported only for a command line without mistakes.
         config_name: Name of the root configuration in ``conf/``.
-        after_multirun: Takes the folder of a multirun when its jobs have ended, failed ones included.
+        after_multirun: Takes the folder of a multirun when its jobs have ended, failed ones included; a function, or
+            ``module:function``.
+
+    Returns:
+        What the task returned, for each job; nothing for ``--help`` and ``--cfg``.
 
     """
     with ends_in_one_line():
-        _run_command(task, config_name, after_multirun)
+        return _run_command(task, config_name, after_multirun)
 
 
 def _run_command(
-    task: Callable[[DictConfig], float | None],
-    config_name: str,
-    after_multirun: Callable[[Path], object] | None,
-) -> None:
-    flush_denormals()  # before the first parallel operation starts the workers, see FlushDenormals
-    # The further processes of a training inherit what is set here, and must find what the user had set.
+    task: Task | str, config_name: str, after_multirun: Callable[[Path], object] | str | None
+) -> list[Any]:
+    # The further processes of a training inherit this environment, and must find what the user had set.
     wants_traceback = os.environ.setdefault("VESTIM_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR", "0")) == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands the error to us instead of printing it
-    course = _Course()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises the error instead of printing it
+    outcome = _Outcome()
     try:
-        guarded = _guarded(task, course, _expand_hyperparams(config_name))
-        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)()
+        job = _job(task, config_name, outcome, _expand_hyperparams(config_name))
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)()
     except Exception as error:  # of the user, of the machine, or a bug of ours, which is raised again below
-        course.errors.insert(0, error)
+        outcome.errors.insert(0, error)
     finally:
-        if after_multirun and course.folder and course.is_multirun:
+        if after_multirun and outcome.folder and outcome.is_multirun:
             with finish_first("writing the report of the sweep"):
-                _collect(course, after_multirun, course.folder)
-        _collect(course, close_output)
-    if not course.errors:
-        return
-    if isinstance(course.errors[0], ProcessError):  # the process that failed prints its own line
+                _collect(outcome, lambda folder: _imported(after_multirun)(folder), outcome.folder)
+        _collect(outcome, close_output)
+    if not outcome.errors:
+        return outcome.results
+    if isinstance(outcome.errors[0], ProcessError):  # the process that failed prints its own line
         sys.exit(1)
-    line = None if wants_traceback else _one_line(course.errors[0], config_name, course.folder)
+    line = None if wants_traceback else _one_line(outcome.errors[0], config_name, outcome.folder)
     if line is None:
-        raise course.errors[0]
+        raise outcome.errors[0]
     print(f"error: {line}", file=sys.stderr)
     sys.exit(1)
 
 
 @dataclass
-class _Course:
+class _Outcome:
     """How a command went.
 
     Attributes:
-        errors: Errors, the one that counts first.
-        folder: The folder of the run or multirun, None before the task starts: until then it is Hydra that writes.
-        is_multirun: Whether the task is a job of several.
+        results: What the task returned, for each job that ended well.
+        errors: Errors; the first one is reported.
+        folder: Folder of the run or multirun; None until the first job starts, while only Hydra writes.
+        is_multirun: Whether the job is one of several.
 
     """
 
+    results: list[Any] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     folder: Path | None = None
     is_multirun: bool = False
 
 
-def _collect(course: _Course, function: Callable[..., object], *arguments: Any) -> None:
-    """Call what comes after the task; its error counts where the task had none."""
+def _collect(outcome: _Outcome, function: Callable[..., object], *arguments: Any) -> None:
+    """Call a function after the task; its error is reported where the task had none."""
     try:
         function(*arguments)
     except Exception as error:
-        course.errors.append(error)
+        outcome.errors.append(error)
+
+
+def _imported(function: Callable[..., Any] | str) -> Callable[..., Any]:
+    """Import a function that is given as ``module:function``."""
+    return resolve_name(function) if isinstance(function, str) else function
 
 
 def _one_line(error: Exception, config_name: str, folder: Path | None) -> str | None:
-    """What the terminal reports of an error, None for a bug of ours."""
+    """Explain an error in one line; None for a bug of ours, which keeps its traceback."""
     if isinstance(error, HydraException):
         return explain(error, _valid_keys(config_name))
     if isinstance(error, VestimError | OmegaConfBaseException):
@@ -183,47 +196,56 @@ def _expand_hyperparams(config_name: str) -> str:
     return expansion.table
 
 
-def _guarded(
-    task: Callable[[DictConfig], float | None], course: _Course, announcement: str = ""
-) -> Callable[[DictConfig], float | None]:
-    """The task, after the configuration was checked.
+def _job(task: Task | str, config_name: str, outcome: _Outcome, announcement: str) -> Task:
+    """Make the function that Hydra calls for every job: check the configuration, import the task, run it.
 
-    A mistake in a single run is handed over in ``course``, since Hydra would add a line of its own; in a multirun it
-    is logged and raised, so that Hydra counts the job as failed and starts the next. The ``announcement`` goes to the
-    log file of every job, and to the terminal once.
+    A mistake in a single run is passed on in ``outcome``, because Hydra would print a line of its own. In a multirun
+    it is logged and raised, so that Hydra counts the job as failed and starts the next. The ``announcement`` goes to
+    the log file of every job, and to the terminal once.
     """
 
-    def guarded(config: DictConfig) -> float | None:
-        is_first_job = course.folder is None
-        course.is_multirun, folder = is_multirun(), Path(HydraConfig.get().runtime.output_dir)
-        course.folder = Path(HydraConfig.get().sweep.dir).absolute() if course.is_multirun else folder
+    def job(config: DictConfig) -> float | None:
+        is_first_job = outcome.folder is None
+        outcome.is_multirun, folder = is_multirun(), Path(HydraConfig.get().runtime.output_dir)
+        outcome.folder = Path(HydraConfig.get().sweep.dir).absolute() if outcome.is_multirun else folder
         leave_terminal_to_first()
         first = None if is_first_process() else OtherProcesses(folder)
         if announcement and is_first_job:
             _log.info("%s", announcement)
         elif announcement:
-            _tell_log_file(announcement, level=logging.INFO)
+            log_to_file(announcement, logging.INFO)
         try:
             with _machine_faults(folder):
-                _refuse_missing(config)
-                _refuse_other_folder(config)
-                check(config)
-                return task(config)
+                outcome.results.append(_checked_and_run(task, config))
+            return outcome.results[-1]
         except (VestimError, OmegaConfBaseException) as error:
-            if course.is_multirun:
+            if outcome.is_multirun:
                 _log.error("error: %s", error)
                 raise
-            _tell_log_file(f"error: {error}")
-            _leave_if_reported(first)
-            course.errors.append(error)
+            log_to_file(f"error: {error}", logging.ERROR)
+            _exit_if_reported(first)
+            outcome.errors.append(error)
             return None
         except Exception:
-            _tell_log_file("an error of the program, please report it:", sys.exc_info())
-            _leave_if_reported(first)
+            log_to_file("an error of the program, please report it:", logging.ERROR, sys.exc_info())
+            _exit_if_reported(first)
             raise
 
-    guarded.__module__ = task.__module__
-    return guarded
+    job.__module__ = f"vestim_pl.{config_name}"  # Hydra derives the name of the job from it
+    return job
+
+
+def _checked_and_run(task: Task | str, config: DictConfig) -> float | None:
+    """Check what the source shows, import torch and the task, check the rest, and run."""
+    _refuse_missing(config)
+    _refuse_other_folder(config)
+    check_before_import(config)
+    from vestim_pl.app.configuration import check
+    from vestim_pl.callbacks.runtime.denormals import flush_denormals
+
+    flush_denormals()  # before the first parallel operation starts torch's threads, see FlushDenormals
+    check(config)
+    return _imported(task)(config)
 
 
 @contextmanager
@@ -239,18 +261,10 @@ def _machine_faults(folder: Path) -> Iterator[None]:
         raise
 
 
-def _leave_if_reported(first: OtherProcesses | None) -> None:
-    """End another process than the first without a line of its own where the first has reported an error."""
+def _exit_if_reported(first: OtherProcesses | None) -> None:
+    """Exit another process than the first without a line of its own where the first process reported an error."""
     if first is not None and first.error():
         sys.exit(1)
-
-
-def _tell_log_file(text: str, traceback: Any = None, level: int = logging.ERROR) -> None:
-    """Log to the file alone what the terminal has had already."""
-    record = _log.makeRecord(_log.name, level, __file__, 0, "%s", (text,), traceback)
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handle(record)
 
 
 def _refuse_missing(config: DictConfig) -> None:
@@ -260,7 +274,7 @@ def _refuse_missing(config: DictConfig) -> None:
 
 
 def _refuse_other_folder(config: DictConfig) -> None:
-    """Hydra has written settings and log into its own folder by now, and a run in another would lack them."""
+    """Refuse another folder than Hydra's, which holds settings and log by now: a run elsewhere would lack them."""
     folder, chosen = HydraConfig.get().runtime.output_dir, config.get("run_dir", None)
     if chosen is not None and Path(str(chosen)).absolute() != Path(folder).absolute():
         raise ConfigurationError(

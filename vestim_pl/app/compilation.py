@@ -1,4 +1,4 @@
-"""The network through ``torch.compile``, for those whose machine gains by it."""
+"""Compile the network with ``torch.compile``, for machines where that is faster."""
 
 import torch
 
@@ -9,17 +9,17 @@ __all__ = ["compile_network"]
 
 
 def compile_network(estimator: VoltageEstimator, *, wanted: bool = True) -> None:
-    """Let calls of the estimator's network run compiled, in training and evaluation.
+    """Compile the estimator's network, for training and evaluation.
 
-    The module stays what it is, with the same parameters under the same names: checkpoints, export and replay do not
-    know of it, and copies run as written.
+    The module keeps its parameters under the same names: checkpoints, export and replay are not affected, and copies
+    run uncompiled.
 
     Args:
         estimator: The estimator, changed in place.
         wanted: The setting ``compile``; nothing is done where it is false.
 
     Raises:
-        ConfigurationError: If nothing can be compiled on this machine, found out on a tiny function.
+        ConfigurationError: If nothing can be compiled on this machine, which a tiny function shows.
 
     """
     if not wanted:

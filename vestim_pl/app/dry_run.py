@@ -1,8 +1,7 @@
-"""A training that stops before its first step: what refuses its settings refuses them here."""
+"""A training that stops before its first step, so that it refuses its settings and changes nothing."""
 
 import copy
 import logging
-import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -17,41 +16,41 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig, open_dict
 
 from vestim_pl.app.auto_resume import AUTO
-from vestim_pl.app.trainer import build_trainer
+from vestim_pl.app.fitting import explain_missing_metric
+from vestim_pl.app.trainer import build_trainer, process_count_of
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
-from vestim_pl.lightning_support.process_count import process_count
 
-__all__ = ["rehearse"]
+__all__ = ["dry_run"]
 
 _log = logging.getLogger("vestim_pl")
 
 
-class _RehearsedError(Exception):
-    """Everything was built and agreed to the settings."""
+class _StoppedError(Exception):
+    """The first step is reached: every part accepted the settings."""
 
 
 class _StopBeforeFirstStep(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        raise _RehearsedError
+        raise _StoppedError
 
 
-def rehearse(config: DictConfig, estimator: VoltageEstimator, datamodule: VoltageDataModule) -> pl.Trainer:
-    """Begin a training as the configuration says, up to its first step, and leave nothing of it behind.
+def dry_run(config: DictConfig, estimator: VoltageEstimator, datamodule: VoltageDataModule) -> pl.Trainer:
+    """Start a training as the configuration says, stop before its first step, and leave nothing behind.
 
-    Callbacks, trainer and scheduler refuse what does not go together when they are built or set up, so they are: on
-    copies, in a folder that is thrown away, in one process, and with loggers that write nothing.
+    Callbacks, trainer and scheduler check settings that contradict each other when they are built or set up. Here this
+    happens on copies, in a temporary folder, in one process, and with loggers that write nothing.
 
     Args:
         config: The composed configuration of ``conf/train.yaml``.
-        estimator: As training would start with it; stays as it is.
-        datamodule: The recordings, read; stays as it is.
+        estimator: As training would start with it; not changed.
+        datamodule: The recordings, read; not changed.
 
     Returns:
-        The trainer, with the limits that it works by.
+        The trainer, with its limits on batches resolved.
 
     Raises:
         ConfigurationError: As `train` raises it.
@@ -70,16 +69,15 @@ def rehearse(config: DictConfig, estimator: VoltageEstimator, datamodule: Voltag
 
 
 def _given(ckpt_path: str | None) -> str | None:
-    """A checkpoint that the command names; ``auto`` looks for one in the run's folder, which a rehearsal has not."""
+    """The checkpoint that the command names; ``auto`` looks in the folder of the run, which a dry run does not have."""
     return None if ckpt_path == AUTO else ckpt_path
 
 
 def _one_process(config: DictConfig) -> pl.Trainer:
-    """The trainer; for a distributed training that of a single process, once the other could be built."""
+    """Build the trainer; for several processes build it first to check it, then one of a single process."""
     options = config.trainer
-    devices, nodes = options.get("devices", "auto"), options.get("num_nodes", 1)
     trainer = build_trainer(config)
-    if process_count(devices, options.get("accelerator", "auto"), nodes) == 1:
+    if process_count_of(config) == 1:
         return trainer
     with open_dict(options):
         options.devices, options.num_nodes, options.strategy = 1, 1, "auto"
@@ -91,20 +89,19 @@ def _begin(
 ) -> None:
     try:
         trainer.fit(estimator, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
-    except _RehearsedError:
+    except _StoppedError:
         pass
     except (MisconfigurationException, RuntimeError) as error:
-        told = str(error).splitlines()[0].partition(". HINT")[0]
-        if re.search(r"metric `|monitored key", told):
-            raise ConfigurationError(f"callbacks: {told}; correct its monitor") from error
+        if reason := explain_missing_metric(error):
+            raise ConfigurationError(reason) from error
         if isinstance(error, MisconfigurationException):
-            raise ConfigurationError(f"trainer: {told}") from error
+            raise ConfigurationError(f"trainer: {str(error).splitlines()[0].partition('. HINT')[0]}") from error
         raise
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """What a training says at its start is not what a diagnosis has to say."""
+    """Silence what a training logs at its start, which is no part of a diagnosis."""
     level = _log.level
     _log.setLevel(logging.ERROR)
     try:

@@ -1,12 +1,11 @@
-"""A folder holds one history: what an earlier run has left is moved into a subfolder before a new one writes.
+"""Keep one history in a folder: files of an earlier run are moved into a subfolder before a new run writes.
 
-Hydra writes settings and opens the log before the command starts, so `SetAsideEarlierRun` is called by Hydra.
+Hydra writes settings and opens the log before the command starts, so Hydra itself calls `SetAsideEarlierRun`.
 """
 
 import csv
 import json
 import logging
-import os
 import shutil
 import sys
 from collections.abc import Collection, Iterable
@@ -18,6 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from vestim_pl.app.slurm import requeued_checkpoint
+from vestim_pl.files import whole_file
 from vestim_pl.lightning_support.stop_request import is_first_process
 
 __all__ = ["LOGS", "SetAsideEarlierRun", "prepare_folder", "resumes", "rewind", "set_aside"]
@@ -33,7 +33,7 @@ _OF_A_SWEEP = ("multirun.yaml", "optimization_results.yaml", "sweep.csv", "sweep
 
 
 def resumes(folder: Path, ckpt_path: str | None) -> bool:
-    """Whether a run in a folder continues what lies there, rather than starting anew.
+    """Whether a run continues the history in its folder, rather than starting a new one.
 
     Args:
         folder: Folder of the run.
@@ -56,7 +56,7 @@ def resumes(folder: Path, ckpt_path: str | None) -> bool:
 
 
 def set_aside(folder: Path, keep: Collection[str] = ()) -> Path | None:
-    """Move what an earlier run has left in a folder into ``earlier-1`` in it, or the next free number.
+    """Move the files of an earlier run into the subfolder ``earlier-1``, or the next free number.
 
     Args:
         folder: Folder of a run. Files that no command of this package writes stay where they are.
@@ -74,17 +74,17 @@ def set_aside(folder: Path, keep: Collection[str] = ()) -> Path | None:
 
 
 def rewind(folder: Path, step: int) -> Path | None:
-    """Take what came after a checkpoint out of a run's history before the run is resumed from it.
+    """Remove from a run's history what came after a checkpoint, before the run resumes from it.
 
-    Metrics from that step on, later events and the test results belong to a training that is not continued. The files
-    as they were, and copies of later checkpoints, are kept in ``earlier-1`` or the next free number.
+    Metrics from that step on, later events and the test results belong to a training that does not continue. The
+    original files, and copies of later checkpoints, are kept in ``earlier-1`` or the next free number.
 
     Args:
         folder: Folder of the run.
-        step: Optimizer steps that the checkpoint has behind it.
+        step: Optimizer steps made before the checkpoint.
 
     Returns:
-        Where the files are as they were; None where nothing came after the checkpoint.
+        Where the original files are now; None where nothing came after the checkpoint.
 
     """
     later = {path: kept for path in _matching(folder, _HISTORY) if (kept := _until(path, step)) is not None}
@@ -92,22 +92,21 @@ def rewind(folder: Path, step: int) -> Path | None:
     ahead = [path for path in (folder / "checkpoints").glob("*.ckpt") if _step_of(path) > step]
     if not (later or ahead or any(path.name.startswith("test_") for path in results)):
         return None
-    aside = _next_free(folder)
+    moved_to = _next_free(folder)
     for path in (*later, *ahead):
-        copy = aside / path.relative_to(folder)
+        copy = moved_to / path.relative_to(folder)
         copy.parent.mkdir(exist_ok=True)
         shutil.copy2(path, copy)
     for path, text in later.items():
-        partial = path.with_name(f"{path.name}.partial")
-        partial.write_text(text, encoding="utf-8", newline="")
-        os.replace(partial, path)
+        with whole_file(path) as partial:
+            partial.write_text(text, encoding="utf-8", newline="")
     for path in results:
-        path.rename(aside / path.name)
-    return aside
+        path.rename(moved_to / path.name)
+    return moved_to
 
 
 def prepare_folder(folder: Path, ckpt_path: str | None) -> None:
-    """Leave in a run's folder the history that this run continues, and nothing else; log what was done in one line.
+    """Keep in a run's folder only the history that this run continues; log in one line what was moved.
 
     Args:
         folder: Folder of the run, into which Hydra may have written settings and log by now.
@@ -115,32 +114,32 @@ def prepare_folder(folder: Path, ckpt_path: str | None) -> None:
 
     """
     if not resumes(folder, ckpt_path):
-        if (aside := set_aside(folder, keep=LOGS)) is not None:
-            _log.info("%s held an earlier run, which is now in %s", folder, aside)
+        if (moved_to := set_aside(folder, keep=LOGS)) is not None:
+            _log.info("%s held an earlier run, which is now in %s", folder, moved_to)
         return
     path = folder / "checkpoints" / "last.ckpt" if ckpt_path in ("auto", "last") else Path(str(ckpt_path))
     step = _step_of(path)
-    if step >= 0 and (aside := rewind(folder, step)) is not None:
-        _log.info("resuming at step %s; what this folder held of later steps is in %s", f"{step:,}", aside)
+    if step >= 0 and (moved_to := rewind(folder, step)) is not None:
+        _log.info("resuming at step %s; what this folder held of later steps is in %s", f"{step:,}", moved_to)
     metrics = folder / "metrics.csv"
     if metrics.is_file():  # Lightning's logger would delete it
         metrics.rename(folder / f"metrics.{len(list(folder.glob('metrics.*.csv'))) + 1}.csv")
 
 
 class SetAsideEarlierRun(Callback):
-    """Hydra callback: before a run writes into a used folder, set the earlier run aside, and log that.
+    """Hydra callback: move an earlier run away before a new run writes into its folder, and log that.
 
-    A run that resumes from a checkpoint of the folder continues its history. A command that writes nothing of its own
+    A run that resumes from a checkpoint of the folder continues its history. A command that writes no files of its own
     into the folder (``hydra.output_subdir: null``, further processes of a training) changes nothing.
 
     Args:
-        trains: Whether the command can resume a run; one that cannot must not write into the folder of its checkpoint.
+        trains: Whether the command can resume a run; otherwise it must not write into the folder of its checkpoint.
 
     """
 
     def __init__(self, trains: bool = True) -> None:
         self.trains = trains
-        self._said: str | None = None
+        self._message: str | None = None
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.hydra.output_subdir is None or not is_first_process():
@@ -162,16 +161,16 @@ class SetAsideEarlierRun(Callback):
         self._set_aside(lambda: _move([*jobs, *_matching(folder, _OF_A_SWEEP)], folder), folder)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Log what was done, now that there is a log."""
-        if self._said is not None:
-            _log.info("%s", self._said)
-            self._said = None
+        """Log what was moved, now that there is a log."""
+        if self._message is not None:
+            _log.info("%s", self._message)
+            self._message = None
 
     def _set_aside(self, move: Any, folder: Path) -> None:
         try:
-            if (aside := move()) is not None:
-                self._said = f"{folder} held an earlier run, which is now in {aside}"
-        except OSError as error:  # Hydra would make a warning of it, and the two runs would be mixed
+            if (moved_to := move()) is not None:
+                self._message = f"{folder} held an earlier run, which is now in {moved_to}"
+        except OSError as error:  # Hydra would only warn, and the two runs would mix
             _refuse(f"the earlier run in {folder} cannot be moved ({error.strerror})")
 
 
@@ -181,7 +180,7 @@ def _refuse(reason: str) -> None:
 
 
 def _resolved(config: DictConfig, key: str) -> Any:
-    """A setting as Hydra will see it, before Hydra has said which configuration it runs with."""
+    """Resolve a setting before Hydra has published the configuration that it runs with."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)
     try:
@@ -197,22 +196,22 @@ def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
 def _move(paths: list[Path], folder: Path) -> Path | None:
     if not paths:
         return None
-    aside = _next_free(folder)
+    moved_to = _next_free(folder)
     for path in paths:
-        path.rename(aside / path.name)
-    return aside
+        path.rename(moved_to / path.name)
+    return moved_to
 
 
 def _next_free(folder: Path) -> Path:
     number = 1
-    while (aside := folder / f"earlier-{number}").exists():
+    while (moved_to := folder / f"earlier-{number}").exists():
         number += 1
-    aside.mkdir()
-    return aside
+    moved_to.mkdir()
+    return moved_to
 
 
 def _until(path: Path, step: int) -> str | None:
-    """Text of a file of metrics or events without what came after a step; None where nothing did."""
+    """Text of a file of metrics or events up to a step; None where nothing came after it."""
     if path.suffix not in (".csv", ".jsonl"):
         return None
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
@@ -249,5 +248,5 @@ def _step_of(checkpoint: Path) -> int:
 
     try:
         return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
-    except Exception:  # damaged or of another kind: no part of a history
+    except Exception:  # damaged or another kind of file: not part of a history
         return -1

@@ -1,4 +1,4 @@
-"""How a command ends when a signal comes: one line, what is kept, and an exit status by convention."""
+"""How a command ends on a signal: one line, what is kept, and a conventional exit status."""
 
 import logging
 import os
@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from subprocess import TimeoutExpired
 
+from vestim_pl.app.log_file import log_to_file
 from vestim_pl.lightning_support.stop_request import Interrupted, StopRequest, is_first_process
 
 __all__ = ["ends_in_one_line", "finish_first", "now"]
 
-_log = logging.getLogger("vestim_pl")
 _PATIENCE = 10.0  # seconds for the other processes of a training that all stopped after the same step
 
 
 @contextmanager
 def ends_in_one_line() -> Iterator[None]:
-    """Take the signals of a whole command: the first ends it in an orderly way, in one line, the second at once.
+    """Handle the signals of a whole command: the first ends it in an orderly way, in one line, the second at once.
 
-    The line stands on standard error and in the log file: what was stopped, what is kept, and the command that
-    continues. The exit status is 128 plus the signal's number, 130 for Ctrl-C.
+    The line is printed on standard error and written to the log file: what was stopped, what is kept, and the command
+    that continues. The exit status is 128 plus the signal's number, 130 for Ctrl-C.
     """
     with nullcontext(current) if (current := StopRequest.current()) else StopRequest() as request:
         try:
@@ -33,14 +33,14 @@ def ends_in_one_line() -> Iterator[None]:
 
 
 def now(doing: str, advice: str) -> None:
-    """Say what the command is about to do, for the line that a signal ends it with; ends it if one has come.
+    """Set what the command does next, for the line printed if a signal ends it; end it if a signal has arrived.
 
     Args:
         doing: What it does, such as ``testing``.
         advice: What is kept if it is stopped, and the command that continues.
 
     Raises:
-        Interrupted: If a signal has come that something before deferred.
+        Interrupted: If a signal has arrived that something before deferred.
 
     """
     if request := StopRequest.current():
@@ -49,7 +49,7 @@ def now(doing: str, advice: str) -> None:
 
 
 def finish_first(doing: str) -> AbstractContextManager[None]:
-    """A block that a signal does not stop, such as writing a file; it ends the command afterwards.
+    """Defer signals within the block, such as while a file is written; a deferred signal ends the command afterwards.
 
     Args:
         doing: What is finished first, such as ``writing the report``.
@@ -67,17 +67,14 @@ def _end(request: StopRequest, stop: Interrupted) -> None:
     if not is_first_process():
         return
     line = "; ".join(part for part in ("" if stop.reported else stop.reason, request.advice) if part)
-    record = _log.makeRecord(_log.name, logging.WARNING, __file__, 0, line, (), None)
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handle(record)
+    log_to_file(line, logging.WARNING)
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
-    _give_up_broken_streams()
+    _redirect_broken_streams()
 
 
-def _give_up_broken_streams() -> None:
-    """Keep Python from failing at its end over a terminal or a pipe that has gone, as ``tee`` does at Ctrl-C."""
+def _redirect_broken_streams() -> None:
+    """Keep Python from failing at its exit over a terminal or a pipe that has gone, as ``tee`` does at Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

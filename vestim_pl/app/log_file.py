@@ -3,18 +3,19 @@
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from vestim_pl.files import writing_problem
 
-__all__ = ["LogFile"]
+__all__ = ["LogFile", "log_to_file"]
 
 _log = logging.getLogger("vestim_pl")
 
 
 class LogFile(logging.FileHandler):
-    r"""A log file whose trouble is one warning on the terminal, where logging prints a traceback for every line.
+    r"""A log file that reports a full disk once, where logging would print a traceback for every line.
 
-    What the file lacks stands on the terminal. Its lines wait in memory and are written when that works again.
+    The lines that the file lacks are on the terminal. They stay in memory and are written once that works again.
 
     Args:
         filename: The file.
@@ -42,4 +43,19 @@ class LogFile(logging.FileHandler):
             super().handleError(record)
         elif not self._reported:
             self._reported = True
-            _log.warning("%s is not complete: %s", self.baseFilename, problem)
+            _log.warning("%s is incomplete: %s", self.baseFilename, problem)
+
+
+def log_to_file(text: str, level: int, traceback: Any = None) -> None:
+    """Log to the file of the run alone, for a line that is on the terminal already.
+
+    Args:
+        text: The line.
+        level: Level of `logging`.
+        traceback: As of ``sys.exc_info()``.
+
+    """
+    record = _log.makeRecord(_log.name, level, __file__, 0, "%s", (text,), traceback)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)

@@ -1,4 +1,4 @@
-"""What the machine refused a command: a full disk, a folder that is gone, a permission that is missing, in one line."""
+"""Errors of the machine in one line: a full disk, a missing folder, a missing permission."""
 
 import os
 import sys
@@ -12,10 +12,10 @@ __all__ = ["causes", "close_output", "machine_fault"]
 
 
 def machine_fault(error: BaseException, folder: Path) -> str | None:
-    """One line for an error that the machine caused, or None for any other, which keeps its traceback.
+    """Explain an error that the machine caused in one line; None for any other error, which keeps its traceback.
 
     Args:
-        error: The error; what it was raised from is looked at too.
+        error: The error; its causes are searched too.
         folder: Where the command writes, for an error that names no file.
 
     Example::
@@ -39,7 +39,7 @@ def machine_fault(error: BaseException, folder: Path) -> str | None:
 
 
 def close_output() -> None:
-    """Write out what is left for standard output; where that fails, leave nothing for Python to fail with at its exit.
+    """Flush standard output; where that fails, redirect it, so that Python does not fail at its exit.
 
     Raises:
         FileError: If standard output lies on a full disk, or its reader has gone.
@@ -55,7 +55,7 @@ def close_output() -> None:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it was raised from, and so on."""
+    """Yield the error, its cause, the cause of that, and so on."""
     while error is not None:
         yield error
         error = error.__cause__

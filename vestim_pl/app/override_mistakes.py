@@ -1,18 +1,18 @@
-"""How a mistake that Hydra found in the command line is told: one line, with the way out."""
+"""One line, with a suggestion, for a mistake that Hydra found in the command line."""
 
 import re
 from collections.abc import Collection
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 
-from vestim_pl.app.configuration import choices, way_out
-from vestim_pl.settings.arguments import nearest
+from vestim_pl.app.conf_tree import choices, suggest_key
+from vestim_pl.settings.names import nearest
 
 __all__ = ["explain"]
 
 
 def explain(error: HydraException, valid_keys: Collection[str]) -> str:
-    """One line for a mistake that Hydra found in the command line.
+    """Explain in one line a mistake that Hydra found in the command line.
 
     Args:
         error: What Hydra raised.
@@ -21,7 +21,7 @@ def explain(error: HydraException, valid_keys: Collection[str]) -> str:
     Example::
 
         >>> explain(OverrideParseException("safer", "no viable alternative"), [])
-        'safer: is no key=value; did you mean +preset=safer?'
+        'safer: is not key=value; did you mean +preset=safer?'
 
     """
     text = str(error).strip()
@@ -37,10 +37,10 @@ def explain(error: HydraException, valid_keys: Collection[str]) -> str:
 
 def _not_an_override(override: str) -> str:
     if override in choices("preset"):
-        return f"{override}: is no key=value; did you mean +preset={override}?"
+        return f"{override}: is not key=value; did you mean +preset={override}?"
     return (
-        f"{override}: is no key=value; write for example trainer.max_epochs=2, and quote what has spaces or brackets:"
-        " 'network.hidden_sizes=[64, 32]'"
+        f"{override}: is not key=value; write for example trainer.max_epochs=2, and quote a value with spaces or"
+        " brackets: 'network.hidden_sizes=[64, 32]'"
     )
 
 
@@ -54,17 +54,15 @@ def _not_composed(error: ConfigCompositionException, first: str, valid_keys: Col
     cause = error.__cause__
     key = getattr(cause, "full_key", None)
     if key and "not in struct" in str(cause):
-        if key in valid_keys:  # of the configuration without overrides
+        if key in valid_keys:  # it is valid in the configuration without overrides
             owner = str(key).rpartition(".")[0]
-            return (
-                f"{key}: no such key, since another choice switches {owner} off or replaces it; leave one of them out"
-            )
-        return f"{key}: no such key; {way_out(str(key), valid_keys)}"
+            return f"{key}: no such key, because another override removes or replaces {owner}; leave one of them out"
+        return f"{key}: no such key; {suggest_key(str(key), valid_keys)}"
     if cause is not None:
         return f"{first} {str(cause).splitlines()[0]}"
     if found := re.match(r"Could not override '([^']+)'\. No match", first):
-        return f"{found[1]}: none is chosen that another could replace; write +{found[1]}=... to add one"
+        return f"{found[1]}: nothing is chosen yet that this could replace; write +{found[1]}=... to add it"
     if found := re.match(r"Ambiguous value for argument '([^']+)'", first):
         name, _, values = found[1].partition("=")
-        return f"{found[1]}: several values; give one, -m for a run of each, or \"{name}='{values}'\" for a text"
+        return f"{found[1]}: several values; give one, add -m to run each, or write \"{name}='{values}'\" for a text"
     return first

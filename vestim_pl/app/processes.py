@@ -1,4 +1,4 @@
-"""Several processes, one voice: the first one writes to the terminal, the others to their own log files."""
+"""Several processes of a training: the first prints on the terminal, the others write to their own log files."""
 
 import logging
 import re
@@ -14,7 +14,7 @@ _BUG = "an error of the program"
 
 
 def leave_terminal_to_first() -> None:
-    """Show errors alone on the terminal if this is not the first process; log files stay complete."""
+    """Print only errors on the terminal if this is not the first process; log files stay complete."""
     if is_first_process():
         return
     for handler in logging.getLogger().handlers:
@@ -23,10 +23,10 @@ def leave_terminal_to_first() -> None:
 
 
 class OtherProcesses:
-    """What the log files of the other processes report from now on.
+    """Errors that the other processes log from now on.
 
-    A training that diverges raises the same error in every process, and a process whose partner has stopped fails with
-    a broken connection. The terminal needs one line, with the reason.
+    A diverging training raises the same error in every process, and a process whose partner has stopped fails with a
+    broken connection. The terminal needs one line, with the reason.
 
     Args:
         folder: Folder of the run, in which every process has a log file.
@@ -43,14 +43,14 @@ class OtherProcesses:
         self._known = {path: path.stat().st_size for path in self._logs()}
 
     def error(self, patience: float = 3.0) -> str | None:
-        """The first error that another process has logged; the first process hears all, the others the first.
+        """Read the first error that another process has logged: the first process reads all logs, the others its log.
 
         Args:
             patience: Seconds to wait for it.
 
         Returns:
-            Its line, with the number of the process where that is not the first; None if there was none. What the first
-            process repeats of another one is no error of its own.
+            Its line, with the number of the process where that is not the first; None if there was none. An error that
+            the first process repeats from another one does not count.
 
         """
         until = time.monotonic() + patience
@@ -68,7 +68,7 @@ class OtherProcesses:
 
 
 def _error_line(path: Path, start: int) -> str:
-    """The first error in a log file from a place on; empty if there is none or the file cannot be read."""
+    """Read the first error in a log file after a byte offset; empty if there is none or the file cannot be read."""
     try:
         with path.open("rb") as file:
             file.seek(start)

@@ -1,7 +1,6 @@
-"""Whether a run can resume from a checkpoint, checked before the training starts."""
+"""Check before the training starts that a run can resume from its checkpoint."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -9,25 +8,14 @@ from torch import nn
 from vestim_pl.deploy.checkpoint_file import check_checkpoint
 from vestim_pl.errors import ConfigurationError, printable
 
-__all__ = ["refuse_missing_checkpoint", "refuse_unfit_checkpoint"]
-
-
-def refuse_missing_checkpoint(ckpt_path: str | None) -> None:
-    """Refuse a path that names no file; ``last`` is Lightning's word for the newest one, ``auto`` ours.
-
-    Raises:
-        ConfigurationError: With the path.
-
-    """
-    if ckpt_path not in (None, "last", "auto") and not Path(str(ckpt_path)).is_file():
-        raise ConfigurationError(f"ckpt_path: {ckpt_path} is not a file; give a checkpoint of an earlier run")
+__all__ = ["refuse_unfit_checkpoint"]
 
 
 def refuse_unfit_checkpoint(ckpt_path: str | None, module: nn.Module) -> None:
-    """Refuse a file that is damaged or no checkpoint, or that has other weights or another schedule than the module.
+    """Refuse a damaged file, a file that is not a checkpoint, and one with other weights or another schedule.
 
     Torch's schedulers take their settings and their count from the checkpoint: with other settings the learning rate
-    would be neither the one asked for nor the one of the run so far.
+    would match neither this run's settings nor the run so far.
 
     Args:
         ckpt_path: The checkpoint to resume from, if any.

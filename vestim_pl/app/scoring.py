@@ -1,4 +1,4 @@
-"""A checkpoint's errors on the test split: table, files, and every estimate."""
+"""Test a checkpoint: a table of errors, and a file of every estimate."""
 
 from pathlib import Path
 
@@ -25,12 +25,12 @@ def score_checkpoint(
 ) -> pd.DataFrame:
     """Test a checkpoint on the test split; writes ``test_errors.csv`` and ``test_steps.parquet``, prints the table.
 
-    With several processes each tests a share of the recordings. All return the errors of the whole split; the process
-    of rank zero alone writes and prints.
+    With several processes each tests a share of the recordings. All return the errors of the whole split; only the
+    process of rank zero writes and prints.
 
     Args:
         trainer: Lightning's trainer.
-        estimator: Takes the weights of the checkpoint.
+        estimator: Gets the weights of the checkpoint.
         datamodule: The recordings, and how they are estimated.
         checkpoint: File that a training wrote; None where the estimator has its weights already.
         folder: Where the files go.
@@ -39,7 +39,7 @@ def score_checkpoint(
         RMSE, MAE and largest error in mV by recording and overall.
 
     Raises:
-        FileError: If a file cannot be written; the table is printed all the same.
+        FileError: If a file cannot be written; the table is printed nevertheless.
 
     """
     soc = datamodule.columns.soc
@@ -68,7 +68,7 @@ def score_checkpoint(
 
 
 def _write(errors: pd.DataFrame, steps: pd.DataFrame, folder: Path, evaluation: str) -> None:
-    """Write both files and print the table, which a full disk does not take away."""
+    """Write both files, and print the table even on a full disk."""
     try:
         with whole_file(folder / "test_errors.csv") as partial:
             safe_table(errors).to_csv(partial, index=False)

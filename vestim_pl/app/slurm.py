@@ -1,4 +1,4 @@
-"""Training under Slurm: one run folder for a job however often it is requeued, and the requeue itself."""
+"""Training under Slurm: one run folder for a job and all its requeues, and the requeue itself."""
 
 import hashlib
 import logging
@@ -15,7 +15,7 @@ _INTERACTIVE = ("bash", "interactive")  # job names for which Lightning too does
 
 
 def job_folder(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> str | None:
-    """Run folder of a command in a Slurm batch job: the same when the job is requeued, another for another command.
+    """Name the run folder of a command in a Slurm batch job: the same after a requeue, another for another command.
 
     Args:
         arguments: Command line without the program.
@@ -40,10 +40,10 @@ def job_folder(arguments: Sequence[str], environment: Mapping[str, str] = os.env
 
 
 def requeued_checkpoint(run_dir: Path, environment: Mapping[str, str] = os.environ) -> str | None:
-    """Checkpoint from which a job resumes that Slurm has started again; None for a first start.
+    """Find the checkpoint from which a requeued job resumes; None for a first start.
 
-    In a run folder of `job_folder` any checkpoint is of this job and this command; in another one it is where
-    Slurm says that the job was restarted.
+    In a run folder of `job_folder` every checkpoint belongs to this job and this command. In any other folder it does
+    if Slurm reports a restart of the job.
 
     Args:
         run_dir: Folder of the run.
@@ -59,7 +59,7 @@ def requeued_checkpoint(run_dir: Path, environment: Mapping[str, str] = os.envir
 
 
 def requeue_job(number: int, environment: Mapping[str, str] = os.environ) -> None:
-    """Put the running Slurm job back into the queue, if the signal asks for that (SIGUSR1); says whether it worked.
+    """Requeue the running Slurm job if the signal asks for that (SIGUSR1), and log whether it worked.
 
     Args:
         number: Number of the signal that stopped the training.
@@ -77,7 +77,7 @@ def requeue_job(number: int, environment: Mapping[str, str] = os.environ) -> Non
     if problem:
         _log.warning("Slurm job %s was not requeued: scontrol requeue %s: %s", job, job, problem)
     else:
-        _log.info("Slurm job %s is requeued, and resumes in the same run folder", job)
+        _log.info("Slurm job %s is requeued and will resume in the same run folder", job)
 
 
 def _job_id(environment: Mapping[str, str]) -> str | None:

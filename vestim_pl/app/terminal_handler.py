@@ -1,4 +1,4 @@
-"""Log lines that stand above a progress bar instead of under it."""
+"""Log lines that appear above a progress bar."""
 
 import logging
 import sys
@@ -8,13 +8,14 @@ __all__ = ["TerminalHandler"]
 
 
 class TerminalHandler(logging.StreamHandler[TextIO]):
-    r"""Writes to what ``sys.stdout`` is at that moment.
+    r"""Write to the current ``sys.stdout``.
 
-    A progress bar of Rich puts its own stream in the place of ``sys.stdout`` while it is shown, so that what is printed
-    comes above it. A plain handler keeps the stream of its first day, and the bar overwrites its lines.
+    A progress bar of Rich replaces ``sys.stdout`` while it is shown, so that printed lines appear above it. A plain
+    StreamHandler keeps the stream that it was created with, and the bar overwrites its lines. RichHandler would break
+    long lines, and with them the commands that users paste.
 
     Args:
-        stream: Passed over; logging's configuration gives one.
+        stream: Ignored; logging's configuration passes one.
 
     Example::
 
@@ -31,15 +32,15 @@ class TerminalHandler(logging.StreamHandler[TextIO]):
         super().__init__(stream)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Print no traceback where the terminal or pipe cannot take the line; the log file has it."""
+        """Stay silent where the terminal or pipe refuses a line, which is in the log file."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
 
     @property
     def stream(self) -> TextIO:
-        """The present standard output."""
+        """The current standard output."""
         return sys.stdout
 
     @stream.setter
     def stream(self, stream: TextIO) -> None:
-        """The stream cannot be chosen."""
+        """Ignore the stream."""

@@ -11,22 +11,24 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
+from vestim_pl.app.command import is_multirun
 from vestim_pl.app.configuration import build, plain
 from vestim_pl.app.no_profiler import NoProfiler
 from vestim_pl.callbacks import GracefulInterrupt, RandomStateCheckpoint
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.precision import resolve_precision
+from vestim_pl.lightning_support.process_count import process_count
 from vestim_pl.lightning_support.signal_connector import switch_off_handlers
 from vestim_pl.lightning_support.stop_request import StopRequest
 from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole
 
-__all__ = ["build_trainer", "quiet_lightning", "tell_missing_guards"]
+__all__ = ["build_trainer", "quiet_lightning", "refuse_multirun_of_several_processes", "warn_of_missing_guards"]
 
 _log = logging.getLogger("vestim_pl")
 
 
 def build_trainer(config: DictConfig) -> pl.Trainer:
-    """Lightning's trainer with the callbacks and loggers of the configuration.
+    """Build Lightning's trainer with the callbacks and loggers of the configuration.
 
     Args:
         config: The composed configuration of ``conf/train.yaml``.
@@ -36,8 +38,8 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
 
     """
     callbacks: list[Callback] = [build(node) for node in config.callbacks.values() if node is not None]
-    # The generators are put back before anybody draws from them, or notes their state for a bundle.
-    # A checkpoint of a signal is written when all others have done what they do at the end of a batch.
+    # RandomStateCheckpoint first: it restores the generators before any callback draws from them or records their
+    # state. GracefulInterrupt last: its checkpoint holds what all other callbacks do at the end of a batch.
     callbacks.sort(key=lambda each: isinstance(each, GracefulInterrupt) - isinstance(each, RandomStateCheckpoint))
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
@@ -63,18 +65,45 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
     return trainer
 
 
-def tell_missing_guards(config: DictConfig) -> None:
-    """Choosing a group replaces the default one, and with it all that protects a training; null says it is meant."""
+def refuse_multirun_of_several_processes(config: DictConfig) -> None:
+    """Refuse several processes a job in a multirun.
+
+    Lightning starts the other processes with this command line; with ``-m`` in it each would start the sweep again.
+
+    Args:
+        config: The composed configuration of ``conf/train.yaml``.
+
+    Raises:
+        ConfigurationError: With the number of processes.
+
+    """
+    if is_multirun() and (count := process_count_of(config)) > 1:
+        raise ConfigurationError(
+            f"trainer.devices: {config.trainer.get('devices', 'auto')} makes {count} processes a job, and in a multirun"
+            " each would start the sweep again; use trainer.devices=1, and one command a device for several at once"
+        )
+
+
+def process_count_of(config: DictConfig) -> int:
+    """Number of processes that the trainer of a configuration starts."""
+    options = config.trainer
+    return process_count(
+        options.get("devices", "auto"), options.get("accelerator", "auto"), options.get("num_nodes", 1)
+    )
+
+
+def warn_of_missing_guards(config: DictConfig) -> None:
+    """Warn where ``callbacks=[...]`` replaced the default callbacks and with them all guards; null shows intent."""
     if missing := [name for name in ("step_guard", "finite_parameters", "recovery") if name not in config.callbacks]:
         _log.warning(
-            "callbacks: nothing guards this training without the default ones (%s); callbacks=[default,...] adds to"
-            " them",
+            "callbacks: this training has no guards without the default ones (%s); callbacks=[default,...] adds"
+            " to them",
             ", ".join(missing),
         )
 
 
 def quiet_lightning() -> None:
-    """Leave to the terminal what a user of this command can act on."""
+    """Silence messages of Lightning that a user of the command cannot act on."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
@@ -87,7 +116,7 @@ def quiet_lightning() -> None:
 
 
 def _check_ranges(options: Mapping[str, Any]) -> None:
-    """Refuse what Lightning takes and then fails with, or silently does nothing with."""
+    """Refuse values that Lightning accepts and then fails on, or silently ignores."""
     if options.get("max_epochs") == 0:
         raise ConfigurationError("trainer.max_epochs: 0 trains nothing; choose at least 1, or -1 for no limit")
     if (batches := options.get("accumulate_grad_batches", 1)) < 1:
@@ -97,17 +126,17 @@ def _check_ranges(options: Mapping[str, Any]) -> None:
 
 
 def _validate_at_least_once(options: dict[str, Any]) -> None:
-    """A short run of a preset that validates rarely would end without a best checkpoint and without a test."""
+    """Validate at the end of a run that is shorter than the time between validations, so that it has a best one."""
     epochs, between = options.get("max_epochs"), options.get("check_val_every_n_epoch")
     if epochs and between and 0 < epochs < between:
         _log.info("trainer.check_val_every_n_epoch: %d is beyond trainer.max_epochs, so it is %d", between, epochs)
         options["check_val_every_n_epoch"] = epochs
 
 
-def _refusal(told: str, options: Mapping[str, Any]) -> str:
-    """Lightning's reason, with the settings that it speaks of."""
+def _refusal(reason: str, options: Mapping[str, Any]) -> str:
+    """Add to Lightning's reason the settings that it is about."""
     about = [key for key in ("accelerator", "devices", "precision") if key in options]
-    if not any(word in told.lower() for word in ("backend", "device", "accelerator", "precision", "gpu", "cuda")):
-        return told
+    if not any(word in reason.lower() for word in ("backend", "device", "accelerator", "precision", "gpu", "cuda")):
+        return reason
     found = ", ".join(f"trainer.{key}={options[key]}" for key in about)
-    return f"{told} ({found}; trainer.accelerator=auto takes what the machine has)"
+    return f"{reason} ({found}; trainer.accelerator=auto takes what the machine has)"

@@ -14,7 +14,7 @@ from vestim_pl.deploy.measurements import CellValues, same_kind, stack_cells
 from vestim_pl.errors import ConfigurationError, DataError
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.networks import State
-from vestim_pl.settings.arguments import nearest
+from vestim_pl.settings.names import nearest
 
 __all__ = ["StreamingEstimator"]
 

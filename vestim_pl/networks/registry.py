@@ -14,7 +14,8 @@ from vestim_pl.networks.feedforward import FeedForwardNetwork
 from vestim_pl.networks.options import check_positive
 from vestim_pl.networks.recurrent import RecurrentNetwork
 from vestim_pl.networks.transformer import TransformerNetwork
-from vestim_pl.settings.arguments import argument_types, check_arguments, nearest
+from vestim_pl.settings.arguments import argument_types, check_arguments
+from vestim_pl.settings.names import nearest
 
 __all__ = ["NETWORKS", "NetworkKind", "build_network"]
 

@@ -1,34 +1,20 @@
-"""Holding values from a configuration against the signature and the type hints of what they are for."""
+"""Compare values of a configuration with the signature and the type hints of what they configure."""
 
-import difflib
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.settings.names import nearest
 
-__all__ = ["argument_types", "check_arguments", "check_type", "nearest"]
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """The way out of a misspelt name: the nearest valid one, or all of them where none is near.
-
-    Example::
-
-        >>> nearest("sampling.lokback", ["sampling.lookback", "sampling.stride"])
-        'did you mean sampling.lookback?'
-
-    """
-    names = {choice.casefold(): choice for choice in valid}
-    close = difflib.get_close_matches(name.casefold(), list(names), n=1)
-    return f"did you mean {names[close[0]]}?" if close else f"choose one of {', '.join(names.values())}"
+__all__ = ["argument_types", "check_arguments", "check_type"]
 
 
 def argument_types(target: Callable[..., Any]) -> dict[str, Any]:
-    """Type hint of every named argument of a function or constructor; ``Any`` where there is none to read.
+    """Read the type hint of every named argument of a function or constructor; ``Any`` where there is none.
 
     Example::
 
@@ -48,7 +34,7 @@ def argument_types(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def check_arguments(where: str, values: Mapping[str, Any], types: Mapping[str, Any]) -> None:
-    """Refuse a value whose name is unknown or whose type is wrong.
+    """Refuse a value with an unknown name or a wrong type.
 
     Args:
         where: Name of the configuration node, for the message.
@@ -73,9 +59,9 @@ def check_arguments(where: str, values: Mapping[str, Any], types: Mapping[str, A
 
 
 def check_type(where: str, value: Any, hint: Any) -> None:
-    """Refuse a value that is not of the annotated type; nothing is converted, ``"0.2"`` is no number.
+    """Refuse a value that is not of the annotated type; nothing is converted: ``"0.2"`` is not a number.
 
-    A list stands for a tuple, which YAML does not have. A hint that cannot be checked is left to the callee.
+    A list may stand for a tuple, which YAML does not have. A hint that cannot be checked is left to the callee.
 
     Raises:
         ConfigurationError: With the key, the value and the type.

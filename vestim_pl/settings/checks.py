@@ -1,10 +1,10 @@
-"""Checks of settings that say which one, what was found, and what is allowed."""
+"""Checks of settings whose messages name the setting, what was found, and what is allowed."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.settings.names import nearest_name
 
 __all__ = ["check_choice", "check_integers"]
 
@@ -39,12 +39,12 @@ def check_integers(settings: Any, group: str, **minimums: int) -> None:
 
 
 def check_choice(setting: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse a value that is none of the choices.
+    """Refuse a value that is not among the choices.
 
     Args:
         setting: Name of the setting for the message.
-        value: What was given.
-        choices: What is allowed.
+        value: The given value.
+        choices: Allowed values.
 
     Raises:
         ConfigurationError: Naming setting, value, choices and the nearest of them.
@@ -59,8 +59,8 @@ def check_choice(setting: str, value: object, choices: Sequence[str]) -> None:
 
     """
     if value not in choices:
-        near = get_close_matches(str(value), choices, n=1)
-        hint = f" (nearest: {near[0]!r})" if near else ""
+        near = nearest_name(str(value), choices)
+        hint = f" (nearest: {near!r})" if near else ""
         *others, last = [repr(choice) for choice in choices]
         listed = f"{', '.join(others)} or {last}" if others else last
         raise ConfigurationError(f"{setting}: {value!r} is unknown; choose {listed}{hint}")

@@ -1,4 +1,4 @@
-"""Command lines to show to a person, who pastes them into the shell."""
+"""Command lines for users to paste into the shell."""
 
 import shlex
 import shutil
@@ -9,13 +9,14 @@ __all__ = ["command_line"]
 
 
 def command_line(module: str, *arguments: str) -> str:
-    """Command that runs a module of this environment, quoted for the shell.
+    """Write the command that runs a module of this environment, quoted for the shell.
 
-    ``python`` where that is this interpreter, else its path: a virtual environment need not be activated.
+    It starts with ``python`` where that is this interpreter, else with its path, so that it works without activating
+    the virtual environment.
 
     Args:
         module: Module to run.
-        arguments: Arguments, as the program is to see them.
+        arguments: Arguments, as the program receives them.
 
     Example::
 

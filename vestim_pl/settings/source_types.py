@@ -1,4 +1,4 @@
-"""Types of arguments, read from the source of what they are for, without importing it."""
+"""Types of arguments, read from the source of a class or function without importing it."""
 
 import ast
 import importlib.util
@@ -15,6 +15,7 @@ _PLAIN: dict[str, Any] = {
     "Sequence": Sequence, "Any": Any,
 }  # fmt: skip
 _NEVER_IN_A_CONFIGURATION = frozenset({"Tensor"})
+_KEEP_ARGUMENTS = frozenset({"dataclass", "final", "runtime_checkable", "_defaults_from_env_vars"})  # of decorators
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ def source_signature(target: str) -> SourceSignature | None:
     """Read the arguments of a class or function from its source file.
 
     Importing torch and Lightning to look at a signature takes seconds; a misspelt setting should be refused at once.
-    So this reads what the source says: it follows imports between modules, dataclasses and base classes. Hints of
-    plain types are understood, and their unions; any other is ``Any``, left to a check that imports.
+    This reads the source instead, and follows imports between modules, dataclasses and base classes. It knows hints of
+    plain types and their unions; any other hint is ``Any``, left to a check that imports.
 
     Args:
         target: Dotted name, as in ``_target_``.
 
     Returns:
-        The signature; None where the source cannot be found or read.
+        The signature; None where the source cannot be found, or does not show the arguments.
 
     Example::
 
@@ -112,19 +113,30 @@ def _imported_module(node: ast.ImportFrom, package: str) -> str:
 def _signature(node: ast.stmt, module: str) -> SourceSignature | None:
     if isinstance(node, ast.FunctionDef):
         return _of_function(node, method=False)
-    if not isinstance(node, ast.ClassDef):
+    if not isinstance(node, ast.ClassDef) or not _keeps_arguments(node):
         return None
-    bases = [source_signature(f"{module}.{name}") for base in node.bases if (name := _name_of(base))]
-    inherited = next((found for found in bases if found is not None), None)
+    methods = {each.name: each for each in node.body if isinstance(each, ast.FunctionDef)}
+    if "__init__" in methods or "__new__" in methods:
+        return _of_function(methods["__init__"], method=True) if "__init__" in methods else None
+    inherited = source_signature(f"{module}.{_name_of(node.bases[0])}") if node.bases else None
     if any(_name_of(decorator) == "dataclass" for decorator in node.decorator_list):
+        if node.bases and inherited is None:
+            return None
         fields = [each for each in node.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)]
         own = {each.target.id: _type(each.annotation) for each in fields}  # type: ignore[union-attr]
         return SourceSignature((inherited.types if inherited else {}) | own)
-    constructors = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
-    return _of_function(constructors[-1], method=True) if constructors else inherited
+    return inherited
 
 
-def _of_function(node: ast.FunctionDef, method: bool) -> SourceSignature:
+def _keeps_arguments(node: ast.ClassDef | ast.FunctionDef) -> bool:
+    """Whether the arguments are those of the source: an unknown decorator or a metaclass may change them."""
+    metaclass = isinstance(node, ast.ClassDef) and bool(node.keywords)
+    return not metaclass and all(_name_of(decorator) in _KEEP_ARGUMENTS for decorator in node.decorator_list)
+
+
+def _of_function(node: ast.FunctionDef, method: bool) -> SourceSignature | None:
+    if not _keeps_arguments(node):
+        return None
     arguments = [*node.args.posonlyargs, *node.args.args][method:] + node.args.kwonlyargs
     types = {argument.arg: _type(argument.annotation) for argument in arguments}
     return SourceSignature(types, takes_more=node.args.kwarg is not None)

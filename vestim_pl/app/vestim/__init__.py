@@ -1,9 +1,9 @@
-"""VEstim's ``hyperparams.json``: read it, convert it to settings of this package, and say what became of every key."""
+"""VEstim's ``hyperparams.json``: read it, convert it to settings, and report what became of every key."""
 
 from vestim_pl.app.vestim.conversion import Conversion, convert, convert_file
 from vestim_pl.app.vestim.draft import Row, Setting
 from vestim_pl.app.vestim.expansion import Expansion, expand, hydra_value, overrides
-from vestim_pl.app.vestim.hyperparams_file import read_hyperparams
+from vestim_pl.app.vestim.hyperparams_file import hyperparams_of, read_hyperparams
 from vestim_pl.app.vestim.keys import KEYS, reference
 from vestim_pl.app.vestim.preset_file import preset_yaml, search_yaml
 from vestim_pl.app.vestim.table import render_table
@@ -18,6 +18,7 @@ __all__ = [
     "convert_file",
     "expand",
     "hydra_value",
+    "hyperparams_of",
     "overrides",
     "preset_yaml",
     "read_hyperparams",

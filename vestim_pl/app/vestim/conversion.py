@@ -1,6 +1,5 @@
-"""From VEstim's ``hyperparams.json`` to settings of this package, every key accounted for."""
+"""Convert VEstim's ``hyperparams.json`` to settings of this package, with a result for every key."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from vestim_pl.app.vestim.network_rules import convert_network
 from vestim_pl.app.vestim.schedule_rules import convert_schedule
 from vestim_pl.app.vestim.training_rules import convert_training
 from vestim_pl.app.vestim.values import is_empty
+from vestim_pl.settings.names import nearest_name
 
 __all__ = ["Conversion", "convert", "convert_file"]
 
@@ -26,13 +26,13 @@ _OWN_VALUES = (
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a file asks for, and what became of every key.
+    """Settings of a file, and the result for every key.
 
     Attributes:
         file: Name of the file.
         raw: Keys and values of the file.
-        settings: Settings of this package, in the order in which they were found.
-        rows: A row for every key of the file, then for what VEstim takes for granted.
+        settings: Settings of this package, in the order of the rules.
+        rows: A row for every key of the file, then for what VEstim implies.
 
     """
 
@@ -43,17 +43,17 @@ class Conversion:
 
     @property
     def grids(self) -> list[Setting]:
-        """Settings with several values, a run for each."""
+        """Settings with several values, one run each."""
         return [setting for setting in self.settings if setting.choice.is_grid]
 
     @property
     def searched(self) -> list[Setting]:
-        """Settings with bounds to search between."""
+        """Settings with bounds of a search."""
         return [setting for setting in self.settings if setting.choice.range]
 
     @property
     def own_values(self) -> list[str]:
-        """Main settings that the file leaves to this package."""
+        """Main settings that the file does not set."""
         set_here = {setting.target for setting in self.settings}
         return [target for target in _OWN_VALUES if target not in set_here]
 
@@ -66,8 +66,8 @@ def convert_file(path: str | Path, horizon: int | None = None) -> Conversion:
 def convert(raw: Mapping[str, Any], file: str, horizon: int | None = None) -> Conversion:
     """Convert keys and values of a ``hyperparams.json``.
 
-    What the file does not set keeps this package's values: VEstim's own are placeholders of its forms, 5 epochs among
-    them.
+    What the file does not set keeps this package's values: VEstim's own values are placeholders of its forms, such as
+    5 epochs.
 
     Args:
         raw: Keys and values, as JSON has them.
@@ -89,7 +89,7 @@ def convert(raw: Mapping[str, Any], file: str, horizon: int | None = None) -> Co
         if key.startswith("_"):
             draft.outcomes[key] = "a comment"
         elif key not in KEYS:
-            draft.outcomes[key] = f"unknown; the nearest known key is {_nearest(key)}"
+            draft.outcomes[key] = f"unknown; the nearest known key is {nearest_name(key, KEYS, cutoff=0.0)}"
         elif is_empty(value):
             draft.leave(key, "it has no value")
     leave_out(draft)
@@ -99,11 +99,6 @@ def convert(raw: Mapping[str, Any], file: str, horizon: int | None = None) -> Co
     convert_training(draft)
     _refuse_grid_beside_search(draft)
     return Conversion(file, raw, tuple(draft.settings), tuple(draft.rows()))
-
-
-def _nearest(key: str) -> str:
-    folded = {known.casefold(): known for known in KEYS}
-    return folded[difflib.get_close_matches(key.casefold(), list(folded), n=1, cutoff=0.0)[0]]
 
 
 def _refuse_grid_beside_search(draft: Draft) -> None:

@@ -1,4 +1,4 @@
-"""A conversion in the making: every key of the file ends in one row, and in the settings that it asks for."""
+"""An unfinished conversion: every key of the file gets one row, and the settings that it asks for."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Setting:
     Attributes:
         target: Name of the setting, or of the group of settings.
         choice: Its value, the values of a grid, or the bounds of a search.
-        sources: Keys of the file that ask for it; none where the file implies it.
+        sources: Keys of the file that ask for it; empty where the file implies it.
         chooses: Whether the value is the name of a file in a group of ``conf/``.
         group: Group that must be as the file chooses it for the setting to exist; empty where any choice has it.
         adds: Whether ``conf/`` does not name the setting, so that it has to be added.
@@ -37,12 +37,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one key.
+    """The result for one key.
 
     Attributes:
         key: Key of the file, or a note that it is not in the file.
         value: Its value, as the file has it.
-        outcome: What became of it, in words.
+        outcome: The result, in words.
         target: The setting that it asks for, if any.
 
     """
@@ -55,13 +55,13 @@ class Row:
 
 @dataclass
 class Draft:
-    """What the rules of the conversion read and write.
+    """State of a conversion, which its rules read and write.
 
     Attributes:
         file: Name of the file, for messages.
         raw: Keys and values of the file.
         settings: Settings so far.
-        outcomes: What became of each key so far.
+        outcomes: Result for each key so far.
         implied: Rows of settings that no key asks for.
 
     """
@@ -73,11 +73,11 @@ class Draft:
     implied: list[Row] = field(default_factory=list)
 
     def given(self, *keys: str) -> list[str]:
-        """Those of the keys that the file has a value for."""
+        """Select the keys that have a value in the file."""
         return [key for key in keys if not is_empty(self.raw.get(key))]
 
     def take(self, key: str) -> Choice | None:
-        """What a key asks for, None where the file has no value for it.
+        """Read what a key asks for; None where the file has no value for it.
 
         Raises:
             ConfigurationError: If the value makes no sense.
@@ -91,42 +91,42 @@ class Draft:
             self.refuse(key, f"{self.raw[key]!r} {error}")
 
     def put(self, key: str, target: str, choice: Choice, note: str = "", **options: Any) -> None:
-        """Note a setting that a key asks for."""
+        """Add a setting that a key asks for."""
         self.settings.append(Setting(target, choice, (key,), **options))
         self.outcomes[key] = _sentence(_assignment(target, choice), note)
 
     def imply(self, target: str, choice: Choice, why: str, **options: Any) -> None:
-        """Note a setting that VEstim takes for granted."""
+        """Add a setting that VEstim implies."""
         self.settings.append(Setting(target, choice, **options))
         self.implied.append(Row(IMPLIED, "", _sentence(_assignment(target, choice), why), target))
 
     def agree(self, key: str, other: str) -> None:
-        """Note that a key says again what another one says."""
+        """Record that a key repeats another one."""
         self.outcomes[key] = f"agrees with {other}"
 
     def leave(self, key: str, why: str) -> None:
-        """Note that a key of the file changes nothing here, and why."""
+        """Record that a key of the file has no effect here, and why."""
         if key in self.raw:
             self.outcomes[key] = f"left out: {why}"
 
-    def refuse(self, key: str, said: str) -> NoReturn:
-        """End the conversion with one line.
+    def refuse(self, key: str, problem: str) -> NoReturn:
+        """Refuse the file, in one line.
 
         Raises:
             ConfigurationError: Always.
 
         """
-        raise ConfigurationError(f"{self.file}: {key}: {said}")
+        raise ConfigurationError(f"{self.file}: {key}: {problem}")
 
     def rows(self) -> list[Row]:
-        """A row for every key, in the order of the file, then for what the file implies."""
+        """Make a row for every key, in the order of the file, then for what the file implies."""
         targets = {key: setting.target for setting in self.settings for key in setting.sources}
-        told = [Row(key, shown(value), self.outcomes[key], targets.get(key, "")) for key, value in self.raw.items()]
-        return [*told, *self.implied]
+        given = [Row(key, shown(value), self.outcomes[key], targets.get(key, "")) for key, value in self.raw.items()]
+        return [*given, *self.implied]
 
 
 def shown(value: Any) -> str:
-    """A value in one line, as YAML and the command line have it.
+    """Write a value in one line, as in YAML and on the command line.
 
     Example::
 

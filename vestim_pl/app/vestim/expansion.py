@@ -1,4 +1,4 @@
-"""``vestim=FILE`` on a command line: expanded into the settings that the file asks for, before Hydra composes them."""
+"""Expand ``vestim=FILE`` on a command line into the settings of the file, before Hydra composes them."""
 
 import re
 import shlex
@@ -27,9 +27,8 @@ class Expansion:
     """A command line with the settings of the file in it.
 
     Attributes:
-        arguments: What stands behind the module on the command line, the settings of the file in the place of
-            ``vestim=FILE``.
-        table: What became of every key, for a person.
+        arguments: Arguments of the module, with the settings of the file in the place of ``vestim=FILE``.
+        table: The result for every key, as a table to print.
 
     """
 
@@ -38,11 +37,11 @@ class Expansion:
 
 
 def expand(arguments: Sequence[str], module: str) -> Expansion | None:
-    """Put the settings of ``vestim=FILE`` into a command line; those given explicitly win.
+    """Put the settings of ``vestim=FILE`` into a command line; explicit settings take precedence.
 
     Args:
-        arguments: What stands behind the module on the command line.
-        module: The module, for a command line to paste.
+        arguments: Arguments of the module.
+        module: The module, for a suggested command line.
 
     Returns:
         The expanded command line, None without ``vestim=FILE``.
@@ -77,7 +76,7 @@ def expand(arguments: Sequence[str], module: str) -> Expansion | None:
 
 
 def overrides(settings: Sequence[Setting]) -> list[str]:
-    """Settings as overrides of the command line, a grid with commas between its values.
+    """Write settings as overrides of the command line, a grid with commas between its values.
 
     Example::
 
@@ -93,7 +92,7 @@ def overrides(settings: Sequence[Setting]) -> list[str]:
 
 
 def hydra_value(value: Any) -> str:
-    """A value as Hydra's grammar reads it back.
+    """Write a value as Hydra's grammar reads it.
 
     Example::
 
@@ -115,15 +114,15 @@ def _unquoted(text: str) -> str:
 
 
 def _key(argument: str) -> str:
-    """Name of what an override sets, without its marks for adding, deleting and packages."""
+    """Name of the setting of an override, without its marks for adding, deleting and packages."""
     return argument.partition("=")[0].lstrip("+~").partition("@")[0].removeprefix("/")
 
 
 def _replaced_by(setting: Setting, explicit: Mapping[str, str]) -> str:
-    """The explicit override that a setting of the file gives way to, if any.
+    """Find the explicit override that replaces a setting of the file; empty without one.
 
-    Another choice of a group takes the settings away that only the file's choice has. A part that is set as a whole,
-    as by ``callbacks.early_stopping=null``, takes away what is inside; a group (``network=gru``) does not.
+    Another choice of a group removes the settings that only the file's choice has. A part that is set as a whole,
+    as by ``callbacks.early_stopping=null``, removes what is inside; a group (``network=gru``) does not.
     """
     if setting.group in explicit:
         return explicit[setting.group]
@@ -157,6 +156,6 @@ def _refuse_grid_without_multirun(
     for setting in grids:
         runs *= len(setting.choice.values)
     raise ConfigurationError(
-        f"{conversion.file}: {keys}: several values, {runs} runs; add -m for a run of each:"
+        f"{conversion.file}: {keys}: several values, {runs} runs; add -m to run each:"
         f" {command_line(module, '-m', *arguments)}"
     )

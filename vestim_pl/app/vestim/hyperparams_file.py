@@ -1,4 +1,4 @@
-"""Read VEstim's ``hyperparams.json``: JSON that a person may have commented."""
+"""Read VEstim's ``hyperparams.json``: JSON that may have comments."""
 
 import json
 import re
@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
 from vestim_pl.errors import ConfigurationError
 
-__all__ = ["read_hyperparams", "without_comments"]
+__all__ = ["hyperparams_of", "read_hyperparams", "without_comments"]
 
 _STRING = r'"(?:\\.|[^"\\\n])*"'
 _COMMENT = re.compile(rf"({_STRING})|//[^\n]*")
@@ -18,7 +21,7 @@ _TRAILING_COMMA = re.compile(rf"({_STRING})|,(?=\s*[}}\]])")
 def without_comments(text: str) -> str:
     """Blank out ``//`` comments and commas before a closing bracket, so that a JSON reader takes the rest.
 
-    Every character keeps its line and column, for error messages. What stands inside a string is left alone.
+    Every character keeps its line and column, for error messages. The inside of a string stays as it is.
 
     Example::
 
@@ -32,7 +35,7 @@ def without_comments(text: str) -> str:
 
 
 def read_hyperparams(path: str | Path) -> dict[str, Any]:
-    """Keys and values of a ``hyperparams.json``, in the order of the file.
+    """Read keys and values of a ``hyperparams.json``, in the order of the file.
 
     Args:
         path: File in UTF-8, with or without a byte order mark, ``//`` comments and a trailing comma allowed.
@@ -73,13 +76,33 @@ def read_hyperparams(path: str | Path) -> dict[str, Any]:
     return values
 
 
+def hyperparams_of(config: DictConfig) -> dict[str, Any] | None:
+    """Read file and values of ``vestim=FILE`` for the provenance; None without a file.
+
+    Args:
+        config: The composed configuration of ``conf/train.yaml``.
+
+    Raises:
+        ConfigurationError: Outside of the command line, which alone turns the file into settings.
+
+    """
+    if not config.get("vestim"):
+        return None
+    if not HydraConfig.initialized():
+        raise ConfigurationError(
+            f"vestim: {config.vestim} is read by the command line alone; in Python, add"
+            " vestim_pl.app.vestim.overrides(convert_file(...).settings) to the overrides"
+        )
+    return {"file": str(config.vestim), "values": read_hyperparams(str(config.vestim))}
+
+
 def _once_each(path: Path) -> Any:
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key, value in found:
-            if key in values and not key.startswith("_"):  # of comments the last is kept
+            if key in values and not key.startswith("_"):  # the last of several comments is kept
                 raise ConfigurationError(
-                    f"{path}: {key}: is given twice, with {values[key]!r} and {value!r}; take one of them out"
+                    f"{path}: {key}: is given twice, with {values[key]!r} and {value!r}; remove one of them"
                 )
             values[key] = value
         return values

@@ -1,4 +1,4 @@
-"""Every key of VEstim's ``hyperparams.json``: what its value may be, and what becomes of it."""
+"""Every key of VEstim's ``hyperparams.json``: its valid values, and its setting here."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ NETWORKS = ("LSTM", "GRU", "FNN", "LSTM_EMA", "LSTM_LPF")
 EXPLOIT_PHASE = (
     "no exploit phase: at equal epochs no better than the schedules (docs/guide.md); best.ckpt keeps the best"
 )
-_NO_FILTER = "no filter is laid over the estimates here; network=lstm_ema and network=lstm_lpf learn one"
+_NO_FILTER = "no filter is applied to the estimates here; network=lstm_ema and network=lstm_lpf learn one"
 _SPLITS = "the folders train/, val/ and test/ are the splits here"
 _RECORD = "a record of VEstim's, not a setting"
 
@@ -20,9 +20,9 @@ class Key:
     """One key of the file.
 
     Attributes:
-        kind: What its value may be.
+        kind: Its valid values.
         becomes: The setting here, in the notation of the command line; empty where there is none.
-        remark: What to know about it; the reason where there is no setting.
+        remark: A remark; the reason where there is no setting.
 
     """
 
@@ -164,7 +164,7 @@ KEYS: dict[str, Key] = {
 
 
 def reference() -> str:
-    """The table of all keys, in Markdown.
+    """Write the table of all keys, in Markdown.
 
     Example::
 

@@ -10,7 +10,7 @@ _FILTER = "INFERENCE_FILTER_TYPE"
 
 
 def leave_out(draft: Draft) -> None:
-    """Say of every key without a setting why that is so."""
+    """Record for every key without a setting why it has none."""
     for key in draft.given(*KEYS):
         if not KEYS[key].becomes:
             draft.leave(key, KEYS[key].remark)
@@ -20,4 +20,4 @@ def leave_out(draft: Draft) -> None:
     if draft.given(_FILTER) and str(draft.raw[_FILTER]).strip().casefold() == "none":
         for key in draft.given(*(key for key in KEYS if key.startswith("INFERENCE_FILTER_"))):
             draft.leave(key, "no filter is asked for")
-        draft.outcomes[_FILTER] = "as here: no filter is laid over the estimates"
+        draft.outcomes[_FILTER] = "as here: no filter is applied to the estimates"

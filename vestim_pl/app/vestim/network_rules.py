@@ -22,7 +22,7 @@ _TARGET = "network.hidden_sizes"
 
 
 def family_of(draft: Draft) -> str:
-    """LSTM, GRU or FNN: which keys of the file are about its network."""
+    """LSTM, GRU or FNN: the family of networks, which decides the keys that apply."""
     model = draft.take("MODEL_TYPE")
     return _FAMILIES[model.one] if model else "LSTM"
 
@@ -94,7 +94,7 @@ def _layers(draft: Draft, family: str) -> None:
 
 
 def _first(draft: Draft, keys: tuple[str, ...]) -> str:
-    """The first of the keys that is given; the others are left out, as VEstim does."""
+    """Take the first key that is given; the others are left out, as in VEstim."""
     found, *passed_over = draft.given(*keys) or [""]
     for key in passed_over:
         draft.leave(key, f"{found} takes precedence")
@@ -102,7 +102,7 @@ def _first(draft: Draft, keys: tuple[str, ...]) -> str:
 
 
 def _uniform(draft: Draft, count_key: str, units_key: str) -> None:
-    """So many layers of the same size."""
+    """Layers of equal size, from a count and a size."""
     if not count_key and not units_key:
         return
     if not units_key:
@@ -120,7 +120,7 @@ def _uniform(draft: Draft, count_key: str, units_key: str) -> None:
 
 
 def _range_of_layers(draft: Draft, units: Choice, counts: Choice, units_key: str, count_key: str) -> Range:
-    """From the fewest layers of the smallest size to the most layers of the largest."""
+    """Range from the fewest layers of the smallest size to the most layers of the largest."""
     for choice, key, other in ((units, units_key, count_key), (counts, count_key, units_key)):
         if choice.is_grid:
             draft.refuse(key, f'is a grid, but {other} is a search range; write bounds, "[low, high]", or one value')
@@ -129,7 +129,7 @@ def _range_of_layers(draft: Draft, units: Choice, counts: Choice, units_key: str
 
 
 def _repeated(draft: Draft, sizes: Choice, count_key: str) -> Choice:
-    """FNN_UNITS of one layer, FNN_N_LAYERS times; of more than one layer they must be as many."""
+    """Repeat FNN_UNITS of one layer FNN_N_LAYERS times; several layers must be as many as FNN_N_LAYERS."""
     counts = _read(draft, count_key)
     lists = [sizes.range.low, sizes.range.high] if sizes.range else list(sizes.values)
     draft.outcomes[count_key] = "layers of FNN_UNITS"
@@ -157,7 +157,7 @@ def _agree_on_count(draft: Draft, sizes: Choice, first: str, count_key: str) -> 
 
 
 def _agree_on_units(draft: Draft, sizes: Choice, first: str, units_key: str) -> None:
-    """VEstim writes the size of the first layer beside the list of all."""
+    """Check the size of the first layer, which VEstim writes beside the list of all sizes."""
     units = _read(draft, units_key)
     firsts = {layers[0] for layers in ([sizes.range.low, sizes.range.high] if sizes.range else sizes.values)}
     found = {units.range.low, units.range.high} if units.range else set(units.values)

@@ -1,4 +1,4 @@
-"""A conversion as YAML: a preset to train with, and the space of a search."""
+"""Write a conversion as YAML: a preset to train with, and the space of a search."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -17,14 +17,14 @@ _COMMENT_COLUMN = 40
 
 
 def preset_yaml(conversion: Conversion, command: str) -> str:
-    """The conversion as a preset: a file of ``conf/preset/``, or of a folder of one's own.
+    """Write the conversion as a preset: a file for ``conf/preset/`` or your own folder.
 
-    The values of a grid are those of Hydra's sweeper, and the file makes a multirun. What is to be searched has no
-    value, so that a training asks for it.
+    The values of a grid go to Hydra's sweeper, and the file starts a multirun. A setting to search has no value, so
+    that a training asks for it.
 
     Args:
         conversion: The conversion.
-        command: The command line that trains with the file, for its head.
+        command: The command line that trains with the file, for its first lines.
 
     """
     lines = ["# @package _global_", f"# From VEstim's {Path(conversion.file).name}, key by key:", f"#   {command}"]
@@ -40,7 +40,7 @@ def preset_yaml(conversion: Conversion, command: str) -> str:
     if conversion.grids:
         lines += [
             "hydra:",
-            _line("  mode: MULTIRUN", "a run for each combination of these"),
+            _line("  mode: MULTIRUN", "one run for each combination of these"),
             "  sweeper:",
             "    params:",
         ]
@@ -52,7 +52,7 @@ def preset_yaml(conversion: Conversion, command: str) -> str:
 
 
 def search_yaml(conversion: Conversion) -> str:
-    """The bounds of a search, a setting each, as a table of distributions.
+    """Write the bounds of a search as a table of distributions, one per setting.
 
     ``layers`` draws a number of layers and a size for each: of layer i between the i-th bounds.
     """
@@ -80,7 +80,7 @@ def _distribution(setting: Setting, bounds: Range) -> dict[str, Any]:
 
 
 def _nested(settings: Iterable[Setting], conversion: Conversion) -> list[str]:
-    """The settings as YAML, those of the same node below each other."""
+    """Write the settings as YAML, grouped by node."""
     lines: list[str] = []
     open_nodes: list[str] = []
     for setting in sorted(settings, key=lambda setting: _order(setting.target)):
@@ -112,7 +112,7 @@ def _scalar(choice: Choice) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """A value as JSON, which is YAML too; a reference is not resolved."""
+    """Write a value as JSON, which is YAML too; a reference is not resolved."""
     return json.dumps(value, ensure_ascii=False).replace("${", "\\\\${")
 
 
@@ -125,7 +125,7 @@ def _origin(setting: Setting, conversion: Conversion) -> str:
 
 
 def _left_over(rows: Sequence[Row]) -> list[str]:
-    """Comments of the file, and the keys that set nothing by themselves."""
+    """Write as comments the keys that set nothing by themselves."""
     if not rows:
         return []
     return [

@@ -5,7 +5,7 @@ from vestim_pl.app.vestim.values import Choice
 
 __all__ = ["convert_schedule"]
 
-# VEstim's name: the scheduler here, and the keys of each of its settings, the first one given holding.
+# VEstim's name: the scheduler here, and for each of its settings the keys; the first key that is given applies.
 _SCHEDULES: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     "StepLR": (
         "step",

@@ -1,4 +1,4 @@
-"""What became of every key, as a table for a terminal and a log."""
+"""The result for every key, as a table for terminal and log."""
 
 import shutil
 import textwrap
@@ -14,11 +14,11 @@ _LONGEST_VALUE = 28
 
 
 def render_table(conversion: Conversion, rows: Sequence[Row] | None = None, width: int | None = None) -> str:
-    """Key, value and outcome in three columns, and below them what the file leaves to this package.
+    """Write key, value and outcome in three columns, and below them the settings that the file does not have.
 
     Args:
         conversion: The conversion.
-        rows: Its rows, where they are not those of the conversion.
+        rows: Rows to show instead of the conversion's.
         width: Characters in a line; that of the terminal by default.
 
     Example::

@@ -257,7 +257,7 @@ class Layers(Kind):
         if isinstance(raw, list) and any(isinstance(part, list) for part in raw):
             return self._of_lists([_sizes(part) for part in raw])
         if isinstance(raw, list) and any(isinstance(part, str) and "," in part for part in raw):
-            return Choice(tuple(_sizes(part.split(",")) for part in raw))
+            return Choice(tuple(_sizes(part.split(",") if isinstance(part, str) else [part]) for part in raw))
         return Choice((_sizes(raw if isinstance(raw, list) else [raw]),))
 
     def _of_brackets(self, raw: str) -> Choice:

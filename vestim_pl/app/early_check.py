@@ -1,0 +1,157 @@
+"""The first check of a configuration: from the source alone, before torch and Lightning are imported."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from vestim_pl.app.conf_tree import flat_keys, nodes_with_target, plain, suggest_key
+from vestim_pl.errors import ConfigurationError
+from vestim_pl.settings.arguments import check_arguments, check_type
+from vestim_pl.settings.source_types import SourceSignature, source_signature
+
+__all__ = ["NETWORK_SOURCES", "check_before_import", "check_node", "in_order", "refuse_missing_checkpoint"]
+
+_GROUPS = (
+    "callbacks", "columns", "data", "hydra", "logger", "network", "optimizer", "sampling", "scheduler", "trainer",
+)  # fmt: skip
+_SETTINGS = {
+    "seed": int, "compile": bool, "test": bool, "run_dir": str, "ckpt_path": str | None,
+    "checkpoint_every": str | None, "vestim": str | None, "run": str | None, "checks": str, "fail_on": str,
+    "json": str | None, "path": str | None,
+}  # fmt: skip
+_INTERNAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
+# What the names of networks build; a test holds this table to the registry, which imports torch.
+_RECURRENT = "vestim_pl.networks.RecurrentNetwork"
+NETWORK_SOURCES = {
+    "LSTM": (_RECURRENT,),
+    "GRU": (_RECURRENT,),
+    "LSTM_EMA": (_RECURRENT, "vestim_pl.networks.ExponentialSmoothing"),
+    "LSTM_LPF": (_RECURRENT, "vestim_pl.networks.CausalLowPass"),
+    "FNN": ("vestim_pl.networks.FeedForwardNetwork",),
+    "Transformer": ("vestim_pl.networks.TransformerNetwork",),
+}
+_NO_OPTIONS = ("features", "output_filter", "cell")  # what the registry passes by itself
+
+
+def check_before_import(config: DictConfig) -> None:
+    """Refuse unknown keys and wrong types, as far as the source of what they configure shows them.
+
+    Importing torch and Lightning takes seconds, and a mistake should be reported at once. The messages are those of
+    the full check, `vestim_pl.app.configuration.check`, and nothing is refused here that the full check accepts: what
+    the source does not show (a type that is more than plain types, a range) is left to the full check.
+
+    Args:
+        config: The composed configuration.
+
+    Raises:
+        ConfigurationError: With the full name of the key, what was found, and the nearest valid key or the type.
+
+    """
+    _check_root(config)
+    refuse_missing_checkpoint(config.get("ckpt_path"))
+    for name, value in in_order(config):
+        if name == "network":
+            _check_network(plain(value))
+        elif name == "optimizer":
+            spec = plain(value)
+            _check_options(name, spec, source_signature(f"torch.optim.{spec.pop('name', None)}"), ("params",))
+        elif name == "scheduler":
+            spec = plain(value)
+            builder = f"vestim_pl.lightning_support.schedulers._{spec.pop('name', 'none')}"
+            _check_options(name, spec, source_signature(builder), ("optimizer", "steps"))
+        elif isinstance(value, DictConfig):
+            if name == "callbacks":
+                _refuse_settings_without_callback(value)
+            for where, node in nodes_with_target(name, value):
+                if (signature := source_signature(str(node["_target_"]))) is not None:
+                    check_node(where, node, signature.types, signature.takes_more)
+
+
+def refuse_missing_checkpoint(ckpt_path: str | None) -> None:
+    """Refuse a path that names no file; ``last`` and ``auto`` stand for a file that is found later.
+
+    Raises:
+        ConfigurationError: With the path.
+
+    """
+    if ckpt_path not in (None, "last", "auto") and not Path(str(ckpt_path)).is_file():
+        raise ConfigurationError(f"ckpt_path: {ckpt_path} is not a file; give a checkpoint of an earlier run")
+
+
+def in_order(config: DictConfig) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of every group and setting, ``data`` and ``sampling`` first.
+
+    Other groups refer to their values, and a mistake is reported where it was set.
+    """
+    for name in sorted(map(str, config), key=lambda each: each not in ("data", "sampling")):
+        if name != "hydra":
+            yield name, None if OmegaConf.is_missing(config, name) else config[name]
+
+
+def check_node(where: str, node: dict[str, Any], types: dict[str, Any], takes_more: bool) -> None:
+    """Compare a node with the arguments of what it builds; a node inside it is compared with what that node builds.
+
+    Args:
+        where: Dotted name of the node, for messages.
+        node: The node, resolved.
+        types: Type of every named argument.
+        takes_more: Whether any other keyword is an argument too.
+
+    Raises:
+        ConfigurationError: With the key.
+
+    """
+    own = {
+        key: value
+        for key, value in node.items()
+        if key not in _INTERNAL and not (isinstance(value, dict) and "_target_" in value)
+    }
+    check_arguments(where, own, dict.fromkeys(own, Any) | types if takes_more else types)
+
+
+def _check_root(config: DictConfig) -> None:
+    """Refuse what ``+name=...`` added at the top, where nothing reads it, and wrong types of what is read there."""
+    for name in map(str, config):
+        if name not in _SETTINGS and name not in _GROUPS:
+            known = [key for key in flat_keys(config) if key.partition(".")[0] in (*_SETTINGS, *_GROUPS)]
+            raise ConfigurationError(f"{name}: no such key; {suggest_key(name, ['+preset', *known])}")
+        if name in _SETTINGS and not OmegaConf.is_missing(config, name):
+            check_type(name, config[name], _SETTINGS[name])
+
+
+def _check_network(spec: dict[str, Any]) -> None:
+    name = spec.pop("name", None)
+    if name not in NETWORK_SOURCES:
+        return
+    own = _network_options(name)
+    if any(key not in own and key in _network_options(other) for key in spec for other in NETWORK_SOURCES):
+        return  # an option of another network, which the registry explains
+    check_arguments("network", spec, own)
+
+
+def _network_options(name: str) -> dict[str, Any]:
+    found = [signature for target in NETWORK_SOURCES[name] if (signature := source_signature(target)) is not None]
+    types = {key: hint for signature in found for key, hint in signature.types.items() if key not in _NO_OPTIONS}
+    return types | {"members": int}
+
+
+def _check_options(
+    where: str, spec: dict[str, Any], signature: SourceSignature | None, without: tuple[str, ...]
+) -> None:
+    if signature is not None:
+        check_arguments(where, spec, {key: hint for key, hint in signature.types.items() if key not in without})
+
+
+def _refuse_settings_without_callback(callbacks: DictConfig) -> None:
+    """Refuse settings that a preset has for a callback that ``callbacks=[...]`` on the command line took out again."""
+    for name in map(str, callbacks):
+        node = callbacks[name]
+        if node is not None and not isinstance(node, DictConfig):
+            raise ConfigurationError(f"callbacks.{name}: {node!r} is no callback; null takes it out")
+        if node is not None and "_target_" not in node:
+            raise ConfigurationError(
+                f"callbacks.{name}: has settings, but the callback is not there; add {name} to callbacks=[...], or take"
+                f" the settings out with callbacks.{name}=null"
+            )
