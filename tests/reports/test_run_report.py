@@ -157,7 +157,7 @@ def test_the_same_folder_gives_the_same_bytes_and_touches_no_global_state(
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it would raise
     before = dict(matplotlib.rcParams)
     first = write_report(run_dir).read_bytes()
-    matplotlib.rcParams["axes.linewidth"] = 9.0  # somebody's matplotlibrc
+    matplotlib.rcParams["axes.linewidth"] = 9.0  # as from a matplotlibrc
     try:
         assert write_report(run_dir).read_bytes() == first
     finally:
