@@ -1,4 +1,4 @@
-"""The diagnose command: findings before training and on a run folder, and an exit status that tells severity."""
+"""The diagnose command: findings before training and on a run folder, and an exit status by severity."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from vestim_pl.diagnosis import Severity
 from vestim_pl.errors import ConfigurationError
 
 
-def test_what_failed_is_told_with_overrides_that_mend_it(compose_diagnose, tmp_path, recordings, capsys):
+def test_findings_come_with_overrides_that_fix_them(compose_diagnose, tmp_path, recordings, capsys):
     settings = ("+preset=guide_baseline", "sampling.lookback=200", "sampling.batch_size=64", "network.hidden_sizes=[4]")
     before = sorted(tmp_path.rglob("*"))
     found = by_check(diagnose(compose_diagnose(*settings)))
@@ -28,10 +28,10 @@ def test_what_failed_is_told_with_overrides_that_mend_it(compose_diagnose, tmp_p
     assert "warning  weight decay" in capsys.readouterr().out
     for finding in found.values():
         if finding.override:
-            mended = compose_diagnose(*settings, *shlex.split(finding.override))
-            check(mended)
-    mended = by_check(diagnose(compose_diagnose(*settings, found["weight decay"].override)))
-    assert mended["weight decay"].severity == "ok"
+            fixed = compose_diagnose(*settings, *shlex.split(finding.override))
+            check(fixed)
+    fixed = by_check(diagnose(compose_diagnose(*settings, found["weight decay"].override)))
+    assert fixed["weight decay"].severity == "ok"
 
 
 @pytest.mark.parametrize(
@@ -52,24 +52,24 @@ def test_what_failed_is_told_with_overrides_that_mend_it(compose_diagnose, tmp_p
         ("time", "trainer.max_epochs=-1"),
     ],
 )
-def test_the_override_of_a_finding_mends_it(compose_diagnose, check_name, cause):
+def test_the_override_of_a_finding_fixes_it(compose_diagnose, check_name, cause):
     found = by_check(diagnose(compose_diagnose(*cause.split())))[check_name]
     if check_name == "mixed precision" and found.severity == "ok":
         pytest.skip("this machine gains from mixed precision")
     assert found.severity in ("note", "warning", "error")
-    mended = compose_diagnose(*cause.split(), *found.override.split())
-    check(mended)
-    after = by_check(diagnose(mended))[check_name]
+    fixed = compose_diagnose(*cause.split(), *shlex.split(found.override))
+    check(fixed)
+    after = by_check(diagnose(fixed))[check_name]
     assert after.severity.rank < found.severity.rank, f"{found} became {after}"
 
 
-def test_a_training_of_days_is_told_with_a_setting_that_is_accepted(compose_diagnose):
-    """That it would last less than a day at the speed that was measured is shown without a clock in test_cost.py."""
+def test_a_training_of_days_comes_with_a_setting_that_is_accepted(compose_diagnose):
+    """test_cost.py shows, without a clock, that the suggested training lasts less than a day."""
     found = by_check(diagnose(compose_diagnose("trainer.max_epochs=20000000")))["time"]
     assert found.severity == "warning"
-    mended = compose_diagnose("trainer.max_epochs=20000000", found.override)
-    check(mended)
-    assert 0 < mended.trainer.max_epochs < 20_000_000
+    fixed = compose_diagnose("trainer.max_epochs=20000000", found.override)
+    check(fixed)
+    assert 0 < fixed.trainer.max_epochs < 20_000_000
 
 
 PRESETS = sorted(path.stem for path in (conf_folder() / "preset").glob("*.yaml"))
@@ -77,7 +77,7 @@ PRESETS = sorted(path.stem for path in (conf_folder() / "preset").glob("*.yaml")
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_override_fits_the_preset_that_it_is_for(recordings, preset):
-    """A way out that is refused, as sampling=streams is with a preset for windows, would be none."""
+    """No suggestion may be refused, as sampling=streams is with a preset for windows."""
     small = ["sampling.lanes=4"] if preset in ("accurate", "fast") else ["sampling.batch_size=16"]
     given = ["data=folder", f"data.root={recordings}", "run_dir=.", f"+preset={preset}", "sampling.lookback=60"]
     small += ["network.members=3"] if preset == "accurate" else []
@@ -93,7 +93,7 @@ def test_every_override_fits_the_preset_that_it_is_for(recordings, preset):
     overrides = [finding.override for finding in findings if finding.override]
     assert len(overrides) >= 2
     for override in overrides:
-        check(composed(*override.split()))
+        check(composed(*shlex.split(override)))
 
 
 @pytest.mark.parametrize(
@@ -125,10 +125,10 @@ def test_data_problems_are_found(compose_diagnose, recordings):
         frame.loc[100:, "Time"] += 30
         frame.to_parquet(file, index=False)
     found = by_check(diagnose(compose_diagnose()))
-    assert found["constant columns"].override == "data.features=[SOC,Current]"
+    assert found["constant columns"].override == "'data.features=[SOC,Current]'"
     assert "Temp (test 25" in found["test range"].evidence
     assert "the largest is 31 s" in found["sampling interval"].evidence
-    again = by_check(diagnose(compose_diagnose(found["constant columns"].override)))
+    again = by_check(diagnose(compose_diagnose(*shlex.split(found["constant columns"].override))))
     assert again["constant columns"].severity == "ok"
 
 

@@ -29,6 +29,6 @@ def test_a_section_without_content_has_no_heading():
     assert "<h2>" not in render_page("sweep_report.html", **SWEEP, title="", jobs=[])
 
 
-def test_a_missing_value_is_an_error_and_not_an_empty_cell():
-    with pytest.raises(UndefinedError, match="names"):
-        render_page("sweep_report.html", title="", jobs=[JOB], settings=None, reported=[], swept=[])
+def test_a_missing_value_is_an_error_and_not_an_empty_heading():
+    with pytest.raises(UndefinedError, match="title"):
+        render_page("sweep_report.html", **SWEEP, jobs=[])

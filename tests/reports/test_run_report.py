@@ -63,8 +63,8 @@ class Page(HTMLParser):
         if "dt" in self.open:
             self._term += data
         if self.open and {"td", "th"} & set(self.open):
-            told, value = self.rows[-1][-1]
-            self.rows[-1][-1] = (told + data, value)
+            shown, value = self.rows[-1][-1]
+            self.rows[-1][-1] = (shown + data, value)
 
     @property
     def text(self) -> str:
@@ -91,7 +91,7 @@ def test_figures_are_those_of_the_files(run_dir: Path) -> None:
     for name, row in errors.iterrows():
         cells = page.row(str(name))[1:5]
         assert [value for _, value in cells] == list(row[["steps", "rmse_mv", "mae_mv", "max_error_mv"]])
-        assert [told for told, _ in cells][1:] == [
+        assert [shown for shown, _ in cells][1:] == [
             f"{row.rmse_mv:,.2f}", f"{row.mae_mv:,.2f}", f"{row.max_error_mv:,.1f}"
         ]  # fmt: skip
     overall = errors.loc["overall"]
@@ -116,7 +116,7 @@ def test_errors_of_a_temperature_are_those_of_all_its_steps(run_dir: Path) -> No
     assert values[:2] == [3, len(error)]
     expected = [math.sqrt((error**2).mean()), np.abs(error).mean(), np.abs(error).max()]
     np.testing.assert_allclose(np.array(values[2:], dtype=float), expected, rtol=1e-9)
-    assert [told for told, _ in page.row("RMSE [mV]")][1:] == ["-10 °C", "0 °C", "10 °C", "25 °C", "40 °C"]
+    assert [shown for shown, _ in page.row("RMSE [mV]")][1:] == ["-10 °C", "0 °C", "10 °C", "25 °C", "40 °C"]
 
 
 def test_mean_error_and_place_of_the_largest_one(run_dir: Path) -> None:
