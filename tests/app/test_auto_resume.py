@@ -25,7 +25,7 @@ def _log(caplog):
 def write(path, step, weight=1.0):
     content = {
         "state_dict": {"weight": torch.full((500,), weight)}, "epoch": step // 10, "global_step": step, "loops": {},
-        "callbacks": {}, "optimizer_states": [], "lr_schedulers": [],
+        "callbacks": {}, "optimizer_states": [{}], "lr_schedulers": [],
     }  # fmt: skip
     torch.save(content, path)
     return path
@@ -60,7 +60,7 @@ def test_a_damaged_and_a_non_finite_one_are_named_and_left_out(folder, caplog):
     assert resolve_checkpoint("auto", folder.parent) == str(folder / "best.ckpt")
     damaged, nonfinite, taken = caplog.messages
     assert "last.ckpt is damaged" in damaged
-    assert "other.ckpt holds numbers that are not finite: weight (500 NaN of 500)" in nonfinite
+    assert "other.ckpt has non-finite numbers: weight (500 NaN of 500)" in nonfinite
     assert "resuming from" in taken
 
 

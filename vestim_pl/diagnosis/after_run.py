@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vestim_pl.deploy.checkpoint_file import check_checkpoint
+from vestim_pl.deploy.checkpoint import load_checkpoint
 from vestim_pl.diagnosis.checks.constant_prediction import check_constant_prediction, other_rate
 from vestim_pl.diagnosis.checks.divergence import check_divergence
 from vestim_pl.diagnosis.checks.ending import check_ending
@@ -112,7 +112,7 @@ def target_std_mv(path: Path) -> float:
     """
     for name in ("best", "last"):
         try:
-            weights = check_checkpoint(path / "checkpoints" / f"{name}.ckpt")["state_dict"]
+            weights = load_checkpoint(path / "checkpoints" / f"{name}.ckpt")["state_dict"]
             return float(weights["scaler.target_std"]) * MILLIVOLTS
         except (ConfigurationError, KeyError, RuntimeError):  # the last two: a checkpoint of another module
             continue

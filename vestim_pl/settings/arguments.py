@@ -1,6 +1,5 @@
-"""Holding values from a configuration against the signature and the type hints of what they are for."""
+"""Check values from a configuration against the signature and the type hints of their target."""
 
-import difflib
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,12 +8,13 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.settings.checks import nearest_name
 
 __all__ = ["argument_types", "check_arguments", "check_type", "nearest"]
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """The way out of a misspelt name: the nearest valid one, or all of them where none is near.
+    """Suggest the nearest valid name for a misspelt one; list all of them if none is similar.
 
     Example::
 
@@ -22,13 +22,13 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         'did you mean sampling.lookback?'
 
     """
-    names = {choice.casefold(): choice for choice in valid}
-    close = difflib.get_close_matches(name.casefold(), list(names), n=1)
-    return f"did you mean {names[close[0]]}?" if close else f"choose one of {', '.join(names.values())}"
+    names = list(valid)
+    near = nearest_name(name, names)
+    return f"did you mean {near}?" if near else f"choose one of {', '.join(names)}"
 
 
 def argument_types(target: Callable[..., Any]) -> dict[str, Any]:
-    """Type hint of every named argument of a function or constructor; ``Any`` where there is none to read.
+    """Read the type hint of every named argument of a function or constructor; ``Any`` if it has none.
 
     Example::
 
@@ -40,7 +40,7 @@ def argument_types(target: Callable[..., Any]) -> dict[str, Any]:
     function = target.__init__ if inspect.isclass(target) else target
     try:
         hints = typing.get_type_hints(inspect.unwrap(function))
-    except (NameError, TypeError):  # hints that only a type checker can read
+    except (NameError, TypeError):  # hints that only a type checker resolves
         hints = {}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = inspect.signature(target).parameters.values()
@@ -73,9 +73,9 @@ def check_arguments(where: str, values: Mapping[str, Any], types: Mapping[str, A
 
 
 def check_type(where: str, value: Any, hint: Any) -> None:
-    """Refuse a value that is not of the annotated type; nothing is converted, ``"0.2"`` is no number.
+    """Refuse a value of another type than annotated; nothing is converted, so ``"0.2"`` is no number.
 
-    A list stands for a tuple, which YAML does not have. A hint that cannot be checked is left to the callee.
+    A list may stand for a tuple, which YAML lacks. A hint that pydantic cannot check is left to the callee.
 
     Raises:
         ConfigurationError: With the key, the value and the type.
@@ -85,7 +85,7 @@ def check_type(where: str, value: Any, hint: Any) -> None:
         adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     except Exception:
         return
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):  # also a list of OmegaConf's own kind
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):  # also OmegaConf's lists
         wants_tuple = hint is tuple or typing.get_origin(hint) is tuple
         value = tuple(value) if wants_tuple else list(value)
     try:

@@ -1,24 +1,24 @@
-"""Checks of settings that say which one, what was found, and what is allowed."""
+"""Checks of values whose messages name the setting, the value found, and the values allowed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from vestim_pl.errors import ConfigurationError
 
-__all__ = ["check_choice", "check_integers"]
+__all__ = ["check_choice", "check_integers", "nearest_name"]
 
 
 def check_integers(settings: Any, group: str, **minimums: int) -> None:
-    """Refuse attributes that are not integers or below their minimum.
+    """Refuse attributes that are no integers or below their minimum.
 
     Args:
-        settings: Object whose attributes are checked.
-        group: Name of the settings' group for the message, such as ``sampling``.
-        minimums: Smallest allowed value of each attribute.
+        settings: Object with the attributes.
+        group: Group of the settings, for the message, such as ``sampling``.
+        minimums: Smallest allowed value by attribute.
 
     Raises:
-        ConfigurationError: Naming the first setting that is out of its range.
+        ConfigurationError: With the first setting that is out of range.
 
     Example::
 
@@ -39,15 +39,15 @@ def check_integers(settings: Any, group: str, **minimums: int) -> None:
 
 
 def check_choice(setting: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse a value that is none of the choices.
+    """Refuse a value that is not one of the choices.
 
     Args:
-        setting: Name of the setting for the message.
+        setting: Name of the setting, for the message.
         value: What was given.
-        choices: What is allowed.
+        choices: Allowed values.
 
     Raises:
-        ConfigurationError: Naming setting, value, choices and the nearest of them.
+        ConfigurationError: With setting, value, choices and the nearest choice.
 
     Example::
 
@@ -59,8 +59,27 @@ def check_choice(setting: str, value: object, choices: Sequence[str]) -> None:
 
     """
     if value not in choices:
-        near = get_close_matches(str(value), choices, n=1)
-        hint = f" (nearest: {near[0]!r})" if near else ""
+        near = nearest_name(str(value), choices)
+        hint = f" (nearest: {near!r})" if near else ""
         *others, last = [repr(choice) for choice in choices]
         listed = f"{', '.join(others)} or {last}" if others else last
         raise ConfigurationError(f"{setting}: {value!r} is unknown; choose {listed}{hint}")
+
+
+def nearest_name(name: str, valid: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Find the valid name most similar to a misspelt one, ignoring case; None if none is similar.
+
+    Args:
+        name: The misspelt name.
+        valid: Valid names.
+        cutoff: Least similarity, 0..1, see `difflib.get_close_matches`.
+
+    Example::
+
+        >>> nearest_name("Lokback", ["lookback", "stride"]), nearest_name("seed", ["lookback", "stride"])
+        ('lookback', None)
+
+    """
+    names = {choice.casefold(): choice for choice in valid}
+    close = get_close_matches(name.casefold(), list(names), n=1, cutoff=cutoff)
+    return names[close[0]] if close else None

@@ -1,6 +1,5 @@
 """From VEstim's ``hyperparams.json`` to settings of this package, every key accounted for."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from vestim_pl.app.vestim.network_rules import convert_network
 from vestim_pl.app.vestim.schedule_rules import convert_schedule
 from vestim_pl.app.vestim.training_rules import convert_training
 from vestim_pl.app.vestim.values import is_empty
+from vestim_pl.settings.checks import nearest_name
 
 __all__ = ["Conversion", "convert", "convert_file"]
 
@@ -89,7 +89,7 @@ def convert(raw: Mapping[str, Any], file: str, horizon: int | None = None) -> Co
         if key.startswith("_"):
             draft.outcomes[key] = "a comment"
         elif key not in KEYS:
-            draft.outcomes[key] = f"unknown; the nearest known key is {_nearest(key)}"
+            draft.outcomes[key] = f"unknown; the nearest known key is {nearest_name(key, KEYS, cutoff=0.0)}"
         elif is_empty(value):
             draft.leave(key, "it has no value")
     leave_out(draft)
@@ -99,11 +99,6 @@ def convert(raw: Mapping[str, Any], file: str, horizon: int | None = None) -> Co
     convert_training(draft)
     _refuse_grid_beside_search(draft)
     return Conversion(file, raw, tuple(draft.settings), tuple(draft.rows()))
-
-
-def _nearest(key: str) -> str:
-    folded = {known.casefold(): known for known in KEYS}
-    return folded[difflib.get_close_matches(key.casefold(), list(folded), n=1, cutoff=0.0)[0]]
 
 
 def _refuse_grid_beside_search(draft: Draft) -> None:

@@ -1,7 +1,6 @@
 """Read one recording from Parquet or CSV and refuse it, in one line, where a network could not learn from it."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from vestim_pl.data.columns import Columns
 from vestim_pl.errors import DataError
+from vestim_pl.settings.checks import nearest_name
 
 __all__ = ["SUFFIXES", "Recording", "read_recording", "rows_at_most"]
 
@@ -120,16 +120,10 @@ def _check_columns(found: Sequence[str], label: str, columns: Columns, wanted: S
         if len(found) == 1 and (";" in found[0] or "\t" in found[0]):
             raise DataError(f"{label}: columns are not separated by commas ({found[0]!r}); separate them by commas")
         setting = columns.setting_of(column)
-        near = _nearest(column, found)
+        near = nearest_name(column, found)
         hint = f"the nearest is {near!r}: " if near else f"found {', '.join(map(repr, found))}: "
         remedy = f"name it by {setting}={near or '...'}" if setting != "data.features" else "correct data.features"
         raise DataError(f"{label}: column {column!r} is missing, {hint}{remedy}, or rename the column in the file")
-
-
-def _nearest(column: str, found: Sequence[str]) -> str | None:
-    by_lower = {name.lower(): name for name in found}
-    near = get_close_matches(column.lower(), list(by_lower), n=1)
-    return by_lower[near[0]] if near else None
 
 
 def _at(row: int, path: Path) -> str:
