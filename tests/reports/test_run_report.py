@@ -193,13 +193,13 @@ def test_a_malicious_name_is_text(run_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (".hydra/config.yaml", ".hydra/config.yaml: the configuration is not there"),
-        (".hydra/overrides.yaml", ".hydra/overrides.yaml: the list of overrides is not there"),
+        (".hydra/config.yaml", ".hydra/config.yaml: the configuration is missing"),
+        (".hydra/overrides.yaml", ".hydra/overrides.yaml: the list of overrides is missing"),
         ("metrics.csv", "metrics.csv: no learning curves"),
-        ("events.jsonl", "events.jsonl: what happened on the way is not known"),
-        ("test_errors.csv", "test_errors.csv: not there; its figures are worked out from test_steps.parquet"),
+        ("events.jsonl", "events.jsonl: the events are unknown"),
+        ("test_errors.csv", "test_errors.csv: missing; its figures are computed from test_steps.parquet"),
         ("test_steps.parquet", "test_steps.parquet: no plots of measured and estimated voltage"),
-        ("provenance.json", "provenance.json: versions and machine are not known"),
+        ("provenance.json", "provenance.json: versions and machine are unknown"),
         ("train.log", None),
     ],
 )
@@ -264,8 +264,8 @@ def test_nan_in_metrics_and_in_test_errors_is_shown(run_dir: Path) -> None:
     heads = text[0].split(",")
     place = heads.index("val/rmse_mv")
     rows = [line.split(",") for line in text[1:]]
-    poisoned = [row for row in rows if row[place]][-3:]
-    for row in poisoned:
+    changed = [row for row in rows if row[place]][-3:]
+    for row in changed:
         row[place] = "nan"
     (run_dir / "metrics.csv").write_text("\n".join([text[0], *(",".join(row) for row in rows)]) + "\n")
     errors = pd.read_csv(run_dir / "test_errors.csv").astype({"rmse_mv": float})
