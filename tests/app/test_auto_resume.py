@@ -60,7 +60,7 @@ def test_a_damaged_and_a_non_finite_one_are_named_and_left_out(folder, caplog):
     assert resolve_checkpoint("auto", folder.parent) == str(folder / "best.ckpt")
     damaged, nonfinite, taken = caplog.messages
     assert "last.ckpt is damaged" in damaged
-    assert "other.ckpt holds numbers that are not finite: weight (500 NaN of 500)" in nonfinite
+    assert "other.ckpt has non-finite numbers: weight (500 NaN of 500)" in nonfinite
     assert "resuming from" in taken
 
 

@@ -23,7 +23,7 @@ def test_numbers_are_the_same_for_all_cells():
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e39])
 def test_a_number_that_is_not_finite_is_refused_by_name(bad):
-    with pytest.raises(DataError, match=r"^Temp: (nan|-?inf) is no finite measurement .* pass the last good value"):
+    with pytest.raises(DataError, match=r"^Temp: (nan|-?inf) is non-finite .* pass the last good value"):
         stack_cells({"Current": 1.0, "Temp": bad}, cells=1)
     with pytest.raises(DataError, match=r"^Temp of cell 1: (nan|-?inf) "):
         stack_cells({"Current": 1.0, "Temp": [0.0, bad]}, cells=2)

@@ -67,7 +67,7 @@ def test_one_cell_by_numbers_equals_offline(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_saved_in_the_middle_and_restored_elsewhere_goes_on_the_same(tmp_path, name):
+def test_a_saved_state_resumes_elsewhere_with_the_same_result(tmp_path, name):
     estimator = make_estimator(name)
     inputs = make_inputs(2)
     stream = StreamingEstimator(estimator, cells=2)
@@ -106,7 +106,7 @@ def test_a_state_that_does_not_fit_is_refused():
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("chosen", [1, [1], np.array([1]), torch.tensor([False, True, False])])
-def test_reset_lets_the_chosen_cell_start_anew_and_the_others_go_on(name, chosen):
+def test_reset_restarts_the_chosen_cell_and_leaves_the_others(name, chosen):
     estimator = make_estimator(name)
     inputs = make_inputs(3)
     stream = StreamingEstimator(estimator, cells=3)
@@ -146,7 +146,7 @@ def test_no_call_is_longer_than_a_recurrent_kernel_can_take(monkeypatch):
     assert stream.run(make_inputs(steps=70_000)[0]).shape == (70_000,)
     assert sum(lengths) == 70_000
     assert max(lengths) < 65_535
-    with pytest.raises(ConfigurationError, match=r"^chunk: 65536 is not within 1 and 65,535"):
+    with pytest.raises(ConfigurationError, match=r"^chunk: 65536 is not between 1 and 65,535"):
         stream.run(make_inputs(), chunk=65_536)
 
 
@@ -182,7 +182,7 @@ def test_a_measurement_that_is_not_finite_never_reaches_the_state(name):
     inputs = make_inputs()
     stream = StreamingEstimator(estimator)
     stream.run(inputs[0, :30])
-    with pytest.raises(DataError, match=r"^Current: nan is no finite measurement"):
+    with pytest.raises(DataError, match=r"^Current: nan is non-finite"):
         stream.step(current=float("nan"), temperature=25.0, soc=0.5)
     bad = inputs[0, 30:].clone()
     bad[3, 2] = float("inf")

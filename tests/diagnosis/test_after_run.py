@@ -154,7 +154,7 @@ def test_a_checkpoint_that_is_none_leaves_the_deviation_unknown(tmp_path):
 
 
 def test_one_table_has_one_rate_and_no_threshold_of_a_divergence(tmp_path):
-    """A recovery cut the rate to a tenth, the run went on, and what it learnt is a constant."""
+    """A recovery cut the rate to a tenth, the run continued, and it learnt only a constant."""
     rollback = {"kind": "rollback", "reason": "the loss is at 2833", "step": 4, "values": {"learning_rate_after": 1e-6}}
     run = write_run(tmp_path / "run", [150.0] * EPOCHS, clip_fraction=1.0, events=(rollback,), std=0.141)
     found = story(run)
@@ -195,4 +195,4 @@ def test_more_processor_time_suggests_the_callback_that_the_run_was_without(tmp_
         "callbacks: {flush_denormals: null, keep_freed_memory: {_target_: vestim_pl.callbacks.KeepFreedMemory}}\n"
     )
     finding = quick_test_run(RunFolder.read(run))[-1]
-    assert finding.override == "callbacks.flush_denormals={_target_:vestim_pl.callbacks.FlushDenormals}"
+    assert finding.override == "'callbacks.flush_denormals={_target_:vestim_pl.callbacks.FlushDenormals}'"

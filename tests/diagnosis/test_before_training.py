@@ -31,7 +31,7 @@ def test_settings_are_passed_to_their_checks(demo):
     found = {each.check: each for each in diagnose_training(SETTINGS, demo, 611, "32-true", FOUND, PLAN)}
     assert "clipping at 0.5 engages in 12 of the first 12" in found["gradient clipping"].evidence
     assert "optimizer.lr is 0.001" in found["learning rate"].evidence
-    assert "lookback 400" in found["gradient memory"].evidence
+    assert "lookback of 400" in found["gradient memory"].evidence
     assert "611 parameters for a lookback of 400" in found["capacity"].evidence
     assert found["weight decay"].severity == "warning"
     assert "20 mV" in found["dropout"].evidence
@@ -53,13 +53,13 @@ def test_settings_alone():
         ({"trainer": {"devices": [0, 1], "strategy": "ddp"}}, ("trainer", "devices", 1)),
     ],
 )
-def test_the_override_of_a_contradiction_mends_it(settings, override):
+def test_the_override_of_a_contradiction_fixes_it(settings, override):
     group, key, value = override
     settings = {**SETTINGS, **settings}
     wrong = [each for each in diagnose_settings(settings, "16-mixed", multirun=True) if each.severity == "error"]
     assert [each.override for each in wrong] == [f"{group}.{key}={value}".replace("False", "false")]
-    mended = {**settings, group: {**settings[group], key: value}}
-    assert {each.severity for each in diagnose_settings(mended, "16-mixed", multirun=True)} == {"ok"}
+    fixed = {**settings, group: {**settings[group], key: value}}
+    assert {each.severity for each in diagnose_settings(fixed, "16-mixed", multirun=True)} == {"ok"}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_members_of_an_ensemble_are_counted_one_by_one(demo):
     assert findings(demo, parameters=6110, network={"members": 10})["capacity"].evidence.startswith("611 parameters")
 
 
-def test_a_rate_that_is_too_high_is_mended_before_the_threshold(demo):
+def test_a_rate_that_is_too_high_is_fixed_before_the_threshold(demo):
     sweep = RangeTest([1e-5, 1e-4, 1e-3], [1.0, 0.9, 9.0], 0.01)
     found = findings(demo, dataclasses.replace(FOUND, range_test=sweep))
     assert found["learning rate"].override == "optimizer.lr=5e-07"

@@ -25,7 +25,7 @@ def test_processes_share_the_batches():
 
 
 @pytest.mark.parametrize(
-    ("options", "epochs", "told"),
+    ("options", "epochs", "length"),
     [
         ({"max_epochs": 50}, 50, "50 epochs"),
         ({"max_epochs": 50, "max_steps": 250}, 2.5, "250 steps"),
@@ -34,10 +34,10 @@ def test_processes_share_the_batches():
         ({"max_epochs": -1}, None, None),
     ],
 )
-def test_what_ends_it_first_counts(options, epochs, told):
+def test_what_ends_it_first_counts(options, epochs, length):
     found = plan(**options)
     assert found.epochs == epochs
-    assert told is None or found.told == told
+    assert length is None or found.length == length
 
 
 def test_validations_are_as_often_as_they_are_set_to():

@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 
 from vestim_pl.data import RecordingTable, StreamSampling, VoltageDataModule, WindowSampling
 from vestim_pl.diagnosis.probe import STEPS, Measurements, _memory, measure
-from vestim_pl.diagnosis.step import backward, copy_aside, new_optimizer
+from vestim_pl.diagnosis.step import backward, detached_copy, new_optimizer
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.sequence_batch import SequenceBatch
@@ -58,9 +58,9 @@ def test_the_first_norm_is_that_of_the_first_batch_before_clipping():
     module = datamodule(WindowSampling(lookback=20, batch_size=32))
     made = estimator(module)
     found = measure(made, module, trainer(), (0.01, "norm"))
-    aside = copy_aside(made, trainer())
-    backward(aside, next(iter(module.train_dataloader())))
-    expected = torch.nn.utils.get_total_norm([p.grad for p in aside.parameters()])
+    copied = detached_copy(made, trainer())
+    backward(copied, next(iter(module.train_dataloader())))
+    expected = torch.nn.utils.get_total_norm([p.grad for p in copied.parameters()])
     assert found.norms[0] == pytest.approx(float(expected))
     assert len(found.norms) == STEPS
     assert found.batches == len(module.train_dataloader())
@@ -117,11 +117,11 @@ def test_streams_that_begin_with_burn_in_are_carried_through():
     assert all(norm > 0 for norm in found.norms)
 
 
-def test_recordings_that_give_no_step_that_counts_are_refused():
+def test_recordings_without_a_scored_step_are_refused():
     module = datamodule(StreamSampling(lookback=20, lanes=4, burn_in=0))
     made = estimator(module)
     module.train_dataloader = lambda: [_empty()]
-    with pytest.raises(ConfigurationError, match="no batch holds a step that counts"):
+    with pytest.raises(ConfigurationError, match="no batch has a scored step"):
         measure(made, module, trainer(), (1.0, "norm"))
 
 

@@ -10,11 +10,14 @@ from rich.console import Console
 from vestim_pl.diagnosis.finding import Finding, Severity
 from vestim_pl.diagnosis.quick_test import QuickTest, print_quick_test, quick_test_title
 from vestim_pl.reports.run_folder import RunFolder
+from vestim_pl.settings.override import Override
 
 
 def test_of(**severities: str) -> QuickTest:
     findings = [
-        Finding(name.replace("_", " "), Severity(severity), f"figures of {name}", f"optimizer.lr={len(name)}")
+        Finding(
+            name.replace("_", " "), Severity(severity), f"figures of {name}", (Override("optimizer.lr", len(name)),)
+        )
         for name, severity in severities.items()
     ]
     return QuickTest(findings)

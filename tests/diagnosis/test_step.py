@@ -4,7 +4,7 @@ from vestim_pl.diagnosis.step import narrow, seconds_of, step
 from vestim_pl.functional.sequence_batch import SequenceBatch
 
 
-def test_narrow_takes_lanes_that_count_and_starts_them_anew():
+def test_narrow_takes_scored_lanes_and_starts_them_fresh():
     batch = SequenceBatch.of(torch.arange(4.0)[:, None, None].expand(4, 5, 1), torch.zeros(4, 5))
     weight = torch.ones(4, 5)
     weight[0] = 0
@@ -13,7 +13,7 @@ def test_narrow_takes_lanes_that_count_and_starts_them_anew():
     assert few.fresh.tolist() == [True, True]
 
 
-def test_step_uses_the_gradient_that_is_there_with_any_optimizer():
+def test_step_uses_the_present_gradient_with_any_optimizer():
     for kind in (torch.optim.SGD, torch.optim.LBFGS):
         parameter = torch.nn.Parameter(torch.ones(2))
         parameter.grad = torch.ones(2)

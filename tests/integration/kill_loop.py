@@ -25,7 +25,7 @@ import vestim_pl.app.ending
 import vestim_pl.train
 from tests.callbacks.foreign import same
 from vestim_pl.app.configuration import conf_folder
-from vestim_pl.deploy.checkpoint_file import check_checkpoint
+from vestim_pl.deploy.checkpoint import load_checkpoint
 
 EPOCHS, STEPS, EVERY = 4, 8, 3
 SETTINGS = (
@@ -134,7 +134,7 @@ def attempt(run: Path, recordings: Path, until: Callable[[], bool], result: dict
     result["kills"] += 1
     result["within_a_write"] += any(folder.glob("*.partial"))
     reached = int((run / "step.txt").read_text() or 0) if (run / "step.txt").is_file() else 0
-    whole = [check_checkpoint(path, to_resume=True) for path in folder.glob("*.ckpt")]
+    whole = [load_checkpoint(path, to_resume=True) for path in folder.glob("*.ckpt")]
     kept = max((int(checkpoint["global_step"]) for checkpoint in whole), default=0)
     result["most_steps_lost"] = max(result["most_steps_lost"], reached - kept)
     return False

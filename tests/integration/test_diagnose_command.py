@@ -58,14 +58,14 @@ def test_the_override_of_a_finding_fixes_it(compose_diagnose, check_name, cause)
     if check_name == "mixed precision" and found.severity == "ok":
         pytest.skip("this machine gains from mixed precision")
     assert found.severity in ("note", "warning", "error")
-    fixed = compose_diagnose(*cause.split(), *found.override.split())
+    fixed = compose_diagnose(*cause.split(), *shlex.split(found.override))
     check(fixed)
     after = by_check(diagnose(fixed))[check_name]
     assert after.severity.rank < found.severity.rank, f"{found} became {after}"
 
 
-def test_a_training_of_days_is_reported_with_a_setting_that_is_accepted(compose_diagnose):
-    """That it would last less than a day at the speed that was measured is shown without a clock in test_cost.py."""
+def test_a_training_of_days_comes_with_a_setting_that_is_accepted(compose_diagnose):
+    """test_cost.py shows, without a clock, that the suggested training lasts less than a day."""
     found = by_check(diagnose(compose_diagnose("trainer.max_epochs=20000000")))["time"]
     assert found.severity == "warning"
     fixed = compose_diagnose("trainer.max_epochs=20000000", found.override)
@@ -78,7 +78,7 @@ PRESETS = sorted(path.stem for path in (conf_folder() / "preset").glob("*.yaml")
 
 @pytest.mark.parametrize("preset", some(PRESETS, fast=["safer", "fast"]))
 def test_every_override_fits_the_preset_that_it_is_for(recordings, preset):
-    """A suggestion that train would refuse, such as sampling=streams with a preset for windows, is useless."""
+    """No suggestion may be refused, as sampling=streams is with a preset for windows."""
     small = ["sampling.lanes=4"] if preset in ("accurate", "fast") else ["sampling.batch_size=16"]
     given = ["data=folder", f"data.root={recordings}", "run_dir=.", f"+preset={preset}", "sampling.lookback=60"]
     small += ["network.members=3"] if preset == "accurate" else []
@@ -94,7 +94,7 @@ def test_every_override_fits_the_preset_that_it_is_for(recordings, preset):
     overrides = [finding.override for finding in findings if finding.override]
     assert len(overrides) >= 2
     for override in overrides:
-        check(composed(*override.split()))
+        check(composed(*shlex.split(override)))
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,10 @@ def test_data_problems_are_found(compose_diagnose, recordings):
         frame.loc[100:, "Time"] += 30
         frame.to_parquet(file, index=False)
     found = by_check(diagnose(compose_diagnose()))
-    assert found["constant columns"].override == "data.features=[SOC,Current]"
+    assert found["constant columns"].override == "'data.features=[SOC,Current]'"
     assert "Temp (test 25" in found["test range"].evidence
     assert "the largest is 31 s" in found["sampling interval"].evidence
-    again = by_check(diagnose(compose_diagnose(found["constant columns"].override)))
+    again = by_check(diagnose(compose_diagnose(*shlex.split(found["constant columns"].override))))
     assert again["constant columns"].severity == "ok"
 
 

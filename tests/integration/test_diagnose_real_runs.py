@@ -1,5 +1,6 @@
-"""Findings of diagnose on real runs of the train command, and suggestions that fix what they report."""
+"""Findings on runs of the train command, with overrides that fix them."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def run_train(tmp_path: Path, recordings: Path, small: tuple[str, ...]) -> RunTr
 
     def _run(*overrides: str, name: str = "run", status: int | None = 0) -> dict[str, Finding]:
         settings = ["data=folder", f"data.root={recordings}", *small, f"hydra.run.dir={tmp_path / name}"]
-        settings += [part for item in overrides for part in item.split()]
+        settings += [part for item in overrides for part in shlex.split(item)]
         done = run_module(tmp_path, "vestim_pl.train", *settings)
         assert status in (None, done.returncode), done.stdout + done.stderr
         return {finding.check: finding for finding in diagnose_run(RunFolder.read(tmp_path / name))}
@@ -32,7 +33,7 @@ def run_train(tmp_path: Path, recordings: Path, small: tuple[str, ...]) -> RunTr
 
 
 def grave(found: dict[str, Finding]) -> dict[str, str]:
-    """Warnings and errors, except those of the Quick Test's monitors, which have their own tests."""
+    """Warnings and errors, without those of the Quick Test's monitors, which have their own tests."""
     rest = {name: each for name, each in found.items() if name not in MONITORS}
     return {name: each.severity.value for name, each in rest.items() if each.severity in GRAVE}
 
@@ -44,15 +45,15 @@ def test_a_run_that_went_well(run_train):
     assert found["end of the run"].evidence.startswith("finished: after epoch 11: max_epochs 12 reached")
 
 
-def test_a_plateau_at_a_constant_prediction_is_reported_and_its_suggestion_fixes_it(run_train):
-    """Nothing is NaN, but the error stays at that of a constant voltage."""
+def test_a_plateau_at_a_constant_prediction_is_found_and_its_override_fixes_it(run_train):
+    """Nothing is NaN, and the error is that of a constant voltage."""
     settings = "optimizer.lr=1e-9 trainer.max_epochs=12"
     found = run_train(settings, name="dead")
     assert grave(found) == {"constant prediction": "error"}
     assert "constant prediction" not in grave(run_train(settings, found["constant prediction"].override, name="fixed"))
 
 
-def test_an_unguarded_divergence_is_dated_by_what_was_seen_first(run_train):
+def test_an_unguarded_divergence_is_dated_by_its_first_sign(run_train):
     found = run_train(f"optimizer.name=SGD optimizer.lr=1e6 {UNGUARDED}", status=1)
     assert grave(found)["end of the run"] == grave(found)["divergence"] == "error"
     assert found["divergence"].evidence.startswith("diverged at step 16: ")  # the first validation
@@ -65,7 +66,7 @@ def test_a_guarded_divergence_reports_the_first_step_and_the_last(run_train, tmp
     overrides = f"optimizer.name=SGD optimizer.lr=1e30 trainer.gradient_clip_val=null {recovery}"
     found = run_train(overrides, status=1)
     assert grave(found) == {"end of the run": "error", "divergence": "error"}
-    assert "first not finite at step 1" in found["divergence"].evidence
+    assert "first non-finite value at step 1" in found["divergence"].evidence
     ending = found["end of the run"].evidence
     assert ending.startswith("diverged: ")
     assert ending.removeprefix("diverged: ") not in found["divergence"].evidence, "said twice"
@@ -93,12 +94,12 @@ def test_an_exhausted_learning_rate_and_the_patience_that_fixes_it(run_train):
 KILL = "+callbacks.kill={_target_:tests.callbacks.kill_at.KillAt,step:%d}"
 
 
-def test_a_run_killed_in_mid_training_resumes_with_its_override(run_train, tmp_path):
+def test_a_killed_run_resumes_with_its_override(run_train, tmp_path):
     found = run_train(KILL % 20, "trainer.max_epochs=3", status=-9)
     ending = found["end of the run"]
     assert (ending.severity, ending.override) == ("warning", f"ckpt_path={tmp_path}/run/checkpoints/last.ckpt")
     assert "it was killed, it failed, or it still runs" in ending.evidence
-    assert found["constant prediction"].severity in ("ok", "note"), "it was not given the time"
+    assert found["constant prediction"].severity in ("ok", "note"), "it had no time to improve"
     after = run_train("trainer.max_epochs=12 optimizer.lr=1e-2", ending.override)
     assert after["end of the run"].severity == "ok"
 
@@ -112,7 +113,7 @@ def test_a_run_killed_in_its_first_batch_is_not_called_good(run_train):
     assert "before anything was logged" in found["end of the run"].evidence
 
 
-def test_an_error_of_the_program_in_the_first_batch_is_reported_with_its_message(run_train, tmp_path):
+def test_an_error_of_the_program_in_the_first_batch_is_quoted(run_train, tmp_path):
     found = run_train("+callbacks.fault={_target_:tests.integration.failing.Failing}", status=1)
     assert found["end of the run"].severity == "error"
     assert found["end of the run"].evidence == "failed: no such luck"

@@ -1,6 +1,7 @@
 """Diagnose refuses what train refuses, and leaves no trace."""
 
 import json
+import shlex
 import signal
 from pathlib import Path
 
@@ -122,10 +123,10 @@ def test_the_probe_that_is_named_for_the_gradients_reach_composes(compose_diagno
     assert (
         named == "the callback gradient_flow"
         if preset == "resilient"
-        else named.startswith("+callbacks.gradient_flow=")
+        else named.startswith("'+callbacks.gradient_flow=")
     )
     if preset != "resilient":
-        build_trainer(compose_diagnose(*given, named))
+        build_trainer(compose_diagnose(*given, *shlex.split(named)))
 
 
 RESILIENT = {

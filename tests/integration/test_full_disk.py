@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from vestim_pl.deploy.checkpoint_file import check_checkpoint
+from vestim_pl.deploy.checkpoint import load_checkpoint
 from vestim_pl.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +62,7 @@ def what_is_left_is_whole(run: Path) -> set[str]:
     """Return the names of the checkpoints, after checking that every file is whole."""
     found = set()
     for path in run.rglob("*.ckpt"):
-        check_checkpoint(path, to_resume=True)
+        load_checkpoint(path, to_resume=True)
         found.add(path.name)
     assert not list(run.rglob("*.partial")) + list(run.rglob("*.part"))
     for path in run.rglob("metrics*.csv"):
@@ -96,7 +96,7 @@ def test_a_full_disk_is_one_line_and_what_was_good_stays_good(size, training, tm
             resume, cwd=tmp_path / "kept", env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False
         )
         assert resumed.returncode == 0, resumed.stderr
-        assert check_checkpoint(tmp_path / "kept" / "run" / "checkpoints" / "last.ckpt")["global_step"] == 32
+        assert load_checkpoint(tmp_path / "kept" / "run" / "checkpoints" / "last.ckpt")["global_step"] == 32
     if size == "500k":
         assert "overall" in done.stdout, "the errors were computed, and should be seen"
         assert (tmp_path / "kept" / "run" / "test_errors.csv").is_file()

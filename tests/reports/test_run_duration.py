@@ -8,7 +8,7 @@ from vestim_pl.reports.run_folder import RunFolder
 
 
 @pytest.mark.parametrize(
-    ("log", "told"),
+    ("log", "words"),
     [
         (("10:00:00 a", "10:00:41 b"), "41 s"),
         (("10:00:00 a", "traceback", "12:30:10 b"), "2 h 30 min"),
@@ -17,8 +17,8 @@ from vestim_pl.reports.run_folder import RunFolder
         (("2026-01-02 10:00:00,123 a", "2026-01-02 10:01:00,000 b"), "1 min 0 s"),
     ],
 )
-def test_from_the_clock_of_the_log(log: tuple[str, ...], told: str) -> None:
-    assert run_duration(RunFolder(Path(), log=log)) == ("Duration", told)
+def test_from_the_clock_of_the_log(log: tuple[str, ...], words: str) -> None:
+    assert run_duration(RunFolder(Path(), log=log)) == ("Duration", words)
 
 
 def test_pauses_are_named_and_one_line_is_no_duration() -> None:

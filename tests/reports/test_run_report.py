@@ -63,8 +63,8 @@ class Page(HTMLParser):
         if "dt" in self.open:
             self._term += data
         if self.open and {"td", "th"} & set(self.open):
-            told, value = self.rows[-1][-1]
-            self.rows[-1][-1] = (told + data, value)
+            shown, value = self.rows[-1][-1]
+            self.rows[-1][-1] = (shown + data, value)
 
     @property
     def text(self) -> str:
@@ -91,7 +91,7 @@ def test_figures_are_those_of_the_files(run_dir: Path) -> None:
     for name, row in errors.iterrows():
         cells = page.row(str(name))[1:5]
         assert [value for _, value in cells] == list(row[["steps", "rmse_mv", "mae_mv", "max_error_mv"]])
-        assert [told for told, _ in cells][1:] == [
+        assert [shown for shown, _ in cells][1:] == [
             f"{row.rmse_mv:,.2f}", f"{row.mae_mv:,.2f}", f"{row.max_error_mv:,.1f}"
         ]  # fmt: skip
     overall = errors.loc["overall"]
@@ -116,7 +116,7 @@ def test_errors_of_a_temperature_are_those_of_all_its_steps(run_dir: Path) -> No
     assert values[:2] == [3, len(error)]
     expected = [math.sqrt((error**2).mean()), np.abs(error).mean(), np.abs(error).max()]
     np.testing.assert_allclose(np.array(values[2:], dtype=float), expected, rtol=1e-9)
-    assert [told for told, _ in page.row("RMSE [mV]")][1:] == ["-10 °C", "0 °C", "10 °C", "25 °C", "40 °C"]
+    assert [shown for shown, _ in page.row("RMSE [mV]")][1:] == ["-10 °C", "0 °C", "10 °C", "25 °C", "40 °C"]
 
 
 def test_mean_error_and_place_of_the_largest_one(run_dir: Path) -> None:
@@ -157,7 +157,7 @@ def test_the_same_folder_gives_the_same_bytes_and_touches_no_global_state(
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it would raise
     before = dict(matplotlib.rcParams)
     first = write_report(run_dir).read_bytes()
-    matplotlib.rcParams["axes.linewidth"] = 9.0  # somebody's matplotlibrc
+    matplotlib.rcParams["axes.linewidth"] = 9.0  # as from a matplotlibrc
     try:
         assert write_report(run_dir).read_bytes() == first
     finally:
@@ -193,13 +193,13 @@ def test_a_malicious_name_is_text(run_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (".hydra/config.yaml", ".hydra/config.yaml: the configuration is not there"),
-        (".hydra/overrides.yaml", ".hydra/overrides.yaml: the list of overrides is not there"),
+        (".hydra/config.yaml", ".hydra/config.yaml: the configuration is missing"),
+        (".hydra/overrides.yaml", ".hydra/overrides.yaml: the list of overrides is missing"),
         ("metrics.csv", "metrics.csv: no learning curves"),
-        ("events.jsonl", "events.jsonl: what happened on the way is not known"),
-        ("test_errors.csv", "test_errors.csv: not there; its figures are worked out from test_steps.parquet"),
+        ("events.jsonl", "events.jsonl: the events are unknown"),
+        ("test_errors.csv", "test_errors.csv: missing; its figures are computed from test_steps.parquet"),
         ("test_steps.parquet", "test_steps.parquet: no plots of measured and estimated voltage"),
-        ("provenance.json", "provenance.json: versions and machine are not known"),
+        ("provenance.json", "provenance.json: versions and machine are unknown"),
         ("train.log", None),
     ],
 )
@@ -264,8 +264,8 @@ def test_nan_in_metrics_and_in_test_errors_is_shown(run_dir: Path) -> None:
     heads = text[0].split(",")
     place = heads.index("val/rmse_mv")
     rows = [line.split(",") for line in text[1:]]
-    poisoned = [row for row in rows if row[place]][-3:]
-    for row in poisoned:
+    changed = [row for row in rows if row[place]][-3:]
+    for row in changed:
         row[place] = "nan"
     (run_dir / "metrics.csv").write_text("\n".join([text[0], *(",".join(row) for row in rows)]) + "\n")
     errors = pd.read_csv(run_dir / "test_errors.csv").astype({"rmse_mv": float})

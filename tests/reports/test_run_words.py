@@ -17,17 +17,17 @@ def words(**sections):
     return run_in_words(RunFolder(Path(), config=CONFIG | sections).setting)
 
 
-def test_what_is_not_there_is_not_told():
+def test_a_missing_part_is_left_out():
     assert words() == "GRU [64, 32], lookback 400, batch size 256, Adam, learning rate 0.0001, data demo"
 
 
-def test_several_networks_are_told_with_what_each_has():
+def test_several_networks_are_described_with_the_size_of_each():
     network = {"name": "LSTM", "hidden_sizes": [32], "members": 16, "direct": [64, 64]}
-    told = words(network=network, data={"root": "demo", "rc_pairs": [5, 50]})
-    assert told.startswith("mean of 16 x LSTM [32] with direct path [64, 64], RC pairs [5, 50], lookback 400, ")
-    assert "batch size 256 each" in told
+    line = words(network=network, data={"root": "demo", "rc_pairs": [5, 50]})
+    assert line.startswith("mean of 16 x LSTM [32] with direct path [64, 64], RC pairs [5, 50], lookback 400, ")
+    assert "batch size 256 each" in line
 
 
 @pytest.mark.parametrize("section", ["network", "sampling", "optimizer"])
-def test_a_run_without_them_is_not_told(section):
+def test_a_run_without_them_is_not_line(section):
     assert words(**{section: {}}) == ""

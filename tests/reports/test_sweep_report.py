@@ -63,8 +63,8 @@ def test_the_files_and_the_terminal_have_it(sweep):
     assert [line.split("│")[1].strip() for line in lines if line.startswith("│")] == ["10", "0", "1", "2"]
 
 
-def test_no_job_has_left_anything(tmp_path):
-    assert "No job has left anything" in write_sweep(tmp_path, Console(record=True)).read_text()
+def test_a_sweep_without_results_gets_a_page(tmp_path):
+    assert "No job wrote any results" in write_sweep(tmp_path, Console(record=True)).read_text()
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path):

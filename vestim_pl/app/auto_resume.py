@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from vestim_pl.deploy.checkpoint_file import check_checkpoint
+from vestim_pl.deploy.checkpoint import load_checkpoint
 from vestim_pl.errors import ConfigurationError
 
 __all__ = ["AUTO", "newest_checkpoint", "resolve_checkpoint"]
@@ -75,7 +75,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, object]] | None:
     faults: list[str] = []
     for candidate in candidates:
         try:
-            return candidate.path, check_checkpoint(candidate.path, to_resume=True)
+            return candidate.path, load_checkpoint(candidate.path, to_resume=True)
         except ConfigurationError as error:
             faults.append(str(error).removeprefix("ckpt_path: ").partition("; give ")[0])
             _log.warning("ckpt_path=auto: %s; trying the previous one", faults[-1])

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from vestim_pl.deploy.checkpoint_file import check_checkpoint
+from vestim_pl.deploy.checkpoint import load_checkpoint
 from vestim_pl.errors import ConfigurationError, printable
 
 __all__ = ["refuse_unfit_checkpoint"]
@@ -31,7 +31,7 @@ def refuse_unfit_checkpoint(ckpt_path: str | None, module: nn.Module) -> None:
     """
     if ckpt_path in (None, "last", "auto"):
         return
-    checkpoint = check_checkpoint(str(ckpt_path), to_resume=True)
+    checkpoint = load_checkpoint(str(ckpt_path), to_resume=True)
     found = checkpoint["state_dict"]
     wanted = module.state_dict()
     for name in sorted(found.keys() | wanted.keys()):

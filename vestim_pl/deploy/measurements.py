@@ -1,4 +1,4 @@
-"""Measurements of one or several cells, as their owner has them, to one tensor and back."""
+"""Convert measurements of one or several cells to one tensor and back."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,10 +19,10 @@ _LARGEST = torch.finfo(torch.float32).max
 
 
 def stack_cells(values: Mapping[str, CellValues], cells: int, device: torch.device | None = None) -> Tensor:
-    """One row a cell of what was measured.
+    """Stack measurements into one row per cell.
 
     Args:
-        values: Measurement of every feature, in the order of the columns: a number, or ``[C]`` of them.
+        values: Measurement of every feature, in column order: one number, or ``[C]``.
         cells: Number of cells C.
         device: Device of the result.
 
@@ -30,7 +30,7 @@ def stack_cells(values: Mapping[str, CellValues], cells: int, device: torch.devi
         ``[C, F]`` float32.
 
     Raises:
-        DataError: If a measurement is not of one number or C numbers, or is not finite in single precision.
+        DataError: If a measurement has another shape, or is non-finite in single precision.
 
     Example::
 
@@ -39,7 +39,7 @@ def stack_cells(values: Mapping[str, CellValues], cells: int, device: torch.devi
                 [-2., 25.]])
 
     """
-    if _all_numbers(values):  # the quick way of a single cell
+    if _all_numbers(values):  # fast path for numbers
         numbers: list[float] = list(values.values())  # type: ignore[arg-type]
         if all(abs(number) <= _LARGEST for number in numbers):  # false for NaN too
             return torch.tensor([numbers], dtype=torch.float32, device=device).expand(cells, -1)
@@ -48,16 +48,16 @@ def stack_cells(values: Mapping[str, CellValues], cells: int, device: torch.devi
         cell, feature = (~torch.isfinite(rows)).nonzero()[0].tolist()
         whose = f" of cell {cell}" if cells > 1 else ""
         raise DataError(
-            f"{list(values)[feature]}{whose}: {float(rows[cell, feature])} is no finite measurement and would stay in "
-            "the state for good; nothing was changed: pass the last good value, or leave the step out"
+            f"{list(values)[feature]}{whose}: {float(rows[cell, feature])} is non-finite and would never leave the "
+            "state; nothing was changed: pass the last good value, or leave the step out"
         )
     return rows
 
 
 def same_kind(result: Tensor, given: Mapping[str, CellValues]) -> float | NDArray[np.float32] | Tensor:
-    """``[C]`` results as the measurements were given: tensor for tensors, else array, else a float.
+    """Return ``[C]`` results in the type of the measurements: a tensor if one was given, else an array.
 
-    One cell that is given by numbers gets a number.
+    One cell measured by numbers gets a number.
 
     Example::
 

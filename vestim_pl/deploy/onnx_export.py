@@ -1,4 +1,4 @@
-"""A voltage estimator as an ONNX model: physical units in, volts out, any batch, any length, state in and out."""
+"""Export a voltage estimator to ONNX: physical units in, volts out, any batch and length, state in and out."""
 
 import json
 import logging
@@ -26,38 +26,38 @@ if TYPE_CHECKING:
 __all__ = ["export_onnx", "largest_difference", "onnx_model"]
 
 _OPSET = 18
-_TOLERANCE = 1e-5  # of the voltage: 40 microvolts, far below any tester
+_TOLERANCE = 1e-5  # of the voltage: 40 microvolts, far below the resolution of a tester
 _TALKATIVE = ("torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
 _REQUIRED = ("onnx", "onnxscript", "onnxruntime")
 
 
 def export_onnx(estimator: VoltageEstimator, path: str | Path, units: Mapping[str, str] | None = None) -> float:
-    """Write an estimator as an ONNX model, after a check that it computes what the estimator does.
+    """Write an estimator as an ONNX model, after checking that both compute the same.
 
     =================  =====================  =======================================================================
     tensor             shape                  meaning
     =================  =====================  =======================================================================
     ``inputs``         ``[batch, length, F]``  features in physical units, in the order of the model's metadata
-    ``state_0`` ...    ``[batch, ...]``       state after the last step before; zeros for a cell not seen before
+    ``state_0`` ...    ``[batch, ...]``       state after the previous step; zeros for a new cell
     ``voltage``        ``[batch, length]``    estimated terminal voltage in volts
-    ``next_state_0``   ``[batch, ...]``       state after the last step, to be handed on as ``state_0``, ...
+    ``next_state_0``   ``[batch, ...]``       state after the last step, the next ``state_0``, ...
     =================  =====================  =======================================================================
 
-    The model's metadata hold, each as JSON, ``features`` (their order), ``units`` (by feature), ``network`` (name and
-    options) and ``vestim_pl`` (the version).
+    The model's metadata have, each as JSON, ``features`` (in order), ``units`` (by feature), ``network`` (name and
+    options) and ``vestim_pl`` (version).
 
     Args:
-        estimator: The trained estimator; it is left as it is.
-        path: File to write; its folder is made.
-        units: Unit of a feature by its name, for the metadata.
+        estimator: The trained estimator; it is not changed.
+        path: File to write; its folder is created.
+        units: Unit by feature, for the metadata.
 
     Returns:
-        Largest difference from the estimator that the check saw, in volts.
+        Largest difference between model and estimator, in volts.
 
     Raises:
         ConfigurationError: If a package is not installed, or the network cannot be exported for any length.
-        VestimError: If the model does not compute what the estimator does; nothing is written then.
-        FileError: If the file cannot be written; an earlier one stays.
+        VestimError: If model and estimator differ; nothing is written.
+        FileError: If the file cannot be written; an earlier file stays.
 
     """
     model = onnx_model(estimator, units).SerializeToString()
@@ -65,7 +65,7 @@ def export_onnx(estimator: VoltageEstimator, path: str | Path, units: Mapping[st
     level = float(estimator.scaler.target_mean.abs() + estimator.scaler.target_std)
     if not difference <= _TOLERANCE * level:
         raise VestimError(
-            f"export: the ONNX model differs from the estimator by {difference:g} V, more than float32 explains; "
+            f"export: the ONNX model differs from the estimator by {difference:g} V, more than float32 rounding; "
             "nothing was written: try other versions of torch, onnxscript and onnxruntime"
         )
     with writing(path):
@@ -76,7 +76,7 @@ def export_onnx(estimator: VoltageEstimator, path: str | Path, units: Mapping[st
 
 
 def onnx_model(estimator: VoltageEstimator, units: Mapping[str, str] | None = None) -> "onnx.ModelProto":
-    """The ONNX model of an estimator, see `export_onnx`.
+    """Build the ONNX model of an estimator, see `export_onnx`.
 
     Raises:
         ConfigurationError: If a package is not installed, or the network cannot be exported for any length.
@@ -108,13 +108,13 @@ def onnx_model(estimator: VoltageEstimator, units: Mapping[str, str] | None = No
 
 @torch.no_grad()
 def largest_difference(model: bytes, estimator: VoltageEstimator) -> float:
-    """Largest difference in volts between an ONNX model and its estimator, NaN if one of them is not finite.
+    """Compute the largest difference in volts between a model and its estimator; NaN if one is non-finite.
 
-    Both run two batch sizes at two lengths each, twice in a row with their own state handed on.
+    Both run two batch sizes at two lengths each, twice in succession with their own state.
 
     Args:
         model: The serialised model.
-        estimator: The estimator; it is left as it is.
+        estimator: The estimator; it is not changed.
 
     """
     _require_packages()
@@ -139,7 +139,7 @@ def largest_difference(model: bytes, estimator: VoltageEstimator) -> float:
 
 
 class _Exported(nn.Module):
-    """The estimator with a flat list of inputs and outputs, its recurrences single ONNX operators."""
+    """The estimator with flat inputs and outputs; each recurrence is a single ONNX operator."""
 
     def __init__(self, estimator: VoltageEstimator) -> None:
         super().__init__()
@@ -151,20 +151,20 @@ class _Exported(nn.Module):
 
 
 def _example(estimator: VoltageEstimator, batch: int, length: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Inputs as the training data had them, on the CPU, and the state of fresh cells."""
+    """Inputs in the range of the training data, on the CPU, and the state of new cells."""
     scaler = estimator.scaler
-    features = len(estimator.hparams["features"])  # without averages, which are computed from these
+    features = len(estimator.hparams["features"])  # without averages, which the network computes
     noise = torch.randn(batch, length, features, generator=torch.Generator().manual_seed(0))
     inputs = scaler.input_mean[:features].cpu() + scaler.input_std[:features].cpu() * noise
     return inputs, estimator.zero_state(batch)
 
 
 def _name_dimensions(model: "onnx.ModelProto", estimator: VoltageEstimator) -> None:
-    """Call the free dimensions by their names; refuse where the exporter froze one."""
+    """Name the free dimensions; refuse a model in which the exporter fixed one."""
     inputs, voltage = (value.type.tensor_type.shape.dim for value in (model.graph.input[0], model.graph.output[0]))
     names = {inputs[0].dim_param: "batch", inputs[1].dim_param: "length"}
     if "" in names or len(names) < 2 or not all(dimension.dim_param for dimension in voltage):
-        raise _refusal(estimator, "a dimension was frozen by the exporter")
+        raise _refusal(estimator, "the exporter fixed a dimension")
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param:
@@ -172,10 +172,10 @@ def _name_dimensions(model: "onnx.ModelProto", estimator: VoltageEstimator) -> N
 
 
 def _describe(model: "onnx.ModelProto", estimator: VoltageEstimator, units: Mapping[str, str]) -> None:
-    """Write what a user of the file has to know into it, and take out what the exporter knew of this machine."""
+    """Write the metadata for users of the file, and remove what the exporter wrote about this machine."""
     features = list(estimator.hparams["features"])
     for node in model.graph.node:
-        del node.metadata_props[:]  # stack traces with the paths of this machine
+        del node.metadata_props[:]  # stack traces with paths of this machine
     del model.metadata_props[:], model.graph.metadata_props[:]
     model.producer_name, model.producer_version = "vestim_pl", __version__
     model.doc_string = "Terminal voltage of a lithium-ion cell in volts, from features in physical units"
@@ -206,7 +206,7 @@ def _require_packages() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what the exporter says of packages that have no part in this."""
+    """Silence the exporter's messages about unrelated packages."""
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

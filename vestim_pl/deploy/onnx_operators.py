@@ -1,4 +1,4 @@
-"""Networks whose recurrences are single ONNX operators, for any length of the input."""
+"""Replace recurrences by single ONNX operators, which take inputs of any length."""
 
 import copy
 
@@ -13,15 +13,14 @@ __all__ = ["with_onnx_operators"]
 
 
 def with_onnx_operators(module: nn.Module) -> nn.Module:
-    """Copy of a module in which recurrences over time are ONNX operators; it can be exported, not run.
+    """Copy a module with ONNX operators as recurrences; the copy can be exported but not run.
 
-    ``torch.export`` unrolls a recurrent kernel on CPU step by step and with it fixes the length; the exponential filter
-    chooses its blocks by the length. Both are one operator in ONNX: LSTM, GRU, and an RNN of one linear unit.
+    ``torch.export`` unrolls a recurrent kernel on the CPU, which fixes the length; the exponential filter chooses its
+    blocks by the length. In ONNX each is one operator: LSTM, GRU, and an RNN of one linear unit.
 
     Args:
-        module: Any module; its ``nn.LSTM``, ``nn.GRU`` (of one layer, one direction, batch first),
-            `ExponentialSmoothing` and
-            `RCPairs` are replaced.
+        module: Any module; its ``nn.LSTM``, ``nn.GRU`` (one layer, one direction, batch first),
+            `ExponentialSmoothing` and `RCPairs` are replaced.
 
     Raises:
         NotImplementedError: If a recurrent kernel has several layers, two directions or another layout.
@@ -44,7 +43,7 @@ def with_onnx_operators(module: nn.Module) -> nn.Module:
 
 
 class _Recurrence(nn.Module):
-    """Weights in ONNX's layout; gates in its order, which is not PyTorch's.
+    """Weights in the layout and gate order of ONNX.
 
     Shape:
         weight ``[1, G * H, F]``, recurrence ``[1, G * H, H]``, bias ``[1, 2 * G * H]``, G gates.
@@ -57,7 +56,7 @@ class _Recurrence(nn.Module):
     def __init__(self, kernel: nn.LSTM | nn.GRU, gates: tuple[int, ...]) -> None:
         super().__init__()
         if (kernel.num_layers, kernel.bidirectional, kernel.proj_size, kernel.batch_first) != (1, False, 0, True):
-            raise NotImplementedError(f"{kernel} is not of one layer, one direction, batch first")
+            raise NotImplementedError(f"{kernel} does not have one layer, one direction and batch first")
         self.hidden_size = kernel.hidden_size
 
         def ordered(tensor: Tensor) -> Tensor:
@@ -70,7 +69,7 @@ class _Recurrence(nn.Module):
         self.register_buffer("bias", torch.cat([ordered(bias), ordered(recurrent_bias)]).unsqueeze(0))
 
     def _run(self, operator: str, inputs: Tensor, state: State, **attributes: int) -> tuple[Tensor, State]:
-        """``[B, L, H]`` outputs and the state ``[1, B, H]`` of an operator that wants ``[L, B, F]``."""
+        """Return outputs ``[B, L, H]`` and state ``[1, B, H]`` of an operator that takes ``[L, B, F]``."""
         batch, length, _ = inputs.shape
         shape = [1, batch, self.hidden_size]
         outputs = torch.onnx.ops.symbolic_multi_out(
@@ -127,9 +126,9 @@ class _Smoothing(nn.Module):
 
 
 class _RCPairs(nn.Module):
-    """The pairs as a GRU of as many units, none connected to another: its update gate is the decay itself.
+    """RC pairs as a GRU with one unconnected unit per pair; the update gate is the decay.
 
-    That takes linear activations and inputs of its own for both, ``h = (1 - z) n + z h_before`` with ``z`` the decay.
+    The activations are linear, and ``h = (1 - z) n + z h_before`` with the decay ``z``.
     """
 
     weight: Tensor

@@ -1,4 +1,4 @@
-"""The deployed form of a voltage estimator: one sample at a time."""
+"""Estimate voltages one sample at a time."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,30 +18,29 @@ from vestim_pl.settings.names import nearest
 
 __all__ = ["StreamingEstimator"]
 
-_MOST_STEPS = 65_535  # of one call of a cuDNN recurrent kernel
+_MOST_STEPS = 65_535  # limit of a cuDNN recurrent kernel
 
 
 class StreamingEstimator:
-    """Estimates the voltage of one cell, or of several at once, sample by sample, as a battery management system does.
+    """Estimate the voltage of one cell, or of several at once, sample by sample, as a battery management system does.
 
-    Equal to running the same recording offline in one piece. Samples have to come at the rate that the training data
-    had: a step is a step of the recordings. The estimator is copied: training it further changes nothing here, and
-    nothing here changes it.
+    The result equals that of the whole recording offline. Samples must come at the rate of the training data. The
+    estimator is copied, so training it further has no effect here.
 
-    A measurement that is not finite is refused before it reaches the state, which it would never leave again.
+    A non-finite measurement is refused before it reaches the state, which it would never leave.
 
     Args:
         estimator: The trained estimator.
-        cells: Number of cells C that run side by side.
-        device: Where to compute; where the estimator is by default.
-        current: Name of the estimator's feature that ``step`` calls ``current``, in amperes.
-        temperature: Likewise ``temperature``, in degC.
-        soc: Likewise ``soc``, 0..1.
+        cells: Number of cells C, estimated in parallel.
+        device: Device of the computation; that of the estimator by default.
+        current: Feature that ``step`` takes as ``current``, in amperes.
+        temperature: Feature for ``temperature``, in degC.
+        soc: Feature for ``soc``, 0..1.
 
     Attributes:
-        features: Names of the estimator's features, in the order of the last axis of `run`.
+        features: Names of the features, in the order of the last axis of `run`.
         cells: Number of cells C.
-        device: Where it computes.
+        device: Device of the computation.
 
     Raises:
         ConfigurationError: If ``cells`` is below 1.
@@ -84,16 +83,16 @@ class StreamingEstimator:
     def from_checkpoint(
         cls, path: str | Path, cells: int = 1, device: str | torch.device = "cpu", **names: str
     ) -> "StreamingEstimator":
-        """Estimator of a checkpoint, for as many cells.
+        """Build from a checkpoint.
 
         Args:
-            path: Checkpoint that a training wrote.
-            cells: Number of cells C that run side by side.
-            device: Where to compute.
-            names: ``current``, ``temperature``, ``soc``, as in the constructor.
+            path: Checkpoint of a training.
+            cells: Number of cells C, estimated in parallel.
+            device: Device of the computation.
+            names: ``current``, ``temperature``, ``soc`` of the constructor.
 
         Raises:
-            ConfigurationError: If there is no such file, or it is no checkpoint of a voltage estimator.
+            ConfigurationError: If the file is missing, damaged, or no checkpoint of a voltage estimator.
 
         """
         return cls(load_estimator(path, device), cells, device, **names)
@@ -109,17 +108,17 @@ class StreamingEstimator:
 
         Args:
             current: Current in amperes, discharge negative: one number for all cells, or ``[C]``.
-            temperature: Temperature in degC, likewise.
-            soc: State of charge, 0..1, likewise.
-            others: Further features of the estimator by their names, likewise.
+            temperature: Temperature in degC, in the same form.
+            soc: State of charge, 0..1, in the same form.
+            others: Other features by name, in the same form.
 
         Returns:
-            Terminal voltage in volts: a float for one cell given by numbers, else ``[C]``, a tensor where a tensor was
-            given and an array otherwise.
+            Terminal voltage in volts: a float for one cell measured by numbers, else ``[C]``, as a tensor if one was
+            given and as an array otherwise.
 
         Raises:
             ConfigurationError: If a feature is missing or unknown.
-            DataError: If a measurement has the wrong shape or is not finite; the state is then left as it was.
+            DataError: If a measurement has the wrong shape or is non-finite; the state stays unchanged.
 
         """
         values = self._in_order({"current": current, "temperature": temperature, "soc": soc}, others)
@@ -129,29 +128,30 @@ class StreamingEstimator:
         return same_kind(volts[:, 0], values)
 
     def run(self, inputs: NDArray[Any] | Tensor, chunk: int = 16_384) -> NDArray[np.float32] | Tensor:
-        """Take many samples at once, as fast as offline, and go on from the last one.
+        """Take many samples at once, as fast as offline.
 
-        Starts from the present state, as `step` does: call `reset` before another recording. Long drive
-        cycles are run in chunks, because cuDNN's recurrent kernels fail above 65,535 steps; chunks change nothing in
-        the result.
+        Starts from the present state, as `step` does: call `reset` before another recording. Long recordings are
+        computed in chunks, because cuDNN's recurrent kernels fail above 65,535 steps; the result is the same.
 
         Args:
             inputs: ``[C, L, F]`` features in physical units, in the order of ``features``; ``[L, F]`` for one cell.
-            chunk: Steps that are computed at once, at most 65,535.
+            chunk: Steps computed at once, at most 65,535.
 
         Returns:
-            Terminal voltage ``[C, L]`` or ``[L]`` in volts, of the kind of ``inputs``.
+            Terminal voltage ``[C, L]`` or ``[L]`` in volts, in the type of ``inputs``.
 
         Raises:
             ConfigurationError: If ``chunk`` is out of range.
-            DataError: If the inputs have the wrong shape or are not finite; the state is then left as it was.
+            DataError: If the inputs have the wrong shape or are non-finite; the state stays unchanged.
 
         """
         if not 1 <= chunk <= _MOST_STEPS:
-            raise ConfigurationError(f"chunk: {chunk} is not within 1 and {_MOST_STEPS:,}; the default will do")
+            raise ConfigurationError(
+                f"chunk: {chunk} is not between 1 and {_MOST_STEPS:,}; leave it out for the default"
+            )
         if isinstance(inputs, Tensor):
             rows = inputs.to(torch.float32)
-        else:  # a copy where it cannot be written to, as what pandas hands out cannot: torch would warn
+        else:  # copies a read-only array, as pandas returns it, because torch would warn
             rows = torch.from_numpy(np.require(inputs, np.float32, ["C", "W"]))
         alone = rows.ndim == 2 and self.cells == 1
         rows = rows.unsqueeze(0) if alone else rows
@@ -164,7 +164,7 @@ class StreamingEstimator:
             cell, step, feature = (~torch.isfinite(rows)).nonzero()[0].tolist()
             raise DataError(
                 f"inputs: {self.features[feature]} of cell {cell} at step {step} is "
-                f"{float(rows[cell, step, feature])}; mend or cut out such steps"
+                f"{float(rows[cell, step, feature])}; correct or remove such steps"
             )
         volts = torch.empty(rows.shape[:2], device=rows.device)
         state = self._state
@@ -177,10 +177,10 @@ class StreamingEstimator:
         return result if isinstance(inputs, Tensor) else result.numpy()
 
     def reset(self, cells: int | Sequence[int] | NDArray[Any] | Tensor | None = None) -> None:
-        """Let cells start anew, as if they had not been seen before.
+        """Reset cells to the state before their first sample.
 
         Args:
-            cells: Which ones, by number from 0 or by a mask ``[C]`` of bool; all of them by default.
+            cells: Numbers from 0, or a bool mask ``[C]``; all by default.
 
         Raises:
             DataError: If there is no such cell.
@@ -193,21 +193,21 @@ class StreamingEstimator:
         if chosen.dtype != torch.bool:
             outside = chosen[(chosen < 0) | (chosen >= self.cells)]
             if outside.numel():
-                raise DataError(f"reset: cell {int(outside.flatten()[0])} is not within 0 and {self.cells - 1}")
+                raise DataError(f"reset: cell {int(outside.flatten()[0])} is not between 0 and {self.cells - 1}")
             chosen = torch.zeros(self.cells, dtype=torch.bool, device=self.device).index_fill(0, chosen.long(), True)
         elif chosen.shape != (self.cells,):
             raise DataError(f"reset: a mask of shape {list(chosen.shape)} for {self.cells} cells; pass [{self.cells}]")
         self._state = tuple(t.masked_fill(chosen.view(-1, *(1,) * (t.ndim - 1)), 0.0) for t in self._state)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The state of all cells: a copy on the CPU, to be saved with ``torch.save``."""
+        """Copy the state of all cells to the CPU, to be saved with ``torch.save``."""
         return {f"state_{index}": tensor.cpu().clone() for index, tensor in enumerate(self._state)}
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
-        """Go on from a saved state.
+        """Resume from a saved state.
 
         Raises:
-            DataError: If it is the state of another network or of another number of cells.
+            DataError: If the state is of another network or another number of cells.
 
         """
         own = self._estimator.zero_state(self.cells)
@@ -217,13 +217,13 @@ class StreamingEstimator:
             raise DataError(
                 f"state: tensors {found} do not fit {expected}; load it with the same network and number of cells"
             )
-        # A copy, so that the saved state is not changed by going on from it.
+        # a copy, so that the saved state stays unchanged
         self._state = tuple(state_dict[name].to(self.device, torch.float32, copy=True) for name in expected)
 
     def _in_order(
         self, roles: Mapping[str, CellValues | None], others: Mapping[str, CellValues]
     ) -> dict[str, CellValues]:
-        """Measurements by the names of the features, in their order."""
+        """Order the measurements as the features."""
         given = {self._names[role]: value for role, value in roles.items() if value is not None}
         if given.keys() & others.keys():
             raise ConfigurationError(
@@ -235,15 +235,17 @@ class StreamingEstimator:
         return {name: given[name] for name in self.features}
 
     def _explain(self, given: Mapping[str, CellValues]) -> str:
-        """One line on what is missing or unknown among the measurements given."""
+        """Say in one line which measurement is missing or unknown."""
         known = ", ".join(self.features)
         argument_of = {name: argument for argument, name in self._names.items()}
         unknown = [name for name in given if name not in self.features]
         if unknown:
             name = unknown[0]
-            way_out = nearest(name, self.features)
+            suggestion = nearest(name, self.features)
             if name in argument_of:
-                way_out = f"leave {argument_of[name]} out, or construct with {argument_of[name]}= one of its features"
-            return f"step: the estimator has no feature {name!r}, it has {known}; {way_out}"
+                suggestion = (
+                    f"leave {argument_of[name]} out, or construct with {argument_of[name]}= one of its features"
+                )
+            return f"step: the estimator has no feature {name!r}, it has {known}; {suggestion}"
         name = next(name for name in self.features if name not in given)
         return f"step: feature {name!r} is missing, the estimator has {known}; pass {argument_of.get(name, name)}=..."

@@ -1,11 +1,11 @@
-"""Every check of a run folder: what happened in a run that has ended, or died."""
+"""Run every check on the folder of a finished or dead run."""
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vestim_pl.deploy.checkpoint_file import check_checkpoint
+from vestim_pl.deploy.checkpoint import load_checkpoint
 from vestim_pl.diagnosis.checks.constant_prediction import check_constant_prediction, other_rate
 from vestim_pl.diagnosis.checks.divergence import check_divergence
 from vestim_pl.diagnosis.checks.ending import check_ending
@@ -16,13 +16,13 @@ from vestim_pl.diagnosis.checks.non_finite import check_non_finite
 from vestim_pl.diagnosis.checks.over_clipping import check_over_clipping
 from vestim_pl.diagnosis.checks.validation_progress import check_validation_progress
 from vestim_pl.diagnosis.clip_setting import ClipSetting
-from vestim_pl.diagnosis.finding import Finding
-from vestim_pl.diagnosis.one_value import one_value_each
-from vestim_pl.diagnosis.way_out import borne_rate, missing_recovery, switched_on
+from vestim_pl.diagnosis.finding import Finding, one_value_each
+from vestim_pl.diagnosis.overrides import learning_rate, missing_recovery, switch_on, tolerated_rate
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.reports.run_folder import RunFolder
 from vestim_pl.reports.run_metrics import metric_files, read_metrics
 from vestim_pl.reports.run_status import RunState, RunStatus, best_validation, run_status
+from vestim_pl.settings.override import Override
 
 __all__ = ["diagnose_run", "quick_test_run", "target_std_mv"]
 
@@ -31,10 +31,10 @@ ENDED = (RunState.FINISHED, RunState.EARLY_STOPPED)
 
 
 def diagnose_run(run: RunFolder) -> list[Finding]:
-    """What happened in a run, from the files that it left; missing ones make a check say so, not fail.
+    """Diagnose a run from its files; a check reports a missing file and does not fail.
 
     Args:
-        run: The folder, read.
+        run: The run's folder.
 
     Example::
 
@@ -46,30 +46,30 @@ def diagnose_run(run: RunFolder) -> list[Finding]:
     status = run_status(run)
     callbacks, trainer = _section(run, "callbacks"), _section(run, "trainer")
     diverged = status.state is RunState.DIVERGED
-    astray = diverged or _went_astray(run)
+    unstable = diverged or _was_unstable(run)
     rate = _number(run.setting("optimizer.lr"))
-    borne, better = (None, None) if rate is None else borne_rate(rate, run.events, diverged, callbacks)
+    tolerated, better = (None, None) if rate is None else tolerated_rate(rate, run.events, diverged, callbacks)
     findings = [
         check_ending(status, run.path),
-        check_divergence(run.metrics, run.events, diverged, status.reason, _way_out(run, callbacks, better)),
+        check_divergence(run.metrics, run.events, diverged, status.reason, _suggestion(run, callbacks, better)),
     ]
     if status.state is not RunState.TRIAL and not run.metrics.empty:
         best = best_validation(run.metrics)
         val_rmse, ended = math.nan if best is None else best[0], status.state in ENDED
         findings += [
             *(_monitors(run, status) if run.trained else ()),
-            check_constant_prediction(run.steps, val_rmse, target_std_mv(run.path), borne, ended, astray),
-            check_over_clipping(run.metrics, ClipSetting.of(trainer, callbacks), astray),
+            check_constant_prediction(run.steps, val_rmse, target_std_mv(run.path), tolerated, ended, unstable),
+            check_over_clipping(run.metrics, ClipSetting.of(trainer, callbacks), unstable),
             check_learning_rate_exhausted(run.metrics, run.events, rate, callbacks),
         ]
     return one_value_each(findings)
 
 
 def quick_test_run(run: RunFolder) -> list[Finding]:
-    """How a run ended, and the four monitors of the guide's Quick Test: loss, non-finite, validation, epoch time.
+    """Check how a run ended, and the four monitors of the guide's Quick Test: loss, non-finite, validation, epoch time.
 
     Args:
-        run: The folder, read.
+        run: The run's folder.
 
     Example::
 
@@ -84,27 +84,27 @@ def quick_test_run(run: RunFolder) -> list[Finding]:
 def _monitors(run: RunFolder, status: RunStatus) -> list[Finding]:
     callbacks = _section(run, "callbacks")
     diverged = status.state is RunState.DIVERGED
-    astray = diverged or _went_astray(run)
+    unstable = diverged or _was_unstable(run)
     rate = _number(run.setting("optimizer.lr"))
-    better = None if rate is None else borne_rate(rate, run.events, diverged, callbacks)[1]
-    larger = better if astray or rate is None else other_rate(rate)
+    better = None if rate is None else tolerated_rate(rate, run.events, diverged, callbacks)[1]
+    larger = better if unstable or rate is None else other_rate(rate)
     refused = status.reason if status.state is RunState.FAILED and not run.trained else ""
     faster = (("flush_denormals", "FlushDenormals"), ("keep_freed_memory", "KeepFreedMemory"))
     parts = [read_metrics([file]) for file in metric_files(run.path)] or [run.metrics]
     return [
         check_loss_curve(run.metrics, run.events, better, larger),
-        check_non_finite(run.metrics, run.events, diverged, refused, _way_out(run, callbacks, better)),
+        check_non_finite(run.metrics, run.events, diverged, refused, _suggestion(run, callbacks, better)),
         check_validation_progress(run.metrics, target_std_mv(run.path), larger),
-        check_epoch_time(parts, " ".join(filter(None, (switched_on(callbacks, *each) for each in faster)))),
+        check_epoch_time(parts, tuple(override for each in faster for override in switch_on(callbacks, *each))),
     ]
 
 
-def _went_astray(run: RunFolder) -> bool:
+def _was_unstable(run: RunFolder) -> bool:
     return any(event.get("kind") in ("rollback", "non_finite") for event in run.events)
 
 
 def target_std_mv(path: Path) -> float:
-    """Standard deviation in mV of the voltage that a run was trained on, from its checkpoints; NaN without one.
+    """Read the standard deviation in mV of a run's training voltage from its checkpoints; NaN without one.
 
     Args:
         path: The run's folder.
@@ -112,18 +112,18 @@ def target_std_mv(path: Path) -> float:
     """
     for name in ("best", "last"):
         try:
-            weights = check_checkpoint(path / "checkpoints" / f"{name}.ckpt")["state_dict"]
+            weights = load_checkpoint(path / "checkpoints" / f"{name}.ckpt")["state_dict"]
             return float(weights["scaler.target_std"]) * MILLIVOLTS
-        except (ConfigurationError, KeyError, RuntimeError):  # the last two: of another module
+        except (ConfigurationError, KeyError, RuntimeError):  # the last two: a checkpoint of another module
             continue
     return math.nan
 
 
-def _way_out(run: RunFolder, callbacks: Mapping[str, Any], rate: float | None) -> str:
-    """Recovery where the run had none, at a base rate that it bears; nothing of a configuration that is not there."""
+def _suggestion(run: RunFolder, callbacks: Mapping[str, Any], rate: float | None) -> tuple[Override, ...]:
+    """Recovery if the run had none, and a learning rate that it tolerates; nothing without a configuration."""
     streams = str(run.setting("sampling._target_", "")).endswith(".StreamSampling")
-    parts = [missing_recovery(callbacks, streams)] if "callbacks" in run.config else []
-    return " ".join(part for part in (*parts, "" if rate is None else f"optimizer.lr={rate:g}") if part)
+    recovery = missing_recovery(callbacks, streams) if "callbacks" in run.config else ()
+    return (*recovery, *learning_rate(rate))
 
 
 def _section(run: RunFolder, name: str) -> Mapping[str, Any]:

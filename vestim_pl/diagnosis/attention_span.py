@@ -1,4 +1,4 @@
-"""How far back a model's attention reaches."""
+"""Measure how far back a model's attention reaches."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class AttentionSpan:
     Attributes:
         layer: Name of the layer.
         weights: Mean weight over batch and heads; index is the lag, 0 the step itself.
-        reach: Number of last steps that hold the asked share of the weights.
-        farthest_head: Likewise of the head that reaches farthest.
-        nearest_head: Likewise of the head that reaches least far.
+        reach: Number of last steps that hold the given share of the weights.
+        farthest_head: Reach of the head that reaches farthest.
+        nearest_head: Reach of the head that reaches least far.
 
     """
 
@@ -32,7 +32,7 @@ class AttentionSpan:
 
 
 def reach_of(weights: Tensor, mass: float = 0.99) -> int:
-    """Number of last steps that hold a share of the weights.
+    """Count the last steps that hold a share of the weights.
 
     Args:
         weights: ``[N]`` by lag, the last step first.
@@ -51,16 +51,16 @@ def reach_of(weights: Tensor, mass: float = 0.99) -> int:
 def measure_attention_span(model: nn.Module, run: Callable[[], object], mass: float = 0.99) -> list[AttentionSpan]:
     """Measure to which steps the last step of a sequence attends, in every layer with attention.
 
-    The weights are computed again from what torch's ``scaled_dot_product_attention`` was called with; the model itself
-    runs as it is.
+    The weights are computed again from the arguments of torch's ``scaled_dot_product_attention``; the model runs
+    unchanged.
 
     Args:
-        model: Module whose layers are looked at.
-        run: Runs it, on a batch of sequences.
-        mass: Share of the attention that the reach holds, 0..1.
+        model: Module with the layers.
+        run: Runs the module on a batch of sequences.
+        mass: Share of the weights within the reach, 0..1.
 
     Returns:
-        One entry a layer, in the order of the calls; empty for a model without attention.
+        One entry per layer, in the order of the calls; empty for a model without attention.
 
     Example::
 

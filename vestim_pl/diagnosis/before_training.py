@@ -1,4 +1,4 @@
-"""Every check that needs no run: settings, data, and what a few steps show."""
+"""Run every check that needs no finished run: settings, data, and measurements of a few steps."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,20 +20,21 @@ from vestim_pl.diagnosis.checks.sampling_interval import check_sampling_interval
 from vestim_pl.diagnosis.checks.weight_decay import check_weight_decay
 from vestim_pl.diagnosis.clip_setting import ClipSetting
 from vestim_pl.diagnosis.finding import Finding, Severity
-from vestim_pl.diagnosis.nodes import name_of
+from vestim_pl.diagnosis.overrides import callback_key, learning_rate, switch_on
 from vestim_pl.diagnosis.plan import Plan
 from vestim_pl.diagnosis.probe import Measurements
 from vestim_pl.networks import NETWORKS
+from vestim_pl.settings.override import Override, command_text
 
 __all__ = ["diagnose_data", "diagnose_settings", "diagnose_training"]
 
 
 def diagnose_settings(settings: Mapping[str, Any], precision: str, multirun: bool) -> list[Finding]:
-    """Checks of settings that do not go together on this machine.
+    """Check for settings that contradict each other on this machine.
 
     Args:
         settings: The composed configuration as plain dictionaries.
-        precision: Precision that the trainer has on this machine.
+        precision: Precision of the trainer on this machine.
         multirun: Whether the command runs with ``-m``.
 
     """
@@ -51,7 +52,7 @@ def diagnose_settings(settings: Mapping[str, Any], precision: str, multirun: boo
 
 
 def diagnose_data(datamodule: VoltageDataModule) -> list[Finding]:
-    """Checks of the recordings; those that a reader refuses never come so far."""
+    """Check the recordings that the reader accepted."""
     tables = {split: datamodule.table(split) for split in datamodule.splits}
     names, voltage = datamodule.features, datamodule.columns.voltage
     findings = [check_constant_columns(tables["train"], names, voltage)]
@@ -68,35 +69,35 @@ def diagnose_training(
     found: Measurements,
     plan: Plan,
 ) -> list[Finding]:
-    """Checks of what the first steps have shown.
+    """Check the measurements of the first steps.
 
     Args:
         settings: The composed configuration as plain dictionaries.
-        datamodule: The recordings, read.
+        datamodule: The recordings, loaded.
         parameters: Trainable parameters.
-        precision: Precision that the trainer has on this machine.
+        precision: Precision of the trainer on this machine.
         found: The measurements.
-        plan: How much the training does.
+        plan: Work of the training.
 
     """
     network, optimizer, sampling = (settings[name] for name in ("network", "optimizer", "sampling"))
     lookback, sizes = int(sampling["lookback"]), list(network["hidden_sizes"])
-    parameters //= int(network.get("members", 1))  # members of an ensemble learn apart, each from all rows
+    parameters //= int(network.get("members", 1))  # members of an ensemble are trained separately, each on all rows
     size = "lanes" if "lanes" in sampling else "batch_size"
-    smaller = f"sampling.{size}={max(1, int(sampling[size]) // 2)}" if size in sampling else ""
+    smaller = (Override(f"sampling.{size}", max(1, int(sampling[size]) // 2)),) if size in sampling else ()
     recurrent = NETWORKS[str(network["name"])].recurrent
     data_bytes = sum(datamodule.table(split).nbytes for split in datamodule.splits)
     rate = float(optimizer.get("lr", 1e-3))
-    learning_rate = check_learning_rate(found.range_test, rate)
-    lower_rate = learning_rate.override if learning_rate.severity is Severity.ERROR else f"optimizer.lr={rate / 10:g}"
+    rate_finding = check_learning_rate(found.range_test, rate)
+    unstable = rate_finding.severity is Severity.ERROR
     return [
         check_clipping(
             found.norms,
             ClipSetting.of(settings["trainer"], settings["callbacks"]),
-            unstable=learning_rate.severity is Severity.ERROR,
-            lower_rate=lower_rate,
+            unstable=unstable,
+            lower_rate=rate_finding.overrides if unstable else learning_rate(rate / 10),
         ),
-        learning_rate,
+        rate_finding,
         _check_memory(found, network, lookback, flow_probe(settings["callbacks"])),
         check_capacity(parameters, lookback, sizes, recurrent),
         check_weight_decay(optimizer, parameters, datamodule.table("train").rows),
@@ -108,7 +109,7 @@ def diagnose_training(
 
 
 def _check_memory(found: Measurements, network: Mapping[str, Any], lookback: int, probe: str) -> Finding:
-    """Of a network with attention how far that reaches, of any other how far the gradient does."""
+    """Check how far attention reaches; how far the gradient does, for a network without attention."""
     if found.spans:
         covered = len(network["hidden_sizes"]) * (int(network["lookback"]) - 1) + 1
         return check_attention_span(found.spans, lookback, covered, probe)
@@ -117,19 +118,18 @@ def _check_memory(found: Measurements, network: Mapping[str, Any], lookback: int
 
 
 def flow_probe(callbacks: Mapping[str, Any]) -> str:
-    """What shows in a training how far back its gradient reaches: the callback that is on, or how to add it.
+    """Name the callback that logs how far back the gradient reaches, or the override that adds it.
 
-    A choice of ``callbacks=[...]`` would replace that of a preset, so it is added by itself.
+    A choice of ``callbacks=[...]`` would replace that of a preset, so the override adds a single callback.
 
     Example::
 
         >>> flow_probe({"gradient_flow": {"_target_": "vestim_pl.callbacks.GradientFlowProbe"}})
         'the callback gradient_flow'
         >>> flow_probe({})
-        '+callbacks.gradient_flow={_target_:vestim_pl.callbacks.GradientFlowProbe}'
+        "'+callbacks.gradient_flow={_target_:vestim_pl.callbacks.GradientFlowProbe}'"
 
     """
-    if name := name_of(callbacks, "GradientFlowProbe"):
+    if name := callback_key(callbacks, "GradientFlowProbe"):
         return f"the callback {name}"
-    there = "gradient_flow" in callbacks
-    return f"{'' if there else '+'}callbacks.gradient_flow={{_target_:vestim_pl.callbacks.GradientFlowProbe}}"
+    return command_text(switch_on(callbacks, "gradient_flow", "GradientFlowProbe"))

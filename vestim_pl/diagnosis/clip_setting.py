@@ -1,10 +1,11 @@
-"""What clips the gradient in a training, and under which setting its threshold stands."""
+"""What clips the gradient in a training, and which setting holds its threshold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vestim_pl.diagnosis.nodes import name_of
+from vestim_pl.diagnosis.overrides import callback_key
+from vestim_pl.settings.override import Override
 
 __all__ = ["ClipSetting"]
 
@@ -13,18 +14,20 @@ TRAINER = "trainer.gradient_clip_val"
 
 @dataclass(frozen=True)
 class ClipSetting:
-    """Threshold of clipping, whoever clips: the trainer, or ``AdaptiveGradientClipping`` by its ``max_norm``.
+    """Threshold of clipping, by the trainer or by the ``max_norm`` of ``AdaptiveGradientClipping``.
 
     Attributes:
-        threshold: Largest size that every step keeps to; None for none.
+        threshold: Upper limit for every step; None for no limit.
         key: Setting that holds it.
-        adaptive: Whether a callback clips by a limit that follows the norm, the threshold on top.
-        by_value: Whether every value is clipped by itself instead of the norm of all.
+        added: Whether the configuration lacks that setting.
+        adaptive: Whether a callback clips by a limit that follows the norm, with the threshold on top.
+        by_value: Whether each value is clipped separately instead of the norm of all.
 
     """
 
     threshold: float | None = None
     key: str = TRAINER
+    added: bool = False
     adaptive: bool = False
     by_value: bool = False
 
@@ -39,13 +42,17 @@ class ClipSetting:
             'callbacks.mine.max_norm'
 
         """
-        if name := name_of(callbacks, "AdaptiveGradientClipping"):
-            there = "" if "max_norm" in callbacks[name] else "+"
-            bound = _positive(callbacks[name].get("max_norm"))
-            return cls(bound, f"{there}callbacks.{name}.max_norm", adaptive=True)
+        if name := callback_key(callbacks, "AdaptiveGradientClipping"):
+            node = callbacks[name]
+            key, added = f"callbacks.{name}.max_norm", "max_norm" not in node
+            return cls(_positive(node.get("max_norm")), key, added, adaptive=True)
         by_value = str(trainer.get("gradient_clip_algorithm") or "norm") == "value"
-        there = "" if "gradient_clip_val" in trainer else "+"
-        return cls(_positive(trainer.get("gradient_clip_val")), f"{there}{TRAINER}", by_value=by_value)
+        added = "gradient_clip_val" not in trainer
+        return cls(_positive(trainer.get("gradient_clip_val")), added=added, by_value=by_value)
+
+    def to(self, threshold: float) -> tuple[Override, ...]:
+        """Override that sets the threshold."""
+        return (Override(self.key, threshold, self.added),)
 
     @property
     def algorithm(self) -> str:
@@ -54,11 +61,11 @@ class ClipSetting:
 
     @property
     def size(self) -> str:
-        """What is held against the threshold, for a person."""
+        """What is compared with the threshold, for a person."""
         return "largest gradient value" if self.by_value else "gradient norm"
 
 
 def _positive(value: object) -> float | None:
-    """A threshold; 0 is none, and so is what an unresolved reference in the file of a run holds."""
+    """Return a threshold; None for 0 and for text, such as an unresolved reference in the file of a run."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and value > 0 else None  # type: ignore[arg-type, operator]

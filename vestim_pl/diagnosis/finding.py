@@ -1,10 +1,12 @@
-"""What a check found: how bad it is, the numbers that say so, and the override that mends it."""
+"""The result of a check: severity, evidence, and the overrides that fix it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-__all__ = ["Finding", "Severity", "worst"]
+from vestim_pl.settings.override import Override, command_text
+
+__all__ = ["Finding", "Severity", "one_value_each", "worst"]
 
 
 class Severity(StrEnum):
@@ -14,7 +16,7 @@ class Severity(StrEnum):
         OK: As it should be.
         NOTE: Worth knowing; nothing needs to change.
         WARNING: Costs accuracy, time or stability.
-        ERROR: The run fails, or what it gives is of no use.
+        ERROR: The run fails, or its result is useless.
 
     """
 
@@ -31,27 +33,32 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """Answer of one check.
+    """Result of one check.
 
     Attributes:
         check: Name of the check, for a person.
         severity: How much it matters.
         evidence: What was measured, with numbers, in a sentence.
-        override: What to add to the command line to mend it, quoted as a shell needs it; empty where there is nothing
-            to mend, or no override can.
+        overrides: Settings that fix it; empty where nothing is wrong, or no setting helps.
 
     Example::
 
-        >>> Finding("weight decay", Severity.WARNING, "it is 0", "optimizer.weight_decay=1e-4").as_dict()
+        >>> decay = Override("optimizer.weight_decay", 1e-4)
+        >>> Finding("weight decay", Severity.WARNING, "it is 0", (decay,)).as_dict()
         {'check': 'weight decay', 'severity': 'warning', 'evidence': 'it is 0',
-         'override': 'optimizer.weight_decay=1e-4'}
+         'override': 'optimizer.weight_decay=0.0001'}
 
     """
 
     check: str
     severity: Severity
     evidence: str
-    override: str = ""
+    overrides: tuple[Override, ...] = ()
+
+    @property
+    def override(self) -> str:
+        """The overrides as text that can be pasted into a shell."""
+        return command_text(self.overrides)
 
     def as_dict(self) -> dict[str, str]:
         """Plain dictionary, ready for JSON."""
@@ -64,7 +71,7 @@ class Finding:
 
 
 def worst(findings: Iterable[Finding]) -> Severity:
-    """The gravest severity, ``ok`` without findings.
+    """Return the highest severity, ``ok`` without findings.
 
     Example::
 
@@ -73,3 +80,33 @@ def worst(findings: Iterable[Finding]) -> Severity:
 
     """
     return max((finding.severity for finding in findings), key=lambda severity: severity.rank, default=Severity.OK)
+
+
+def one_value_each(findings: Sequence[Finding]) -> list[Finding]:
+    """Suggest one value for each setting: the most severe finding decides, the others refer to it.
+
+    All overrides of a table can then be pasted together. Of two equally severe findings the first decides.
+
+    Args:
+        findings: In any order, which is kept.
+
+    Example::
+
+        >>> low = Finding("slow", Severity.WARNING, "slow", (Override("optimizer.lr", 1e-2), Override("seed", 1)))
+        >>> high = Finding("divergence", Severity.ERROR, "diverged", (Override("optimizer.lr", 1e-4),))
+        >>> slow, _ = one_value_each([low, high])
+        >>> slow.evidence, slow.override
+        ('slow; for optimizer.lr see divergence', 'seed=1')
+
+    """
+    decided: dict[str, tuple[object, str]] = {}
+    for finding in sorted(findings, key=lambda finding: -finding.severity.rank):
+        for override in finding.overrides:
+            decided.setdefault(override.key, (override.value, finding.check))
+    return [_without_contradictions(finding, decided) for finding in findings]
+
+
+def _without_contradictions(finding: Finding, decided: dict[str, tuple[object, str]]) -> Finding:
+    kept = tuple(each for each in finding.overrides if decided[each.key][0] == each.value)
+    others = [f"for {each.key} see {decided[each.key][1]}" for each in finding.overrides if each not in kept]
+    return replace(finding, evidence="; ".join([finding.evidence, *others]), overrides=kept) if others else finding

@@ -1,4 +1,4 @@
-"""How much a training does: batches, steps, epochs and validations."""
+"""The work of a training: batches, steps, epochs and validations."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ __all__ = ["Plan"]
 
 @dataclass(frozen=True)
 class Plan:
-    """Work of a training, after every limit that the trainer sets.
+    """Work of a training, with every limit of the trainer applied.
 
     Attributes:
         batches: Batches an epoch, of one process.
         steps: Optimizer steps an epoch.
-        epochs: Epochs of the training, a part of one where a number of steps ends it; None without an end.
-        validations: Validations an epoch; below 1 where not every epoch has one.
+        epochs: Epochs of the training, fractional if a number of steps ends it; None without an end.
+        validations: Validations an epoch; below 1 if not every epoch has one.
         validation_batches: Batches of a validation, of one process.
-        max_steps: Steps that end it, where they come before the epochs do; else None.
-        limited: Whether a limit of the trainer sets the batches or the end, and not the number of windows.
+        max_steps: Steps that end it before the epochs do; else None.
+        limited: Whether a limit of the trainer, not the number of windows, sets the batches or the end.
 
     """
 
@@ -32,19 +32,19 @@ class Plan:
 
     @classmethod
     def of(cls, trainer: Trainer, batches: int, validation_batches: int, processes: int = 1) -> "Plan":
-        """Plan of a trainer.
+        """Compute the plan of a trainer.
 
         Args:
-            trainer: Knows the limits; of a single process.
+            trainer: Has the limits; for a single process.
             batches: Batches of the training split.
             validation_batches: Batches of the validation split.
-            processes: Processes that share them.
+            processes: Processes that share the batches.
 
         Example::
 
             >>> trainer = Trainer(max_epochs=9, max_steps=30, limit_train_batches=5, logger=False, accelerator="cpu")
             >>> plan = Plan.of(trainer, batches=100, validation_batches=7)
-            >>> plan.steps, plan.epochs, plan.told
+            >>> plan.steps, plan.epochs, plan.length
             (5, 6.0, '30 steps')
 
         """
@@ -65,20 +65,20 @@ class Plan:
         )
 
     @property
-    def told(self) -> str:
-        """What ends the training, for a person."""
+    def length(self) -> str:
+        """Length of the training in words."""
         return f"{self.epochs:,.0f} epochs" if self.max_steps is None else f"{self.max_steps:,} steps"
 
 
 def _limited(batches: int, limit: float | None) -> int:
-    """As Lightning limits: an int is a number of batches, a float a part of them."""
+    """Apply a limit as Lightning does: an int is a number of batches, a float a fraction of them."""
     if limit is None:
         return batches
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
 def _validations(trainer: Trainer, batches: int) -> float:
-    """Validations an epoch: some in every so many epochs, one in every so many batches."""
+    """Validations an epoch, from the intervals in batches and epochs."""
     interval, every = trainer.val_check_interval, trainer.check_val_every_n_epoch
     between = interval if isinstance(interval, int) else int(batches * float(interval))
     if every is None:

@@ -1,4 +1,4 @@
-"""A few steps on a copy of the estimator: the measurements that checks before a training judge."""
+"""Measure a few steps on a copy of the estimator, for the checks before a training."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from vestim_pl.callbacks.gradients.gradient_flow import GradientFlow, measure_gr
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.diagnosis.attention_span import AttentionSpan, measure_attention_span
 from vestim_pl.diagnosis.checks.learning_rate import RangeTest
-from vestim_pl.diagnosis.step import backward, copy_aside, narrow, new_optimizer, seconds_of, step
+from vestim_pl.diagnosis.step import backward, detached_copy, narrow, new_optimizer, seconds_of, step
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.sequence_batch import SequenceBatch
@@ -27,37 +27,37 @@ from vestim_pl.networks.gradient_clipping import clip_gradients
 __all__ = ["Measurements", "measure"]
 
 STEPS = 12
-"""Optimizer steps at the start of which gradient norms are taken."""
+"""First optimizer steps whose gradient norms are measured."""
 SWEEP = 40
-"""Learning rates of the range test, from 1e-6 to 10; fewer where steps are slow, but LEAST_SWEEP."""
+"""Learning rates of the range test, from 1e-6 to 10; fewer if steps are slow, at least LEAST_SWEEP."""
 LEAST_SWEEP = 15
 SWEEP_LANES = 64
 FLOW_LANES = 16
 TIMED = 4
 BUDGET = 5.0
-"""Seconds that the first steps, and again the comparison of precisions, may take."""
+"""Seconds for the first steps, and again for the comparison of precisions."""
 MILLIVOLTS = 1000.0
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """What a few steps have shown.
+    """Measurements of a few steps.
 
     Attributes:
-        norms: Size of the gradient before clipping, one a step: norm, or largest value where values are clipped; of the
-            network whose is largest, where there are several.
+        norms: Gradient norm before clipping, one per step; the largest value where values are clipped, the largest
+            network's where there are several.
         step_seconds: Median seconds of a step.
         batches: Batches of the training split.
-        validation_seconds: Median seconds of a batch of validation.
+        validation_seconds: Median seconds of a validation batch.
         validation_batches: Batches of the validation split.
-        flows: Gradient by lag, one a recurrent layer, or one an attention layer; empty without either.
-        spans: Attention by lag, one an attention layer; empty without one.
+        flows: Gradient by lag, one per recurrent or attention layer; empty without either.
+        spans: Attention by lag, one per attention layer; empty without one.
         range_test: Loss over a growing learning rate.
         dropout_scatter_mv: Scatter of the estimate in mV with dropout on, over repeated passes.
         full_seconds: Median seconds of forward and backward in 32 bits; None unless precision is mixed.
-        mixed_seconds: The same in the precision asked for.
-        peak_bytes: Peak memory of the process, or of the device; None on Windows, where Python does not tell it.
-        available_bytes: Memory of the machine, or of the device; None where unknown.
+        mixed_seconds: The same in the configured precision.
+        peak_bytes: Peak memory of the process, or of the device; None on Windows, where Python cannot read it.
+        available_bytes: Memory of the machine, or of the device; None if unknown.
         where: Name of that memory.
 
     """
@@ -81,23 +81,23 @@ class Measurements:
 def measure(
     estimator: VoltageEstimator, datamodule: VoltageDataModule, trainer: Trainer, clip: tuple[float | None, str]
 ) -> Measurements:
-    """Measure on copies: the estimator, the global random state and the disk are left as they were.
+    """Measure on copies; the estimator, the global random state and the disk stay unchanged.
 
     Args:
-        estimator: As training would start with it.
-        datamodule: The recordings, read.
-        trainer: Never fits anything; has the device and the precision.
+        estimator: As at the start of a training.
+        datamodule: The recordings, loaded.
+        trainer: Has the device and the precision; it does not fit.
         clip: Threshold of clipping, None for none, and its algorithm, ``norm`` or ``value``.
 
     Raises:
-        ConfigurationError: If the recordings give no batch in which a step counts.
+        ConfigurationError: If no batch has a scored step.
 
     """
     loader = datamodule.train_dataloader()
     with isolate_rng():
-        estimator = copy_aside(estimator.to(trainer.strategy.root_device), trainer)
-        validation = _validation(copy_aside(estimator, trainer), datamodule.val_dataloader())
-        norms, seconds, batch = _first_steps(copy_aside(estimator, trainer), loader, clip)
+        estimator = detached_copy(estimator.to(trainer.strategy.root_device), trainer)
+        validation = _validation(detached_copy(estimator, trainer), datamodule.val_dataloader())
+        norms, seconds, batch = _first_steps(detached_copy(estimator, trainer), loader, clip)
         full, mixed = _precisions(estimator, trainer, batch)
         return Measurements(
             norms=norms,
@@ -105,10 +105,10 @@ def measure(
             batches=len(loader),
             validation_seconds=validation[0],
             validation_batches=validation[1],
-            flows=_flows(copy_aside(estimator, trainer), batch),
-            spans=_spans(copy_aside(estimator, trainer), batch),
-            range_test=_range_test(copy_aside(estimator, trainer), batch),
-            dropout_scatter_mv=_dropout_scatter(copy_aside(estimator, trainer), batch),
+            flows=_flows(detached_copy(estimator, trainer), batch),
+            spans=_spans(detached_copy(estimator, trainer), batch),
+            range_test=_range_test(detached_copy(estimator, trainer), batch),
+            dropout_scatter_mv=_dropout_scatter(detached_copy(estimator, trainer), batch),
             full_seconds=full,
             mixed_seconds=mixed,
             **_memory(trainer.strategy.root_device),
@@ -118,7 +118,7 @@ def measure(
 def _first_steps(
     estimator: VoltageEstimator, batches: Iterable[SequenceBatch], clip: tuple[float | None, str]
 ) -> tuple[list[float], list[float], SequenceBatch]:
-    """Train as the settings say; gradient size and seconds of every step, and the first batch."""
+    """Train with the configured settings; return gradient norms, seconds of every step, and the first batch."""
     threshold, algorithm = clip
     optimizer = new_optimizer(estimator)
     norms: list[float] = []
@@ -128,7 +128,7 @@ def _first_steps(
     for batch in batches:
         batch = SequenceBatch(*(tensor.to(estimator.device) for tensor in batch))
         backward(estimator, batch)
-        if not bool((batch.weight > 0).any()):  # burn-in of streams: it only carries the state on
+        if not bool((batch.weight > 0).any()):  # burn-in of streams, which only carries the state
             continue
         first = narrow(batch, len(batch.fresh)) if first is None else first
         norms.append(float(clip_gradients(estimator.network, threshold, algorithm)))
@@ -138,12 +138,12 @@ def _first_steps(
         if len(norms) == STEPS or started - begun > BUDGET:
             break
     if first is None:
-        raise ConfigurationError("sampling: no batch holds a step that counts; lower sampling.burn_in or lookback")
+        raise ConfigurationError("sampling: no batch has a scored step; lower sampling.burn_in or sampling.lookback")
     return norms, seconds, first
 
 
 def _validation(estimator: VoltageEstimator, loader: Any) -> tuple[float, int]:
-    """Median seconds of the first batches of a validation after one that warms up, and how many there are."""
+    """Median seconds of the first validation batches without the very first, and the number of batches."""
     estimator.eval()
     seconds: list[float] = []
     begun = started = time.perf_counter()
@@ -171,12 +171,12 @@ def _spans(estimator: VoltageEstimator, batch: SequenceBatch) -> list[AttentionS
 
 
 def _range_test(estimator: VoltageEstimator, batch: SequenceBatch) -> RangeTest:
-    """Sweep on one batch, dropout off, so that nothing but the rate moves the loss."""
+    """Sweep on one batch without dropout, so that only the rate changes the loss."""
     few = narrow(batch, SWEEP_LANES)
     for module in estimator.modules():
-        if isinstance(module, nn.Dropout):  # not the whole in evaluation mode: cuDNN then refuses a backward pass
+        if isinstance(module, nn.Dropout):  # in evaluation mode of the whole cuDNN refuses a backward pass
             module.eval()
-    update_ratio = _update_ratio(copy_aside(estimator, estimator.trainer), few)
+    update_ratio = _update_ratio(detached_copy(estimator, estimator.trainer), few)
     optimizer = new_optimizer(estimator)
     rates: list[float] = []
     losses: list[float] = []
@@ -197,7 +197,7 @@ def _range_test(estimator: VoltageEstimator, batch: SequenceBatch) -> RangeTest:
 
 
 def _update_ratio(estimator: VoltageEstimator, batch: SequenceBatch) -> float:
-    """Norm of the first update at the configured rate over the norm of the weights."""
+    """Norm of the first update at the configured rate, divided by the norm of the weights."""
     before = [parameter.detach().clone() for parameter in estimator.parameters()]
     backward(estimator, batch)
     step(new_optimizer(estimator))
@@ -215,7 +215,7 @@ def _dropout_scatter(estimator: VoltageEstimator, batch: SequenceBatch) -> float
 def _precisions(
     estimator: VoltageEstimator, trainer: Trainer, batch: SequenceBatch
 ) -> tuple[float | None, float | None]:
-    """Seconds of a step in full and in the trainer's precision, where that is a mixed one; taken in turns."""
+    """Seconds of a step in full and in mixed precision, measured in turns; None unless the trainer's is mixed."""
     if "mixed" not in str(trainer.precision):
         return None, None
 
@@ -241,7 +241,7 @@ def _memory(device: torch.device) -> Mapping[str, Any]:
 
 
 def _peak_memory() -> int | None:
-    """Peak resident bytes of this process; None where the standard library does not know, as on Windows."""
+    """Peak resident bytes of this process; None where the standard library lacks it, as on Windows."""
     try:
         import resource
     except ImportError:
@@ -250,6 +250,6 @@ def _peak_memory() -> int | None:
 
 
 def _machine_memory() -> int | None:
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # there is no sysconf on Windows
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return None

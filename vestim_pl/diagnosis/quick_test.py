@@ -1,4 +1,4 @@
-"""The verdict of the guide's Quick Test on a run: passed, or which monitors failed."""
+"""Verdict of the guide's Quick Test on a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ _WORDS = {
 class QuickTest:
     """Verdict on the findings of a run's monitors.
 
-    A monitor passes with ``ok`` and fails with a warning or an error. One that could not be judged (a note) does not
-    fail, but the test is not passed then.
+    A monitor passes with ``ok`` and fails with a warning or an error. A note means that it could not be judged: it does
+    not fail, but the test does not pass either.
 
     Attributes:
-        findings: As `quick_test_run` returns them.
+        findings: From `quick_test_run`.
 
     Example::
 
@@ -48,24 +48,24 @@ class QuickTest:
     def line(self) -> str:
         """The verdict in one line."""
         failed = [each.check for each in self.findings if each.severity in (Severity.WARNING, Severity.ERROR)]
-        open_ones = [each.check for each in self.findings if each.severity is Severity.NOTE]
+        unjudged = [each.check for each in self.findings if each.severity is Severity.NOTE]
         if failed:
-            rest = f" (not judged: {', '.join(open_ones)})" if open_ones else ""
+            rest = f" (not judged: {', '.join(unjudged)})" if unjudged else ""
             return f"Quick Test: failed: {', '.join(failed)}{rest}"
-        return f"Quick Test: not judged: {', '.join(open_ones)}" if open_ones else "Quick Test: passed"
+        return f"Quick Test: not judged: {', '.join(unjudged)}" if unjudged else "Quick Test: passed"
 
     @property
     def severity(self) -> Severity:
-        """The gravest of the findings; a warning where one was not judged."""
+        """The highest severity; a warning if a monitor was not judged."""
         ranks = [Severity.WARNING if each.severity is Severity.NOTE else each.severity for each in self.findings]
         return max(ranks, key=lambda severity: severity.rank, default=Severity.WARNING)
 
 
 def quick_test_title(run: RunFolder) -> str:
-    """What was judged: the folder, the epochs made, the time they took, and how much of the data an epoch uses.
+    """Describe the run: folder, epochs, duration, and the share of the data that an epoch uses.
 
     Args:
-        run: The folder, read.
+        run: The run's folder.
 
     """
     fit = run.metrics[~run.metrics["key"].str.startswith("test/")]
@@ -80,13 +80,13 @@ def quick_test_title(run: RunFolder) -> str:
 
 
 def print_quick_test(test: QuickTest, title: str, console: Console | None = None) -> None:
-    """Print monitor, verdict, figures and suggestion in a table, and the verdict in the last line.
+    """Print monitors with verdict, figures and suggestion, and the overall verdict in the last line.
 
-    In a terminal the suggestions stand below the table, each on a line that nothing folds, to be copied.
+    In a terminal the suggestions follow below the table, each on its own unfolded line, to be copied.
 
     Args:
         test: The verdict.
-        title: What was judged.
+        title: From `quick_test_title`.
         console: Where to print; standard output by default.
 
     """

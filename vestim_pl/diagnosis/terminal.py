@@ -1,4 +1,4 @@
-"""Findings for a person: a table in a terminal, plain lines in a log."""
+"""Print findings: a table in a terminal, plain lines in a log."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,12 @@ _STYLES = {Severity.OK: "green", Severity.NOTE: "cyan", Severity.WARNING: "yello
 
 
 def print_findings(findings: Sequence[Finding], title: str, console: Console | None = None) -> None:
-    """Print the findings in their order, and how many there are of each severity.
+    """Print the findings in order, and the number of each severity.
 
-    Overrides stand below the table, each on a line of its own that nothing folds, to be copied.
+    Overrides follow below the table, each on its own unfolded line, to be copied.
 
     Args:
-        findings: What the checks found.
+        findings: Results of the checks.
         title: What was diagnosed.
         console: Where to print; standard output by default.
 
@@ -42,7 +42,7 @@ def print_findings(findings: Sequence[Finding], title: str, console: Console | N
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """Counts by severity, gravest first.
+    """Count by severity, most severe first.
 
     Example::
 
@@ -59,18 +59,20 @@ def summary(findings: Sequence[Finding]) -> str:
 
 
 def _overrides(findings: Sequence[Finding]) -> list[str]:
-    """Each override below the check that it is for.
+    """Lines with the overrides of each check, below its name.
 
     Example::
 
-        >>> _overrides([Finding("weight decay", Severity.WARNING, "it is 0", "optimizer.weight_decay=1e-4")])
-        ['to mend weight decay:', 'optimizer.weight_decay=1e-4']
+        >>> from vestim_pl.settings.override import Override
+        >>> decay = Override("optimizer.weight_decay", 1e-4)
+        >>> _overrides([Finding("weight decay", Severity.WARNING, "it is 0", (decay,))])
+        ['to fix weight decay:', 'optimizer.weight_decay=0.0001']
 
     """
     named = [finding for finding in findings if finding.override]
-    return [line for finding in named for line in (f"to mend {finding.check}:", finding.override)]
+    return [line for finding in named for line in (f"to fix {finding.check}:", finding.override)]
 
 
 def _line(finding: Finding) -> str:
-    mended = f"  -> {finding.override}" if finding.override else ""
-    return f"{finding.severity.value:<8} {finding.check}: {finding.evidence}{mended}"
+    suggestion = f"  -> {finding.override}" if finding.override else ""
+    return f"{finding.severity.value:<8} {finding.check}: {finding.evidence}{suggestion}"

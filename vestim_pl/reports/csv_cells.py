@@ -1,4 +1,4 @@
-"""Text from outside in CSV files that people open in a spreadsheet."""
+"""Write untrusted text to CSV files so that a spreadsheet does not run it as a formula."""
 
 import re
 from typing import Any
@@ -7,17 +7,17 @@ import pandas as pd
 
 __all__ = ["original_cell", "safe_cell", "safe_table"]
 
-# what a spreadsheet takes for a formula: OWASP, "CSV Injection"; apostrophes before it, so that they can be taken off
+# start of a formula (OWASP, "CSV Injection"), with leading apostrophes so that one can be removed
 _FORMULA = re.compile(r"'*(\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")
 
 
 def safe_cell(value: Any) -> Any:
-    """Put an apostrophe before text that a spreadsheet would run as a formula; numbers stay as they are.
+    """Put an apostrophe before text that a spreadsheet would run as a formula; leave numbers unchanged.
 
-    A spreadsheet shows such a cell as text. `original_cell` takes the apostrophe off again.
+    A spreadsheet shows such a cell as text. `original_cell` removes the apostrophe.
 
     Args:
-        value: Content of a cell: text, a number or anything else.
+        value: Content of a cell, of any type.
 
     Example::
 
@@ -29,7 +29,7 @@ def safe_cell(value: Any) -> Any:
 
 
 def original_cell(text: str) -> str:
-    """Text of a cell as it was before `safe_cell`.
+    """Undo `safe_cell`.
 
     Example::
 
@@ -41,7 +41,7 @@ def original_cell(text: str) -> str:
 
 
 def safe_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Copy of a table, names of columns included, in which no cell is a formula; for ``to_csv``.
+    """Copy a table for ``to_csv`` so that no cell or column name is a formula.
 
     Example::
 

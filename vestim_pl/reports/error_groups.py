@@ -1,4 +1,4 @@
-"""Test errors pooled over recordings that belong together: the same ambient temperature, the same drive cycle."""
+"""Pool test errors over recordings of the same ambient temperature or drive cycle."""
 
 import re
 
@@ -7,7 +7,7 @@ import pandas as pd
 
 __all__ = ["ambient_temperature", "by_temperature", "cycle_by_temperature", "split_name"]
 
-# "_n10degC" and "_-10degC" are below zero, "_10degC" and "-10degC" (a hyphen that separates) are above
+# "_n10degC" and "_-10degC" are below zero; "_10degC" and "-10degC" (the hyphen is a separator) are above
 _AMBIENT = re.compile(
     r"^(?P<cycle>.*?)(?:(?:^|[ _-])(?P<sign>n|m|(?<=[ _])-)|[ _-])?(?P<degrees>\d+(?:\.\d+)?)degc$", re.IGNORECASE
 )
@@ -15,7 +15,7 @@ _SUFFIX = re.compile(r"\.(parquet|csv)$", re.IGNORECASE)
 
 
 def split_name(recording: str) -> tuple[str, float | None]:
-    """Drive cycle and ambient temperature in degC of a recording's name; None where the name does not tell.
+    """Split the name of a recording into drive cycle and ambient temperature in degC, None if it has none.
 
     Example::
 
@@ -33,17 +33,17 @@ def split_name(recording: str) -> tuple[str, float | None]:
 
 
 def ambient_temperature(recording: str) -> float | None:
-    """Ambient temperature in degC that the name of a recording ends with."""
+    """Return the ambient temperature in degC at the end of a recording's name."""
     return split_name(recording)[1]
 
 
 def by_temperature(errors: pd.DataFrame) -> pd.DataFrame:
-    """Errors pooled by ambient temperature, coldest first; empty where no name tells one.
+    """Pool errors by ambient temperature, coldest first; empty if no name has one.
 
-    Every step counts the same, so the pooled RMSE is that of all steps at a temperature and not the mean of RMSEs.
+    Every step has the same weight: the pooled RMSE is that of all steps at a temperature, not the mean of RMSEs.
 
     Args:
-        errors: Columns ``recording``, ``steps``, ``rmse_mv``, ``mae_mv``, ``max_error_mv``; ``overall`` is left out.
+        errors: Columns ``recording``, ``steps``, ``rmse_mv``, ``mae_mv``, ``max_error_mv``; ``overall`` is ignored.
 
     Returns:
         Columns ``temperature`` [degC], ``recordings``, ``steps``, ``rmse_mv``, ``mae_mv``, ``max_error_mv``.
@@ -56,7 +56,7 @@ def by_temperature(errors: pd.DataFrame) -> pd.DataFrame:
 
 
 def cycle_by_temperature(errors: pd.DataFrame) -> pd.DataFrame:
-    """RMSE in mV with a row a drive cycle and a column an ambient temperature; NaN where there is no recording."""
+    """Tabulate the RMSE in mV, drive cycles in rows, ambient temperatures in columns; NaN without a recording."""
     rows = _named(errors)
     pooled = [
         {"cycle": cycle, "temperature": degrees, "rmse_mv": _pool(group)["rmse_mv"]}

@@ -1,4 +1,4 @@
-"""Figures of a test: voltage and error of a recording, the distribution of errors, error over SOC."""
+"""Draw the figures of a test: voltage and error of a recording, distribution of errors, error over SOC."""
 
 import numpy as np
 import pandas as pd
@@ -10,13 +10,13 @@ __all__ = ["draw_error_histogram", "draw_error_over_soc", "draw_recording", "err
 
 
 def error_mv(steps: pd.DataFrame) -> NDArray[np.float64]:
-    """Estimated minus measured voltage in mV: positive where the estimate is too high."""
+    """Return estimated minus measured voltage in mV, positive if the estimate is too high."""
     difference = steps["estimated"].to_numpy(dtype=np.float64) - steps["measured"].to_numpy(dtype=np.float64)
     return np.asarray(difference * 1000.0)
 
 
 def draw_recording(steps: pd.DataFrame, title: str) -> str:
-    """Measured and estimated voltage of a recording in V, the error in mV below it on the same time axis.
+    """Draw measured and estimated voltage of a recording in V, and the error in mV below.
 
     Args:
         steps: Columns ``time`` [s], ``measured`` [V] and ``estimated`` [V] of one recording.
@@ -48,10 +48,10 @@ def draw_recording(steps: pd.DataFrame, title: str) -> str:
 
 
 def draw_error_histogram(steps: pd.DataFrame) -> str | None:
-    """Distribution of the error of every tested step in mV; None where no error is finite.
+    """Draw the distribution of the error of every tested step in mV; None if no error is finite.
 
-    The outermost half per mille on either side is left out of the picture and counted in words: one outlier would
-    otherwise squeeze everything else into a line.
+    The outermost 0.05 % on either side is not drawn but counted in the title, because a single outlier would squeeze
+    everything else into a line.
     """
     values = error_mv(steps)
     finite = values[np.isfinite(values)]
@@ -82,7 +82,7 @@ def draw_error_histogram(steps: pd.DataFrame) -> str | None:
 
 
 def draw_error_over_soc(steps: pd.DataFrame) -> str | None:
-    """Mean and 5-95 % band of the error over the state of charge; None where the steps have no SOC."""
+    """Draw mean and 5-95 % band of the error over the state of charge; None if the steps have no SOC."""
     name = next((column for column in steps if str(column).lower() == "soc"), None)
     if name is None:
         return None
@@ -110,9 +110,9 @@ def draw_error_over_soc(steps: pd.DataFrame) -> str | None:
 
 
 def _time(seconds: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
-    """Time as in the file, in the unit that a person would choose, and the name of the axis."""
+    """Return the time of the file in a readable unit, and the name of the axis."""
     start, span = (float(seconds[0]), float(seconds[-1] - seconds[0])) if len(seconds) else (0.0, 0.0)
-    since = seconds - start if start > span else seconds  # a clock that began long before
+    since = seconds - start if start > span else seconds  # the clock started long before
     name = f"Time since {start:.0f} s" if start > span else "Time"
     if span > 4 * 3600:
         return since / 3600.0, f"{name} [h]"

@@ -1,4 +1,4 @@
-"""What the figures of a report share: colours that a colour-blind reader tells apart, style, and PNG as text."""
+"""Shared parts of the figures of a report: colour-blind-safe colours, style, and PNG as text."""
 
 import base64
 import io
@@ -56,7 +56,7 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The look of the figures, whatever a matplotlibrc on the machine says; given back afterwards."""
+    """Use the style of the figures, independent of any matplotlibrc, and restore the previous one."""
     from matplotlib import rc_context, rcParamsDefault
 
     untouched = ("backend", "backend_fallback", "interactive", "toolbar")
@@ -66,7 +66,7 @@ def style() -> Iterator[None]:
 
 
 def new_figure(width: float = 8.0, height: float = 4.0) -> "Figure":
-    """A figure of its own on the Agg canvas, known to no global state; sizes in inches."""
+    """Create a figure on the Agg canvas without global state; sizes in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -76,7 +76,7 @@ def new_figure(width: float = 8.0, height: float = 4.0) -> "Figure":
 
 
 def data_uri(figure: "Figure", dpi: int = 140) -> str:
-    """The figure as a PNG inside a ``data:`` address, the same bytes every time; the figure is emptied."""
+    """Encode a figure as a PNG in a ``data:`` address, always with the same bytes; the figure is cleared."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     figure.clear()
@@ -84,13 +84,13 @@ def data_uri(figure: "Figure", dpi: int = 140) -> str:
 
 
 def legend_above(axes: "Axes") -> None:
-    """A legend in one line above the panel, to the right of its title, where no curve runs."""
+    """Put the legend in one line above the panel, to the right of its title."""
     legend = axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=6, borderaxespad=0.1, columnspacing=1.4)
     legend.set_in_layout(False)
 
 
 def plain_log_axis(axes: "Axes") -> None:
-    """A logarithmic y axis whose numbers are written out: 5, 10, 20 and not powers of ten."""
+    """Use a logarithmic y axis with plain numbers, 5, 10, 20, instead of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_yscale("log")

@@ -1,4 +1,4 @@
-"""Learning curves of a run: errors, learning rate and gradient norm over the epochs, events marked."""
+"""Draw the learning curves of a run: errors, learning rate and gradient norm over epochs, with events."""
 
 import math
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LEARNING_RATE", "POST_CLIP", "PRE_CLIP", "draw_learning_curves"]
 
-# logged keys by the names that Lightning's and our own callbacks give them
+# logged keys of Lightning's and our own callbacks
 LEARNING_RATE = (r"learning_rate", r"(train/|optimizer/)?(lr|learning_rate)", r"(lr|learning_rate)[-/].*")
 PRE_CLIP = (
     r"grad(ient)?_norm/(pre|before)_clip(ping)?",
@@ -58,9 +58,9 @@ _GUIDED = ("rollback", "recovery", "non_finite", "plateau", "learning_rate", "re
 
 
 def draw_learning_curves(run: RunFolder) -> str | None:
-    """Draw what was logged over the epochs; None where nothing was.
+    """Draw the logged curves over the epochs; None without any.
 
-    Panels, each only where its key was logged: RMSE in mV of training and validation, with the best validation and
+    Panels, each only if its key was logged: RMSE in mV of training and validation, with the best validation and
     every non-finite value marked; learning rate; gradient norm before and after clipping; events.
 
     Args:
@@ -92,7 +92,7 @@ def draw_learning_curves(run: RunFolder) -> str | None:
         for axes, (_, draw) in zip(rows, panels, strict=True):
             draw(axes, run, axis)
         _guide_lines(list(rows), run.events, axis)
-        rows[-1].set_xlabel("Epoch, numbered from 0; what an epoch ended with stands at its number")
+        rows[-1].set_xlabel("Epoch, numbered from 0; values at the end of an epoch are at its number")
         _epoch_ticks(rows[-1], max([0.0, float(axis.epochs[-1]), *chain(*marked.values())]))
         return data_uri(figure)
 
@@ -128,7 +128,7 @@ def _mark_best(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
 
 
 def _mark_non_finite(axes: "Axes", drawn: Sequence[pd.DataFrame]) -> None:
-    """NaN and Inf have no place on the axis: a cross on its lower edge, rimmed in the curve's colour, where one was."""
+    """Mark NaN and Inf by a cross at the lower edge, outlined in the colour of the curve."""
     found = False
     for row, rows in enumerate(drawn):
         bad = rows.loc[~np.isfinite(rows["value"]), "x"]
@@ -140,7 +140,7 @@ def _mark_non_finite(axes: "Axes", drawn: Sequence[pd.DataFrame]) -> None:
             )  # fmt: skip
             found = True
     if not any(np.isfinite(rows["value"]).any() for rows in drawn) and axes.get_yscale() == "linear":
-        axes.set_yticks([])  # nothing that a scale could measure
+        axes.set_yticks([])  # the axis has no finite value
 
 
 def _loss(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
@@ -178,13 +178,13 @@ def _gradient_norm(axes: "Axes", run: RunFolder, axis: EpochAxis) -> None:
     if isinstance(clip, int | float) and clip > 0:
         axes.axhline(clip, color=VERMILION, linestyle="--", linewidth=1.0, label=f"limit {clip:g}")
     plain_log_axis(axes)
-    axes.set_title("Norm of the gradient")
+    axes.set_title("Gradient norm")
     _mark_non_finite(axes, shown)
     legend_above(axes)
 
 
 def _places(events: Sequence[dict[str, Any]], axis: EpochAxis) -> dict[str, list[float]]:
-    """Where the events of each kind stand on the axis of epochs, in order of first appearance."""
+    """Positions of the events of each kind on the axis of epochs, in order of first appearance."""
     places: dict[str, list[float]] = {}
     for event in events:
         step, epoch = event.get("step"), event.get("epoch")
@@ -206,11 +206,11 @@ def _event_marks(axes: "Axes", places: dict[str, list[float]]) -> None:
 
 
 def _guide_lines(panels: Sequence["Axes"], events: Sequence[dict[str, Any]], axis: EpochAxis) -> None:
-    """Thin lines through all panels where a run was thrown back or its learning rate changed, unless they are many."""
-    telling = [event for event in events if event["kind"] in _GUIDED]
-    if len(telling) > 25:
+    """Draw thin lines through all panels at rollbacks and changes of the learning rate, unless there are many."""
+    guided = [event for event in events if event["kind"] in _GUIDED]
+    if len(guided) > 25:
         return
-    for kind, xs in _places(telling, axis).items():
+    for kind, xs in _places(guided, axis).items():
         for x in xs:
             for axes in panels:
                 axes.axvline(x, color=_EVENT_STYLES[kind][0], linewidth=0.9, alpha=0.45, zorder=0.9)

@@ -1,4 +1,4 @@
-"""What a run was made with, so that it can be made again."""
+"""Record versions, machine and command of a run, so that it can be repeated."""
 
 import json
 import os
@@ -23,7 +23,7 @@ _PACKAGES = ("torch", "lightning", "torchmetrics", "hydra-core", "omegaconf", "n
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, machine, command and, in a checkout, the commit and whether it was changed.
+    """Collect versions, machine, command and, in a checkout, the commit and whether files changed.
 
     Example::
 
@@ -53,7 +53,7 @@ def write_provenance(run_dir: Path, trainer: Trainer, vestim: Mapping[str, Any] 
     Args:
         run_dir: Folder of the run.
         trainer: The run's trainer.
-        vestim: File and values of VEstim's that the settings come from; a resumed run keeps those of before.
+        vestim: VEstim's file and values behind the settings; a resumed run keeps the earlier ones.
 
     """
     if not trainer.is_global_zero:
@@ -66,7 +66,7 @@ def write_provenance(run_dir: Path, trainer: Trainer, vestim: Mapping[str, Any] 
 
 
 def _origin(path: Path) -> Any:
-    """VEstim's file and values as the run before noted them."""
+    """VEstim's file and values in an existing provenance file."""
     try:
         return json.loads(path.read_text()).get("vestim")
     except (OSError, ValueError, AttributeError):
@@ -81,7 +81,7 @@ def _version(name: str) -> str | None:
 
 
 def _git() -> dict[str, Any] | None:
-    """Commit of the checkout that the package lies in, None where it was installed."""
+    """Commit of the package's checkout; None for an installed package."""
     folder = Path(vestim_pl.__file__).resolve().parents[1]
     if not (folder / ".git").exists():
         return None

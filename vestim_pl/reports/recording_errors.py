@@ -1,4 +1,4 @@
-"""Estimated and measured voltage of every scored step, by recording."""
+"""Collect the estimated and measured voltage of every scored step."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ __all__ = ["RecordingErrors", "error_table"]
 
 
 def error_table(steps: pd.DataFrame) -> pd.DataFrame:
-    """RMSE, MAE and largest error in mV, for every recording and over all (the last row).
+    """Compute RMSE, MAE and largest error in mV for every recording, and over all in the last row.
 
     Args:
-        steps: Columns ``recording``, ``measured`` [V] and ``estimated`` [V], one row a scored step.
+        steps: Columns ``recording``, ``measured`` [V] and ``estimated`` [V], one row per scored step.
 
     Example::
 
@@ -45,14 +45,14 @@ def _errors(name: str, error: "np.ndarray[Any, np.dtype[np.float64]]") -> dict[s
 
 
 class RecordingErrors(Callback):
-    """Collects, while testing, the estimated voltage of every scored step.
+    """Collect the estimated voltage of every scored step of a test.
 
-    With several processes each estimates its share; at the end of the test every process has the steps of all.
+    With several processes each estimates its share; after the test every process has all steps.
 
     Args:
         table: The rows of the test split.
         horizon: Samples from a sequence's input to the estimated one, as in the sampling.
-        soc: Which feature is the state of charge; None where it is none of them.
+        soc: Index of the state of charge among the features; None without it.
 
     """
 
@@ -76,7 +76,7 @@ class RecordingErrors(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        skipped = batch.inputs.shape[1] - batch.target.shape[1]  # steps that are lived through and not estimated
+        skipped = batch.inputs.shape[1] - batch.target.shape[1]  # steps that are read but not estimated
         steps = torch.arange(batch.target.shape[1], device=batch.target.device) + skipped + self.horizon
         rows = batch.first_row[:, None] + steps
         scored = batch.weight > 0
@@ -89,7 +89,7 @@ class RecordingErrors(Callback):
         self._rows, self._estimated = list(rows), list(estimated)
 
     def steps(self) -> pd.DataFrame:
-        """One row a scored step: ``recording``, ``time`` [s], ``measured`` [V], ``estimated`` [V], ``soc`` if known."""
+        """Table of scored steps: ``recording``, ``time`` [s], ``measured`` [V], ``estimated`` [V], ``soc`` if known."""
         rows = torch.cat(self._rows)
         order = torch.argsort(rows)
         rows, estimated = rows[order], torch.cat(self._estimated)[order]

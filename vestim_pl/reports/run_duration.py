@@ -1,4 +1,4 @@
-"""How long a run took."""
+"""Duration of a run."""
 
 import re
 from itertools import pairwise
@@ -12,7 +12,7 @@ DAY = 24 * 3600
 
 
 def run_duration(run: RunFolder) -> tuple[str, str] | None:
-    """What is known of the time that a run took: its name and the time in words; None where nothing is.
+    """Return a label and the duration of a run in words; None if unknown.
 
     Args:
         run: The run's folder.
@@ -29,9 +29,9 @@ def run_duration(run: RunFolder) -> tuple[str, str] | None:
 
 
 def run_seconds(run: RunFolder) -> tuple[str, float] | None:
-    """What is known of the time that a run took: its name and the seconds; None where nothing is.
+    """Return a label and the duration of a run in seconds; None if unknown.
 
-    The seconds of the epochs where they were logged, else the clock of the first and the last line of the log.
+    The sum of the logged epoch times, else the time between the first and the last line of the log.
 
     Args:
         run: The run's folder.
@@ -52,7 +52,7 @@ def run_seconds(run: RunFolder) -> tuple[str, float] | None:
         return None
     times = [int(h) * 3600 + int(m) * 60 + int(s) for h, m, s in (match.groups() for match in clocks)]
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    total = sum(gap + DAY if gap < -DAY / 2 else gap for gap in gaps)  # past midnight the clock begins again
+    total = sum(gap + DAY if gap < -DAY / 2 else gap for gap in gaps)  # the clock restarts at midnight
     return ("Duration" if run.parts < 2 else "Duration with pauses"), float(total)
 
 

@@ -1,4 +1,4 @@
-"""A run folder, read as far as it goes."""
+"""Read the files of a run folder."""
 
 import json
 import logging
@@ -22,24 +22,24 @@ _log = logging.getLogger("vestim_pl")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What a run has left, and what it has not.
+    """Files of a run.
 
-    A run that died, a fast run and one without a test lack some files. Nothing here fails for that: the part is empty
-    and ``missing`` says so in words for a person.
+    A run that died, a trial and a run without a test lack some files. Reading does not fail for that: the part stays
+    empty and ``missing`` names the file.
 
     Attributes:
         path: The folder.
-        config_text: The configuration as it was written, empty without one.
-        config: The same, parsed, interpolations unresolved.
+        config_text: The configuration as text; empty without one.
+        config: The configuration, parsed, with interpolations unresolved.
         overrides: Overrides of the command line.
         metrics: Rows ``key``, ``epoch``, ``step``, ``value``, see `read_metrics`.
-        parts: Files of metrics: more than one where the run was resumed.
+        parts: Number of metrics files; more than one if the run was resumed.
         events: Events in order, as dictionaries.
         errors: Test errors by recording, ``overall`` in the last row; None without a test.
         steps: Measured and estimated voltage of every tested step; None without a test.
         provenance: Versions, machine and command.
         log: Lines of ``train.log``.
-        missing: What is not there or could not be read.
+        missing: Files that are missing or unreadable, with the consequence.
 
     """
 
@@ -61,7 +61,7 @@ class RunFolder:
         """Read a run folder.
 
         Args:
-            path: The folder that a training wrote.
+            path: Folder of a run.
 
         Raises:
             NotADirectoryError: If there is no such folder.
@@ -77,7 +77,7 @@ class RunFolder:
         steps = _steps(path, missing)
         config = _yaml(config_text, ".hydra/config.yaml", missing, {})
         events = _events(path, missing)
-        if "ckpt_path" in config and "optimizer" not in config:  # an evaluation, in which nothing happens on the way
+        if "ckpt_path" in config and "optimizer" not in config:  # an evaluation has no events
             missing = [name for name in missing if not name.startswith("events")]
         return cls(
             path=path,
@@ -96,11 +96,11 @@ class RunFolder:
 
     @property
     def trained(self) -> bool:
-        """Whether anything was logged in a training; an evaluation logs its test alone."""
+        """Whether the run logged anything in training; an evaluation logs only its test."""
         return bool((~self.metrics["key"].astype(str).str.startswith("test/")).any())
 
     def setting(self, key: str, default: Any = None) -> Any:
-        """A setting by its dotted name, the default where the configuration lacks it.
+        """Return a setting by its dotted name, or the default if the configuration lacks it.
 
         Example::
 
@@ -118,14 +118,14 @@ class RunFolder:
 
 def _text(path: Path, what: str, missing: list[str]) -> str:
     if not path.is_file():
-        missing.append(f"{path.parent.name}/{path.name}: {what} is not there")
+        missing.append(f"{path.parent.name}/{path.name}: {what} is missing")
         return ""
     return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _yaml(text: str, name: str, missing: list[str], empty: Any) -> Any:
     try:
-        loaded = OmegaConf.to_container(OmegaConf.create(text), resolve=False)  # knows that 1e-4 is a number
+        loaded = OmegaConf.to_container(OmegaConf.create(text), resolve=False)  # reads 1e-4 as a number
     except (YAMLError, OmegaConfBaseException):
         missing.append(f"{name}: is not valid YAML")
         return empty
@@ -140,7 +140,7 @@ def _overrides(path: Path, missing: list[str]) -> list[Any]:
 def _events(path: Path, missing: list[str]) -> tuple[dict[str, Any], ...]:
     file = path / "events.jsonl"
     if not file.is_file():
-        missing.append("events.jsonl: what happened on the way is not known")
+        missing.append("events.jsonl: the events are unknown")
         return ()
     events, unreadable = [], 0
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -174,17 +174,15 @@ def _steps(path: Path, missing: list[str]) -> pd.DataFrame | None:
 def _errors(path: Path, steps: pd.DataFrame | None, missing: list[str]) -> pd.DataFrame | None:
     names = ["recording", "steps", "rmse_mv", "mae_mv", "max_error_mv"]
     try:
-        errors = pd.read_csv(
-            path / "test_errors.csv", converters={"recording": original_cell}
-        )  # or NA would be missing
+        errors = pd.read_csv(path / "test_errors.csv", converters={"recording": original_cell})  # keeps the name NA
         if set(names) <= set(errors) and len(errors):
             return errors[names]
         missing.append("test_errors.csv: is empty or lacks a column of " + ", ".join(names))
     except FileNotFoundError:
-        worked_out = steps is not None and len(steps)
+        computable = steps is not None and len(steps)
         missing.append(
-            "test_errors.csv: not there; its figures are worked out from test_steps.parquet"
-            if worked_out
+            "test_errors.csv: missing; its figures are computed from test_steps.parquet"
+            if computable
             else "test_errors.csv: the run was not tested"
         )
     except ValueError as error:
@@ -196,7 +194,7 @@ def _provenance(path: Path, missing: list[str]) -> dict[str, Any]:
     try:
         loaded = json.loads((path / "provenance.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        missing.append("provenance.json: versions and machine are not known")
+        missing.append("provenance.json: versions and machine are unknown")
         return {}
     except ValueError:
         missing.append("provenance.json: is not valid JSON")

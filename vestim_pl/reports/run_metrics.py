@@ -1,4 +1,4 @@
-"""Metrics of a run, read from Lightning's CSV files so that nothing logged is lost."""
+"""Read every logged number of a run from Lightning's CSV files."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"metrics\.(\d+)\.csv$")
 
 
 def metric_files(run_dir: Path) -> list[Path]:
-    """The CSV files of a run, oldest first: ``metrics.1.csv``, ``metrics.2.csv``, ..., ``metrics.csv``."""
+    """List the CSV files of a run, oldest first: ``metrics.1.csv``, ``metrics.2.csv``, ..., ``metrics.csv``."""
     earlier = [path for path in run_dir.glob("metrics.*.csv") if _NUMBER.search(path.name)]
     ordered = sorted(earlier, key=lambda path: int(_NUMBER.findall(path.name)[0]))
     last = run_dir / "metrics.csv"
@@ -24,14 +24,14 @@ def metric_files(run_dir: Path) -> list[Path]:
 
 
 def read_metrics(files: list[Path]) -> pd.DataFrame:
-    """Every logged number as a row, the parts of a run that went on joined.
+    """Read every logged number as a row, with the parts of a resumed run joined.
 
-    Lightning's file has an empty cell where a key was not logged and the word ``nan`` where the number was NaN. A plain
-    ``read_csv`` makes the same of both; here an empty cell is left out and a NaN stays. Where a part went on from an
-    earlier step than its forerunner had reached, the later part counts.
+    In Lightning's file a cell is empty if the key was not logged, and ``nan`` if the number was NaN. A plain
+    ``read_csv`` does not distinguish them; here empty cells are dropped and NaN is kept. If a part resumed from an
+    earlier step than the previous part had reached, the later part counts.
 
     Args:
-        files: As `metric_files` gives them.
+        files: From `metric_files`.
 
     Returns:
         Columns ``key``, ``epoch`` (NaN where not logged), ``step`` and ``value``, in the order of the files.
@@ -71,7 +71,7 @@ def _number(text: str) -> float:
 
 
 def find_key(metrics: pd.DataFrame, *patterns: str) -> str | None:
-    r"""First logged key that matches a regular expression, in the order of the patterns.
+    r"""Find the first logged key that matches a regular expression, in the order of the patterns.
 
     Example::
 
@@ -89,9 +89,9 @@ def find_key(metrics: pd.DataFrame, *patterns: str) -> str | None:
 
 @dataclass(frozen=True)
 class EpochAxis:
-    """Places steps on an axis of epochs: what was logged at the end of epoch 3 stands at 3.
+    """Place steps on an axis of epochs; values logged at the end of epoch 3 are at 3.
 
-    Epochs are numbered from 0 as in Lightning's files, so epoch 0 runs from -1 to 0 and a cause stands left of its
+    Epochs are numbered from 0 as in Lightning's files, so epoch 0 extends from -1 to 0, and a cause is left of its
     effect.
 
     Attributes:
@@ -111,7 +111,7 @@ class EpochAxis:
 
     @classmethod
     def of(cls, metrics: pd.DataFrame) -> "EpochAxis":
-        """Axis of a run's metrics; the last epoch may be cut short."""
+        """Build the axis of a run's metrics; the last epoch may be incomplete."""
         fit = metrics[~metrics["key"].str.startswith("test/") & metrics["epoch"].notna()]
         ends = fit.groupby("epoch")["step"].max() + 1.0
         ends = ends[ends > ends.shift(fill_value=0.0).cummax()]
@@ -126,7 +126,7 @@ class EpochAxis:
         return cls(np.asarray(steps), np.asarray(epochs))
 
     def at(self, steps: Any) -> NDArray[np.float64]:
-        """Epochs at numbers of steps made; beyond the last known epoch by its length."""
+        """Return the epochs at numbers of steps; extrapolate after the last known epoch."""
         steps = np.asarray(steps, dtype=np.float64)
         slope = (self.epochs[-1] - self.epochs[-2]) / (self.steps[-1] - self.steps[-2])
         inside = np.interp(steps, self.steps, self.epochs)
@@ -134,6 +134,6 @@ class EpochAxis:
 
 
 def curve(metrics: pd.DataFrame, key: str | None, axis: EpochAxis) -> pd.DataFrame:
-    """Values of one key with their place on the axis of epochs: columns ``x``, ``epoch``, ``step``, ``value``."""
+    """Return the values of one key with their position on the axis: columns ``x``, ``epoch``, ``step``, ``value``."""
     rows = metrics[metrics["key"] == key].reset_index(drop=True)
     return pd.DataFrame({"x": axis.at(rows["step"] + 1.0), **{name: rows[name] for name in _COLUMNS[1:]}})

@@ -1,38 +1,70 @@
-"""The report of a run: one HTML file that needs nothing else, written from the files of the run folder.
+"""Write the report of a run: one HTML file that needs no other file.
 
-``python -m vestim_pl.reports.run_report RUN_DIR`` writes it anew for an existing folder.
+``python -m vestim_pl.reports.run_report RUN_DIR`` writes it again for an existing folder.
 """
 
 import argparse
-from importlib.resources import files
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from string import Template
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from vestim_pl.errors import FileError
 from vestim_pl.files import whole_file
-from vestim_pl.reports import error_sections, run_sections
 from vestim_pl.reports.event_story import event_story
-from vestim_pl.reports.markup import Html, joined, text
+from vestim_pl.reports.learning_curves import draw_learning_curves
+from vestim_pl.reports.page import render_page
+from vestim_pl.reports.run_duration import run_duration
 from vestim_pl.reports.run_folder import RunFolder
-from vestim_pl.reports.run_status import run_status
+from vestim_pl.reports.run_status import RunState, best_validation, run_status
+from vestim_pl.reports.run_words import run_in_words
+from vestim_pl.reports.tested_errors import TestedErrors
 
 __all__ = ["main", "render", "write_report"]
 
 REPORT = "report.html"
+LOG_LINES = 60
+_TONES = {RunState.FINISHED: "good", RunState.EARLY_STOPPED: "good", RunState.DIVERGED: "bad", RunState.FAILED: "bad"}
+_TEST_FIGURES = (("rmse_mv", "Test RMSE", 2), ("mae_mv", "Test MAE", 2), ("max_error_mv", "Test max", 1))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An error in mV at the top of the report."""
+
+    name: str
+    value: float
+    digits: int
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class NonFinite:
+    """Non-finite values logged under one key."""
+
+    key: str
+    found: list[float]
+    count: int
+    logged: int
+    first_step: float
 
 
 def write_report(run_dir: Path) -> Path:
     """Write ``report.html`` into a run folder.
 
-    It reads files only: the configuration, metrics, events, test errors, tested steps, provenance and log that the
-    run has left. A run that died, was interrupted or not tested gets its report too; what is not there is named in it.
-    The same folder gives the same bytes.
+    It only reads the files of the run: configuration, metrics, events, test errors, tested steps, provenance and log. A
+    run that died, was interrupted or was not tested gets a report too, which lists the missing files. The same folder
+    gives the same bytes.
 
     Args:
         run_dir: The folder of the run.
 
     Returns:
-        The file written. A report that was there stays whole until the new one is complete.
+        The file written. An earlier report stays whole until the new one is complete.
 
     Raises:
         NotADirectoryError: If there is no such folder.
@@ -47,7 +79,7 @@ def write_report(run_dir: Path) -> Path:
 
 
 def render(run: RunFolder) -> str:
-    """The page as text.
+    """Return the page as text.
 
     Example::
 
@@ -57,37 +89,76 @@ def render(run: RunFolder) -> str:
 
     """
     status = run_status(run)
-    body = joined(
-        [
-            run_sections.status_line(status),
-            run_sections.headline(run),
-            run_sections.curves(run),
-            event_story(run.events),
-            error_sections.tables(run),
-            error_sections.recordings(run),
-            error_sections.voltages(run),
-            run_sections.configuration(run),
-            run_sections.provenance(run),
-        ]
+    return render_page(
+        "run_report.html",
+        run=run,
+        title=_title(run),
+        kind="training run" if run.setting("optimizer") else "run",
+        started=str(run.provenance.get("started", "")).replace("T", " ").replace("+00:00", " UTC"),
+        status=status,
+        tone=_TONES.get(status.state, "open"),
+        headline=list(_headline(run)),
+        duration=run_duration(run),
+        summary=run_in_words(run.setting),
+        curves=draw_learning_curves(run),
+        non_finite=_non_finite(run.metrics),
+        story=event_story(run.events),
+        errors=TestedErrors.of(run),
+        provenance=list(_flat(run.provenance)),
+        log_end=run.log[-LOG_LINES:],
     )
-    folder = files("vestim_pl.reports")
-    return Template(folder.joinpath("report.html").read_text(encoding="utf-8")).substitute(
-        style=folder.joinpath("report.css").read_text(encoding="utf-8"),
-        title=text(_title(run)),
-        subtitle=Html(f"{'training run' if run.setting('optimizer') else 'run'} <time>{text(_started(run))}</time>"),
-        body=body,
-    )
-
-
-def _started(run: RunFolder) -> str:
-    return str(run.provenance.get("started", "")).replace("T", " ").replace("+00:00", " UTC")
 
 
 def _title(run: RunFolder) -> str:
-    """The preset where one was taken, and the last parts of the folder's name: date and time."""
+    """Preset, if any, and the last parts of the folder's name: date and time."""
     preset = next((item.split("=", 1)[1] for item in run.overrides if item.lstrip("+").startswith("preset=")), "")
     place = "/".join(run.path.absolute().parts[-2:])
     return f"{preset} · {place}" if preset else place
+
+
+def _headline(run: RunFolder) -> Iterable[Figure]:
+    overall = _overall(run)
+    for name, label, digits in _TEST_FIGURES:
+        if name in overall:
+            yield Figure(label, overall[name], digits)
+    if best := best_validation(run.metrics):
+        rmse, epoch = best
+        note = f"epoch {epoch}" if epoch >= 0 else ("no finite value" if math.isnan(rmse) else "")
+        yield Figure("Best validation RMSE", rmse, 2, note)
+
+
+def _overall(run: RunFolder) -> dict[str, float]:
+    if run.errors is not None:
+        rows = run.errors[run.errors["recording"] == "overall"]
+        if len(rows):
+            return {name: float(rows.iloc[-1][name]) for name, _, _ in _TEST_FIGURES}
+    logged: Iterable[Any] = run.metrics[run.metrics["key"].str.startswith("test/")].itertuples()
+    return {str(row.key).removeprefix("test/"): float(row.value) for row in logged}
+
+
+def _non_finite(metrics: pd.DataFrame) -> list[NonFinite]:
+    """Values that a curve cannot show, by key."""
+    bad = metrics[~np.isfinite(metrics["value"])]
+    return [
+        NonFinite(
+            key=str(key),
+            found=list(rows["value"].drop_duplicates()),
+            count=len(rows),
+            logged=int((metrics["key"] == key).sum()),
+            first_step=float(rows["step"].iloc[0]),
+        )
+        for key, rows in bad.groupby("key", sort=False)
+    ]
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, object]]:
+    """Nested values by their dotted names, without those that are None."""
+    for key, value in node.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{name}.")
+        elif value is not None:
+            yield name, " ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How a run ended, told from what it has left."""
+"""Find out from its files how a run ended."""
 
 import math
 import re
@@ -15,12 +15,12 @@ __all__ = ["RunState", "RunStatus", "best_validation", "run_status"]
 _NON_FINITE = re.compile(r"\b(nan|[+-]?inf|infinite|non-finite|not finite|diverge\w*|diverging)\b", re.IGNORECASE)
 _DIVERGING = re.compile(r"\bdiverg", re.IGNORECASE)
 _LIMIT = re.compile(r"\bmax_(epochs|steps|time)\b.* reached|\bthe data ended\b")
-_PREFIX = re.compile(r"^stopped (?=after epoch \d+: )")  # the state says so already
+_PREFIX = re.compile(r"^stopped (?=after epoch \d+: )")  # the state says so
 _ENDS = ("stop", "interrupt", "non_finite")
 
 
 class RunState(StrEnum):
-    """The ways in which a run ends."""
+    """How a run ended."""
 
     FINISHED = "finished"
     EARLY_STOPPED = "stopped early"
@@ -33,17 +33,17 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True)
 class RunStatus:
-    """State and, in one sentence, why."""
+    """State of a run and the reason in one sentence."""
 
     state: RunState
     reason: str
 
 
 def run_status(run: RunFolder) -> RunStatus:
-    """Say how a run ended.
+    """Find out how a run ended.
 
-    The last event that ends a run decides, unless the run went on after it: later metrics, or a test, which is only
-    made when training ended by itself.
+    The last event that ends a run decides, unless the run continued after it: there are later metrics, or a test,
+    which only a training that ran to its end makes.
 
     Args:
         run: The run's folder.
@@ -57,15 +57,15 @@ def run_status(run: RunFolder) -> RunStatus:
 
     """
     if run.setting("trainer.fast_dev_run"):
-        return RunStatus(RunState.TRIAL, "trainer.fast_dev_run: a few batches to see that it runs; nothing is learnt")
+        return RunStatus(RunState.TRIAL, "trainer.fast_dev_run: a trial of a few batches; nothing is learnt")
     last = next((event for event in reversed(run.events) if event["kind"] in _ENDS), None)
-    if last is not None and not _went_on(run, last):
+    if last is not None and not _continued(run, last):
         return _of_event(run, last)
     return _without_event(run)
 
 
 def best_validation(metrics: pd.DataFrame) -> tuple[float, int] | None:
-    """Lowest finite validation RMSE in mV and its epoch, as numbered in the file; NaN and -1 where none was finite."""
+    """Return the lowest finite validation RMSE in mV and its epoch; NaN and -1 if none was finite."""
     rows = metrics[metrics["key"] == "val/rmse_mv"]
     if rows.empty:
         return None
@@ -97,7 +97,7 @@ def _last_validation(run: RunFolder) -> float | None:
     return float(values.iloc[-1]) if len(values) else None
 
 
-def _went_on(run: RunFolder, event: dict[str, Any]) -> bool:
+def _continued(run: RunFolder, event: dict[str, Any]) -> bool:
     if event["kind"] != "stop" and _tested(run):
         return True
     step = event.get("step")
@@ -110,7 +110,7 @@ def _tested(run: RunFolder) -> bool:
 
 
 def _without_event(run: RunFolder) -> RunStatus:
-    """Where no event ended the run: the epochs made, the last validation, whether there was a test."""
+    """Judge a run without such an event by its epochs, its last validation and its test."""
     last = _last_validation(run)
     fit = run.metrics[~run.metrics["key"].str.startswith("test/")]
     epochs = 0 if fit["epoch"].isna().all() else int(fit["epoch"].max()) + 1
@@ -121,12 +121,12 @@ def _without_event(run: RunFolder) -> RunStatus:
     if _tested(run) and fit.empty:
         return RunStatus(RunState.FINISHED, "a checkpoint was tested, nothing was trained")
     if _tested(run) or (isinstance(wanted, int) and epochs >= wanted > 0):
-        told = f" of trainer.max_epochs = {wanted}" if isinstance(wanted, int) and wanted > 0 else ""
-        return RunStatus(RunState.FINISHED, f"{epochs} epochs{told} made")
+        limit = f" of trainer.max_epochs = {wanted}" if isinstance(wanted, int) and wanted > 0 else ""
+        return RunStatus(RunState.FINISHED, f"{epochs} epochs{limit} made")
     error = next((line.split("error: ", 1)[1] for line in reversed(run.log[-5:]) if "error: " in line), None)
     if error is not None:
-        signs = _DIVERGING if fit.empty else _NON_FINITE  # before training a NaN is one of the data or the settings
+        signs = _DIVERGING if fit.empty else _NON_FINITE  # before training a NaN comes from the data or the settings
         return RunStatus(RunState.DIVERGED if signs.search(error) else RunState.FAILED, error)
-    said = f"; its last event: {run.events[-1]['reason']}" if run.events else ""
+    event = f"; its last event: {run.events[-1]['reason']}" if run.events else ""
     where = f"in epoch {epochs - 1}" if epochs else "before anything was logged"
-    return RunStatus(RunState.UNKNOWN, f"the files end {where}: it was killed, it failed, or it still runs{said}")
+    return RunStatus(RunState.UNKNOWN, f"the files end {where}: it was killed, it failed, or it still runs{event}")

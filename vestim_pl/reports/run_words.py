@@ -1,4 +1,4 @@
-"""What a run trained, in one line."""
+"""Describe a run in one line."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,10 +7,10 @@ __all__ = ["run_in_words"]
 
 
 def run_in_words(setting: Callable[[str, Any], Any]) -> str:
-    """Network, sampling, optimizer and data of a configuration.
+    """Describe network, sampling, optimizer and data of a configuration.
 
     Args:
-        setting: Value of a dotted key, or the second argument where there is none.
+        setting: Returns the value of a dotted key, or its second argument if missing.
 
     Returns:
         A line; empty if network, sampling or optimizer is missing.

@@ -1,4 +1,4 @@
-"""The jobs of a multirun in one table, those that failed or diverged included."""
+"""Tabulate the jobs of a multirun, including failed and diverged ones."""
 
 import math
 import re
@@ -16,15 +16,15 @@ __all__ = ["short_names", "sweep_table", "swept_keys"]
 
 
 def sweep_table(folder: Path) -> pd.DataFrame:
-    """What every job of a multirun was given and what came of it, the best validation first.
+    """Tabulate overrides and results of every job of a multirun, best validation first.
 
     Args:
         folder: Folder of the multirun, with a folder for each job.
 
     Returns:
         Columns: ``job`` (its folder), one for every override that differs between jobs, ``state`` (how it ended),
-        ``val_rmse_mv`` (best validation) and ``test_rmse_mv`` (NaN where there was none), ``epochs``, ``skips``,
-        ``rollbacks``, ``seconds`` (NaN where not known) and ``reason`` (why it ended). ``attrs["swept"]`` names the
+        ``val_rmse_mv`` (best validation) and ``test_rmse_mv`` (NaN if missing), ``epochs``, ``skips``,
+        ``rollbacks``, ``seconds`` (NaN if unknown) and ``reason`` (why it ended). ``attrs["swept"]`` names the
         overrides.
 
     Raises:
@@ -32,7 +32,9 @@ def sweep_table(folder: Path) -> pd.DataFrame:
 
     """
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder; give that of a multirun, such as multirun/<date>/<time>")
+        raise NotADirectoryError(
+            f"{folder} is not a folder; give the folder of a multirun, such as multirun/<date>/<time>"
+        )
     runs = [RunFolder.read(path) for path in sorted(folder.iterdir(), key=_in_order) if (path / ".hydra").is_dir()]
     given = [dict(item.split("=", 1) for item in run.overrides if "=" in item) for run in runs]
     keys = swept_keys(given)
@@ -46,7 +48,7 @@ def sweep_table(folder: Path) -> pd.DataFrame:
 
 
 def swept_keys(given: list[dict[str, str]]) -> list[str]:
-    """Overrides that are not the same in all jobs, in the order of their first appearance.
+    """Find the overrides that differ between jobs, in the order of their first appearance.
 
     Args:
         given: Overrides of every job, by key.
@@ -62,7 +64,7 @@ def swept_keys(given: list[dict[str, str]]) -> list[str]:
 
 
 def short_names(keys: list[str]) -> list[str]:
-    """The last part of each key where no other key ends alike.
+    """Shorten each key to its last part if no other key ends the same.
 
     Example::
 
@@ -92,5 +94,5 @@ def _outcome(run: RunFolder) -> dict[str, Any]:
 
 
 def _in_order(path: Path) -> list[Any]:
-    """Job 10 after job 9."""
+    """Sort key that puts job 10 after job 9."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]

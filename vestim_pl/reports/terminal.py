@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Print tables in the terminal."""
 
 import pandas as pd
 from rich.console import Console
@@ -21,8 +21,8 @@ def print_errors(errors: pd.DataFrame, evaluation: str, console: Console | None 
     """Print RMSE, MAE and largest error in mV by recording, the overall row last.
 
     Args:
-        errors: As `error_table` gives it.
-        evaluation: ``windows`` or ``streams``: how the steps were estimated, said in the title.
+        errors: From `error_table`.
+        evaluation: ``windows`` or ``streams``: how the steps were estimated, for the title.
         console: Where to print; standard output by default.
 
     """
@@ -44,14 +44,14 @@ def print_errors(errors: pd.DataFrame, evaluation: str, console: Console | None 
 
 
 def print_sweep(jobs: pd.DataFrame, console: Console | None = None) -> None:
-    """Print the jobs of a multirun, the best first: what was swept, how it ended, validation and test RMSE.
+    """Print the jobs of a multirun, best first: swept settings, how each ended, validation and test RMSE.
 
     Args:
-        jobs: As `sweep_table` gives it.
+        jobs: From `sweep_table`.
         console: Where to print; standard output by default.
 
     """
-    table = Table(title="Sweep, the best first", title_justify="left")
+    table = Table(title="Sweep, best first", title_justify="left")
     swept = jobs.attrs["swept"]
     for heading in ("job", *short_names(swept), "how it ended"):
         table.add_column(escape(heading), overflow="fold")

@@ -26,7 +26,7 @@ def argument_types(target: Callable[..., Any]) -> dict[str, Any]:
     function = target.__init__ if inspect.isclass(target) else target
     try:
         hints = typing.get_type_hints(inspect.unwrap(function))
-    except (NameError, TypeError):  # hints that only a type checker can read
+    except (NameError, TypeError):  # hints that only a type checker resolves
         hints = {}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = inspect.signature(target).parameters.values()
@@ -71,7 +71,7 @@ def check_type(where: str, value: Any, hint: Any) -> None:
         adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     except Exception:
         return
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):  # also a list of OmegaConf's own kind
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):  # also OmegaConf's lists
         wants_tuple = hint is tuple or typing.get_origin(hint) is tuple
         value = tuple(value) if wants_tuple else list(value)
     try:

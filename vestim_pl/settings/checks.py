@@ -10,15 +10,15 @@ __all__ = ["check_choice", "check_integers"]
 
 
 def check_integers(settings: Any, group: str, **minimums: int) -> None:
-    """Refuse attributes that are not integers or below their minimum.
+    """Refuse attributes that are no integers or below their minimum.
 
     Args:
-        settings: Object whose attributes are checked.
-        group: Name of the settings' group for the message, such as ``sampling``.
-        minimums: Smallest allowed value of each attribute.
+        settings: Object with the attributes.
+        group: Group of the settings, for the message, such as ``sampling``.
+        minimums: Smallest allowed value by attribute.
 
     Raises:
-        ConfigurationError: Naming the first setting that is out of its range.
+        ConfigurationError: With the first setting that is out of range.
 
     Example::
 
@@ -47,7 +47,7 @@ def check_choice(setting: str, value: object, choices: Sequence[str]) -> None:
         choices: Allowed values.
 
     Raises:
-        ConfigurationError: Naming setting, value, choices and the nearest of them.
+        ConfigurationError: With setting, value, choices and the nearest choice.
 
     Example::
 

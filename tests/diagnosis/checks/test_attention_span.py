@@ -20,7 +20,7 @@ def test_a_long_reach_is_fine():
 def test_a_short_reach_names_the_lookback_that_would_do():
     finding = check_attention_span([span(20, 26)], lookback=400, covered=799, probe="gradient_flow")
     assert (finding.severity, finding.override) == ("note", "sampling.lookback=60")
-    assert "gradient_flow shows whether that grows" in finding.evidence
+    assert "gradient_flow shows whether the reach grows" in finding.evidence
 
 
 def test_no_lookback_longer_than_the_present_one_is_suggested():

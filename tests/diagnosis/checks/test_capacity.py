@@ -6,8 +6,8 @@ from vestim_pl.diagnosis.checks.capacity import check_capacity
 @pytest.mark.parametrize(
     ("parameters", "severity", "override"),
     [
-        (611, "warning", "network.hidden_sizes=[30,15]"),
-        (1500, "note", "network.hidden_sizes=[30,15]"),
+        (611, "warning", "'network.hidden_sizes=[30,15]'"),
+        (1500, "note", "'network.hidden_sizes=[30,15]'"),
         (4769, "ok", ""),
     ],
 )

@@ -4,6 +4,7 @@ import pytest
 
 from vestim_pl.diagnosis.checks.clipping import check_clipping, round_up
 from vestim_pl.diagnosis.clip_setting import ClipSetting
+from vestim_pl.settings.override import Override
 
 NORMS = [1.0, 1.1, 1.2, 1.3, 1.4]
 
@@ -36,11 +37,13 @@ def test_no_clipping_is_a_warning_unless_the_limit_adapts(threshold):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_norm_that_is_not_finite_is_an_error(bad):
-    finding = check_clipping([1.0, bad], ClipSetting(1.0), lower_rate="optimizer.lr=0.001")
+    finding = check_clipping([1.0, bad], ClipSetting(1.0), lower_rate=(Override("optimizer.lr", 0.001),))
     assert finding.severity == "error"
-    assert "not finite in 1 of the first 2 steps, first after 1 update" in finding.evidence
+    assert "non-finite in 1 of the first 2 steps, first after 1 update" in finding.evidence
     assert finding.override == "optimizer.lr=0.001"
-    assert not check_clipping([bad], ClipSetting(1.0), lower_rate="optimizer.lr=0.001").override, "no rate is to blame"
+    assert not check_clipping([bad], ClipSetting(1.0), lower_rate=(Override("optimizer.lr", 0.001),)).override, (
+        "no rate is the cause"
+    )
 
 
 @pytest.mark.parametrize("value", [0.031, 1.3, 25.0, 1.0])
@@ -67,7 +70,7 @@ def test_the_bound_of_an_adaptive_limit_is_held_against_the_norms():
 def test_no_threshold_comes_from_steps_at_a_rate_that_is_too_high(threshold):
     finding = check_clipping(NORMS, ClipSetting(threshold), unstable=True)
     assert (finding.severity, finding.override) == ("warning", "")
-    assert "a learning rate that is stable" in finding.evidence
+    assert "once the learning rate is stable" in finding.evidence
 
 
 def test_values_are_not_called_norms():

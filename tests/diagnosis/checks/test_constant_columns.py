@@ -11,7 +11,7 @@ def table(temperature: list[float], voltage: list[float]) -> RecordingTable:
 
 def test_a_column_that_never_changes_is_named_and_left_out():
     finding = check_constant_columns(table([25.0] * 3, [3.6, 3.7, 3.8]), ["Current", "Temp"], "Voltage")
-    assert (finding.severity, finding.override) == ("warning", "data.features=[Current]")
+    assert (finding.severity, finding.override) == ("warning", "'data.features=[Current]'")
     assert "Temp is 25 in all 3 rows" in finding.evidence
 
 

@@ -22,7 +22,7 @@ def test_more_than_a_day_is_a_warning():
     assert check_time(Plan(10_000 * 2 // 14, 1, 50), 1.0, 0.0, 14).severity == "ok"
 
 
-def test_validation_counts_and_no_stride_mends_it():
+def test_validation_counts_and_a_stride_does_not_help():
     rare = Plan(100, 100, 50, validations=0.2, validation_batches=3000)
     assert "100 s an epoch and 10 min for validation, 9.7 h for 50 epochs" in check_time(rare, 1.0, 1.0).evidence
     often = Plan(100, 100, 50, validations=1.0, validation_batches=3000)
@@ -44,7 +44,7 @@ def test_memory_that_runs_out_is_a_warning():
     assert check_memory(6_000_000_000, None, 0, "memory").severity == "ok"
 
 
-def test_memory_of_a_system_that_does_not_tell_is_no_finding():
+def test_memory_of_a_system_that_does_not_report_it_is_ok():
     finding = check_memory(None, None, 2_000_000, "memory")
     assert finding.severity == "ok"
-    assert finding.evidence == "this system does not tell the peak of a process; recordings 2.0 MB"
+    assert finding.evidence == "this system does not report the peak memory of a process; recordings 2.0 MB"

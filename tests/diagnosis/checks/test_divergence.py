@@ -3,6 +3,7 @@ import math
 import pandas as pd
 
 from vestim_pl.diagnosis.checks.divergence import check_divergence
+from vestim_pl.settings.override import Override
 
 
 def metrics(values: list[float], key: str = "grad_norm/pre_clip") -> pd.DataFrame:
@@ -16,25 +17,27 @@ def event(kind: str, step: int) -> dict[str, object]:
 def test_the_step_and_the_signs_before_it():
     events = [event("skip", 30), event("skip", 31), event("rollback", 35), event("non_finite", 60), event("stop", 60)]
     finding = check_divergence(
-        metrics([1, 1, 50, 60, 2, 1, 1]), events, True, "parameters became NaN", "optimizer.lr=0.0001"
+        metrics([1, 1, 50, 60, 2, 1, 1]), events, True, "parameters became NaN", (Override("optimizer.lr", 1e-4),)
     )
     assert (finding.severity, finding.override) == ("error", "optimizer.lr=0.0001")
-    assert finding.evidence.startswith("diverged at step 60, first not finite at step 30: skip; signs before: ")
+    assert finding.evidence.startswith("diverged at step 60, first non-finite value at step 30: skip; signs before: ")
     assert "2 x skip from step 30 on, 1 x rollback from step 35 on" in finding.evidence
     assert "the gradient norm grew from a median of 1 to 60 (step 30)" in finding.evidence
-    assert "parameters became NaN" not in finding.evidence, "how the run ended is told by another finding"
+    assert "parameters became NaN" not in finding.evidence, "how the run ended is reported by another finding"
 
 
-def test_bad_rows_are_no_matter_of_the_learning_rate():
+def test_bad_rows_do_not_blame_the_learning_rate():
     skip = event("skip", 12) | {"values": {"cause": "batch", "recordings": [{"recording": "udds"}]}}
-    finding = check_divergence(metrics([1] * 6), [skip], False, "5 epochs made", "optimizer.lr=1e-4")
+    finding = check_divergence(metrics([1] * 6), [skip], False, "5 epochs made", (Override("optimizer.lr", 1e-4),))
     assert (finding.severity, finding.override) == ("warning", "")
-    assert "open the recordings that events.jsonl names" in finding.evidence
+    assert "the cause is the data: see the recordings named in events.jsonl" in finding.evidence
     loss = event("skip", 13) | {"values": {"cause": "loss"}}
-    assert check_divergence(metrics([1] * 6), [skip, loss], False, "5 epochs made", "optimizer.lr=1e-4").override
+    assert check_divergence(
+        metrics([1] * 6), [skip, loss], False, "5 epochs made", (Override("optimizer.lr", 1e-4),)
+    ).override
 
 
-def test_an_unguarded_run_is_dated_by_its_first_metric_that_is_not_finite():
+def test_an_unguarded_run_is_dated_by_its_first_non_finite_metric():
     rows = metrics([1.0, 2.0, math.nan, math.nan], "train/rmse_mv")
     plateau = event("non_finite", 31) | {
         "reason": "val/rmse_mv is nan",
@@ -51,18 +54,18 @@ def test_the_loss_is_a_sign_too():
     assert "the training loss grew from a median of 0.1 to 0.9 (step 50)" in finding.evidence
 
 
-def test_what_came_after_is_no_sign():
+def test_later_events_are_no_sign():
     finding = check_divergence(metrics([1, 1, 1, 1, 1, 50]), [event("non_finite", 40)], True, "NaN")
-    assert "no sign before it" in finding.evidence
+    assert "no earlier sign" in finding.evidence
 
 
 def test_a_run_that_came_back_is_a_warning():
     finding = check_divergence(metrics([1] * 6), [event("skip", 12), event("rollback", 14)], False, "5 epochs made")
     assert finding.severity == "warning"
-    assert "first not finite at step 12: skip; the run went on (1 skip, 1 rollback)" in finding.evidence
+    assert "first non-finite value at step 12: skip; the run continued (1 skip, 1 rollback)" in finding.evidence
 
 
-def test_a_finite_run_is_as_it_should_be():
+def test_a_finite_run_is_ok():
     assert check_divergence(metrics([1, 2, 90, 1]), [event("plateau", 3)], False, "").severity == "ok"
 
 
@@ -70,14 +73,16 @@ def test_a_run_without_numbers_is_not_judged():
     assert check_divergence(metrics([]), [], False, "").severity == "note"
 
 
-def test_a_level_of_the_loss_is_not_called_no_number():
+def test_a_high_loss_is_not_called_non_finite():
     level = event("rollback", 4) | {"reason": "the loss is at 8e+11 for 3 steps, above 52"}
-    assert "first astray at step 4" in check_divergence(metrics([1] * 6), [level], False, "5 epochs made").evidence
+    assert "first divergence at step 4" in check_divergence(metrics([1] * 6), [level], False, "5 epochs made").evidence
     no_number = event("rollback", 4) | {"reason": "parameters head.weight are not finite"}
-    assert "first not finite at step 4" in check_divergence(metrics([1] * 6), [no_number], False, "ended").evidence
+    assert (
+        "first non-finite value at step 4" in check_divergence(metrics([1] * 6), [no_number], False, "ended").evidence
+    )
 
 
-def test_a_metric_that_is_no_number_is_told_without_the_words_of_who_saw_it():
+def test_a_non_finite_metric_is_reported_without_the_action_of_the_callback():
     words = "epoch 0: val/rmse_mv is nan; until it is finite again, it counts neither as a plateau nor as best"
     seen = event("non_finite", 16) | {"reason": words, "values": {"monitor": "val/rmse_mv", "value": "Infinity"}}
     finding = check_divergence(metrics([1] * 6), [seen], True, "max_epochs 4 reached")

@@ -15,7 +15,7 @@ def test_every_state_has_a_severity(state, tmp_path):
     assert finding.severity == (grave | fine).get(state, "note")
 
 
-def test_an_interrupted_run_is_told_how_to_go_on(tmp_path: Path):
+def test_an_interrupted_run_gets_the_override_that_resumes_it(tmp_path: Path):
     assert not check_ending(RunStatus(RunState.INTERRUPTED, ""), tmp_path).override
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from vestim_pl.diagnosis.checks.epoch_time import check_epoch_time
+from vestim_pl.settings.override import Override
 
 STEPS = 50  # of an epoch
 
@@ -18,7 +19,7 @@ def part(seconds, cpu=None, first_epoch: int = 0) -> pd.DataFrame:
 
 
 def judge(*parts: pd.DataFrame):
-    return check_epoch_time(parts, suggestion="+callbacks.flush_denormals={_target_:FlushDenormals}")
+    return check_epoch_time(parts, suggestion=(Override("callbacks.flush_denormals", {"_target_": "FlushDenormals"}),))
 
 
 def noisy(epochs: int, scatter: float = 0.15) -> np.ndarray:
@@ -62,12 +63,12 @@ def test_a_few_slow_epochs_are_tolerated():
     assert judge(part(seconds)).severity == "ok"
 
 
-def test_a_training_that_needs_twice_the_processor_fails_with_the_setting_that_may_help():
+def test_twice_the_processor_time_fails_with_a_suggestion():
     seconds = noisy(100)
     seconds[50:] *= 2.5
     finding = judge(part(seconds))
-    assert (finding.severity, finding.override) == ("warning", "+callbacks.flush_denormals={_target_:FlushDenormals}")
-    assert "training had more to do" in finding.evidence
+    assert (finding.severity, finding.override) == ("warning", "'callbacks.flush_denormals={_target_:FlushDenormals}'")
+    assert "training had more work" in finding.evidence
 
 
 def test_epochs_that_become_shorter_pass():

@@ -33,7 +33,7 @@ def test_the_layer_with_the_longest_memory_counts():
 def test_a_gradient_that_explodes_is_an_error():
     finding = check_gradient_memory([flow(0.9), flow(1.05, layer="layers.1")], 400)
     assert (finding.severity, finding.override) == ("error", "sampling.lookback=200")
-    assert "layers.1 grows on its way back (x 1.05 a step" in finding.evidence
+    assert "layers.1 grows going back in time (x 1.05 a step" in finding.evidence
 
 
 def test_no_gradient_at_all_is_an_error():
@@ -53,9 +53,9 @@ def test_the_window_that_it_suggests_is_shorter_and_long_enough(factor):
     assert check_gradient_memory([flow(factor, shorter)], shorter).severity == "ok"
 
 
-def test_a_gradient_that_is_not_finite_is_told_without_figures():
+def test_a_non_finite_gradient_is_reported_without_figures():
     norms = [1.0, float("inf"), 2.0]
     lost = GradientFlow("layers.1", norms, [], *summarize_flow(norms), False)
     finding = check_gradient_memory([flow(0.9, 3), flow(50.0, 3, "grows"), lost], 3)
     assert finding.severity == "error"
-    assert finding.evidence == "the gradient of layers.1 is not finite on its way back over 3 steps: it explodes"
+    assert finding.evidence == "the gradient of layers.1 becomes non-finite going back over 3 steps: it explodes"

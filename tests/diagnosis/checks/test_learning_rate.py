@@ -38,8 +38,8 @@ def test_what_falls_after_the_blow_up_is_not_the_steepest():
     assert sweep.steepest == 1e-4
 
 
-def test_how_far_below_is_told():
-    assert "it is 50 times below a safe 5e-05" in check_learning_rate(SWEEP, 1e-6).evidence
+def test_the_distance_to_a_safe_rate_is_reported():
+    assert "50 times below a safe 5e-05" in check_learning_rate(SWEEP, 1e-6).evidence
 
 
 def test_a_sweep_to_nan_counts_as_blown_up():
@@ -65,4 +65,4 @@ def test_a_loss_that_is_not_finite_before_any_update_is_an_error():
 def test_the_factor_fits_the_rate_that_is_named():
     finding = check_learning_rate(RangeTest([2.9e-5, 1e-2], [1.0, 0.5], 0.1), 1e-8)  # a twentieth is 1.45e-6
     assert finding.override == "optimizer.lr=1e-06"
-    assert "it is 100 times below a safe 1e-06" in finding.evidence
+    assert "100 times below a safe 1e-06" in finding.evidence

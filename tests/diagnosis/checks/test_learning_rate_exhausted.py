@@ -64,6 +64,6 @@ def test_a_rate_that_still_rises_is_not_spent():
     rising = check_learning_rate_exhausted(metrics([1e-6, 2e-6, 3e-6, 4e-6]), cut, rate=1e-3)
     assert rising.severity == "ok", "the warmup is known by the rates alone"
     one = check_learning_rate_exhausted(metrics([1e-6]), cut, rate=1e-3, callbacks=WARMUP)
-    assert (one.severity, one.evidence) == ("ok", "the warmup was not over: the learning rate had come to 1e-06")
+    assert (one.severity, one.evidence) == ("ok", "the warmup was not over: the learning rate had reached 1e-06")
     after = metrics([1e-6] * 5).assign(step=[100, 600, 700, 800, 900])
     assert check_learning_rate_exhausted(after, cut, rate=1e-3, callbacks=WARMUP).severity == "warning"

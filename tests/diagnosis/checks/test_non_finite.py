@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from vestim_pl.diagnosis.checks.non_finite import check_non_finite
+from vestim_pl.settings.override import Override
 
 
 def metrics(**values: list[float]) -> pd.DataFrame:
@@ -19,10 +20,10 @@ CLEAN = metrics(train__loss=[1.0, 0.5], val__rmse_mv=[30.0, 20.0], train__left_o
 
 
 def judge(frame=CLEAN, *events, **options):
-    return check_non_finite(frame, events, suggestion="optimizer.lr=1e-05", **options)
+    return check_non_finite(frame, events, suggestion=(Override("optimizer.lr", 1e-5),), **options)
 
 
-def test_a_clean_run_passes_and_says_how_much_was_looked_at():
+def test_a_clean_run_passes_and_says_how_much_was_checked():
     finding = judge()
     assert finding.severity == "ok"
     assert finding.evidence.startswith("6 logged losses and errors are finite")
@@ -68,23 +69,23 @@ def test_a_run_that_recovered_is_not_passed(event):
         {"kind": "lookback", "reason": "training windows of 100 steps"},
     ],
 )
-def test_what_is_no_sign_of_a_non_finite_number_passes(event):
+def test_other_events_pass(event):
     assert judge(CLEAN, event).severity == "ok"
 
 
-def test_data_that_are_not_finite_are_corrected_and_not_the_rate():
+def test_non_finite_data_do_not_blame_the_rate():
     finding = judge(CLEAN, {**SKIP, "values": {"cause": "batch"}})
     assert (finding.severity, finding.override) == ("warning", "")
     assert "correct the recordings" in finding.evidence
 
 
-def test_a_run_that_ended_in_it_is_an_error():
+def test_a_run_that_ended_there_is_an_error():
     finding = judge(CLEAN, SKIP, diverged=True)
     assert finding.severity == "error"
-    assert finding.evidence.endswith("the run ended in it")
+    assert finding.evidence.endswith("the run ended there")
 
 
-def test_data_that_were_refused_fail_with_the_setting_that_leaves_them_out():
+def test_refused_data_fail_with_the_setting_that_skips_them():
     refused = "train/b.parquet: column 'Voltage', row 7 is NaN or missing; leave it out with data.on_bad_file=skip"
     finding = judge(metrics(), refused=refused)
     assert (finding.severity, finding.override) == ("error", "data.on_bad_file=skip")

@@ -34,7 +34,7 @@ def test_the_bound_of_an_adaptive_limit_is_named_where_it_stands():
 
 
 def test_norms_of_a_divergence_and_of_values_give_no_threshold():
-    astray = check_over_clipping(metrics([1.0] * 3), ClipSetting(0.5), diverged=True)
-    assert (astray.severity, astray.override) == ("warning", "")
+    diverged = check_over_clipping(metrics([1.0] * 3), ClipSetting(0.5), diverged=True)
+    assert (diverged.severity, diverged.override) == ("warning", "")
     values = check_over_clipping(metrics([1.0] * 3), ClipSetting(0.5, by_value=True))
     assert (values.severity, values.override) == ("warning", "")

@@ -6,9 +6,9 @@ from vestim_pl.diagnosis.checks.weight_decay import check_weight_decay
 @pytest.mark.parametrize(
     ("optimizer", "severity", "override"),
     [
-        ({"name": "Adam", "weight_decay": 0.0}, "warning", "optimizer.weight_decay=1e-4"),
-        ({"name": "Adam"}, "warning", "+optimizer.weight_decay=1e-4"),
-        ({"name": "AdamW", "weight_decay": 0}, "warning", "optimizer.weight_decay=1e-4"),
+        ({"name": "Adam", "weight_decay": 0.0}, "warning", "optimizer.weight_decay=0.0001"),
+        ({"name": "Adam"}, "warning", "+optimizer.weight_decay=0.0001"),
+        ({"name": "AdamW", "weight_decay": 0}, "warning", "optimizer.weight_decay=0.0001"),
         ({"name": "AdamW"}, "ok", ""),
         ({"name": "Adam", "weight_decay": 1e-4}, "ok", ""),
         ({"name": "LBFGS"}, "note", "optimizer.name=AdamW"),

@@ -1,28 +1,29 @@
-"""How far back attention reaches, against the window that is paid for."""
+"""Check how much of the window attention uses."""
 
 from collections.abc import Sequence
 
 from vestim_pl.diagnosis.attention_span import AttentionSpan
 from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.settings.override import Override
 
 __all__ = ["check_attention_span"]
 
 CHECK = "attention span"
 SHORT = 0.25
-"""Share of the lookback up to which a reach is worth a note."""
+"""Share of the lookback below which the reach gets a note."""
 
 
 def check_attention_span(spans: Sequence[AttentionSpan], lookback: int, covered: int, probe: str = "") -> Finding:
-    """Hold what attention covers, and where its weights lie, against the lookback.
+    """Compare the steps that attention covers, and where its weights lie, with the lookback.
 
     A Transformer has no gradient through time that could vanish: every step that a layer attends to is one step away.
-    What can go wrong is that no layer attends to a part of the window, or that nearly all weight lies on its end.
+    Two things can go wrong: no layer attends to a part of the window, or nearly all weight lies on its end.
 
     Args:
-        spans: One a layer, as `measure_attention_span` gives them.
+        spans: One per layer, from `measure_attention_span`.
         lookback: ``sampling.lookback``.
         covered: Last steps that the layers reach together: ``layers x (network.lookback - 1) + 1``.
-        probe: What shows in training how far back the gradient reaches: a callback, or the override that adds it.
+        probe: Callback that logs the reach in training, or the override that adds it.
 
     Example::
 
@@ -35,10 +36,10 @@ def check_attention_span(spans: Sequence[AttentionSpan], lookback: int, covered:
     """
     if covered < lookback:
         evidence = (
-            f"the layers reach the last {covered} steps together: the first {lookback - covered} of {lookback} steps of"
+            f"together the layers reach the last {covered} steps: the first {lookback - covered} of {lookback} steps of"
             " a window are computed and never used"
         )
-        return Finding(CHECK, Severity.WARNING, evidence, f"network.lookback={lookback}")
+        return Finding(CHECK, Severity.WARNING, evidence, (Override("network.lookback", lookback),))
     longest = max(spans, key=lambda span: span.reach)
     nearest = min(span.nearest_head for span in spans)
     farthest = max(span.farthest_head for span in spans)
@@ -51,6 +52,8 @@ def check_attention_span(spans: Sequence[AttentionSpan], lookback: int, covered:
         return Finding(CHECK, Severity.OK, evidence)
     enough = max(10, -(-2 * farthest // 10) * 10)
     evidence += (
-        f": steps farther back cost time and hardly count{f'; {probe} shows whether that grows' if probe else ''}"
+        f": earlier steps cost time and hardly count{f'; {probe} shows whether the reach grows' if probe else ''}"
     )
-    return Finding(CHECK, Severity.NOTE, evidence, f"sampling.lookback={enough}" if enough < lookback else "")
+    return Finding(
+        CHECK, Severity.NOTE, evidence, (Override("sampling.lookback", enough),) if enough < lookback else ()
+    )

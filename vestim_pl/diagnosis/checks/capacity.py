@@ -1,9 +1,10 @@
-"""Parameters per step of the lookback."""
+"""Check the number of parameters per step of the lookback."""
 
 import math
 from collections.abc import Sequence
 
 from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.settings.override import Override
 
 __all__ = ["check_capacity"]
 
@@ -13,16 +14,16 @@ TIGHT = 5.0
 
 
 def check_capacity(parameters: int, lookback: int, hidden_sizes: Sequence[int], recurrent: bool = True) -> Finding:
-    """Hold the size of the network against the length of what it must summarise.
+    """Compare the size of the network with the number of steps it must summarise.
 
-    VEstim's guide compares the two: 10 hidden units for a lookback of 400 are one parameter and a half a step, and its
-    remedy is to triple the hidden sizes. It is a rule of thumb, not a law: below 2 a step it warns, below 5 it notes.
+    VEstim's guide compares the two: 10 hidden units for a lookback of 400 make about 1.5 parameters a step, and the
+    guide triples the hidden sizes. This is a rule of thumb: below 2 a step it is a warning, below 5 a note.
 
     Args:
         parameters: Trainable parameters.
         lookback: ``sampling.lookback``.
         hidden_sizes: ``network.hidden_sizes``.
-        recurrent: Whether a recurrent state of fixed size summarises the past; the rule is about those.
+        recurrent: Whether a recurrent state of fixed size summarises the past; the rule holds for those only.
 
     Example::
 
@@ -31,9 +32,7 @@ def check_capacity(parameters: int, lookback: int, hidden_sizes: Sequence[int], 
 
     """
     if not recurrent:
-        evidence = (
-            f"{parameters:,} parameters; no recurrent state has to summarise the lookback, so the rule does not apply"
-        )
+        evidence = f"{parameters:,} parameters; no recurrent state summarises the lookback, so the rule does not apply"
         return Finding(CHECK, Severity.OK, evidence)
     ratio = parameters / lookback
     units = " and ".join(map(str, hidden_sizes))
@@ -41,6 +40,7 @@ def check_capacity(parameters: int, lookback: int, hidden_sizes: Sequence[int], 
     if ratio >= TIGHT:
         return Finding(CHECK, Severity.OK, evidence)
     factor = max(3, math.ceil(math.sqrt(TIGHT / ratio)))  # weights grow with the square
-    wider = ",".join(str(factor * size) for size in hidden_sizes)
     severity = Severity.WARNING if ratio < STARVED else Severity.NOTE
-    return Finding(CHECK, severity, evidence, f"network.hidden_sizes=[{wider}]")
+    return Finding(
+        CHECK, severity, evidence, (Override("network.hidden_sizes", [factor * size for size in hidden_sizes]),)
+    )

@@ -1,4 +1,4 @@
-"""Rows of the test split that lie outside of what training has seen."""
+"""Check for test rows outside the range of the training data."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from vestim_pl.diagnosis.finding import Finding, Severity
 __all__ = ["check_column_ranges"]
 
 CHECK = "test range"
-MUCH = 0.01  # part of the rows
+MUCH = 0.01  # fraction of the rows
 
 
 def check_column_ranges(train: RecordingTable, test: RecordingTable, features: Sequence[str], voltage: str) -> Finding:
     """Count the test rows outside the training range, column by column.
 
-    There the network extrapolates, and its error says little about the data it was made for. No override mends that:
-    it takes training recordings that reach as far.
+    The network extrapolates there, and its error says little about the range it was trained for. No setting fixes this;
+    it takes training recordings that cover the range.
 
     Args:
         train: Rows of the training split.
@@ -34,26 +34,26 @@ def check_column_ranges(train: RecordingTable, test: RecordingTable, features: S
         ...     return RecordingTable.of(["a"], [column[:, None]], [torch.full_like(column, 3.7)])
         >>> print(check_column_ranges(table(0.0, 40.0), table(-20.0, 10.0), ["Temp"], "Voltage").evidence)
         50 % of the test rows lie outside the training range in Temp (test -20 to 10, training 0 to 40): add training
-        recordings that reach as far
+        recordings that cover it
 
     """
-    told, largest = [], 0.0
+    parts, largest = [], 0.0
     for name, seen, asked in _columns(train, test, [*features, voltage]):
         low, high = float(seen.min()), float(seen.max())
         outside = float(np.mean((asked < low) | (asked > high)))
         if outside:
             spans = _spans((float(asked.min()), float(asked.max())), (low, high))
-            told.append(f"{_percent(outside)} of the test rows lie outside the training range in {name} ({spans})")
+            parts.append(f"{_percent(outside)} of the test rows lie outside the training range in {name} ({spans})")
             largest = max(largest, outside)
-    if not told:
+    if not parts:
         return Finding(CHECK, Severity.OK, f"all {test.rows:,} test rows lie within the training range of every column")
     severity = Severity.WARNING if largest > MUCH else Severity.NOTE
-    way_out = ": add training recordings that reach as far" if severity is Severity.WARNING else ""
-    return Finding(CHECK, severity, "; ".join(told) + way_out)
+    suggestion = ": add training recordings that cover it" if severity is Severity.WARNING else ""
+    return Finding(CHECK, severity, "; ".join(parts) + suggestion)
 
 
 def _spans(test: tuple[float, float], train: tuple[float, float]) -> str:
-    """Both ranges, in as many digits as show where they differ.
+    """Write both ranges with enough digits to show where they differ.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""Columns that never change."""
+"""Check for columns that never change."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 
 from vestim_pl.data import RecordingTable
 from vestim_pl.diagnosis.finding import Finding, Severity
-from vestim_pl.diagnosis.quoting import hydra_text, on_command_line
+from vestim_pl.settings.override import Override
 
 __all__ = ["check_constant_columns"]
 
 CHECK = "constant columns"
-CONSTANT = 1e-6  # of the largest value: what float32 leaves of a constant
+CONSTANT = 1e-6  # of the largest value; rounding of float32
 
 
 def check_constant_columns(table: RecordingTable, features: Sequence[str], voltage: str) -> Finding:
-    """Look for training columns that tell nothing, because they are the same in every row.
+    """Find training columns without information, because every row has the same value.
 
     Args:
         table: Rows of the training split.
@@ -29,24 +29,24 @@ def check_constant_columns(table: RecordingTable, features: Sequence[str], volta
         >>> table = RecordingTable.of(["a"], [torch.tensor([[1.0, 25.0], [2.0, 25.0]])], [torch.tensor([3.7, 3.6])])
         >>> finding = check_constant_columns(table, ["Current", "Temp"], "Voltage")
         >>> finding.evidence, finding.override
-        ('Temp is 25 in all 2 rows of the training split: it tells nothing', 'data.features=[Current]')
+        ('Temp is 25 in all 2 rows of the training split: no information', "'data.features=[Current]'")
 
     """
     values = {name: table.inputs[:, index].cpu().numpy() for index, name in enumerate(features)}
     target = table.target.cpu().numpy()
     if _is_constant(target):
         evidence = f"{voltage} is {target[0]:g} V in all {table.rows:,} rows of the training split: nothing to learn"
-        return Finding(CHECK, Severity.ERROR, evidence, "")
+        return Finding(CHECK, Severity.ERROR, evidence)
     constant = [name for name, column in values.items() if _is_constant(column)]
     if not constant:
         return Finding(CHECK, Severity.OK, f"all of {', '.join([*features, voltage])} vary")
-    told = ", ".join(f"{name} is {values[name][0]:g}" for name in constant)
+    values_found = ", ".join(f"{name} is {values[name][0]:g}" for name in constant)
     rest = [name for name in features if name not in constant]
     return Finding(
         CHECK,
         Severity.WARNING,
-        f"{told} in all {table.rows:,} rows of the training split: it tells nothing",
-        on_command_line(f"data.features=[{','.join(map(hydra_text, rest))}]") if rest else "",
+        f"{values_found} in all {table.rows:,} rows of the training split: no information",
+        (Override("data.features", rest),) if rest else (),
     )
 
 

@@ -1,26 +1,27 @@
-"""What a training will take: steps, time and memory."""
+"""Check the time and memory that a training will take."""
 
 from math import ceil
 
 from vestim_pl.diagnosis.finding import Finding, Severity
 from vestim_pl.diagnosis.plan import Plan
+from vestim_pl.settings.override import Override
 
 __all__ = ["check_memory", "check_time", "duration", "milliseconds"]
 
 LONG_DAY = 86_400.0
-FEW = 10  # batches that an epoch should keep
-MARGIN = 1.2  # the time of a step is never twice the same
+FEW = 10  # least batches of an epoch after a larger stride
+MARGIN = 1.2  # the time of a step varies
 FULL = 0.8
 
 
 def check_time(plan: Plan, step_seconds: float, validation_seconds: float, stride: int | None = None) -> Finding:
-    """Steps an epoch and the time they take with the validations between them; early stopping may end sooner.
+    """Estimate the time of a training with its validations; early stopping may end it sooner.
 
     Args:
-        plan: How much a training does.
-        step_seconds: Median seconds of a batch: gathered, forward, backward, update.
+        plan: Work of the training.
+        step_seconds: Median seconds of a batch: gather, forward, backward, update.
         validation_seconds: Median seconds of a batch of validation.
-        stride: ``sampling.stride`` of windows, of which an epoch could have fewer; None for streams.
+        stride: ``sampling.stride`` of windows; None for streams.
 
     Example::
 
@@ -35,31 +36,37 @@ def check_time(plan: Plan, step_seconds: float, validation_seconds: float, strid
         f" {duration(epoch)} an epoch and {duration(validation)} for validation"
     )
     if plan.epochs is None:
-        return Finding("time", Severity.NOTE, f"{evidence}; trainer.max_epochs sets no end", "trainer.max_epochs=50")
+        return Finding(
+            "time", Severity.NOTE, f"{evidence}; trainer.max_epochs sets no end", (Override("trainer.max_epochs", 50),)
+        )
     whole = (epoch + validation) * plan.epochs
-    evidence += f", {duration(whole)} for {plan.told}"
+    evidence += f", {duration(whole)} for {plan.length}"
     if whole <= LONG_DAY:
         return Finding("time", Severity.OK, evidence)
     left = LONG_DAY / MARGIN - validation * plan.epochs
     factor = ceil(epoch * plan.epochs / left) if left > 0 else 0
     if stride is not None and factor and FEW * factor <= plan.batches and not plan.limited:
-        override = f"sampling.stride={factor * stride}"
+        override = Override("sampling.stride", factor * stride)
     else:
-        override = f"trainer.max_epochs={max(1, int(plan.epochs * LONG_DAY / (MARGIN * whole)))}"
-    return Finding("time", Severity.WARNING, f"{evidence}: more than a day", override)
+        override = Override("trainer.max_epochs", max(1, int(plan.epochs * LONG_DAY / (MARGIN * whole))))
+    return Finding("time", Severity.WARNING, f"{evidence}: more than a day", (override,))
 
 
 def check_memory(
-    peak_bytes: int | None, available_bytes: int | None, data_bytes: int, where: str, override: str = ""
+    peak_bytes: int | None,
+    available_bytes: int | None,
+    data_bytes: int,
+    where: str,
+    overrides: tuple[Override, ...] = (),
 ) -> Finding:
-    """Peak memory of the steps measured, against what there is.
+    """Compare the peak memory of the measured steps with the available memory.
 
     Args:
         peak_bytes: Peak of the process (or of the device) so far, data included; None where unknown.
         available_bytes: Memory of the machine or the device; None where unknown.
         data_bytes: Bytes of all recordings.
         where: ``memory`` or the device's name.
-        override: What would make a step smaller.
+        overrides: Settings that make a step smaller.
 
     Example::
 
@@ -68,17 +75,17 @@ def check_memory(
 
     """
     if peak_bytes is None:
-        evidence = f"this system does not tell the peak of a process; recordings {data_bytes / 1e6:,.1f} MB"
+        evidence = f"this system does not report the peak memory of a process; recordings {data_bytes / 1e6:,.1f} MB"
         return Finding("memory", Severity.OK, evidence)
     total = "" if available_bytes is None else f" of {available_bytes / 1e6:,.0f} MB"
     evidence = f"the first steps took {peak_bytes / 1e6:,.0f} MB{total} {where}, recordings {data_bytes / 1e6:,.1f} MB"
     if available_bytes is not None and peak_bytes > FULL * available_bytes:
-        return Finding("memory", Severity.WARNING, evidence, override)
+        return Finding("memory", Severity.WARNING, evidence, overrides)
     return Finding("memory", Severity.OK, evidence)
 
 
 def milliseconds(seconds: float) -> str:
-    """Three digits of a time of a step.
+    """Write the time of a step with three digits.
 
     Example::
 
@@ -90,7 +97,7 @@ def milliseconds(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that a person would use.
+    """Write seconds in a readable unit.
 
     Example::
 

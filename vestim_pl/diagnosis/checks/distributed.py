@@ -1,9 +1,10 @@
-"""Several processes a job inside a multirun."""
+"""Check for jobs of several processes inside a multirun."""
 
 from collections.abc import Sequence
 
 from vestim_pl.diagnosis.finding import Finding, Severity
 from vestim_pl.lightning_support.process_count import process_count
+from vestim_pl.settings.override import Override
 
 __all__ = ["check_distributed"]
 
@@ -13,10 +14,10 @@ CHECK = "devices"
 def check_distributed(
     devices: int | str | Sequence[int], strategy: str, multirun: bool, accelerator: str = "auto", nodes: int = 1
 ) -> Finding:
-    """Warn of distributed training under ``-m``: every further process would start the whole sweep anew.
+    """Report distributed training under ``-m``: each further process would start the whole sweep again.
 
-    Lightning starts the other ranks with the command line of the first; with ``-m`` in it that is another sweep. The
-    train command refuses such a sweep.
+    Lightning starts the other ranks with the command line of the first, and its ``-m`` starts another sweep. The train
+    command refuses such a sweep.
 
     Args:
         devices: ``trainer.devices``.
@@ -34,10 +35,10 @@ def check_distributed(
 
     """
     count = process_count(devices, accelerator, nodes)
-    said = f"trainer.devices is {devices}, strategy {strategy}: {count} process{'es' if count > 1 else ''}"
+    setting = f"trainer.devices is {devices}, strategy {strategy}: {count} process{'es' if count > 1 else ''}"
     if count == 1:
-        return Finding(CHECK, Severity.OK, said)
+        return Finding(CHECK, Severity.OK, setting)
     if multirun:
-        evidence = f"{said}, and each further one of a job would start the whole sweep again"
-        return Finding(CHECK, Severity.ERROR, evidence, "trainer.devices=1")
-    return Finding(CHECK, Severity.NOTE, f"{said}; works for a single run, not for a sweep with -m")
+        evidence = f"{setting}, and each further process of a job would start the whole sweep again"
+        return Finding(CHECK, Severity.ERROR, evidence, (Override("trainer.devices", 1),))
+    return Finding(CHECK, Severity.NOTE, f"{setting}; works for a single run, not for a sweep with -m")

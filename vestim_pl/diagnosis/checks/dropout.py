@@ -1,8 +1,9 @@
-"""What dropout does on a network of one layer."""
+"""Check the effect of dropout on a network of one layer."""
 
 from collections.abc import Sequence
 
 from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.settings.override import Override
 
 __all__ = ["check_dropout"]
 
@@ -10,23 +11,23 @@ CHECK = "dropout"
 
 
 def check_dropout(dropout: float, hidden_sizes: Sequence[int], scatter_mv: float, recurrent: bool = True) -> Finding:
-    """Say what is dropped where, and what it costs.
+    """Report where dropout acts, and how much it scatters the estimate.
 
-    VEstim hands dropout to ``torch.nn.LSTM``, which drops between layers only: with one layer nothing at all. Here it
-    acts on every layer's output, the last too, so with one layer the head itself loses its inputs: every training
-    loss has this scatter in it.
+    VEstim passes dropout to ``torch.nn.LSTM``, which drops only between layers: with one layer it does nothing. Here it
+    acts on every layer's output, including the last. With one layer the head itself loses inputs, and every training
+    loss includes this scatter.
 
     Args:
         dropout: ``network.dropout``.
         hidden_sizes: ``network.hidden_sizes``.
         scatter_mv: Standard deviation in mV of the estimate over repeated passes with dropout on.
-        recurrent: Whether the layers are recurrent, as those that VEstim drops nothing in.
+        recurrent: Whether the layers are recurrent, as in VEstim.
 
     Example::
 
         >>> finding = check_dropout(0.2, [10], scatter_mv=12.0)
         >>> finding.severity.value, finding.override
-        ('note', 'network.dropout=0.0')
+        ('note', 'network.dropout=0')
 
     """
     if dropout <= 0:
@@ -36,9 +37,9 @@ def check_dropout(dropout: float, hidden_sizes: Sequence[int], scatter_mv: float
         return Finding(CHECK, Severity.OK, f"dropout {dropout:g} on {len(hidden_sizes)} layers' outputs {scatter}")
     kept = (1 - dropout) * hidden_sizes[0]
     evidence = (
-        f"dropout {dropout:g} with one layer acts here on what the head reads ({kept:.3g} of {hidden_sizes[0]} units"
+        f"dropout {dropout:g} with one layer acts on the inputs of the head ({kept:.3g} of {hidden_sizes[0]} units"
         f" left) and {scatter}"
     )
     if recurrent:
-        evidence += "; in torch.nn.LSTM(dropout=...), as VEstim used it, it would do nothing"
-    return Finding(CHECK, Severity.NOTE, evidence, "network.dropout=0.0")
+        evidence += "; in torch.nn.LSTM(dropout=...), as in VEstim, it would do nothing"
+    return Finding(CHECK, Severity.NOTE, evidence, (Override("network.dropout", 0.0),))

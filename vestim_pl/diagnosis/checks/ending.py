@@ -1,9 +1,10 @@
-"""How a run ended, as a finding."""
+"""Report how a run ended."""
 
 from pathlib import Path
 
 from vestim_pl.diagnosis.finding import Finding, Severity
 from vestim_pl.reports.run_status import RunState, RunStatus
+from vestim_pl.settings.override import Override
 
 __all__ = ["check_ending"]
 
@@ -20,10 +21,10 @@ _SEVERITY = {
 
 
 def check_ending(status: RunStatus, path: Path) -> Finding:
-    """Turn the state of a run into a finding; one that can go on is told how.
+    """Turn the state of a run into a finding, with the override that resumes it where a checkpoint allows it.
 
     Args:
-        status: As `run_status` tells it.
+        status: From `run_status`.
         path: The run's folder.
 
     Example::
@@ -33,8 +34,8 @@ def check_ending(status: RunStatus, path: Path) -> Finding:
         ('ok', 'finished: 50 epochs made')
 
     """
-    override = ""
+    overrides: tuple[Override, ...] = ()
     last = path / "checkpoints" / "last.ckpt"
     if status.state in (RunState.INTERRUPTED, RunState.UNKNOWN) and last.is_file():
-        override = f"ckpt_path={last}"
-    return Finding(CHECK, _SEVERITY[status.state], f"{status.state.value}: {status.reason}", override)
+        overrides = (Override("ckpt_path", str(last)),)
+    return Finding(CHECK, _SEVERITY[status.state], f"{status.state.value}: {status.reason}", overrides)

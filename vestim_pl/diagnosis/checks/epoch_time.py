@@ -1,4 +1,4 @@
-"""Whether the epochs of a run took equal time."""
+"""Check whether epochs became slower during a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,21 +10,22 @@ from numpy.typing import NDArray
 
 from vestim_pl.diagnosis.checks.epoch_values import epoch_values
 from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.settings.override import Override
 
 __all__ = ["check_epoch_time"]
 
 CHECK = "epoch time"
-SLOWER = 3.0  # times an earlier stretch; one other busy program on each core makes it 2.5
-WORKED = 2.0  # the same where the processor time rose as much, which other programs hardly change
-SECONDS = 0.2  # by which an epoch must be slower as well: shorter ones are decided by chance
-SHORTEST = 3  # epochs of a stretch; a tenth of the run where that is more
-MOST = 1000  # stretches that are compared, evenly spread over a longer run
+SLOWER = 3.0  # times an earlier stretch; one other busy program on each core gives 2.5
+WORKED = 2.0  # the limit where the processor time rose as much; other programs hardly change that
+SECONDS = 0.2  # least difference of an epoch; smaller ones are noise
+SHORTEST = 3  # epochs of a stretch; a tenth of the run if that is more
+MOST = 1000  # stretches that are compared, spread evenly over a longer run
 LOOKBACKS = ("lookback", "adaptive_lookback/steps")
 
 
 @dataclass(frozen=True)
 class _Rise:
-    """A stretch of epochs that was slower than an earlier one."""
+    """A stretch of epochs that was slower than an earlier stretch."""
 
     excess: float
     ratio: float
@@ -34,21 +35,21 @@ class _Rise:
     epoch: int
 
 
-def check_epoch_time(parts: Sequence[pd.DataFrame], suggestion: str = "") -> Finding:
-    """Look for a stretch of epochs that took three times as long as an earlier stretch, without the validation.
+def check_epoch_time(parts: Sequence[pd.DataFrame], suggestion: tuple[Override, ...] = ()) -> Finding:
+    """Find a stretch of epochs that took three times as long as an earlier one, without the validation.
 
-    Where the processor time rose with it, twice as long is too much already: then training has more to do, or the
-    processor became slower. Where it did not, another program took the machine or the data came late, and a machine
-    that is shared fairly with one other program on each core is no reason to fail.
+    If the processor time rose as well, twice as long is the limit: training has more work, or the processor became
+    slower. If it did not, another program used the machine or the data arrived late; sharing each core fairly with one
+    other program is allowed.
 
-    A stretch is a tenth of the epochs, at least three, and counts with its median: a few slow epochs do not matter, nor
-    does an epoch time that falls. What windows that grow explain (``LookbackWarmup``, ``AdaptiveLookback``) is taken
-    out: windows of twice the length may take twice the time. The first epoch, in which memory is allocated and kernels
-    are chosen, does not count. A resumed run may have changed the machine, so each of its parts is judged by itself.
+    A stretch is a tenth of the epochs, at least three, and its median counts, so a few slow epochs do not matter.
+    Growing windows (``LookbackWarmup``, ``AdaptiveLookback``) may take proportionally more time. The first epoch, which
+    allocates memory and selects kernels, does not count. A resumed run may be on another machine, so each part is
+    judged separately.
 
     Args:
         parts: Metrics of each process that trained, rows ``key``, ``epoch``, ``step``, ``value``.
-        suggestion: Overrides for a training that takes more processor time than at first.
+        suggestion: Overrides for a training whose processor time rises.
 
     Example::
 
@@ -56,8 +57,8 @@ def check_epoch_time(parts: Sequence[pd.DataFrame], suggestion: str = "") -> Fin
         >>> values = [4.1, 2.0, 2.1, 2.0, 2.0, 2.0, 6.1, 6.0, 6.2] + [3.0] * 9
         >>> part = pd.DataFrame({"key": keys, "epoch": [*range(9)] * 2, "step": [*range(9)] * 2, "value": values})
         >>> print(check_epoch_time([part]).evidence)
-        3 epochs up to epoch 8 took 6.1 s each, 3 earlier ones 2 s: 3.05 times, at most 3 may be; the processor time did
-        not rise (1 times): another program used the machine, or it waited for data; repeat the run on an idle machine
+        3 epochs up to epoch 8 took 6.1 s each, 3 earlier ones 2 s: 3.05 times (limit 3); the processor time did not
+        rise (1 times): another program used the machine, or it waited for data; repeat the run on an idle machine
 
     """
     judged = [(seconds, rise) for part in parts for seconds, rise in [_judge(part)] if rise is not None]
@@ -71,12 +72,12 @@ def check_epoch_time(parts: Sequence[pd.DataFrame], suggestion: str = "") -> Fin
     length, worked = _stretch(len(seconds)), rise.cpu >= WORKED
     evidence = (
         f"{length} epochs up to epoch {rise.epoch} took {rise.after:.3g} s each, {length} earlier ones"
-        f" {rise.before:.3g} s: {rise.ratio:.3g} times, at most {WORKED if worked else SLOWER:g} may be"
+        f" {rise.before:.3g} s: {rise.ratio:.3g} times (limit {WORKED if worked else SLOWER:g})"
     )
     if not np.isfinite(rise.cpu):
         return Finding(CHECK, Severity.WARNING, evidence)
     if worked:
-        reason = f"the processor time rose {rise.cpu:.2g} times: training had more to do, or the processor was slower"
+        reason = f"the processor time rose {rise.cpu:.2g} times: training had more work, or the processor was slower"
         return Finding(CHECK, Severity.WARNING, f"{evidence}; {reason}", suggestion)
     rose = "did not rise" if rise.cpu < 1.2 else "rose less"
     reason = (
@@ -91,7 +92,7 @@ def _stretch(epochs: int) -> int:
 
 
 def _judge(part: pd.DataFrame) -> tuple[NDArray[np.float64], _Rise | None]:
-    """Seconds of the epochs without the first, and the stretch that was slower than an earlier one by most."""
+    """Seconds of the epochs without the first, and the largest rise between two stretches."""
     epochs, seconds = epoch_values(part, "epoch/training_seconds")
     _, cpu = epoch_values(part, "epoch/training_cpu_seconds")
     if len(cpu) != len(seconds):
@@ -124,7 +125,7 @@ def _judge(part: pd.DataFrame) -> tuple[NDArray[np.float64], _Rise | None]:
 
 
 def _lookbacks(part: pd.DataFrame) -> NDArray[np.float64]:
-    """Longest window in each timed epoch; 1 throughout where no callback changed it."""
+    """Longest window in each timed epoch; 1 if no callback changed it."""
     ends = part[part["key"] == "epoch/training_seconds"].drop_duplicates("epoch", keep="last").sort_values("epoch")
     steps = ends["step"].to_numpy("float64")
     longest = np.full(len(steps), np.inf)
@@ -141,7 +142,7 @@ def _lookbacks(part: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def _longest(at: NDArray[np.float64], values: NDArray[np.float64], begin: float, end: float) -> float:
-    """Largest value that held in the steps after ``begin`` up to ``end``; the first before anything was logged."""
+    """Largest value in force after step ``begin`` up to ``end``; the first logged one before any was logged."""
     inside = values[(at > begin) & (at <= end)]
     before = values[at <= begin]
     return float(max([*inside, before[-1] if len(before) else values[0]]))

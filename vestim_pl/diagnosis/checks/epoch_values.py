@@ -1,4 +1,4 @@
-"""One value an epoch, taken from a run's metrics."""
+"""Values of a run's metrics by epoch."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ __all__ = ["epoch_values", "last_tenth"]
 
 
 def epoch_values(metrics: pd.DataFrame, key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Epochs and values of a key that is logged once an epoch; of an epoch logged twice the last value.
+    """Return epochs and values of a key that is logged once an epoch; the last value if an epoch is logged twice.
 
     Args:
         metrics: Rows ``key``, ``epoch``, ``step``, ``value`` of the run.
@@ -27,7 +27,7 @@ def epoch_values(metrics: pd.DataFrame, key: str) -> tuple[NDArray[np.float64], 
 
 
 def last_tenth(values: NDArray[np.float64]) -> float:
-    """Median of the last tenth of the values, of the last one where they are fewer than twenty.
+    """Return the median of the last tenth of the values; the last one if there are fewer than twenty.
 
     Example::
 

@@ -1,9 +1,10 @@
-"""A fused optimizer under an fp16 gradient scaler."""
+"""Check for a fused optimizer with the gradient scaler of fp16."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.settings.override import Override
 
 __all__ = ["check_fused_optimizer"]
 
@@ -11,7 +12,7 @@ CHECK = "fused optimizer"
 
 
 def check_fused_optimizer(optimizer: Mapping[str, Any], precision: str) -> Finding:
-    """Refuse the one combination that does not train: the optimizer unscales the gradients itself, too late to clip.
+    """Report a combination that cannot train: the fused optimizer unscales the gradients itself, after clipping.
 
     Args:
         optimizer: ``name`` and options, as configured.
@@ -27,6 +28,6 @@ def check_fused_optimizer(optimizer: Mapping[str, Any], precision: str) -> Findi
     """
     fused = bool(optimizer.get("fused"))
     if fused and precision in ("16-mixed", "16"):
-        evidence = f"optimizer.fused is true with {precision}: gradients are still scaled where they would be clipped"
-        return Finding(CHECK, Severity.ERROR, evidence, "optimizer.fused=false")
+        evidence = f"optimizer.fused is true with {precision}: gradients are clipped before they are unscaled"
+        return Finding(CHECK, Severity.ERROR, evidence, (Override("optimizer.fused", False),))
     return Finding(CHECK, Severity.OK, f"optimizer.fused is {str(fused).lower()}, precision {precision}")

@@ -1,7 +1,8 @@
-"""Whether mixed precision gains anything on this machine."""
+"""Check whether mixed precision is faster on this machine."""
 
 from vestim_pl.diagnosis.checks.cost import milliseconds
 from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.settings.override import Override
 
 __all__ = ["check_mixed_precision"]
 
@@ -10,11 +11,11 @@ GAINS = 1.1
 
 
 def check_mixed_precision(precision: str, full_seconds: float | None, mixed_seconds: float | None) -> Finding:
-    """Compare a step in full with one in mixed precision, both measured on this machine.
+    """Compare a step in full precision with one in mixed precision, both measured on this machine.
 
     Args:
         precision: ``trainer.precision`` as resolved for this machine.
-        full_seconds: Median seconds of forward and backward in 32 bits; None where not measured.
+        full_seconds: Median seconds of forward and backward in 32 bits; None if not measured.
         mixed_seconds: The same under autocast.
 
     Example::
@@ -34,4 +35,4 @@ def check_mixed_precision(precision: str, full_seconds: float | None, mixed_seco
     )
     if gain >= GAINS:
         return Finding(CHECK, Severity.OK, evidence)
-    return Finding(CHECK, Severity.WARNING, evidence, "trainer.precision=32-true")
+    return Finding(CHECK, Severity.WARNING, evidence, (Override("trainer.precision", "32-true"),))

@@ -1,4 +1,4 @@
-"""Whether anything in a run was NaN or infinite."""
+"""Check a run for NaN and infinite values."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.settings.override import Override
 
 __all__ = ["check_non_finite"]
 
@@ -21,18 +22,18 @@ def check_non_finite(
     events: Sequence[Mapping[str, Any]] = (),
     diverged: bool = False,
     refused: str = "",
-    suggestion: str = "",
+    suggestion: tuple[Override, ...] = (),
 ) -> Finding:
-    """Count what was NaN or infinite: losses and errors in the metrics, steps, parameters and inputs in the events.
+    """Count non-finite values: losses and errors in the metrics, steps, parameters and inputs in the events.
 
-    One such number is enough to fail, in a run that recovered as well. Steps that the gradient scaler of mixed
-    precision leaves out do not count: it looks for the largest scale by overflowing now and then.
+    A single one is a warning, even in a run that recovered. Steps skipped by the gradient scaler of mixed precision do
+    not count: the scaler finds the largest scale by occasional overflow.
 
     Args:
         metrics: Rows ``key``, ``epoch``, ``step``, ``value`` of the run.
         events: Its events in order.
-        diverged: Whether the run ended in it.
-        refused: Why training was refused before it began; empty where it began.
+        diverged: Whether the run ended in a divergence.
+        refused: Why training was refused before it began; empty if it began.
         suggestion: Overrides that keep the next run finite.
 
     Example::
@@ -44,42 +45,39 @@ def check_non_finite(
 
     """
     if refused:
-        fits = bool(_WORDS.search(refused))
-        override = "data.on_bad_file=skip" if "data.on_bad_file=skip" in refused else ""
-        if fits:
-            evidence = "a number that is not finite was found before training, which was refused; see end of the run"
-            return Finding(CHECK, Severity.ERROR, evidence, override)
+        skip = Override("data.on_bad_file", "skip")
+        if _WORDS.search(refused):
+            evidence = "training was refused because of a non-finite value; see end of the run"
+            return Finding(CHECK, Severity.ERROR, evidence, (skip,) if str(skip) in refused else ())
         return Finding(CHECK, Severity.NOTE, "not judged: training did not begin")
     watched = metrics[metrics["key"].str.startswith(WATCHED)]
     bad = watched[~np.isfinite(watched["value"].to_numpy("float64"))]
     left_out = float(metrics.loc[metrics["key"] == "train/left_out", "value"].sum())
     seen = [event for event in events if _is_non_finite(event)]
     if watched.empty and not seen and not diverged:
-        return Finding(CHECK, Severity.NOTE, "not judged: no loss and no error was logged")
+        return Finding(CHECK, Severity.NOTE, "not judged: no loss or error was logged")
     if not (len(bad) or left_out or seen or diverged):
         text = (
             f"{len(watched):,} logged losses and errors are finite, and no step or parameter was reported as non-finite"
         )
         return Finding(CHECK, Severity.OK, text)
     counts = [f"{number} x {kind}" for kind, number in _counted(seen).items()]
-    counts += (
-        [f"{len(bad)} logged value{'' if len(bad) == 1 else 's'} ({', '.join(sorted(set(bad['key'])))})"]
-        if len(bad)
-        else []
-    )
-    counts += [f"{left_out:.0f} batches left out of the training error"] if left_out else []
+    if len(bad):
+        counts.append(f"{len(bad)} logged value{'' if len(bad) == 1 else 's'} ({', '.join(sorted(set(bad['key'])))})")
+    if left_out:
+        counts.append(f"{left_out:.0f} batches left out of the training error")
     first = f"; first: {seen[0].get('reason', '')}" if seen else ""
-    end = "the run ended in it" if diverged else "the run continued"
+    end = "the run ended there" if diverged else "the run continued"
     from_data = bool(seen) and all(_is_data(event) for event in seen)
-    where = "; correct the recordings that events.jsonl names" if from_data else ""
+    where = "; correct the recordings named in events.jsonl" if from_data else ""
     evidence = f"{', '.join(counts) or 'training diverged'}{first}; {end}{where}"
-    return Finding(CHECK, Severity.ERROR if diverged else Severity.WARNING, evidence, "" if from_data else suggestion)
+    return Finding(CHECK, Severity.ERROR if diverged else Severity.WARNING, evidence, () if from_data else suggestion)
 
 
 def _is_non_finite(event: Mapping[str, Any]) -> bool:
     kind, values = event.get("kind"), event.get("values")
     cause = values.get("cause") if isinstance(values, Mapping) else None
-    if kind == "rollback":  # for a loss that only rose, too
+    if kind == "rollback":  # also made for a loss that only rose
         return bool(_WORDS.search(str(event.get("reason", ""))))
     return kind == "non_finite" or (kind == "skip" and cause != "overflow")
 

@@ -1,4 +1,4 @@
-"""Whether clipping limited a run from end to end."""
+"""Check whether clipping limited nearly every step of a run."""
 
 import numpy as np
 import pandas as pd
@@ -14,15 +14,15 @@ MOST = 0.9
 
 
 def check_over_clipping(metrics: pd.DataFrame, clip: ClipSetting, diverged: bool = False) -> Finding:
-    """Read the clip fraction of every epoch that ``GradientNormMonitor`` logged.
+    """Judge the clip fraction of every epoch, as ``GradientNormMonitor`` logged it.
 
-    A threshold is only named where the log tells one: it holds norms, not single values, and those of a run that
-    diverged are the norms of the divergence.
+    The log holds norms and no single values, and the norms of a diverged run are those of the divergence. No threshold
+    is suggested in these cases.
 
     Args:
         metrics: Rows ``key``, ``epoch``, ``step``, ``value`` of the run.
-        clip: What clipped, and at which threshold.
-        diverged: Whether losses, gradients or weights went astray in this run.
+        clip: What clipped, and the threshold.
+        diverged: Whether losses, gradients or weights diverged in this run.
 
     Example::
 
@@ -36,7 +36,7 @@ def check_over_clipping(metrics: pd.DataFrame, clip: ClipSetting, diverged: bool
     """
     fractions = _values(metrics, "grad_norm/clip_fraction")
     if fractions.empty:
-        return Finding(CHECK, Severity.NOTE, "not known: no epoch logged its clip fraction")
+        return Finding(CHECK, Severity.NOTE, "unknown: no epoch logged its clip fraction")
     usual = float(fractions.median())
     limited = int((fractions >= MOST).sum())
     evidence = (
@@ -47,16 +47,13 @@ def check_over_clipping(metrics: pd.DataFrame, clip: ClipSetting, diverged: bool
         return Finding(CHECK, Severity.OK, evidence)
     evidence += ": it set the size of nearly every step"
     if diverged:
-        evidence += "; the norms of a run that went astray tell no better threshold"
+        evidence += "; the norms of a diverged run give no better threshold"
         return Finding(CHECK, Severity.WARNING, evidence)
     if clip.by_value:
-        evidence += (
-            "; the log holds norms, no values to take a threshold from: diagnose before a training measures them"
-        )
+        evidence += "; the log holds norms, not values: run diagnose before a training to measure a threshold"
         return Finding(CHECK, Severity.WARNING, evidence)
     norms = _values(metrics, "grad_norm/p90")
-    override = f"{clip.key}={round_up(float(norms.median())):g}" if len(norms) else ""
-    return Finding(CHECK, Severity.WARNING, evidence, override)
+    return Finding(CHECK, Severity.WARNING, evidence, clip.to(round_up(float(norms.median()))) if len(norms) else ())
 
 
 def _values(metrics: pd.DataFrame, key: str) -> "pd.Series[float]":

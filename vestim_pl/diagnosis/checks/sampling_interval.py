@@ -1,4 +1,4 @@
-"""Whether the rows are a fixed time apart."""
+"""Check whether rows are equally spaced in time."""
 
 from collections.abc import Mapping
 
@@ -11,14 +11,14 @@ __all__ = ["check_sampling_interval"]
 
 CHECK = "sampling interval"
 TOLERANCE = 0.05  # of the interval: a tester's jitter
-MUCH = 0.001  # part of the intervals
+MUCH = 0.001  # fraction of the intervals
 
 
 def check_sampling_interval(tables: Mapping[str, RecordingTable]) -> Finding:
-    """Count the intervals between rows that are not the usual one.
+    """Count the intervals between rows that differ from the usual one.
 
     The network sees rows, not times: a gap looks like a jump, and a recording at another rate like another cell. No
-    override mends that; resample the recordings.
+    setting fixes this; resample the recordings.
 
     Args:
         tables: Rows of every split, by its name.

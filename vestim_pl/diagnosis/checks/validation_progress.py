@@ -1,4 +1,4 @@
-"""Whether the validation error improves."""
+"""Check whether the validation error improves."""
 
 import math
 
@@ -7,13 +7,14 @@ import pandas as pd
 
 from vestim_pl.diagnosis.checks.epoch_values import epoch_values, last_tenth
 from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.diagnosis.overrides import learning_rate
 
 __all__ = ["check_validation_progress"]
 
 CHECK = "validation"
-FEWEST = 5  # validations to judge by
-IMPROVED = 0.9  # times the first validation, which the end must be below
-BETTER = 0.9  # times the RMSE of the best constant, which the best must be below
+FEWEST = 5  # validations needed
+IMPROVED = 0.9  # times the first validation; the end must be below
+BETTER = 0.9  # times the RMSE of the best constant; the best must be below
 
 
 def check_validation_progress(
@@ -22,8 +23,8 @@ def check_validation_progress(
     """Compare the end of the validation curve with its beginning, and its best with a constant voltage.
 
     It improves if the median of the last tenth of the validations is at most 0.9 times the first one, and the best is
-    at most 0.9 times what the mean voltage would reach. A curve that stands still fails, at whatever level; so does one
-    that ends where it began. Fewer than five validations are not judged.
+    at most 0.9 times the RMSE of the mean voltage. A flat curve fails at any level, and so does one that ends where it
+    began. Fewer than five validations are not judged.
 
     Args:
         metrics: Rows ``key``, ``epoch``, ``step``, ``value`` of the run.
@@ -45,18 +46,18 @@ def check_validation_progress(
     _, values = epoch_values(metrics, "val/rmse_mv")
     values = values[np.isfinite(values)]
     if len(values) < FEWEST:
-        return Finding(CHECK, Severity.NOTE, f"not judged: {len(values)} finite validations, {FEWEST} are needed")
+        return Finding(CHECK, Severity.NOTE, f"not judged: {len(values)} finite validations, {FEWEST} needed")
     first, end, best = float(values[0]), last_tenth(values), float(values.min())
     known = f", a constant voltage {constant_mv:.4g}" if math.isfinite(constant_mv) else ""
     numbers = f"validation RMSE {first:.4g} -> {end:.4g} mV, best {best:.4g}{known}"
-    override = "" if rate is None else f"optimizer.lr={rate:g}"
-    if best > BETTER * constant_mv:  # never with NaN
+    overrides = learning_rate(rate)
+    if best > BETTER * constant_mv:  # false for NaN
         evidence = f"{numbers}; no better than a constant: the best must be 10 % below it"
-        return Finding(CHECK, Severity.WARNING, evidence, override)
+        return Finding(CHECK, Severity.WARNING, evidence, overrides)
     if best > IMPROVED * first:
-        evidence = f"{numbers}; it stood still: the end must be 10 % below the first"
-        return Finding(CHECK, Severity.WARNING, evidence, override)
+        evidence = f"{numbers}; it did not improve: the end must be 10 % below the first"
+        return Finding(CHECK, Severity.WARNING, evidence, overrides)
     if end > IMPROVED * first:
-        evidence = f"{numbers}; it got better and worse again: the end must be 10 % below the first"
-        return Finding(CHECK, Severity.WARNING, evidence, override)
+        evidence = f"{numbers}; it improved and became worse again: the end must be 10 % below the first"
+        return Finding(CHECK, Severity.WARNING, evidence, overrides)
     return Finding(CHECK, Severity.OK, f"{numbers}: {100 * (1 - end / first):.0f} % better at the end")

@@ -1,4 +1,4 @@
-"""Whether anything pulls the weights back."""
+"""Check for weight decay."""
 
 import inspect
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.settings.override import Override
 
 __all__ = ["check_weight_decay"]
 
@@ -14,10 +15,10 @@ CHECK = "weight decay"
 
 
 def check_weight_decay(optimizer: Mapping[str, Any], parameters: int, rows: int) -> Finding:
-    """Look for weight decay.
+    """Report an optimizer without weight decay.
 
-    Without it recurrent weights may grow all through a long training, and with them the gradient; the guide's presets
-    that work have 1e-4 or more.
+    Without it recurrent weights, and with them the gradient, can grow throughout a long training. The presets of the
+    guide that work have 1e-4 or more.
 
     Args:
         optimizer: ``name`` and options, as configured.
@@ -28,7 +29,7 @@ def check_weight_decay(optimizer: Mapping[str, Any], parameters: int, rows: int)
 
         >>> finding = check_weight_decay({"name": "Adam", "lr": 1e-4, "weight_decay": 0.0}, 571, 57_100)
         >>> finding.severity.value, finding.evidence
-        ('warning', 'optimizer.weight_decay is 0: nothing holds the weights back (571 parameters, 100 rows for each)')
+        ('warning', 'optimizer.weight_decay is 0: nothing keeps the weights small (571 parameters, 100 rows for each)')
 
     """
     decay = float(optimizer.get("weight_decay") or (1e-2 if _decays_anyway(optimizer) else 0.0))
@@ -36,18 +37,20 @@ def check_weight_decay(optimizer: Mapping[str, Any], parameters: int, rows: int)
         return Finding(CHECK, Severity.OK, f"optimizer.weight_decay is {decay:g}")
     name = str(optimizer.get("name"))
     if "weight_decay" not in inspect.signature(getattr(torch.optim, name)).parameters:
-        return Finding(CHECK, Severity.NOTE, f"optimizer.name {name} knows no weight decay", "optimizer.name=AdamW")
+        return Finding(
+            CHECK, Severity.NOTE, f"optimizer.name {name} has no weight decay", (Override("optimizer.name", "AdamW"),)
+        )
     return Finding(
         CHECK,
         Severity.WARNING,
-        "optimizer.weight_decay is 0: nothing holds the weights back"
+        "optimizer.weight_decay is 0: nothing keeps the weights small"
         f" ({parameters:,} parameters, {_rows(rows / parameters)} for each)",
-        f"{'' if 'weight_decay' in optimizer else '+'}optimizer.weight_decay=1e-4",
+        (Override("optimizer.weight_decay", 1e-4, added="weight_decay" not in optimizer),),
     )
 
 
 def _rows(number: float) -> str:
-    """Rows for a parameter; fewer than one, to two digits.
+    """Write the number of rows for a parameter; two digits if below one.
 
     Example::
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from vestim_pl.app.configuration import check, conf_folder
 from vestim_pl.app.trainer import build_trainer
 from vestim_pl.diagnosis.after_run import diagnose_run
-from vestim_pl.diagnosis.way_out import borne_rate, missing_recovery
+from vestim_pl.diagnosis.overrides import missing_recovery, tolerated_rate
 from vestim_pl.reports.run_folder import RunFolder
 
 BAD = {"kind": "non_finite", "step": 70, "reason": "model parameters became NaN/Inf"}
@@ -38,18 +38,18 @@ def composed(overrides: list[str]) -> DictConfig:
         "~callbacks.recovery ~callbacks.early_stopping",
     ],
 )
-def test_the_way_out_is_accepted_whatever_the_run_had(tmp_path: Path, choices: str) -> None:
+def test_the_suggestion_is_accepted_whatever_callbacks_the_run_had(tmp_path: Path, choices: str) -> None:
     given = ["run_dir=.", "trainer.accelerator=cpu", *choices.split()]
     config = composed(given)
     run = RunFolder(tmp_path, config=OmegaConf.to_container(config, resolve=False), events=(BAD,))
     found = next(each for each in diagnose_run(run) if each.check == "divergence")
     parts = shlex.split(found.override)
-    mended = composed([*given, *parts])
-    mended.run_dir = str(tmp_path)
-    check(mended)
-    assert mended.optimizer.lr == pytest.approx(config.optimizer.lr / 10)
-    kinds = [type(callback).__name__ for callback in build_trainer(mended).callbacks]
-    if choices != "~callbacks.recovery":  # it would come after the early stopping, and is refused there
+    fixed = composed([*given, *parts])
+    fixed.run_dir = str(tmp_path)
+    check(fixed)
+    assert fixed.optimizer.lr == pytest.approx(config.optimizer.lr / 10)
+    kinds = [type(callback).__name__ for callback in build_trainer(fixed).callbacks]
+    if choices != "~callbacks.recovery":  # it would come after the early stopping, which is refused
         assert {"StepGuard", "FiniteParameterGuard", "DivergenceRecovery"} <= set(kinds)
     if "EarlyStopping" in kinds and "DivergenceRecovery" in kinds:
         assert kinds.index("DivergenceRecovery") < kinds.index("EarlyStopping")
@@ -58,8 +58,8 @@ def test_the_way_out_is_accepted_whatever_the_run_had(tmp_path: Path, choices: s
 
 
 def test_streams_are_recovered_by_whole_epochs():
-    parts = missing_recovery({"recovery": None}, streams=True).split()
-    assert parts[-1] == "+callbacks.recovery.whole_epochs=true"
+    overrides = missing_recovery({"recovery": None}, streams=True)
+    assert str(overrides[-1]) == "+callbacks.recovery.whole_epochs=true"
 
 
 def rollback(**values: object) -> dict[str, object]:
@@ -67,19 +67,19 @@ def rollback(**values: object) -> dict[str, object]:
 
 
 def test_the_rate_is_a_base_rate_without_the_warmup():
-    assert borne_rate(10.0, [rollback()], False, {}) == (1.0, 1.0)
-    assert borne_rate(10.0, [rollback(), rollback()], False, {}) == (0.1, 0.1)
-    assert borne_rate(10.0, [rollback(), rollback()], True, {}) == (0.1, 0.01), "it diverged at that too"
-    assert borne_rate(10.0, [], False, {}) == (10.0, 1.0), "nothing cut it"
+    assert tolerated_rate(10.0, [rollback()], False, {}) == (1.0, 1.0)
+    assert tolerated_rate(10.0, [rollback(), rollback()], False, {}) == (0.1, 0.1)
+    assert tolerated_rate(10.0, [rollback(), rollback()], True, {}) == (0.1, 0.01), "it diverged at that rate too"
+    assert tolerated_rate(10.0, [], False, {}) == (10.0, 1.0), "nothing cut it"
 
 
-def test_the_cut_of_the_run_counts_and_what_was_raised_again():
+def test_the_cut_of_the_run_counts_and_a_later_rise():
     halves = {"recovery": {"_target_": "vestim_pl.callbacks.DivergenceRecovery", "learning_rate_factor": 0.5}}
-    assert borne_rate(8.0, [rollback(), rollback()], False, halves) == (2.0, 2.0)
+    assert tolerated_rate(8.0, [rollback(), rollback()], False, halves) == (2.0, 2.0)
     raised = {"kind": "recovery", "values": {"factor": 0.4}}
-    assert borne_rate(10.0, [rollback(), raised], False, {}) == (4.0, 4.0)
+    assert tolerated_rate(10.0, [rollback(), raised], False, {}) == (4.0, 4.0)
 
 
-def test_nothing_is_named_for_a_run_that_left_no_configuration(tmp_path: Path) -> None:
+def test_nothing_is_suggested_for_a_run_without_a_configuration(tmp_path: Path) -> None:
     found = diagnose_run(RunFolder(tmp_path, events=(BAD,)))
     assert [each.override for each in found] == ["", ""]
