@@ -49,7 +49,7 @@ CASES = {
     "ours, adaptive": {"kind": "ours", "flush": True, "callbacks": "[default,adaptive_lookback]"},
 }
 WARMUP_STEPS = 2
-REFERENCE_WINDOWS = 5000  # enough for an honest loader, and no 400 MB of windows
+REFERENCE_WINDOWS = 5000  # enough for a fair loader, without 400 MB of windows
 
 
 def serve(channel: Channel, case: dict[str, Any]) -> None:

@@ -58,7 +58,7 @@ class CrashBundle(Callback):
     FiniteParameterGuard do, it takes their word and measures nothing itself.
 
     Cost: one more copy of weights and moments in memory, copied every step; one host sync a step, none with those
-    guards; no gradient is freed before the end of its batch. ``docs/performance.md`` has it in microseconds.
+    guards; no gradient is freed before the end of its batch. ``docs/research_log.md`` has it in microseconds.
 
     Args:
         folder: Where bundles go; None for ``bundles`` in the trainer's log folder.

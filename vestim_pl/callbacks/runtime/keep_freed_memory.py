@@ -12,7 +12,7 @@ class KeepFreedMemory(Callback):
 
     Backpropagation through a long window allocates and frees the same tens of megabytes every step. glibc, the C
     library of most Linux systems, gives large blocks back at once, and the system makes new pages for the next step. On
-    two cores that took a third to half of a step's time with windows of 200 to 400 steps; see ``docs/performance.md``.
+    two cores that took a third to half of a step's time with windows of 200 to 400 steps; see ``docs/research_log.md``.
 
     The price: during the run the process holds the most memory that it ever used at once, and gaps between blocks.
     What is unused goes back after it. On other devices, with other C libraries, and where the environment has settings
