@@ -21,11 +21,11 @@ class DocstringMarkdown(griffe.Extension):
 
 
 def to_markdown(text: str) -> str:
-    """Replace simple tables by Markdown tables and ``Example::`` by a section that griffe knows.
+    r"""Replace simple tables by Markdown tables and ``Example::`` by a section that griffe knows.
 
     Example::
 
-        >>> print(to_markdown("==== ====\\nkey  text\\n==== ====\\n`a`  one\\n     line\\n==== ===="))
+        >>> print(to_markdown("==== ====\nkey  text\n==== ====\n`a`  one\n     line\n==== ===="))
         | key | text |
         | --- | --- |
         | `a` | one line |
