@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 import vestim_pl.callbacks
 from vestim_pl.app.configuration import check, choices, conf_folder, flat_keys
 from vestim_pl.callbacks import StepGuard
+from vestim_pl.lightning_support import protocols
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -72,6 +73,11 @@ def test_every_command_exists_and_composes(command):
 
 
 GROUPS = sorted(path.name for path in conf_folder().iterdir() if path.is_dir())
+NO_SETTINGS = {
+    "optimizer.step",  # the method
+    "callbacks.checkpoint.every_n_train_steps",  # docs/checkpoints.md says that it is refused
+    "trainer.max_time",  # docs/vestim.md: the conversion adds it to the tree
+}
 SETTINGS = sorted(
     {
         quoted.strip("'")
@@ -79,7 +85,8 @@ SETTINGS = sorted(
         for quoted in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
         if re.fullmatch(r"'?\+?[\w.]+(=\S*)?", quoted)
         and quoted.partition("=")[0].partition(".")[0].lstrip("'+") in GROUPS
-        and not quoted.endswith((".py", ".md", ".csv", ".pt"))
+        and "NAME" not in quoted
+        and quoted not in NO_SETTINGS
     }
 )
 
@@ -90,6 +97,7 @@ def keys() -> set[str]:
     callbacks = f"callbacks=[{','.join(choices('callbacks'))}]"
     groups = ("scheduler", "sampling", "optimizer", "network")
     ways = [[], [callbacks], *([f"{group}={name}"] for group in groups for name in choices(group))]
+    ways += [[f"+preset={name}"] for name in choices("preset")]
     found: set[str] = set()
     for way in ways:
         GlobalHydra.instance().clear()
@@ -152,6 +160,26 @@ def test_the_table_of_events_has_every_kind_that_is_published():
     table = (DOCS / "troubleshooting.md").read_text().split("## All events")[1]
     kinds = {kind for cell in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE) for kind in re.findall(r"\w+", cell)}
     assert kinds == published
+
+
+def test_the_architecture_names_every_protocol_with_its_members_and_every_layer():
+    text = (DOCS / "architecture.md").read_text()
+    rows = dict(
+        re.findall(r"^\| `(\w+)` \| (`.*?`) \|", text.split("## What callbacks offer each other")[1], re.MULTILINE)
+    )
+    listed = {
+        name for name, kind in vars(protocols).items() if getattr(kind, "_is_protocol", False) and name != "Protocol"
+    }
+    assert set(rows) == listed
+    for name, members in rows.items():
+        kind = getattr(protocols, name)
+        expected = {each for each in {*vars(kind), *vars(kind).get("__annotations__", {})} if not each.startswith("_")}
+        assert {re.match(r"\w+", member)[0] for member in re.findall(r"`(.*?)`", members)} == expected
+    table = text.split("## Layers")[1].split("\n## ")[0]
+    modules = {
+        path.stem for path in (ROOT / "vestim_pl").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert modules - {"__init__"} <= set(re.findall(r"`(\w+)`", table))
 
 
 def test_the_overview_of_callbacks_runs(monkeypatch, tmp_path):

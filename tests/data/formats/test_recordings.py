@@ -82,7 +82,7 @@ def test_text_is_refused_with_its_row(path, recording):
 
 def test_numbers_stored_as_text_are_refused(tmp_path, recording):
     refused(
-        recording(4).astype({"Voltage": str}), tmp_path / "r.parquet", "column 'Voltage'", "row 0", "stored as such"
+        recording(4).astype({"Voltage": str}), tmp_path / "r.parquet", "column 'Voltage'", "row 0", "stored as text"
     )
 
 

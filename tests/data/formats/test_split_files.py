@@ -68,7 +68,7 @@ def test_linked_folders_are_read_once_and_loops_are_not_followed(train, tmp_path
     assert names(files, train) == ["a.csv", "cold/c.csv", "far/deep/e.csv", "one.csv"]
     assert files.unread.pop("a hidden folder") == [".trash"]
     [(reason, links)] = files.unread.items()
-    assert "a link to a folder that is read anyway" in reason
+    assert "a link to a folder that is read already" in reason
     assert sorted(links) == ["again", "cold/root", "cold/up", "far/deep/back"]
 
 
