@@ -1,7 +1,7 @@
 """Simulate the demo data set that ships with the package.
 
 ``python scripts/make_demo_data.py`` drives a simulated LG M50 cell through the trips of ``demo_data/plan.py``, writes
-one Parquet file a recording, and brings the tables of the data card beside them up to date. It needs the ``demo``
+one Parquet file a recording, and updates the tables of the data card beside them. It needs the ``demo``
 extra (PyBaMM); the same seed gives the same files.
 """
 
@@ -39,7 +39,7 @@ class Settings:
 
 
 def make_recording(job: tuple[Trip, int], settings: Settings) -> str:
-    """Drive, simulate, measure and write one recording; return a line that says how it went."""
+    """Drive, simulate, measure and write one recording; return a one-line summary."""
     trip, ambient_degc = job
     started = time.perf_counter()
     name, capacity = recording_name(trip, ambient_degc), settings.capacity_ah

@@ -1,16 +1,15 @@
-"""What the callbacks cost a training step, each alone and all of a preset together.
+"""Cost of the callbacks in a training step, each alone and all of a preset together.
 
     python scripts/benchmarks/callback_overhead.py --samplings windows
     python scripts/benchmarks/callback_overhead.py --samplings streams --cases safer resilient "tensor by tensor"
     python scripts/benchmarks/callback_overhead.py --quick
 
-Each case is the train command's loop with ``preset=safer`` and some callbacks, which a throw of a coin before each step
-switches on or off: so both kinds of step come from one training, and a machine that is slow for a while is so for both.
-Three figures:
+Each case is the train command's loop with ``preset=safer`` and some callbacks, which a coin switches on or off before
+each step. Both kinds of step come from one training, so a machine that is slow for a while slows both. Three figures:
 
-- *in the hooks*: time between entry and return of the callbacks' own hooks of a step. It leaves out what calling them
-  costs Lightning, and what they do to the caches: data and code that a hook had to bring there the optimizer finds
-  there.
+- *in the hooks*: time between entry and return of the callbacks' own hooks of a step. It leaves out
+  Lightning's cost of calling them, and their effect on the caches: the optimizer finds data and code that a hook had
+  to load.
 - *added*: the same, less the clipping that the trainer does without the callbacks and no longer does with them:
   AdaptiveGradientClipping clips in its place, and behind StepGuard the estimator clips by the norm that the guard has
   measured.
@@ -19,12 +18,13 @@ Three figures:
   over the root of the number; McGill et al. 1978). It has everything in it. The stopwatch of the hooks runs in every
   fifth step only, and those do not count here.
 
-``safer`` and ``resilient`` are the presets' callbacks without those that look at validations (EarlyStopping,
-ModelCheckpoint, EpochSummary) and AdaptiveLookback, which shortens the steps. What belongs to the first steps only is
-left out: the monitor is past its ``first_n_steps``, the probe past its steps, the windows have grown. What comes now
-and then, such as a snapshot or a logged value, counts by its share in the hooks, and hardly in medians.
+``safer`` and ``resilient`` are the presets' callbacks without those that act on validations (EarlyStopping,
+ModelCheckpoint, EpochSummary) and without AdaptiveLookback, which shortens the steps. Work of the first steps only is
+left out: the monitor is past its ``first_n_steps``, the probe past its steps, the windows have grown. Occasional work,
+such as a snapshot or a logged value, counts by its share in the hooks, and hardly in medians.
 
-``tensor by tensor`` is the reference: the checks as they are often written, a read from the device for each parameter.
+``tensor by tensor`` is the reference: checks as they are often written, with one read from the device for each
+parameter.
 """
 
 import argparse
@@ -98,7 +98,7 @@ CLIPPING = "clipping"  # by the trainer, in the stopwatch beside the callbacks
 
 
 class TensorByTensor(pl.Callback):
-    """Stops on a NaN, and knows the norms: one read from the device after the other."""
+    """Check each parameter for NaN and measure its norm, with one read from the device each."""
 
     def __init__(self) -> None:
         self.norms: dict[str, float] = {}
@@ -127,7 +127,7 @@ class TensorByTensor(pl.Callback):
 
 @dataclass
 class Steps:
-    """Steps of one kind, with the callbacks or without.
+    """Times of the steps with the callbacks, or without.
 
     Attributes:
         seconds: Of each step that ran without a stopwatch.
@@ -141,12 +141,12 @@ class Steps:
     hooks: dict[str, float] = field(default_factory=lambda: {CLIPPING: 0.0})
 
     def microseconds(self, part: str) -> float:
-        """Mean time of a step within a part."""
+        """Return the mean time of a part of a step."""
         return self.hooks[part] / self.watched * 1e6
 
 
 class Switch(pl.Callback):
-    """Switches the callbacks of a training on and off, by a coin, and keeps the time of both kinds of step.
+    """Switch the callbacks of a training on and off by a coin, and record the times of both kinds of step.
 
     While they are off the trainer clips, as it does where no callback clips in its place. They are on at the end of an
     epoch; the first step of the next one, which has that in it, does not count.
@@ -232,7 +232,7 @@ class Switch(pl.Callback):
 
 
 def measure(sampling: str, name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Row of one case."""
+    """Measure one case and return its row."""
     wanted = CASES[name]
     groups, steady = GROUPS, STEADY
     left_out = [key for key in (*SAFER, *list(ALONE)[4:]) if key not in wanted]
@@ -255,7 +255,7 @@ def measure(sampling: str, name: str, options: argparse.Namespace) -> dict[str, 
 
 
 def table_row(sampling: str, name: str, on: Steps, off: Steps, differences: Sequence[float]) -> dict[str, Any]:
-    """What a case adds to a step.
+    """Return what a case adds to a step.
 
     Args:
         sampling: Name of the sampling.

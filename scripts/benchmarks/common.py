@@ -1,8 +1,8 @@
-"""What every benchmark shares: the machine named, medians of interleaved timings, a table and a JSON file.
+"""Shared by all benchmarks: description of the machine, interleaved timings, a table and a JSON file.
 
 A benchmark is a command, ``python scripts/benchmarks/NAME.py``, so this file is imported as ``import common`` from the
-folder of the script. Figures of different runs are not compared: the machine may be busy, so every case is timed in
-turn within one run, and what counts is a ratio between cases of that run.
+script's folder. Times of different runs are not comparable, because the machine may be busy. All cases are therefore
+timed in turn within one run, and the result is a ratio between them.
 """
 
 import argparse
@@ -28,7 +28,7 @@ __all__ = ["Timing", "arguments", "interleave", "machine", "report"]
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that one call of a case took, round by round.
+    """Seconds of one call of a case, by round.
 
     Attributes:
         seconds: One value a round.
@@ -49,9 +49,9 @@ class Timing:
         return statistics.median(self.seconds)
 
     def over(self, reference: "Timing") -> float:
-        """How many times the reference's time this took: the median of the ratios round by round.
+        """Return the time relative to the reference: the median of the ratios of each round.
 
-        A round's cases run one right after the other, so a machine that is busy for a while slows both.
+        The cases of a round run right after each other, so a machine that is busy for a while slows both.
         """
         return statistics.median(own / other for own, other in zip(self.seconds, reference.seconds, strict=True))
 
@@ -59,7 +59,7 @@ class Timing:
 def interleave(
     cases: Mapping[str, Callable[[], object]], rounds: int = 7, warmup: int = 1, least_seconds: float = 0.0
 ) -> dict[str, Timing]:
-    """Time all cases in turn, round after round.
+    """Time all cases in turn, round by round.
 
     Args:
         cases: What to call, by name.
@@ -91,7 +91,7 @@ def interleave(
 
 
 def machine() -> dict[str, Any]:
-    """What figures depend on: processor, cores, threads, load, versions; no name of a host or a person."""
+    """Return what times depend on: processor, cores, threads, load, versions; no host or user name."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -107,7 +107,7 @@ def machine() -> dict[str, Any]:
 
 
 def arguments(description: str, name: str, rounds: int | None = 7) -> argparse.ArgumentParser:
-    """Parser with the options of every benchmark: ``--rounds``, ``--threads``, ``--json``.
+    """Return a parser with the options of all benchmarks: ``--rounds``, ``--threads``, ``--json``.
 
     Args:
         description: What is measured.
@@ -126,7 +126,7 @@ def arguments(description: str, name: str, rounds: int | None = 7) -> argparse.A
 def report(
     title: str, rows: Sequence[Mapping[str, Any]], path: Path, settings: Mapping[str, Any] | None = None
 ) -> None:
-    """Print the rows as a table, and write them with machine, settings and time of day as JSON, and as Markdown beside.
+    """Print the rows as a table, and write them as JSON with machine, settings and time, and as Markdown.
 
     Args:
         title: What was measured.
@@ -163,7 +163,7 @@ def report(
 
 
 def _markdown(title: str, rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any]) -> str:
-    """The table for a page of the documentation."""
+    """Return the table as Markdown, for the documentation."""
     columns = _columns(rows)
     lines = [columns, ["---"] * len(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,7 +1,7 @@
-"""GRU on CPU: PyTorch's, ours and the LSTM of the same size, as ratios in one run.
+"""Compare torch's GRU, ours, and an LSTM of the same size on the CPU.
 
-PyTorch has a oneDNN kernel for the LSTM on CPU and none for the GRU, which therefore costs several times an LSTM that
-has a third more weights. This measures what ``vestim_pl.networks.gru_layer`` makes of it.
+PyTorch has a oneDNN kernel for the LSTM on the CPU but none for the GRU, which costs several times an LSTM that has a
+third more weights. This measures the gain of ``vestim_pl.networks.gru_layer``.
 
     python scripts/benchmarks/gru_kernel.py
     python scripts/benchmarks/gru_kernel.py --threads 1
@@ -28,7 +28,7 @@ def training_pass(kernel: nn.Module, inputs: Tensor) -> None:
 
 
 def inference_pass(kernel: nn.Module, inputs: Tensor) -> None:
-    """Forward over a chunk, nothing kept for a backward pass."""
+    """Forward over a chunk, without a backward pass."""
     with torch.inference_mode():
         kernel(inputs)
 

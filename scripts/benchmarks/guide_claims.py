@@ -1,12 +1,12 @@
-"""What the debugging guide says about divergence, tried: the same short trainings with one thing changed.
+"""Test what the debugging guide says about divergence: short trainings with one setting changed.
 
     python scripts/benchmarks/guide_claims.py --data DIR                     # 4 minutes of one core
     python scripts/benchmarks/guide_claims.py --data DIR --questions clipping --steps 1000
     python scripts/benchmarks/guide_claims.py --quick
 
 Each training is a plain PyTorch loop over the train command's batches, 64 windows each: Adam at a constant rate, no
-guard, no recovery, no warmup unless asked. It ends at the first loss that is not finite. The figures are medians over
-the seeds; *finite* counts the seeds whose training lived to its end.
+guard, no recovery, no warmup unless asked. It ends at the first non-finite loss. Figures are medians over the seeds;
+*finite* counts the seeds whose training stayed finite.
 """
 
 import argparse
@@ -83,7 +83,7 @@ QUESTIONS = {
 
 @dataclass
 class Outcome:
-    """What one training showed.
+    """Result of one training.
 
     Attributes:
         norms: Gradient norm of each step before clipping.
@@ -107,7 +107,7 @@ class Outcome:
 
 @cache
 def recordings(data: str | None, sampling: tuple[str, ...]) -> VoltageDataModule:
-    """Data module for the overrides that concern it, read once."""
+    """Return the data module for the overrides that affect it; recordings are read once."""
     config = compose([*BASE, *sampling, *data_overrides(data)], "run")
     datamodule: VoltageDataModule = build(config.data, sampling=build(config.sampling))
     datamodule.setup("fit")
@@ -115,7 +115,7 @@ def recordings(data: str | None, sampling: tuple[str, ...]) -> VoltageDataModule
 
 
 def train(data: str | None, overrides: Sequence[str], rate: float, seed: int, steps: int) -> Outcome:
-    """Train for some steps and look at the validation windows.
+    """Train for some steps and score the validation windows.
 
     Args:
         data: Folder of recordings; None for the demo data.
@@ -157,20 +157,20 @@ def train(data: str | None, overrides: Sequence[str], rate: float, seed: int, st
 
 
 def weight_norm(module: nn.Module) -> float:
-    """Euclidean norm of all weights together."""
+    """Return the L2 norm of all weights."""
     return float(nn.utils.get_total_norm([parameter.detach() for parameter in module.parameters()]))
 
 
 @torch.no_grad()
 def validation_rmse_mv(estimator: Any, datamodule: VoltageDataModule) -> float:
-    """RMSE in mV of every 200th validation window."""
+    """Return the RMSE in mV of every 200th validation window."""
     estimator.eval()
     errors = [estimator(b.inputs)[0][:, -1] - b.target[:, -1] for b in datamodule.evaluation_dataloader("val")]
     return 1e3 * float(torch.cat(errors).square().mean().sqrt())
 
 
 def row(name: str, variant: str, rate: float, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """A line of the table: medians over the seeds, the largest norm over all."""
+    """Return a row of the table: medians over the seeds, and the largest norm of all."""
     steps = sum(len(outcome.losses) for outcome in outcomes)
     alive = [outcome for outcome in outcomes if outcome.finite]
     median = statistics.median
@@ -190,7 +190,7 @@ def row(name: str, variant: str, rate: float, outcomes: Sequence[Outcome]) -> di
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Ask the questions one after the other and print the table."""
+    """Run all questions and print the table."""
     parser = common.arguments("What the guide says about divergence", "guide_claims", rounds=None)
     parser.add_argument("--data", help="folder of recordings, LG HG2 for the figures; the demo data by default")
     parser.add_argument("--questions", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS))

@@ -1,18 +1,17 @@
-"""How fast a trained estimator answers: sample by sample for 1 and 1,000 cells, and offline over whole drive cycles.
+"""Speed of a trained estimator: sample by sample for 1 and 1,000 cells, and offline over drive cycles.
 
     python scripts/benchmarks/inference.py
     python scripts/benchmarks/inference.py --quick
     python scripts/benchmarks/inference.py --networks LSTM:32 GRU:64,32 preset=accurate --threads 1
 
-The ways that are compared:
+The compared methods:
 
 - ``StreamingEstimator``: ``step`` with numbers for one cell, with arrays for many; ``run`` for whole drive cycles
-- ``fused kernel``: the estimator called with one step, the kernel for long inputs inside, as it was before single steps
-  of few cells took the plain cell instead; without checks and conversions
-- ``ONNX Runtime``: the exported model, its state handed on by the caller; where the extra ``onnx`` is installed
+- ``fused kernel``: the estimator called with one step, with the kernel for long inputs; without checks and conversions
+- ``ONNX Runtime``: the exported model, with the state passed by the caller; needs the extra ``onnx``
 
-Weights are untrained: time does not depend on them. ``over`` is the time relative to StreamingEstimator in the same
-run: below 1 is faster.
+Weights are untrained, because time does not depend on them. ``over`` is the time relative to StreamingEstimator in the
+same run: below 1 is faster.
 """
 
 import sys
@@ -37,7 +36,7 @@ NETWORKS = ["LSTM:32", "LSTM:128,64", "GRU:32", "LSTM_EMA:32", "FNN:32", "preset
 
 
 def build_estimator(spec: str) -> VoltageEstimator:
-    """Estimator of ``NAME:SIZE,SIZE,...`` or ``preset=NAME``, its scaler fitted on noise."""
+    """Build an estimator from ``NAME:SIZE,SIZE,...`` or ``preset=NAME``, with its scaler fitted on noise."""
     network, pairs = specification(spec)
     estimator = VoltageEstimator(FEATURES, network, rc_pairs=pairs)
     inputs = torch.randn(1000, 3) * torch.tensor([0.3, 4.0, 15.0])
@@ -58,7 +57,7 @@ def specification(spec: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def step_cases(estimator: VoltageEstimator, session: Any, cells: int) -> dict[str, Callable[[], object]]:
-    """Ways to take one sample of every cell."""
+    """Return the methods for one sample of each cell."""
     stream = StreamingEstimator(estimator, cells)
     inputs = torch.randn(cells, 1, 3)
     soc, current, temperature = inputs[0, 0].tolist() if cells == 1 else [c.numpy() for c in inputs[:, 0].unbind(-1)]
@@ -78,7 +77,7 @@ def step_cases(estimator: VoltageEstimator, session: Any, cells: int) -> dict[st
 
 
 def offline_cases(estimator: VoltageEstimator, session: Any, cells: int, steps: int) -> dict[str, Callable[[], object]]:
-    """Ways to take ``steps`` samples of every cell at once."""
+    """Return the methods for ``steps`` samples of each cell at once."""
     stream = StreamingEstimator(estimator, cells)
     inputs = torch.randn(cells, steps, 3)
     cases: dict[str, Callable[[], object]] = {OURS: lambda: stream.run(inputs)}
@@ -88,7 +87,7 @@ def offline_cases(estimator: VoltageEstimator, session: Any, cells: int, steps: 
 
 
 def without_single_steps(call: Callable[[], None]) -> Callable[[], None]:
-    """The call with the fused kernel for single steps too."""
+    """Return a call that uses the fused kernel for single steps too."""
 
     def wrapped() -> None:
         few, recurrent_layer._FEW_LANES = recurrent_layer._FEW_LANES, 0
@@ -101,14 +100,14 @@ def without_single_steps(call: Callable[[], None]) -> Callable[[], None]:
 
 
 def onnx_case(session: Any, inputs: torch.Tensor, state: tuple[torch.Tensor, ...]) -> Callable[[], object]:
-    """A call of the exported model."""
+    """Return a call of the exported model."""
     names = [argument.name for argument in session.get_inputs()]
     feeds = dict(zip(names, (tensor.numpy() for tensor in (inputs, *state)), strict=True))
     return lambda: session.run(None, feeds)
 
 
 def onnx_session(estimator: VoltageEstimator, threads: int) -> Any:
-    """ONNX Runtime with the exported model, None where it is not installed."""
+    """Load the exported model into ONNX Runtime; None if that is not installed."""
     if not all(find_spec(package) for package in ("onnx", "onnxscript", "onnxruntime")):
         return None
     import onnxruntime
@@ -122,7 +121,7 @@ def onnx_session(estimator: VoltageEstimator, threads: int) -> Any:
 
 
 def main() -> None:
-    """Time every network in every way and report."""
+    """Time all networks with all methods, and report."""
     parser = common.arguments(__doc__.splitlines()[0], "inference")
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
     parser.add_argument("--cells", nargs="+", type=int, default=[1, 1000], help="cells stepped side by side")

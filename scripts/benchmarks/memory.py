@@ -1,10 +1,10 @@
-"""Resident memory that the data take, against rows and against lookback, ours and materialised windows.
+"""Resident memory of the data against rows and lookback: ours, and materialised windows.
 
     python scripts/benchmarks/memory.py                        # 1 minute
     python scripts/benchmarks/memory.py --quick
 
-Every point is a process of its own that reads recordings from files and gathers some batches of windows; shown is its
-peak above that of a process that only imported the same. A row of the files is five float32 (time, current, voltage,
+Each point is a separate process that reads recordings and gathers some batches of windows. Shown is its peak above that
+of a process that only imports the same modules. A row of the files is five float32 (time, current, voltage,
 temperature, SOC), 20 bytes; the slope over the rows is given in multiples of that. Beside it the reference: the same
 recordings as materialised windows.
 """
@@ -30,7 +30,7 @@ MEBIBYTE = 2**20
 
 
 def peak_bytes() -> int:
-    """Most memory that this process ever had resident.
+    """Return the peak resident memory of this process.
 
     Linux's own count where there is one: ``ru_maxrss`` starts from the peak of the process that started this one.
     """
@@ -45,7 +45,7 @@ def peak_bytes() -> int:
 
 
 def work(case: dict[str, Any]) -> None:
-    """What one process does before it tells its peak."""
+    """Do the work of one process, whose peak is then reported."""
     import torch
     from reference_loop import materialise_windows
     from torch.utils.data import DataLoader, TensorDataset
@@ -68,7 +68,7 @@ def work(case: dict[str, Any]) -> None:
 
 
 def peak_of(kind: str, root: Path | str = "", lookback: int = 0) -> int:
-    """Peak of a process of that kind, in bytes."""
+    """Return the peak of a process of that kind, in bytes."""
     case = json.dumps({"kind": kind, "root": str(root), "lookback": lookback})
     done = subprocess.run(
         [sys.executable, __file__, "--worker", case], check=True, stdout=subprocess.PIPE, text=True, timeout=600
@@ -77,7 +77,7 @@ def peak_of(kind: str, root: Path | str = "", lookback: int = 0) -> int:
 
 
 def write_recordings(root: Path, rows: int, rows_a_file: int) -> Path:
-    """Folder of recordings with that many rows in all, of random numbers."""
+    """Write a folder of random recordings with the given number of rows in total."""
     (root / "train").mkdir(parents=True)
     generator = np.random.default_rng(0)
     for index, first in enumerate(range(0, rows, rows_a_file)):
@@ -91,12 +91,12 @@ def write_recordings(root: Path, rows: int, rows_a_file: int) -> Path:
 
 
 def slope(rows: Sequence[int], peaks: Sequence[float]) -> float:
-    """Bytes a row, by least squares over the points, in multiples of a row in the files."""
+    """Return the bytes a row, by least squares over the points, in multiples of a row in the files."""
     return float(np.polyfit(rows, peaks, 1)[0]) / RAW_BYTES
 
 
 def measure(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Points of ours over rows and over lookback, then those of the reference."""
+    """Measure our points over rows and lookback, then those of the reference."""
     plans = {
         "ours": [(rows, options.lookbacks[0]) for rows in options.rows]
         + [(options.rows[0], lookback) for lookback in options.lookbacks[1:]],
@@ -122,7 +122,7 @@ def measure(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def summarise(rows: list[dict[str, Any]], kind: str, lookback: int) -> dict[str, float]:
-    """Slope over the rows, and how far memory grows from the shortest to the longest lookback."""
+    """Return the slope over the rows, and the growth from the shortest to the longest lookback."""
     own = [row for row in rows if row["case"] == kind]
     over_rows = [row for row in own if row["lookback"] == lookback]
     least_rows = min(row["rows"] for row in own)

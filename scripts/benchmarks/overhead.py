@@ -1,4 +1,4 @@
-"""What trainer, callbacks, metrics and logging cost, over a bare loop that trains on the same batches.
+"""Cost of trainer, callbacks, metrics and logging over a bare loop with the same batches.
 
     python scripts/benchmarks/overhead.py                       # 2 minutes
     python scripts/benchmarks/overhead.py --samplings streams --data DIR --rounds 15
@@ -7,14 +7,14 @@
 All cases have the same network, loader, optimizer and clipping; each adds to the one before:
 
 - ``bare loop``: ``for batch in loader``: zero_grad, loss, backward, clip, step.
-- ``bare Lightning``: a Trainer without callbacks and logger, a module that returns the loss and no more.
-- ``+ metrics``: the module as it is, with its metrics and its log calls.
+- ``bare Lightning``: a Trainer without callbacks and logger, a module that only returns the loss.
+- ``+ metrics``: the complete module, with metrics and log calls.
 - ``+ logger``: the CSV logger of the configuration.
 - ``whole``: all default callbacks: what the train command runs.
 
-A round is an epoch. A step is timed from the start of a step to the start of the next; the epoch's end, from its last
-step to the first of the next epoch, is shown apart: validation, checkpoints, log files. The second table is of one
-``whole`` run under Lightning's profiler: which hooks take the time. The profiler itself costs some microseconds a hook.
+A round is an epoch. A step is timed from its start to the start of the next. The end of an epoch (validation,
+checkpoints, log files) is shown apart, from its last step to the first of the next epoch. The second table shows the
+time by hook of one ``whole`` run under Lightning's profiler, which itself costs some microseconds a hook.
 """
 
 import argparse
@@ -59,7 +59,7 @@ PROFILED_EPOCHS = 10
 
 
 class Pace(pl.Callback):
-    """Gives an epoch a turn: seconds of a step within it, and of its end."""
+    """Time one epoch a turn: seconds of a step, and of the epoch's end."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -77,7 +77,7 @@ class Pace(pl.Callback):
 
 
 class EpochClock:
-    """Seconds of a step of an epoch, all but the last, and of the epoch's end."""
+    """Time the steps of an epoch except the last, and the epoch's end."""
 
     now = staticmethod(time.perf_counter)
 
@@ -97,7 +97,7 @@ class EpochClock:
 
 def serve(channel: Channel, case: dict[str, Any]) -> None:
     """Worker: one case."""
-    flush_denormals(True)  # before the first parallel operation, as the train command does it; likewise in all cases:
+    flush_denormals(True)  # before the first parallel operation, as in the train command, and in all cases:
     keep_freed_memory()
     if case["cpu_time"]:
         EpochClock.now = staticmethod(time.process_time)
@@ -122,7 +122,7 @@ def serve(channel: Channel, case: dict[str, Any]) -> None:
 
 
 def loss_of(run: Run, batch: SequenceBatch) -> Tensor:
-    """The estimator's loss and nothing else of its step."""
+    """Return the estimator's loss without the rest of its step."""
     error = run.estimator._scaled_error(batch, "train")
     return (error.square() * batch.weight).sum() / batch.weight.sum().clamp(min=1.0)
 
@@ -166,7 +166,7 @@ def _bare_validation(run: Run, val: Any) -> float:
 
 
 def _strip(run: Run) -> None:
-    """Leave the module nothing but its loss."""
+    """Remove everything but the loss from the module's step."""
 
     def nothing(*_: Any) -> None:
         return None
@@ -183,7 +183,7 @@ class _StopAfter(pl.Callback):
 
 
 def _profile(channel: Channel, run: Run) -> None:
-    """Microseconds a step, or an epoch, in each of Lightning's actions."""
+    """Return the microseconds a step or an epoch in each of Lightning's actions."""
     channel.send(ready=True)
     channel.receive()
     run.trainer.callbacks.append(_StopAfter())  # type: ignore[attr-defined]
@@ -199,7 +199,7 @@ def _profile(channel: Channel, run: Run) -> None:
 
 
 def hook_table(profile: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Time in the hooks, by the callback or part they belong to: within the steps, and at an epoch's ends."""
+    """Return the time in the hooks by callback or part: within the steps, and at an epoch's end."""
     steps, epochs = profile["steps"], profile["epochs"]
     spent: dict[str, dict[str, float]] = defaultdict(lambda: {"step": 0.0, "epoch": 0.0})
     for action, record in profile["actions"].items():
@@ -216,7 +216,7 @@ def hook_table(profile: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _owner(action: str) -> str | None:
-    """Whose hook an action of the profiler is: ``[Callback]StepGuard.on_train_batch_end`` is StepGuard's."""
+    """Return the owner of a profiler action: StepGuard for ``[Callback]StepGuard.on_train_batch_end``."""
     kind, _, rest = action.partition("]")
     if not kind.startswith("["):
         return None
@@ -227,7 +227,7 @@ def _owner(action: str) -> str | None:
 
 
 def measure(sampling: str, options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of one sampling, and its table of hooks."""
+    """Return the rows of one sampling, and its table of hooks."""
     small = QUICK[sampling] if options.quick else []
     shared = {
         "sampling": sampling,
@@ -278,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-profile", action="store_true", help="leave out the table of hooks")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)  # for the report; the workers are told on their own
+    torch.set_num_threads(options.threads)  # for the report; each worker sets its own
     if options.quick:
         options.rounds = 2
     results = {sampling: measure(sampling, options) for sampling in options.samplings}

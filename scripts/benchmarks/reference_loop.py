@@ -1,10 +1,10 @@
-"""The reference: how VEstim trains, as a plain PyTorch loop.
+"""Reference loop: VEstim's training as plain PyTorch.
 
 Every window is materialised, ``[windows, lookback, features]``; a ``DataLoader`` shuffles and collates them one by one;
 ``nn.LSTM`` with VEstim's initialisation reads them and a linear layer its last step; Adam has a constant rate; the loss
-is brought to the host every step. Subnormal numbers are kept, as nothing in VEstim flushes them.
+is read in every step. Subnormal numbers are kept, as in VEstim.
 
-It shares no code with the package: what it is compared with must not be compared with itself.
+The loop shares no code with the package that it is compared with.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ def materialise_windows(
     horizon: int = 1,
     stride: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """All windows as one tensor, and the voltage that each is to estimate.
+    """Return all windows as one tensor, and the target voltage of each.
 
     Args:
         inputs: ``[N, F]`` features of all recordings, one after the other.
@@ -90,7 +90,7 @@ class ReferenceNetwork(nn.Module):
 
 
 class ReferenceLoop:
-    """A training on materialised windows, a step at a time.
+    """Training on materialised windows, one step a call.
 
     Args:
         windows: ``[W, L, F]`` standardised windows.

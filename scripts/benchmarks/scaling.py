@@ -1,13 +1,12 @@
-"""Cost of a sample as rows, lookback, hidden size and lanes grow, and where it stops being linear.
+"""Cost of a sample as rows, lookback, hidden size and lanes grow.
 
     python scripts/benchmarks/scaling.py                      # 1 minute
     python scripts/benchmarks/scaling.py --quick
 
-A sample is a window in the panels of rows and of lookback, and a step of a lane in those of hidden size and lanes.
-Rows: order of an epoch and gathering of batches, the data's part alone. The rest: a training step, forward, backward
-and Adam, subnormal numbers flushed and freed memory kept, as the train command does. ``growth`` is the exponent between
-a point and the one before, of the cost of a sample against what grows: 0 where a sample costs the same, 1 where its
-cost grows in proportion.
+A sample is a window for rows and lookback, and a step of a lane for hidden size and lanes. Rows: only the order of an
+epoch and gathering of batches. The others: a training step (forward, backward and Adam) with subnormal numbers flushed
+and freed memory kept, as in the train command. ``growth`` is the exponent between neighbouring points: 0 if the cost of
+a sample stays the same, 1 if it grows in proportion.
 """
 
 import math
@@ -57,7 +56,7 @@ def _step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, inputs: Te
 
 
 def data_steps(rows: int, lookback: int, batch_size: int) -> tuple[dict[str, Callable[[], object]], dict[str, int]]:
-    """Making the order of an epoch, and gathering some of its batches; and the windows that each is about."""
+    """Return two calls with their numbers of windows: draw an epoch's order, and gather some batches."""
     generator = torch.Generator().manual_seed(0)
     table = RecordingTable(
         torch.rand(rows, FEATURES, generator=generator),
@@ -82,7 +81,7 @@ def data_steps(rows: int, lookback: int, batch_size: int) -> tuple[dict[str, Cal
 
 
 def cost_of_rows(points: Sequence[int], rounds: int, quick: bool) -> Iterator[tuple[int, float]]:
-    """Seconds of a window: its share of the order, and its gathering."""
+    """Return the seconds of a window: its share of the order, and gathering it."""
     lookback, batch_size = (10, 32) if quick else (200, 256)
     for rows in points:
         cases, windows = data_steps(rows, lookback, batch_size)
@@ -93,7 +92,7 @@ def cost_of_rows(points: Sequence[int], rounds: int, quick: bool) -> Iterator[tu
 def cost_of_steps(
     shapes: Mapping[int, tuple[int, int, int]], samples: Callable[[int, int], int], rounds: int
 ) -> Iterator[tuple[int, float]]:
-    """Seconds of a sample in a training step of each shape (lanes, lookback, hidden size)."""
+    """Return the seconds of a sample in a training step of each shape (lanes, lookback, hidden size)."""
     cases = {str(point): training_step(*shape) for point, shape in shapes.items()}
     timings = common.interleave(cases, rounds, warmup=2, least_seconds=0.1 if rounds > 2 else 0.0)
     for point, (lanes, lookback, _) in shapes.items():
@@ -101,7 +100,7 @@ def cost_of_steps(
 
 
 def measure(points: Mapping[str, Sequence[int]], rounds: int, quick: bool) -> dict[str, list[tuple[int, float]]]:
-    """Seconds of a sample at every point of every panel."""
+    """Measure the seconds of a sample at each point of each panel."""
     lanes, hidden = (2, 4) if quick else (256, 32)
     stream = (2, 5) if quick else (16, 100)
 
@@ -120,7 +119,7 @@ def measure(points: Mapping[str, Sequence[int]], rounds: int, quick: bool) -> di
 
 
 def growth(panel: Sequence[tuple[int, float]]) -> list[float | None]:
-    """Exponent of the cost of a sample between each point and the one before."""
+    """Return the exponent of the cost of a sample between neighbouring points."""
     exponents: list[float | None] = [None]
     for (before, cheap), (after, dear) in pairwise(panel):
         exponents.append(math.log(dear / cheap) / math.log(after / before))
@@ -128,7 +127,7 @@ def growth(panel: Sequence[tuple[int, float]]) -> list[float | None]:
 
 
 def plot(results: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> None:
-    """One panel for each thing that grows, with the slope that its arithmetic has."""
+    """Draw a panel for each quantity that grows, with the slope of its arithmetic."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, StrMethodFormatter
 

@@ -1,10 +1,10 @@
-"""Seconds of training to a validation RMSE: VEstim's recipe, ours on windows, ours on streams.
+"""Seconds of training to a validation RMSE: VEstim's recipe, our windows, our streams.
 
     python scripts/benchmarks/time_to_rmse.py --data DIR                      # up to 12 minutes
     python scripts/benchmarks/time_to_rmse.py --data DIR --cases "streams, preset=fast"
     python scripts/benchmarks/time_to_rmse.py --quick
 
-What the cases are:
+The cases:
 
 - ``VEstim's recipe``: the reference loop, horizon 1, lookback 200, hidden 32, batch 256, Adam at a constant 1e-3,
   subnormal numbers kept.
@@ -12,11 +12,10 @@ What the cases are:
 - ``windows``: the train command with the same network, batch and rate on windows, horizon 0.
 - ``streams, preset=fast``: the train command with the preset for a small machine.
 
-The clock runs while a case trains and stands still while it is scored. All cases are scored on the same rows: every
+The clock stops while a case is scored. All cases are scored on the same rows: every
 fifth of each validation recording from row 200 on. Windows are scored as they are trained, from the zero state; streams
-run through the recordings with carried state. A case is scored at times that are a twentieth and
-0.05 s apart, so a time read here is too long by up to that. It ends when it is below the lowest threshold, or at its
-limit.
+run through the recordings with carried state. Scores are a twentieth of the time and 0.05 s apart, so a
+time is too long by at most that. A case ends below the lowest threshold, or at its limit.
 """
 
 import argparse
@@ -53,10 +52,10 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 class Clock:
-    """Seconds of training, and when to look at the validation RMSE.
+    """Measure the seconds of training, and decide when to score.
 
     Args:
-        channel: Where every look is told.
+        channel: Where each score is sent.
         limit: Seconds of training.
         score: Gives the validation RMSE in mV.
 
@@ -86,7 +85,7 @@ class Clock:
 
 
 class Watch(pl.Callback):
-    """Asks the clock between two steps of a Lightning training."""
+    """Ask the clock between two steps of a Lightning training."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -141,7 +140,7 @@ def streams_rmse_mv(estimator: Any, table: RecordingTable) -> float:
 
 
 def serve(channel: Channel, case: dict[str, Any]) -> None:
-    """Worker: one case, told at every look; the first word starts it."""
+    """Worker: run one case when told to start, and send each score."""
     (_serve_reference if case["kind"] == "reference" else _serve_ours)(channel, case)
 
 
@@ -196,7 +195,7 @@ def _serve_ours(channel: Channel, case: dict[str, Any]) -> None:
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Run one case to its end; every look at it in order."""
+    """Run one case to its end, and return all scores in order."""
     limit = options.reference_limit if CASES[name]["kind"] == "reference" else options.limit
     common_part = {"data": options.data, "limit": limit, "seed": options.seed, "extra": options.override}
     worker = Worker(__file__, {**CASES[name], **common_part, "stride": 50 if options.quick else 1}, options.threads)
@@ -213,12 +212,12 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def seconds_to(result: dict[str, Any], threshold_mv: float) -> float | None:
-    """Seconds of training at the first look below the threshold; None if there was none."""
+    """Return the seconds of training at the first score below the threshold, None if there is none."""
     return next((look["seconds"] for look in result["looks"] if look["rmse_mv"] <= threshold_mv), None)
 
 
 def table_row(result: dict[str, Any], streams: dict[str, Any] | None) -> dict[str, Any]:
-    """A case's line: seconds to each threshold, lowest RMSE, and how many times the seconds of streams to 50 mV.
+    """Return a row: seconds to each threshold, lowest RMSE, and the ratio to the seconds of streams to 50 mV.
 
     Where a case did not get there, its limit stands for its seconds: it takes longer than that.
     """
@@ -246,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--override", nargs="*", default=[], help="overrides for the train command")
     parser.add_argument("--quick", action="store_true", help="a few seconds a case, to see that it works")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)  # for the report; the workers are told on their own
+    torch.set_num_threads(options.threads)  # for the report; each worker sets its own
     if options.quick:
         options.limit = options.reference_limit = 3
     results = {name: measure(name, options) for name in options.cases}

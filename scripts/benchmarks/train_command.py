@@ -1,4 +1,4 @@
-"""The package's side of a benchmark: trainer, estimator and data of the train command, by its configuration."""
+"""Trainer, estimator and data of the train command, built from its configuration for benchmarks."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ __all__ = ["Run", "build_run", "compose", "data_overrides", "disabled", "load_we
 
 
 class Run(NamedTuple):
-    """What the train command would call ``fit`` with."""
+    """Arguments with which the train command calls ``fit``."""
 
     config: DictConfig
     trainer: pl.Trainer
@@ -31,17 +31,17 @@ class Run(NamedTuple):
 
 
 def data_overrides(data: str | None) -> list[str]:
-    """Overrides for a folder of recordings, or for the demo data."""
+    """Return the overrides for a folder of recordings, or for the demo data."""
     return ["data=folder", f"data.root={Path(data).resolve()}"] if data else []
 
 
 def disabled(*callbacks: str) -> list[str]:
-    """Overrides that leave callbacks out."""
+    """Return the overrides that switch callbacks off."""
     return [f"callbacks.{name}=null" for name in callbacks]
 
 
 def compose(overrides: Sequence[str], run_dir: Path | str) -> DictConfig:
-    """The configuration of a command line, checked."""
+    """Compose and check the configuration of a command line."""
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = hydra.compose("train", [*overrides, f"run_dir={run_dir}", "trainer.accelerator=cpu"])
@@ -50,7 +50,7 @@ def compose(overrides: Sequence[str], run_dir: Path | str) -> DictConfig:
 
 
 def build_run(overrides: Sequence[str], run_dir: Path | str, callbacks: Sequence[pl.Callback] = ()) -> Run:
-    """Trainer, estimator and data of a command line.
+    """Build trainer, estimator and data of a command line.
 
     Args:
         overrides: The command line.
@@ -71,7 +71,7 @@ def build_run(overrides: Sequence[str], run_dir: Path | str, callbacks: Sequence
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor] | Sequence[Tensor]) -> None:
-    """Copy weights in the order of the parameters: the same layers under other names."""
+    """Copy weights in the order of the parameters, between networks whose layers have other names."""
     values = list(weights.values()) if isinstance(weights, Mapping) else list(weights)
     with torch.no_grad():
         for parameter, value in zip(network.parameters(), values, strict=True):

@@ -1,17 +1,16 @@
-"""A training step on windows against the reference loop, for the sizes of the guide's four configurations and a GRU.
+"""Training step on windows against the reference loop, for the guide's four configurations and a GRU.
 
     python scripts/benchmarks/training_step.py                                     # 6-10 minutes on 2 cores
     python scripts/benchmarks/training_step.py --configurations safer gru          # 1 minute
     python scripts/benchmarks/training_step.py --quick
 
-Ours is the loop of the train command: its loader, Lightning's trainer, all default callbacks but those that look at
-validations. Networks are of the same size and learn at the same rate on both sides, the guide's, without dropout and
-layer norm, which VEstim's have not. Two stages: the first steps from each side's own initialisation, and from the
-weights that ours has after 200 steps, on both sides. Both with subnormal numbers flushed and with them kept; what a
-user of VEstim gains is the first ratio, the reference that keeps them against ours that flushes, and, with
-``callbacks=[default,adaptive_lookback]``, the one named ``adaptive``. How much flushing gains depends on the processor,
-so what a subnormal multiplication costs on it is measured and printed first. ``new pages`` is what a step takes longer
-without ``KeepFreedMemory``.
+Ours is the loop of the train command: its loader, Lightning's trainer, and the default callbacks except those that act
+on validations. Networks have the same size and learning rate on both sides, the guide's, without dropout and layer
+norm, which VEstim's networks lack. There are two stages: the first steps from each side's own initialisation, and steps
+from the weights that ours has after 200 steps. Each is timed with subnormal numbers flushed and kept. A VEstim user
+gains the first ratio (the reference keeps them, ours flushes them), or with ``callbacks=[default,adaptive_lookback]``
+the one named ``adaptive``. The gain of flushing depends on the processor, so the cost of a subnormal multiplication is
+measured and printed first. ``new pages`` is how much longer a step takes without ``KeepFreedMemory``.
 """
 
 import argparse
@@ -49,7 +48,7 @@ CASES = {
     "ours, adaptive": {"kind": "ours", "flush": True, "callbacks": "[default,adaptive_lookback]"},
 }
 WARMUP_STEPS = 2
-REFERENCE_WINDOWS = 5000  # enough for an honest loader, and no 400 MB of windows
+REFERENCE_WINDOWS = 5000  # enough for a fair loader, without 400 MB of windows
 
 
 def serve(channel: Channel, case: dict[str, Any]) -> None:
@@ -78,7 +77,7 @@ def _serve_reference(channel: Channel, case: dict[str, Any]) -> None:
 
 
 class Pace(pl.Callback):
-    """Takes commands between two steps; a turn's time runs from the start of a step to the start of a later one."""
+    """Take commands between two steps; a turn is timed from the start of a step to the start of a later one."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -128,7 +127,7 @@ def _serve_ours(channel: Channel, case: dict[str, Any]) -> None:
 
 
 def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of one configuration: early, and after some steps."""
+    """Measure one configuration, early and after some steps."""
     shared = {**CONFIGURATIONS[name], "data": options.data, "overrides": options.override}
     if options.quick:
         shared |= {"lookback": shared["lookback"] // 10, "batch_size": 32}
@@ -161,7 +160,7 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _figures(answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float | None]:
-    """Milliseconds of each case, and the ratios that count."""
+    """Return the milliseconds of each case, and the ratios."""
 
     def over(above: str, below: str) -> float | None:
         return ratio(answers[above], answers[below], "seconds") if {above, below} <= answers.keys() else None
@@ -177,7 +176,7 @@ def _figures(answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, fl
 
 
 def subnormal_cost() -> float:
-    """How many times a multiplication of normal numbers one of subnormal numbers takes on this processor.
+    """Return the cost of a subnormal multiplication relative to a normal one on this processor.
 
     Near 1 where it computes with them at full speed, as some do; flushing then gains nothing.
     """
@@ -200,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--override", nargs="*", default=[], help="overrides for the train command")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)  # for the report; the workers are told on their own
+    torch.set_num_threads(options.threads)  # for the report; each worker sets its own
     if options.quick:
         options.seconds, options.rounds, options.late_step = 0.02, 2, 20
     subnormal = subnormal_cost()

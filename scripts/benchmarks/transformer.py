@@ -1,16 +1,16 @@
-"""A Transformer against an LSTM for the same compute: error, steps, parameters, and the rates that each survives.
+"""Compare a Transformer with an LSTM at equal compute: error, steps, parameters, and tolerated rates.
 
     python scripts/benchmarks/transformer.py --data DIR              # 18 trainings of 60 s and 9 searches of the rate
     python scripts/benchmarks/transformer.py --data DIR --budget 20 --no-rates
     python scripts/benchmarks/transformer.py --quick
 
-Compute is CPU time of the process on one thread, so that a machine that does other work does not change the result by
-much. Every training is the train command's own (AdamW, clipping at 1.0, no guards), with the rate warmed up over the
-first 5 % of the budget and lowered to zero along a cosine by its end. The test split is scored twice: by windows
+Compute is CPU time of the process on one thread, so other programs change the result little. Each training is that of
+the train command (AdamW, clipping at 1.0, no guards), with a warmup over the first 5 % of the budget and a cosine down
+to zero. The test split is scored twice: by windows
 of the lookback from the zero state, and streamed from beginning to end; both on the rows from the longest lookback on.
 
-The largest rate that lives: Adam at a constant rate for a number of steps on windows, from the largest rate down;
-the first whose validation RMSE is finite and below that of the constant mean voltage.
+The largest tolerated rate: Adam at a constant rate for a number of steps on windows, from the largest rate down; the
+first one whose validation RMSE is finite and below that of a constant voltage.
 """
 
 import argparse
@@ -53,7 +53,7 @@ CHUNK = 500
 
 
 class Budget(pl.Callback):
-    """Ends a training after so many CPU seconds, and gives it its learning rate by the share that is used up.
+    """End a training after a number of CPU seconds, and set its learning rate by the share used.
 
     Args:
         seconds: CPU seconds of the process.
@@ -80,7 +80,7 @@ class Budget(pl.Callback):
 
 
 def fitted(overrides: Sequence[str], options: argparse.Namespace, callbacks: Sequence[pl.Callback] = ()) -> Run:
-    """Train by a command line; what the run holds afterwards."""
+    """Train by a command line, and return the run."""
     flush_denormals(True)
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
@@ -127,7 +127,7 @@ def streamed_rmse_mv(estimator: VoltageEstimator, table: RecordingTable, first: 
 
 
 def step_microseconds(estimator: VoltageEstimator, steps: int = 300) -> float:
-    """CPU time of one sample of one cell, as a battery management system asks for it."""
+    """Return the CPU time of one sample of one cell, as in a battery management system."""
     stream = StreamingEstimator(estimator)
     values = dict.fromkeys(stream.features, 0.5)
     row = torch.tensor([list(values.values())])
@@ -139,7 +139,7 @@ def step_microseconds(estimator: VoltageEstimator, steps: int = 300) -> float:
 
 
 def trained(network: str, sampling: str, lookback: int, options: argparse.Namespace) -> dict[str, Any]:
-    """One line of the table of errors."""
+    """Train one case and return its row of the table of errors."""
     budget = Budget(options.budget, options.rate)
     overrides = [*NETWORKS[network], *SAMPLINGS[sampling], f"sampling.lookback={lookback}", "optimizer=adamw"]
     run = fitted(
@@ -162,10 +162,10 @@ def trained(network: str, sampling: str, lookback: int, options: argparse.Namesp
 
 
 def largest_rate(network: str, lookback: int, options: argparse.Namespace) -> dict[str, Any]:
-    """One line of the table of learning rates."""
+    """Search one case and return its row of the table of learning rates."""
     overrides = [*NETWORKS[network], "sampling=windows", "sampling.batch_size=16", f"sampling.lookback={lookback}"]
     found: dict[str, float] = {}
-    lives = None
+    tolerated = None
     for rate in (rate for rate in RATES if rate <= options.largest_rate):
         limits = ["trainer.max_epochs=-1", f"++trainer.max_steps={options.steps}", f"optimizer.lr={rate}"]
         run = fitted([*overrides, *limits], options)
@@ -174,20 +174,20 @@ def largest_rate(network: str, lookback: int, options: argparse.Namespace) -> di
         found[f"{rate:g}"] = windows_rmse_mv(run.estimator, table, lookback, lookback, stride=50)
         print(f"  {network}, lookback {lookback}, rate {rate:g}: {found[f'{rate:g}']:.1f} mV", flush=True)
         if found[f"{rate:g}"] < constant:  # false for NaN
-            lives = rate
+            tolerated = rate
             break
     return {
         "lookback": lookback,
         "network": network,
-        "largest rate that lives": lives,
-        "its validation RMSE [mV]": found[f"{lives:g}"] if lives else None,
+        "largest tolerated rate": tolerated,
+        "its validation RMSE [mV]": found[f"{tolerated:g}"] if tolerated else None,
         "constant voltage [mV]": constant,
         "by rate": found,
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train and score one after the other; every line is written as soon as it is known."""
+    """Train and score all cases; each row is written as soon as it is known."""
     parser = common.arguments("A Transformer against an LSTM for the same compute", "transformer", rounds=None)
     parser.add_argument("--data", help="folder of recordings, LG HG2 for the figures; the demo data by default")
     parser.add_argument("--budget", type=float, default=60, help="CPU seconds of a training")
@@ -217,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for network in options.networks:
             rates.append(largest_rate(network, lookback, options))
             path = options.json.with_stem(f"{options.json.stem}_rates")
-            common.report("Largest learning rate that lives", rates, path, settings)
+            common.report("Largest tolerated learning rate", rates, path, settings)
 
 
 if __name__ == "__main__":

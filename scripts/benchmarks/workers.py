@@ -1,11 +1,11 @@
-"""Cases of a benchmark in interpreters of their own, run in turn, a round at a time.
+"""Run the cases of a benchmark in separate processes, in turn, one round at a time.
 
-Whether subnormal numbers are flushed belongs to a thread, and torch's workers inherit it when they start: two cases
-that differ in it cannot share an interpreter. So each case is a process that waits for its turn; what is compared is
-still timed round by round, A, B, A, B, in one run.
+Whether subnormal numbers are flushed is a setting of a thread, and torch's workers inherit it when they start. Two
+cases that differ in it cannot share a process. Each case is therefore a process that waits for its turn, and the cases
+are still timed in turn, A, B, A, B, in one run.
 
-The process is the benchmark's own script with ``--worker CASE``. It answers a line of JSON with a line of JSON over the
-channel; whatever it prints goes to standard error.
+The process is the benchmark's script with ``--worker CASE``. It answers each line of JSON with a line of JSON over the
+channel; what it prints goes to standard error.
 """
 
 import json
@@ -21,7 +21,7 @@ __all__ = ["Channel", "Worker", "median", "ratio", "run_worker", "start_workers"
 
 
 class Worker:
-    """A case of a benchmark that waits for its turn in a process of its own.
+    """Process of one case, which waits for its turn.
 
     Args:
         script: The benchmark's script.
@@ -43,7 +43,7 @@ class Worker:
         )
 
     def receive(self) -> dict[str, Any]:
-        """Wait for its next answer."""
+        """Wait for the next answer."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -51,7 +51,7 @@ class Worker:
         return dict(json.loads(line))
 
     def ask(self, **command: Any) -> dict[str, Any]:
-        """Give it a turn and wait for its answer."""
+        """Give the worker a turn and wait for its answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
@@ -69,14 +69,14 @@ class Worker:
 
 
 class Channel:
-    """The worker's side: commands in, answers out; everything else that it prints goes to standard error."""
+    """The worker's end of the connection: commands in, answers out."""
 
     def __init__(self) -> None:
         self._answers = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
 
     def receive(self) -> dict[str, Any]:
-        """Wait for the next command; ends the process quietly when there will be none."""
+        """Wait for the next command, and end the process when there is no more."""
         line = sys.stdin.readline()
         if not line:
             os._exit(0)
@@ -115,7 +115,7 @@ def start_workers(script: str | Path, cases: Mapping[str, Mapping[str, Any]], th
 def take_turns(
     workers: Mapping[str, Worker], rounds: int, command: Callable[[str], Mapping[str, Any]]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Give every worker a turn, round after round.
+    """Give each worker a turn, round by round.
 
     Args:
         workers: The workers by name.
@@ -134,10 +134,10 @@ def take_turns(
 
 
 def median(answers: Sequence[Mapping[str, Any]], key: str) -> float:
-    """Median of one value over the rounds."""
+    """Return the median of a value over the rounds."""
     return statistics.median(float(answer[key]) for answer in answers)
 
 
 def ratio(above: Sequence[Mapping[str, Any]], below: Sequence[Mapping[str, Any]], key: str) -> float:
-    """Median over the rounds of a value's ratio between two cases of the same round."""
+    """Return the median over the rounds of the ratio of a value between two cases."""
     return statistics.median(float(a[key]) / float(b[key]) for a, b in zip(above, below, strict=True))

@@ -1,1 +1,1 @@
-"""How the demo data set is made: driving, vehicle, cell, tester, and what is written about them."""
+"""Simulation of the demo data set: driving, vehicle, cell, tester, and the data card."""

@@ -1,4 +1,4 @@
-"""The tables of the data card, measured on the files themselves."""
+"""Tables of the data card, measured on the files."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def tables(root: Path) -> str:
 
 
 def refresh(root: Path) -> None:
-    """Bring the tables of ``README.md`` in a data folder up to date; a folder without a card stays without one."""
+    """Update the tables of ``README.md`` in a data folder, if it has one."""
     path = root / "README.md"
     if path.exists():
         text = path.read_text(encoding="utf-8")

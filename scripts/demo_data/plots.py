@@ -1,4 +1,4 @@
-"""Pictures of the recordings, to look at before anybody trains on them."""
+"""Pictures of the recordings, to check them before training."""
 
 from __future__ import annotations
 

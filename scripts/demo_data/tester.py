@@ -1,4 +1,4 @@
-"""What the tester makes of the cell's true signals: charge counting, sensor noise, resolution, and the file it writes.
+"""Effect of the tester on the true signals: charge counting, sensor noise, resolution, and the file.
 
 Noise and resolution are those of a laboratory cycler: measured drive cycles of a comparable cell show steps of 2.5 mA,
 0.2 mV and 0.1 degC, and voltage noise of a few tenths of a millivolt at rest.
@@ -68,7 +68,7 @@ def record(
 
 
 def write_recording(path: Path, columns: dict[str, NDArray[np.float32]], metadata: dict[str, str]) -> None:
-    """Write a recording as Parquet, as small as it gets: see the data card for what was measured."""
+    """Write a recording as a small Parquet file; the data card describes its content."""
     table = pa.table({name: columns[name] for name in COLUMNS}).replace_schema_metadata(metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(

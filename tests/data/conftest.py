@@ -11,7 +11,7 @@ from vestim_pl.data import RecordingTable
 
 
 def made_up(rows: int, seed: int = 0) -> pd.DataFrame:
-    """Recording whose values tell seed and row, so that a test sees where a batch comes from."""
+    """Recording whose values contain seed and row, so a test can see where a batch comes from."""
     row = np.arange(rows)
     return pd.DataFrame(
         {

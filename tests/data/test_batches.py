@@ -11,7 +11,7 @@ def batches(pair):
 
 
 def counted_rows(found, horizon=0):
-    """Rows whose voltage counts, from the target that is the row's number."""
+    """Rows that count in the loss; the target is the row's number."""
     return sorted(int(row) for batch in found for row in batch.target[batch.weight > 0].tolist())
 
 

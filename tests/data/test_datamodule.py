@@ -25,7 +25,7 @@ def keys(loader):
 
 
 class Module(pl.LightningModule):
-    """Notes what it sees; asks for the number of steps as a module with a scheduler does."""
+    """Records its batches; asks for the number of steps, as a module with a scheduler does."""
 
     def __init__(self, fail_at: int | None = None) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Module(pl.LightningModule):
 
 
 class Save(pl.Callback):
-    """Saves a checkpoint after every step, and where the run breaks off."""
+    """Saves a checkpoint after every step, and when the run is interrupted."""
 
     def on_train_batch_end(self, trainer, *args):
         trainer.save_checkpoint(f"step{trainer.global_step}.ckpt")
@@ -212,7 +212,7 @@ def test_columns_and_features_of_ones_own(folder):
         ({"features": ["SOC", "Temp", "SOC"]}, r"data\.features: 'SOC' is named twice"),
         (
             {"features": ["SOC", "Voltage"]},
-            r"data\.features: 'Voltage' is the voltage to be estimated, .* leave it out",
+            r"data\.features: 'Voltage' is the voltage to estimate, .* leave it out",
         ),
         ({"on_bad_file": "ignore"}, r"data\.on_bad_file: 'ignore' is unknown; choose 'raise' or 'skip'"),
         ({"storage": "mapped"}, r"data\.cache: data\.storage=mapped needs a folder"),
@@ -305,7 +305,7 @@ def test_its_state_is_plain(folder):
 
 
 def test_memory_at_a_long_lookback_is_less_than_twice_the_rows(lg_hg2):
-    """Rows as float32 in the files, against all that the loader holds: table, index and permutation."""
+    """The loader's table, index and permutation are compared with the bytes of the rows as float32."""
     data = VoltageDataModule(lg_hg2, WindowSampling(lookback=400, batch_size=8))
     loader = data.train_dataloader()
     batches = iter(loader)
@@ -322,7 +322,7 @@ def test_memory_at_a_long_lookback_is_less_than_twice_the_rows(lg_hg2):
 
 
 def test_memory_allocated_beside_torch_is_one_recording_and_the_permutation(lg_hg2):
-    """What numpy, pandas and Python take while reading and during an epoch, at its peak."""
+    """Peak memory of numpy, pandas and Python while reading and during an epoch."""
     import tracemalloc
 
     data = VoltageDataModule(lg_hg2, WindowSampling(lookback=400, batch_size=8))

@@ -111,7 +111,7 @@ def test_another_number_of_batches_cannot_be_resumed(make):
 
 
 class Foreign(pl.LightningModule):
-    """Somebody's module without anything of ours; notes what it sees."""
+    """A module of another project; records the batches that it gets."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Mapped recordings train in a process whose own memory is far smaller than they are."""
+"""Mapped recordings train in a process with far less memory than they take."""
 
 import os
 import subprocess

@@ -12,7 +12,7 @@ from vestim_pl.errors import ConfigurationError
     [
         ("disk", None, None, r"data\.storage: 'disk' is unknown"),
         ("memory", None, -1, r"data\.num_workers: -1 is negative"),
-        ("device", None, 2, r"data\.num_workers: 2 processes cannot gather .* set data\.num_workers=0"),
+        ("device", None, 2, r"data\.num_workers: 2 processes cannot prepare .* set data\.num_workers=0"),
         ("mapped", None, None, r"data\.cache: data\.storage=mapped needs a folder"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Recordings to batches: reading and checking, windows, streams, and the data module for Lightning."""
+"""From recordings to batches: reading and checking, windows, streams, and the data module."""
 
 from vestim_pl.data.columns import Columns
 from vestim_pl.data.datamodule import VoltageDataModule

@@ -1,4 +1,4 @@
-"""Which data set and which sampler a table and the settings of sampling make."""
+"""Build the data set and the batch sampler from a table and the sampling settings."""
 
 from typing import Any
 
@@ -30,18 +30,18 @@ def training_batches(
     rank: int = 0,
     world_size: int = 1,
 ) -> Batches:
-    """Data set and batch sampler of training.
+    """Build the data set and the batch sampler of a training.
 
     Args:
         table: Rows of the training split.
-        sampling: Windows or streams, with their settings; more than one of ``sampling.orders`` lie side by side.
-        shuffle: Whether every epoch has an order of its own.
+        sampling: Windows or streams, with their settings; ``sampling.orders`` above 1 puts several orders side by side.
+        shuffle: Whether each epoch has its own order.
         seed: Seed of the order, together with the epoch.
         rank: This rank.
         world_size: Number of ranks.
 
     Raises:
-        ConfigurationError: If the recordings give no window, or fewer than there are ranks.
+        ConfigurationError: If the recordings yield no window, or fewer windows than ranks.
 
     """
     ranks: dict[str, Any] = {"shuffle": shuffle, "rank": rank, "world_size": world_size}
@@ -61,16 +61,16 @@ def training_batches(
 def evaluation_batches(
     table: RecordingTable, sampling: WindowSampling | StreamSampling, *, rank: int = 0, world_size: int = 1
 ) -> Batches:
-    """Data set and batch sampler of an evaluation: windows, or whole recordings with carried state; always the same.
+    """Build the data set and the batch sampler of an evaluation, in the same order every time.
 
     Args:
-        table: Rows of the split that is evaluated.
-        sampling: Windows or streams, with their settings; ``sampling.evaluation`` decides which.
+        table: Rows of the evaluated split.
+        sampling: Sampling settings; ``evaluation`` chooses windows, or whole recordings with carried state.
         rank: This rank.
         world_size: Number of ranks.
 
     Raises:
-        ConfigurationError: If the recordings give no window, or fewer than there are ranks.
+        ConfigurationError: If the recordings yield no window, or fewer windows than ranks.
 
     """
     if sampling.evaluation == "streams":
@@ -91,5 +91,5 @@ def evaluation_batches(
 
 
 def _order_seeds(seed: int, orders: int) -> list[int]:
-    """Seeds of the orders side by side; the first is the run's own."""
+    """Return one seed an order; the first is the seed of the run."""
     return [seed, *(int(np.random.SeedSequence((seed, order)).generate_state(1)[0]) for order in range(1, orders))]

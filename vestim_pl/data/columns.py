@@ -1,4 +1,4 @@
-"""Which columns of a recording hold which quantity."""
+"""Names of the columns that hold each quantity."""
 
 from dataclasses import dataclass, fields
 
@@ -9,17 +9,17 @@ __all__ = ["Columns"]
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of a recording's columns, so that data need not be renamed to be used.
+    """Map each quantity to a column, so files work without renaming their columns.
 
     Attributes:
-        time: Time in seconds (any start), or dates. It must increase from row to row.
+        time: Time in seconds from any start, or dates; must increase from row to row.
         current: Current in amperes, discharge negative.
-        voltage: Terminal voltage in volts: what is estimated.
+        voltage: Terminal voltage in volts, the target.
         temperature: Temperature in degC.
         soc: State of charge, 0 to 1.
 
     Raises:
-        ConfigurationError: If a name is empty or two quantities have the same column.
+        ConfigurationError: If a name is empty, or two quantities have the same column.
 
     Example::
 
@@ -43,17 +43,17 @@ class Columns:
             if column in roles:
                 raise ConfigurationError(
                     f"data.columns.{item.name}: {column!r} is already data.columns.{roles[column]}; "
-                    "every quantity needs a column of its own"
+                    "each quantity needs its own column"
                 )
             roles[column] = item.name
 
     @property
     def features(self) -> tuple[str, str, str]:
-        """Columns that a network is fed with unless told otherwise: state of charge, current, temperature."""
+        """Default inputs of a network: state of charge, current, temperature."""
         return (self.soc, self.current, self.temperature)
 
     def setting_of(self, column: str) -> str:
-        """Name of the setting that asks for a column, for error messages."""
+        """Return the name of the setting that asks for a column, for error messages."""
         for item in fields(self):
             if getattr(self, item.name) == column:
                 return f"data.columns.{item.name}"

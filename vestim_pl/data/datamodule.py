@@ -1,4 +1,4 @@
-"""Recordings from a folder to batches, for Lightning."""
+"""Lightning data module: from a folder of recordings to batches."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,28 +27,28 @@ Loader = ResumableLoader[Any, SequenceBatch]
 
 
 class VoltageDataModule(LightningDataModule):
-    """Recordings of a folder with ``train/``, ``val/`` and ``test/``, checked, in memory once, sampled as asked.
+    """Read and check the recordings of ``train/``, ``val/`` and ``test/``, keep them once, and sample batches.
 
-    The samplers shard themselves over the trainer's ranks, and a run resumes at exactly the next batch.
+    The samplers divide the data among the trainer's ranks, and a resumed run gets exactly the next batch.
 
     Args:
         root: Folder with the splits' subfolders of Parquet or CSV files; None or ``demo`` for the embedded recordings.
         sampling: Windows or streams, with their settings; windows by default.
-        features: Columns that the network is fed with, in this order; by default state of charge, current, temperature.
-        columns: Which column of the files holds which quantity.
-        on_bad_file: ``raise`` stops at bad files, all of them named; ``skip`` leaves each out with a warning.
-        storage: Where the rows are: ``memory``; ``device``, where batches are then gathered; ``mapped``, in an Arrow
-            file for recordings larger than memory; ``auto`` takes the device of training where they fit, else memory.
+        features: Input columns, in this order; by default state of charge, current, temperature.
+        columns: Column of each quantity in the files.
+        on_bad_file: ``raise`` stops and names all bad files; ``skip`` leaves each out, with a warning.
+        storage: Where the rows are: ``memory``; ``device``, the training device; ``mapped``, an Arrow file for
+            recordings larger than memory; ``auto`` is the training device if they fit there, else memory.
         cache: Folder for the Arrow files of ``storage: mapped``.
-        num_workers: Processes that gather batches ahead; None takes 2 where batches go to a GPU, else none.
-        seed: Seed of order and phase, together with the epoch.
-        rc_pairs: ``steps`` of `RCPairs` that every row has behind the features, if any.
-        cold_factor: That of these pairs.
-        splits: Names of the subfolders that must be there; those of ``train``, ``val``, ``test`` that are used.
+        num_workers: Processes that prepare batches ahead; None means 2 if batches are copied to a GPU, else 0.
+        seed: Seed of the order and the chunk borders, combined with the epoch.
+        rc_pairs: ``steps`` of the `RCPairs` whose voltages follow the features in each row; empty for none.
+        cold_factor: ``cold_factor`` of these pairs.
+        splits: Required subfolders, some of ``train``, ``val`` and ``test``.
 
     Raises:
-        ConfigurationError: If a setting is unknown or does not go with another one.
-        DataError: From ``setup``, naming all files that cannot be used.
+        ConfigurationError: If a setting is unknown, or contradicts another one.
+        DataError: From ``setup``; names all unusable files.
 
     Example::
 
@@ -105,7 +105,7 @@ class VoltageDataModule(LightningDataModule):
                 raise ConfigurationError(f"data.features: {name!r} is named twice; name it once")
         if self.columns.voltage in self.features and self.sampling.horizon == 0:
             raise ConfigurationError(
-                f"data.features: {self.columns.voltage!r} is the voltage to be estimated, of the same row; leave it "
+                f"data.features: {self.columns.voltage!r} is the voltage to estimate, from the same row; leave it "
                 "out, or set sampling.horizon to 1 or more"
             )
 
@@ -136,11 +136,11 @@ class VoltageDataModule(LightningDataModule):
         )
 
     def teardown(self, stage: str | None = None) -> None:
-        """Free the device; the rows in memory stay for the next stage."""
+        """Free the device; rows in memory stay for the next stage."""
         self._placed.clear()
 
     def table(self, split: str) -> RecordingTable:
-        """Rows of a split in memory, on the CPU.
+        """Return the rows of a split, on the CPU.
 
         Raises:
             ConfigurationError: If there is no such split.
@@ -172,31 +172,31 @@ class VoltageDataModule(LightningDataModule):
         return self.evaluation_dataloader("test")
 
     def evaluation_dataloader(self, split: str) -> Loader:
-        """Batches of a split for evaluation, the same every time: windows, or whole recordings with carried state."""
+        """Return the loader of a split for evaluation, with the same batches every time."""
         return self._loader(*evaluation_batches(self._place(split), self.sampling, **self._ranks))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         if isinstance(batch, SequenceBatch) and batch.inputs.device == device:
-            return batch  # walking through the batch to find so costs as much as gathering it
+            return batch  # Lightning would walk through the batch, which costs as much as gathering it
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def locate(self, batch: SequenceBatch, split: str | None = None) -> list[dict[str, Any]]:
-        """Where each lane of a batch comes from, as plain values for a message or a file.
+        """Return where each lane of a batch comes from, as plain values for a message or a file.
 
         Args:
             batch: A batch of this data module.
-            split: Split it is of; by default that of the trainer's present stage.
+            split: Split of the batch; by default that of the trainer's current stage.
 
         Returns:
-            For each lane a dictionary of ``recording`` (None in an empty lane), ``start_row`` and ``end_row`` in the
-            recording, ``start_time`` and ``end_time`` in seconds.
+            One dictionary a lane: ``recording`` (None in an empty lane), ``start_row`` and ``end_row`` in it,
+            ``start_time`` and ``end_time`` in seconds.
 
         """
         table = self.table(split or self._stage_split)
         return [table.span(start, batch.inputs.shape[1]) for start in batch.first_row.tolist()]
 
     def describe(self) -> str:
-        """Files, rows and hours of each split, as a small table for the terminal."""
+        """Return the files, rows and hours of each split as a small table for the terminal."""
         lines = [f"{'split':<8}{'files':>6}{'rows':>12}{'hours':>8}"]
         for split in self.splits:
             table = self.table(split)
@@ -206,7 +206,7 @@ class VoltageDataModule(LightningDataModule):
         return "\n".join(lines)
 
     def state_dict(self) -> dict[str, Any]:
-        """Position in the epoch; see the trap of Lightning that ``ResumableLoader`` names."""
+        """Return the position in the epoch; `ResumableLoader` explains why the data module keeps it too."""
         return {} if self._train_loader is None else {"train": self._train_loader.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -220,7 +220,7 @@ class VoltageDataModule(LightningDataModule):
 
     @property
     def _device(self) -> torch.device:
-        """Device of training."""
+        """Training device."""
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     @property
@@ -231,7 +231,7 @@ class VoltageDataModule(LightningDataModule):
         return "test" if trainer is not None and (trainer.testing or trainer.predicting) else "train"
 
     def _place(self, split: str) -> RecordingTable:
-        """The split's rows where batches are gathered from."""
+        """Return the rows of a split on the device where batches are gathered."""
         if split not in self._placed:
             table, device = self.table(split), self._device
             fits = self.storage == "auto" and not self.num_workers and fits_on(device, self._tables.values())
@@ -244,7 +244,7 @@ class VoltageDataModule(LightningDataModule):
         return ResumableLoader(data, sampler, num_workers=workers, pin_memory=sends, processed=self._processed)
 
     def _processed(self) -> int | None:
-        """Batches of the running epoch that training is done with, as Lightning counts them."""
+        """Return how many batches of this epoch Lightning has finished training on."""
         if self.trainer is None:
             return None
         return int(self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)  # type: ignore[attr-defined]

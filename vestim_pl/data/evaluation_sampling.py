@@ -10,18 +10,18 @@ __all__ = ["EvaluationSampling"]
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSampling:
-    """How validation and test run: on windows from the zero state, or on whole recordings with carried state.
+    """Choose how validation and test run: on windows, or on whole recordings with carried state.
 
     Attributes:
         evaluation: ``windows`` of ``lookback`` rows from the zero state, or ``streams`` over whole recordings with
-            carried state, as a battery management system runs a network.
-        evaluation_stride: Rows from the start of an evaluated window to the start of the next.
-        evaluation_batch_size: Windows in a batch of an evaluation on windows.
-        evaluation_lanes: Most recordings that a streamed evaluation runs side by side.
-        evaluation_chunk: Rows of each recording in a batch of a streamed evaluation; results do not depend on it.
+            carried state, as in a battery management system.
+        evaluation_stride: Rows from the start of one evaluated window to the next.
+        evaluation_batch_size: Windows a batch in an evaluation on windows.
+        evaluation_lanes: Largest number of recordings side by side in a streamed evaluation.
+        evaluation_chunk: Rows of each recording a batch in a streamed evaluation; does not change results.
 
     Raises:
-        ConfigurationError: If a number is out of its range or ``evaluation`` unknown.
+        ConfigurationError: If a number is out of range, or ``evaluation`` is unknown.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""A loader that continues in the middle of an epoch."""
+"""Data loader that resumes in the middle of an epoch."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -16,7 +16,7 @@ Batch = TypeVar("Batch")
 
 
 class _Rest(Generic[Index]):
-    """The batches of a sampler that are still to come."""
+    """Batches of a sampler from a given one on."""
 
     def __init__(self, sampler: EpochBatchSampler[Index], start: int) -> None:
         self.sampler = sampler
@@ -30,30 +30,29 @@ class _Rest(Generic[Index]):
 
 
 class ResumableLoader(Generic[Index, Batch]):
-    """Loader of whole batches that a Lightning checkpoint continues at exactly the next batch.
+    """Load whole batches, and resume from a Lightning checkpoint at exactly the next batch.
 
-    Lightning saves ``state_dict()`` of a loader with a checkpoint. The state is the epoch and the number of batches
-    done in it: order comes from (seed, epoch), so nothing else is needed, and skipping costs no data, only indices.
+    Lightning saves a loader's ``state_dict()`` in checkpoints. The state is the epoch and the number of finished
+    batches. The order follows from (seed, epoch), so skipping finished batches only skips indices.
 
-    It uses torch's ``DataLoader`` for workers and pinned memory, and is none itself: Lightning leaves it as it is,
-    where it would rebuild a ``DataLoader`` around a sampler of its own under several processes and for prediction. The
-    sampler has to shard itself.
+    The loader uses torch's ``DataLoader`` for workers and pinned memory, but is not a ``DataLoader``. Lightning would
+    rebuild a ``DataLoader`` around its own sampler for several processes and for prediction. The batch sampler must
+    therefore divide the data among the ranks itself.
 
-    The iterator starts with its first batch, not with ``iter()``: Lightning makes the iterator of a resumed epoch
-    before it tells the sampler which epoch it is.
+    Iteration begins with the first batch, not with ``iter()``, because Lightning calls ``iter()`` on a resumed epoch
+    before it calls ``set_epoch``.
 
-    One trap of Lightning: ``trainer.estimated_stepping_batches`` in ``configure_optimizers`` makes the loaders before
-    the checkpoint's loops are restored, and their state is then never loaded. Where a module asks for it, keep the
-    loader's state in a ``LightningDataModule``'s ``state_dict`` too, as ``VoltageDataModule`` does.
+    If a module uses ``trainer.estimated_stepping_batches`` in ``configure_optimizers``, Lightning builds the loaders
+    before it restores the checkpoint's loops, and never loads their state. Keep the loader's state in the
+    ``state_dict`` of a ``LightningDataModule`` too, as ``VoltageDataModule`` does.
 
     Args:
         data: Data set with ``__getitems__(index)`` that returns a batch.
-        batch_sampler: Gives one index a batch, shards itself over ranks, has ``epoch`` and ``set_epoch``.
-        num_workers: Processes that gather batches ahead.
-        pin_memory: Whether batches are put into page-locked memory, for copies to a GPU that run beside the
-            computation.
-        processed: Number of batches of the epoch whose training is done, where known. A batch that was handed out but
-            not finished when an interrupt came is then served again.
+        batch_sampler: Yields one index a batch, divides the data among ranks, has ``epoch`` and ``set_epoch``.
+        num_workers: Processes that prepare batches ahead.
+        pin_memory: Whether batches are in page-locked memory, so copies to a GPU overlap with computation.
+        processed: Returns the number of batches of the epoch that training has finished, or None. A batch that was
+            delivered but interrupted is then delivered again after a resume.
 
     Example::
 
@@ -80,7 +79,7 @@ class ResumableLoader(Generic[Index, Batch]):
         pin_memory: bool = False,
         processed: Callable[[], int | None] | None = None,
     ) -> None:
-        self.data = data  # not `dataset`: Lightning takes what has that attribute for a DataLoader
+        self.data = data  # not `dataset`: Lightning treats an object with that attribute as a DataLoader
         self.batch_sampler = batch_sampler
         self.num_workers = num_workers
         self.pin_memory = pin_memory
@@ -91,28 +90,28 @@ class ResumableLoader(Generic[Index, Batch]):
 
     @property
     def sampler(self) -> EpochBatchSampler[Index]:
-        """The batch sampler, under the name at which Lightning looks for ``set_epoch``."""
+        """The batch sampler, under the name where Lightning looks for ``set_epoch``."""
         return self.batch_sampler
 
     def __len__(self) -> int:
-        """Batches of a whole epoch, also where fewer are left after a resume."""
+        """Return the batches of a whole epoch, even if fewer are left after a resume."""
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[Batch]:
         return self._iterate()
 
     def state_dict(self) -> dict[str, int]:
-        """Epoch, batches of it that are done, and batches it has."""
+        """Return the epoch, its finished batches, and its number of batches."""
         epoch = self.batch_sampler.epoch
         if self._resume is not None and self._resume["epoch"] == epoch:
             return dict(self._resume)
         batch = self._delivered if self._running_epoch == epoch else 0
         if self._processed is not None and batch and self._processed() == batch - 1:
-            batch -= 1  # handed out, but training on it was interrupted
+            batch -= 1  # delivered, but training on it was interrupted
         return {"epoch": epoch, "batch": batch, "batches": len(self)}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Continue there, unless ``set_epoch`` chooses another epoch before the next iteration."""
+        """Resume there, unless ``set_epoch`` chooses another epoch before the next iteration."""
         self._resume = dict(state_dict)
         self.batch_sampler.set_epoch(state_dict["epoch"])
 
@@ -125,7 +124,7 @@ class ResumableLoader(Generic[Index, Batch]):
 
     def _gather(self, rest: _Rest[Index]) -> Iterable[Batch]:
         if not (self.num_workers or self.pin_memory):
-            return map(self.data.__getitems__, rest)  # half the cost of a batch of streams is saved this way
+            return map(self.data.__getitems__, rest)  # without a DataLoader, a batch of streams costs half as much
         loader: DataLoader[Batch] = DataLoader(
             self.data,
             batch_sampler=rest,  # type: ignore[arg-type]
@@ -136,14 +135,14 @@ class ResumableLoader(Generic[Index, Batch]):
         return loader
 
     def _start(self) -> int:
-        """First batch of this iteration: after what a loaded state has done of this epoch, else 0."""
+        """Return the first batch of this iteration: the next one after a resume within the epoch, else 0."""
         resume, self._resume = self._resume, None
         if resume is None or resume["epoch"] != self.batch_sampler.epoch or resume["batch"] == 0:
             return 0
         if resume["batches"] != len(self):
             raise ConfigurationError(
                 f"ckpt_path: the checkpoint stands at batch {resume['batch']} of {resume['batches']} of its epoch, but "
-                f"an epoch now has {len(self)}; resume with the data, sampling and number of devices it was made with"
+                f"an epoch now has {len(self)}; resume with the same data, sampling and number of devices"
             )
         return resume["batch"]
 

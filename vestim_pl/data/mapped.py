@@ -1,4 +1,4 @@
-"""Tables in memory-mapped Arrow files, for recordings that are larger than memory."""
+"""Tables in memory-mapped Arrow files, for recordings larger than memory."""
 
 import hashlib
 import json
@@ -30,11 +30,11 @@ _FORMAT = 1
 def mapped_tables(
     reader: SplitReader, splits: Sequence[str], cache: Path
 ) -> tuple[dict[str, RecordingTable], dict[str, str]]:
-    """Tables whose rows stay in files; the operating system keeps in memory what is being used.
+    """Open tables whose rows stay in files; the operating system keeps in memory what is in use.
 
-    The files are written once, one recording in memory at a time, under a name made of the recordings' names, sizes and
-    times of change and of the reader's settings; so a changed recording or setting makes new ones. They can be read by
-    anything that reads Arrow.
+    The files are written once, with one recording in memory at a time. Their folder is named by a digest of the
+    recordings' names, sizes and modification times and of the reader's settings, so a change writes new files. Any
+    Arrow reader can open them.
 
     Args:
         reader: Reads and checks the recordings.
@@ -42,10 +42,10 @@ def mapped_tables(
         cache: Folder for the files.
 
     Returns:
-        Tables by split, and the files that were left out with the reason.
+        The tables by split, and the files that were left out, with the reasons.
 
     Raises:
-        DataError: As ``SplitReader.read``.
+        DataError: As in ``SplitReader.read``.
         FileError: If the cache cannot be written.
 
     """
@@ -54,7 +54,7 @@ def mapped_tables(
     if not known:
         _write_all(reader, splits, folder)
     skipped = json.loads((folder / "skipped.json").read_text(encoding="utf-8"))
-    if known:  # a file that was left out is told in every run
+    if known:  # repeat the warnings of the run that wrote the files
         for problem in skipped.values():
             _log.warning("left out: %s", problem)
     _log.info("rows are mapped from %s", folder)
@@ -62,7 +62,7 @@ def mapped_tables(
 
 
 def write_table(table: RecordingTable, path: Path) -> None:
-    """Write a table as one record batch, without a copy of its rows in memory."""
+    """Write a table as one record batch, without copying its rows."""
     features = table.features
     kinds = [("inputs", pa.list_(pa.float32(), features)), ("target", pa.float32()), ("time", pa.float64())]
     about = {"names": json.dumps(table.names), "borders": json.dumps(table.borders.tolist())}
@@ -74,7 +74,7 @@ def write_table(table: RecordingTable, path: Path) -> None:
 
 
 def open_table(path: Path) -> RecordingTable:
-    """Map a table that ``write_table`` wrote; its rows are read when they are used. They must not be written to."""
+    """Map a table that ``write_table`` wrote; rows are read when used, and must not be written to."""
     with pa.ipc.open_file(pa.memory_map(str(path))) as file:
         about = file.schema.metadata
         batch = file.get_batch(0)
@@ -83,7 +83,7 @@ def open_table(path: Path) -> RecordingTable:
     inputs = np.frombuffer(batch.column("inputs").flatten().buffers()[1], dtype=np.float32, count=rows * features)
     target = np.frombuffer(batch.column("target").buffers()[1], dtype=np.float32, count=rows)
     time = np.frombuffer(batch.column("time").buffers()[1], dtype=np.float64, count=rows)
-    with warnings.catch_warnings():  # torch warns that it cannot protect rows which nobody writes to
+    with warnings.catch_warnings():  # torch warns that the rows are read-only
         warnings.filterwarnings("ignore", message=".*not writable.*", category=UserWarning)
         tensors = torch.from_numpy(inputs.reshape(rows, features)), torch.from_numpy(target)
     borders = np.asarray(json.loads(about[b"borders"]), dtype=np.int64)
@@ -91,7 +91,7 @@ def open_table(path: Path) -> RecordingTable:
 
 
 def _write_all(reader: SplitReader, splits: Sequence[str], folder: Path) -> None:
-    """Write all splits and only then give the folder its name: an interrupted write is never taken for whole."""
+    """Write all splits into a temporary folder and rename it last, so an interrupted write is never used."""
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
@@ -108,17 +108,17 @@ def _write_all(reader: SplitReader, splits: Sequence[str], folder: Path) -> None
             try:
                 work.rename(folder)
             except OSError:
-                if not folder.is_dir():  # otherwise another process was first
+                if not folder.is_dir():  # another process may have been first
                     raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
 def _scratch(work: Path, rows: int, features: int) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
-    """Room for rows that lies in files.
+    """Allocate rows in files.
 
-    The space is reserved first. A mapped file has holes until its pages are written, and a write that finds the disk
-    full then ends the process with SIGBUS, without a word.
+    The disk space is reserved first. Otherwise writing to a mapped file on a full disk would end the process with
+    SIGBUS, without a message.
     """
 
     def room(shape: tuple[int, ...], dtype: type[np.floating]) -> np.memmap:
@@ -136,7 +136,7 @@ def _scratch(work: Path, rows: int, features: int) -> tuple[Tensor, Tensor, NDAr
 
 
 def _reserve(handle: int, size: int) -> None:
-    """Give a new file its size and its space on the disk."""
+    """Reserve the size of a new file on the disk."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(handle, 0, size)
         return
@@ -146,12 +146,12 @@ def _reserve(handle: int, size: int) -> None:
 
 
 def _array(values: np.ndarray) -> pa.Array:
-    """Arrow array over numpy's memory."""
+    """Wrap NumPy's memory as an Arrow array."""
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), values.size, [None, pa.py_buffer(values)])
 
 
 def _fingerprint(reader: SplitReader, splits: Sequence[str]) -> str:
-    """Name that changes with every recording and every setting that the rows depend on."""
+    """Return a digest of the recordings and of all settings that the rows depend on."""
     files = []
     for split in splits:
         for path in reader.recordings(split):

@@ -1,4 +1,4 @@
-"""All rows of one split in one piece of memory."""
+"""All rows of one split, in one block of memory."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,12 +12,12 @@ __all__ = ["Location", "RecordingTable"]
 
 
 class Location(NamedTuple):
-    """Where a row of the table comes from.
+    """Origin of a row of the table.
 
     Attributes:
         recording: Name of the recording.
         row: Row in that recording, from 0.
-        time: Its time in seconds, as in the file.
+        time: Time in seconds, as in the file.
 
     """
 
@@ -27,18 +27,18 @@ class Location(NamedTuple):
 
 
 class RecordingTable:
-    """Rows of one split, recording after recording, in physical units.
+    """Hold the rows of one split, one recording after another, in physical units.
 
-    Windows and streams are indices into this table; nothing of the size rows x lookback is ever built.
+    Windows and streams are indices into this table; nothing of size rows x lookback is built.
 
     Shape legend: N rows, F features, R recordings.
 
     Attributes:
         inputs: ``[N, F]`` float32 features in physical units.
         target: ``[N]`` float32 terminal voltage in volts.
-        time: ``[N]`` float64 seconds as in the files; stays on the CPU.
-        borders: ``[R + 1]`` int64, recording r holds the rows ``borders[r]`` to ``borders[r + 1] - 1``.
-        names: R names of recordings.
+        time: ``[N]`` float64 seconds, as in the files; always on the CPU.
+        borders: ``[R + 1]`` int64; recording r has the rows ``borders[r]`` to ``borders[r + 1] - 1``.
+        names: R names of the recordings.
 
     Example::
 
@@ -73,7 +73,7 @@ class RecordingTable:
         target: Sequence[Tensor],
         time: Sequence[NDArray[np.float64]] | None = None,
     ) -> "RecordingTable":
-        """Table of recordings at hand in memory; without ``time`` a row is a second.
+        """Build a table from recordings in memory; without ``time``, rows are one second apart.
 
         Args:
             names: R names.
@@ -109,27 +109,27 @@ class RecordingTable:
 
     @property
     def hours(self) -> float:
-        """Measured hours, all recordings together."""
+        """Measured hours of all recordings."""
         return float(sum(self.time[last - 1] - self.time[first] for first, last in self._spans())) / 3600.0
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the rows take: features, voltage and time."""
+        """Bytes of features, voltage and time."""
         return self.inputs.nbytes + self.target.nbytes + self.time.nbytes
 
     @property
     def device(self) -> torch.device:
-        """Where the rows are."""
+        """Device of the rows."""
         return self.inputs.device
 
     def to(self, device: torch.device) -> "RecordingTable":
-        """The table with its tensors on a device, so that batches are gathered there."""
+        """Return the table with its tensors on a device, so batches are gathered there."""
         if device == self.device:
             return self
         return RecordingTable(self.inputs.to(device), self.target.to(device), self.time, self.borders, self.names)
 
     def recording_of(self, rows: ArrayLike) -> NDArray[np.int64]:
-        """Index of the recording that holds each row.
+        """Return the index of the recording of each row.
 
         Raises:
             IndexError: If a row is not in the table.
@@ -141,7 +141,7 @@ class RecordingTable:
         return np.searchsorted(self.borders, rows, side="right") - 1
 
     def locate(self, rows: ArrayLike) -> list[Location]:
-        """Recording, row in it and time of each row of the table.
+        """Return recording, row within it, and time of each row of the table.
 
         Raises:
             IndexError: If a row is not in the table.
@@ -154,15 +154,15 @@ class RecordingTable:
         ]
 
     def span(self, first_row: int, steps: int) -> dict[str, str | int | float | None]:
-        """Where a sequence of a batch comes from, as plain values for a message or a file.
+        """Return the origin of a sequence of a batch, as plain values for a message or a file.
 
         Args:
-            first_row: Row of the table at which it starts, -1 for none.
-            steps: Its steps; where the recording ends before, the end is the recording's.
+            first_row: First row of the sequence in the table; -1 for an empty lane.
+            steps: Length of the sequence; a shorter recording ends it earlier.
 
         Returns:
-            Dictionary of ``recording``, ``start_row`` and ``end_row`` in it, ``start_time`` and ``end_time`` in
-            seconds; all None for ``first_row`` -1.
+            ``recording``, ``start_row`` and ``end_row`` in it, ``start_time`` and ``end_time`` in seconds; all None for
+            ``first_row`` -1.
 
         """
         if first_row < 0:
@@ -178,10 +178,10 @@ class RecordingTable:
         }
 
     def recording(self, name: str) -> slice:
-        """Rows of the recording of that name.
+        """Return the rows of a recording.
 
         Raises:
-            KeyError: If there is none.
+            KeyError: If there is no recording of that name.
 
         """
         if name not in self.names:

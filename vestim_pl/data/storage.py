@@ -1,4 +1,4 @@
-"""Where the rows are kept: in memory, on the training device, or in mapped files."""
+"""Choice of where the rows are kept: in memory, on the training device, or in mapped files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,15 +13,15 @@ __all__ = ["check_storage", "fits_in", "fits_on"]
 
 
 def check_storage(storage: str, cache: Path | None, num_workers: int | None) -> None:
-    """Refuse settings that do not go together.
+    """Refuse contradictory settings.
 
     Args:
         storage: ``auto``, ``memory``, ``device`` or ``mapped``.
         cache: Folder for mapped files.
-        num_workers: Processes that gather batches ahead; None leaves it open.
+        num_workers: Processes that prepare batches ahead; None for the default.
 
     Raises:
-        ConfigurationError: Naming the settings and what to set instead.
+        ConfigurationError: Names the setting and a fix.
 
     """
     check_choice("data.storage", storage, ("auto", "memory", "device", "mapped"))
@@ -29,15 +29,17 @@ def check_storage(storage: str, cache: Path | None, num_workers: int | None) -> 
         raise ConfigurationError(f"data.num_workers: {num_workers} is negative; choose 0 or more")
     if storage == "device" and num_workers:
         raise ConfigurationError(
-            f"data.num_workers: {num_workers} processes cannot gather batches on the training device; "
+            f"data.num_workers: {num_workers} processes cannot prepare batches on the training device; "
             "set data.num_workers=0, or data.storage=memory"
         )
     if storage == "mapped" and cache is None:
-        raise ConfigurationError("data.cache: data.storage=mapped needs a folder for its Arrow files; name one")
+        raise ConfigurationError(
+            "data.cache: data.storage=mapped needs a folder for its Arrow files; set for example data.cache=cache"
+        )
 
 
 def fits_in(free_bytes: int, tables: Iterable[RecordingTable]) -> bool:
-    """Whether all tables take at most a quarter of that much memory; network, activations and batches need the rest.
+    """Return whether the tables take at most a quarter of the free memory; network and batches need the rest.
 
     Example::
 
@@ -50,5 +52,5 @@ def fits_in(free_bytes: int, tables: Iterable[RecordingTable]) -> bool:
 
 
 def fits_on(device: torch.device, tables: Iterable[RecordingTable]) -> bool:
-    """Whether all tables should be moved to a device; never to the CPU, where they are."""
+    """Return whether the tables should move to a device; always false for the CPU, where they are."""
     return device.type == "cuda" and fits_in(torch.cuda.mem_get_info(device)[0], tables)

@@ -11,20 +11,20 @@ __all__ = ["StreamSampling"]
 
 @dataclass(frozen=True)
 class StreamSampling(EvaluationSampling):
-    """Truncated backpropagation through time: recordings run in lanes, chunk after chunk, with carried state.
+    """Truncated backpropagation through time: recordings run in lanes, chunk by chunk, with carried state.
 
-    How validation and test run is in `EvaluationSampling`.
+    `EvaluationSampling` describes validation and test.
 
     Attributes:
-        lookback: Steps of a chunk, through which gradients flow back.
-        lanes: Recordings that run side by side, on each rank: the batch size.
-        burn_in: Rows after a reset to the zero state that do not count in the loss, and at the start of a recording not
-            in a streamed evaluation either.
-        orders: Orders of the data side by side in a batch, which is as many times as large: one for each member of an
-            ensemble.
+        lookback: Steps of a chunk; gradients flow back through them.
+        lanes: Recordings side by side on each rank; the batch size.
+        burn_in: Rows after a reset to the zero state that do not count in the loss. A streamed evaluation does not
+            score them at the start of a recording either.
+        orders: Orders of the data side by side in a batch, one for each network of an ensemble; the batch grows by
+            this factor.
 
     Raises:
-        ConfigurationError: If a number is out of its range or ``evaluation`` unknown.
+        ConfigurationError: If a number is out of range, or ``evaluation`` is unknown.
 
     Example::
 
@@ -55,13 +55,13 @@ class StreamSampling(EvaluationSampling):
 
     @property
     def minimum_rows(self) -> int:
-        """Fewest rows of a recording that are of use."""
+        """Smallest usable number of rows in a recording."""
         windows = self.lookback if self.evaluation == "windows" else 1
         return max(self.burn_in + 1, windows)
 
     @property
     def minimum_reason(self) -> str:
-        """What needs that many rows, for error messages."""
+        """Setting that requires so many rows, for error messages."""
         if self.evaluation == "windows" and self.lookback > self.burn_in:
             return f"sampling.lookback={self.lookback}"
         return f"sampling.burn_in={self.burn_in}"

@@ -11,23 +11,22 @@ __all__ = ["WindowSampling"]
 
 @dataclass(frozen=True)
 class WindowSampling(EvaluationSampling):
-    """Sequence to one: every window of ``lookback`` rows estimates one voltage, starting from the zero state.
+    """Sequence to one: each window of ``lookback`` rows estimates one voltage, from the zero state.
 
-    How validation and test run is in `EvaluationSampling`.
+    `EvaluationSampling` describes validation and test.
 
     Attributes:
         lookback: Rows in a window.
-        stride: Rows from the start of a training window to the start of the next.
-        horizon: Rows from the last row of a window to the row whose voltage is estimated: 0 for the same row, 1 for
-            VEstim's next-step variant.
+        stride: Rows from the start of one training window to the next.
+        horizon: Rows from the last row of a window to the estimated one: 0 is the same row, 1 the next, as in VEstim.
         batch_size: Windows in a batch, on each rank.
-        burn_in: Rows at the start of each recording that a streamed evaluation does not score; None leaves out those
-            that no window ends at, so that both evaluations score the same rows.
-        orders: Orders of the data side by side in a batch, which is as many times as large: one for each member of an
-            ensemble.
+        burn_in: Rows at the start of each recording that a streamed evaluation does not score; None leaves out the
+            rows at which no window ends, so both evaluations score the same rows.
+        orders: Orders of the data side by side in a batch, one for each network of an ensemble; the batch grows by
+            this factor.
 
     Raises:
-        ConfigurationError: If a number is out of its range or ``evaluation`` unknown.
+        ConfigurationError: If a number is out of range, or ``evaluation`` is unknown.
 
     Example::
 
@@ -57,11 +56,11 @@ class WindowSampling(EvaluationSampling):
 
     @property
     def minimum_rows(self) -> int:
-        """Fewest rows of a recording that are of use."""
+        """Smallest usable number of rows in a recording."""
         return max(self.lookback, self.scored_from + 1) + self.horizon
 
     @property
     def minimum_reason(self) -> str:
-        """What needs that many rows, for error messages."""
+        """Setting that requires so many rows, for error messages."""
         burn_in = "" if self.burn_in is None else f" with burn_in {self.burn_in}"
         return f"sampling.lookback={self.lookback}{burn_in}" + (f" and horizon {self.horizon}" if self.horizon else "")

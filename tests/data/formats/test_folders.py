@@ -52,13 +52,15 @@ def test_files_of_the_same_stem_keep_their_suffix(folder, recording):
 
 
 def test_a_missing_root_split_or_file_is_named(folder, tmp_path):
-    with pytest.raises(DataError, match=r"data\.root: .*nowhere is not a folder; name one with subfolders"):
+    with pytest.raises(
+        DataError, match=r"data\.root: .*nowhere is not a folder; set it to a folder with the subfolders"
+    ):
         find_recordings(tmp_path / "nowhere", "train")
     (folder / "val").rename(folder / "valid")
     with pytest.raises(DataError, match=r"no subfolder 'val' \(found: test, train, valid\); put recordings into"):
         read(folder)
     (folder / "val").mkdir()
-    with pytest.raises(DataError, match=r"val holds no \.parquet or \.csv file; put recordings into it"):
+    with pytest.raises(DataError, match=r"val has no \.parquet or \.csv file; put recordings into it"):
         read(folder)
 
 
@@ -118,7 +120,7 @@ def test_the_same_rows_in_two_splits_are_refused_under_any_name(folder, suffix):
     frame["Time"] += 1000.0  # the same drive, cut out of a longer file
     path = folder / "test" / f"zzz{suffix}"
     frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
-    expected = rf"^train/b\.parquet: holds the same rows as test/zzz\{suffix}; a recording in two splits .* remove it"
+    expected = rf"^train/b\.parquet: has the same rows as test/zzz\{suffix}; a recording in two splits .* remove it"
     with pytest.raises(DataError, match=expected):
         read(folder)
     tables = read(folder, skip=True)
@@ -130,7 +132,7 @@ def test_the_same_rows_twice_in_a_split_are_told(folder, caplog):
     pd.read_parquet(folder / "train" / "a.parquet").to_parquet(folder / "train" / "z.parquet")
     with caplog.at_level(logging.WARNING, logger="vestim_pl"):
         assert len(read(folder)["train"].names) == 4
-    assert "train/z.parquet: holds the same rows as train/a.parquet; the recording counts twice" in caplog.text
+    assert "train/z.parquet: has the same rows as train/a.parquet; the recording counts twice" in caplog.text
 
 
 def test_it_reads_the_measured_data_as_it_lies_there(lg_hg2):

@@ -25,7 +25,7 @@ def save(frame, path):
 
 
 def refused(frame, path, *parts, **options):
-    """The file is refused in one line that has all these parts, the file's name first and a remedy."""
+    """The file is refused in one line that begins with its name and has all these parts and a fix."""
     with pytest.raises(DataError) as caught:
         read(save(frame, path), **options)
     message = str(caught.value)
@@ -82,7 +82,7 @@ def test_text_is_refused_with_its_row(path, recording):
 
 def test_numbers_stored_as_text_are_refused(tmp_path, recording):
     refused(
-        recording(4).astype({"Voltage": str}), tmp_path / "r.parquet", "column 'Voltage'", "row 0", "stored as such"
+        recording(4).astype({"Voltage": str}), tmp_path / "r.parquet", "column 'Voltage'", "row 0", "stored as text"
     )
 
 
@@ -103,7 +103,7 @@ def test_what_is_not_finite_is_refused_with_its_row(path, recording, column, val
     frame = recording(9)
     frame.loc[[4, 7], column] = value
     row = "row 4 (line 6 of the file)" if path.suffix == ".csv" else "row 4 (counted from 0)"
-    refused(frame, path, f"column {column!r}", row, name, "2 such of 9 rows", "cut out")
+    refused(frame, path, f"column {column!r}", row, name, "2 such of 9 rows", "remove these rows")
 
 
 def test_a_missing_integer_is_refused(tmp_path, recording):
@@ -119,7 +119,7 @@ def test_what_single_precision_cannot_hold_is_refused(path, recording):
 
 def test_dates_are_no_feature(tmp_path, recording):
     frame = recording(3).assign(Temp=pd.date_range("2024-01-01", periods=3, freq="s"))
-    refused(frame, tmp_path / "r.parquet", "column 'Temp' holds dates")
+    refused(frame, tmp_path / "r.parquet", "column 'Temp' has dates")
 
 
 def test_no_rows(path, recording):
@@ -131,7 +131,7 @@ def test_an_empty_file_and_one_that_is_none(tmp_path):
     with pytest.raises(DataError, match=r"^r\.csv: is empty; remove the file"):
         read(tmp_path / "r.csv")
     (tmp_path / "r.parquet").write_text("no parquet")
-    with pytest.raises(DataError, match=r"^r\.parquet: cannot be read \(.*\); write it anew"):
+    with pytest.raises(DataError, match=r"^r\.parquet: cannot be read \(.*\); write it again"):
         read(tmp_path / "r.parquet")
     (tmp_path / "r.csv").write_bytes("Time,Temp [°C]\n1,2\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"^r\.csv: cannot be read"):

@@ -1,4 +1,4 @@
-"""What is read from a folder as people leave it, what is not, and what is said about it."""
+"""Which files of an untidy folder are read, and how the others are reported."""
 
 import os
 import socket
@@ -68,7 +68,7 @@ def test_linked_folders_are_read_once_and_loops_are_not_followed(train, tmp_path
     assert names(files, train) == ["a.csv", "cold/c.csv", "far/deep/e.csv", "one.csv"]
     assert files.unread.pop("a hidden folder") == [".trash"]
     [(reason, links)] = files.unread.items()
-    assert "a link to a folder that is read anyway" in reason
+    assert "a link to a folder that is read already" in reason
     assert sorted(links) == ["again", "cold/root", "cold/up", "far/deep/back"]
 
 
@@ -89,5 +89,5 @@ def test_a_reader_says_it_in_one_line_a_split_and_a_folder_without_recordings_sa
     SplitReader(tmp_path, Columns(), Columns().features).read(["train", "val"])
     assert caplog.messages == ["train: 2 files not read: gone.csv (a link to nothing); pipe.csv (a pipe)"]
     (tmp_path / "train" / "a.csv").rename(tmp_path / "train" / "a.txt")
-    with pytest.raises(DataError, match=r"holds no .* file \(3 files not read: gone.* a\.txt \(neither \.parquet"):
+    with pytest.raises(DataError, match=r"has no .* file \(3 files not read: gone.* a\.txt \(neither \.parquet"):
         find_recordings(tmp_path, "train")

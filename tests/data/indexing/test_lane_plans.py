@@ -11,7 +11,7 @@ chunks, some_lanes, burn_ins, worlds = st.integers(1, 9), st.integers(1, 5), st.
 
 
 def follow(plan, chunk, lengths, burn_in):
-    """Run a plan as a network would, check every promise of a lane, and return rows run, rows counted and resets."""
+    """Run a plan as a network would, check each lane, and return rows run, rows counted and resets."""
     borders = np.concatenate([[0], np.cumsum(lengths)])
     ran, counted, resets = [], [], []
     lanes = plan.fresh.shape[1]

@@ -1,4 +1,4 @@
-"""Side by side, every order is what its sampler alone would give, new every epoch, and goes through all of the data."""
+"""Side by side, each order equals that of its sampler alone, differs by epoch, and covers all data."""
 
 import numpy as np
 import pytest

@@ -55,7 +55,7 @@ class CrashBundle(Callback):
     callback relies on their events and measures nothing itself.
 
     Cost: a second copy of weights and moments in memory, written at every step; one host sync a step, none with those
-    guards; gradients stay allocated until the end of their batch. ``docs/performance.md`` has the microseconds.
+    guards; gradients stay allocated until the end of their batch. ``docs/research_log.md`` has the microseconds.
 
     Args:
         folder: Folder for bundles; None for ``bundles`` in the trainer's log folder.

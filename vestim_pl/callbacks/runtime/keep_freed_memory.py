@@ -12,7 +12,7 @@ class KeepFreedMemory(Callback):
 
     Backpropagation through a long window allocates and frees the same tens of megabytes every step. glibc, the C
     library of most Linux systems, returns large blocks at once, and the system creates new pages for the next step. On
-    two cores this took a third to half of a step's time with windows of 200 to 400 steps; see ``docs/performance.md``.
+    two cores this took a third to half of a step's time with windows of 200 to 400 steps; see ``docs/research_log.md``.
 
     In return, the process keeps its peak memory and the gaps between blocks until the end of the run. The callback does
     nothing on other devices, with other C libraries, or if the environment already configures malloc

@@ -1,1 +1,1 @@
-"""Readers: one file to one table with the standard columns."""
+"""Readers: from a file to checked columns in standard units."""

@@ -1,4 +1,4 @@
-"""Find and read the recordings of all splits, and report everything that is wrong with them at once."""
+"""Find and read the recordings of all splits, and report all problems at once."""
 
 import hashlib
 import logging
@@ -26,37 +26,39 @@ _MOST_REPORTED = 10
 
 
 def find_recordings(root: Path, split: str) -> list[Path]:
-    """Recordings in a split's folder, subfolders included, sorted by name.
+    """List the recordings in a split's folder and its subfolders, sorted by name.
 
     Raises:
-        DataError: If the folder is missing or holds no recording.
+        DataError: If the folder is missing, or has no recording.
 
     """
     return split_files(root, split).recordings
 
 
 def split_files(root: Path, split: str) -> SplitFiles:
-    """Recordings in a split's folder, subfolders included, and what else lies there.
+    """List the recordings in a split's folder and its subfolders, and the other files there.
 
     Raises:
-        DataError: If the folder is missing or holds no recording.
+        DataError: If the folder is missing, or has no recording.
 
     """
     folder = root / split
     if not root.is_dir():
-        raise DataError(f"data.root: {root} is not a folder; name one with subfolders train, val and test")
+        raise DataError(
+            f"data.root: {root} is not a folder; set it to a folder with the subfolders train, val and test"
+        )
     if not folder.is_dir():
         found = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "none"
         raise DataError(f"data.root: {root} has no subfolder {split!r} (found: {found}); put recordings into {folder}")
     files = list_split(folder, SUFFIXES)
     if not files.recordings:
         unread = f" ({unread})" if (unread := files.describe_unread()) else ""
-        raise DataError(f"data.root: {folder} holds no {' or '.join(SUFFIXES)} file{unread}; put recordings into it")
+        raise DataError(f"data.root: {folder} has no {' or '.join(SUFFIXES)} file{unread}; put recordings into it")
     return files
 
 
 def demo_folder() -> Path:
-    """Folder of the embedded recordings."""
+    """Return the folder of the embedded recordings."""
     return Path(str(files("vestim_pl.data"))) / "demo"
 
 
@@ -66,19 +68,19 @@ def _in_memory(rows: int, features: int) -> tuple[Tensor, Tensor, NDArray[np.flo
 
 @dataclass
 class SplitReader:
-    """Reads the splits of a folder into tables and collects what is wrong, to report it together.
+    """Read the splits of a folder into tables, and collect all problems to report them together.
 
     Attributes:
-        root: Folder with one subfolder a split.
-        columns: Which column holds which quantity.
-        features: Columns that the network is fed with, in this order.
-        minimum_rows: Fewest rows of a recording that are of use.
-        minimum_reason: What needs that many rows, for messages.
-        skip: Whether a bad file is left out with a warning instead of stopping the run.
-        problems: One line for every bad file so far, by split.
-        skipped: Names of the files that were left out, with the reason.
-        rc_pairs: Pairs of resistor and capacitor whose voltages every row gets behind the features, None for none.
-        allocate: Gives room for features ``[rows, features]``, voltage ``[rows]`` and time ``[rows]``.
+        root: Folder with a subfolder for each split.
+        columns: Column of each quantity.
+        features: Input columns, in this order.
+        minimum_rows: Smallest usable number of rows in a recording.
+        minimum_reason: Setting that requires so many rows, for messages.
+        skip: Whether to leave bad files out with a warning, instead of stopping.
+        problems: One line for each bad file so far, by split.
+        skipped: Files that were left out, with the reasons.
+        rc_pairs: Pairs of resistor and capacitor whose voltages follow the features in each row.
+        allocate: Allocates features ``[rows, features]``, voltage ``[rows]`` and time ``[rows]``.
 
     """
 
@@ -99,11 +101,11 @@ class SplitReader:
         """Read and check all splits.
 
         Args:
-            splits: Names of the subfolders. Where the same recording is in two of them and bad files are left out, the
-                one in the later split stays: a recording that is tested on must not be trained on.
+            splits: Names of the subfolders. If a recording is in two of them and bad files are left out, the later
+                split keeps it, so nothing is tested on what it was trained on.
 
         Raises:
-            DataError: For all bad files together, the first in the first line; or if leaving out left a split empty.
+            DataError: Lists all bad files, one a line; also if a split is empty after bad files were left out.
 
         """
         files: dict[str, list[Path]] = {}
@@ -113,16 +115,16 @@ class SplitReader:
             except DataError as error:
                 self.problems[split] = [str(error)]
         self._raise_problems(splits)
-        # The later split first: it keeps a recording that is in both.
+        # The later split is read first, so it keeps a recording that is in both.
         tables = {split: self._read_split(split, files[split]) for split in reversed(splits)}
         self._raise_problems(splits)
         return {split: table for split in splits if (table := tables[split]) is not None}
 
     def recordings(self, split: str) -> list[Path]:
-        """Files of a split, listed once; what else its folder holds is logged in one line.
+        """Return the files of a split, and log once which other files its folder has.
 
         Raises:
-            DataError: If the folder is missing or holds no recording.
+            DataError: If the folder is missing, or has no recording.
 
         """
         if split not in self._files:
@@ -133,7 +135,7 @@ class SplitReader:
         return self._files[split]
 
     def _read_split(self, split: str, files: Sequence[Path]) -> RecordingTable | None:
-        """Table of one split, filled file by file: memory for all rows is reserved once."""
+        """Fill the table of one split file by file; memory for all rows is reserved once."""
         bound = sum(rows_at_most(path) for path in files)
         width = len(self.features) + (len(self.rc_pairs.names) if self.rc_pairs else 0)
         inputs, target, time = self.allocate(bound, width)
@@ -171,13 +173,13 @@ class SplitReader:
         return recording
 
     def _extended(self, inputs: Tensor) -> Tensor:
-        """Features ``[n, F + K]`` of a recording, voltages of the RC pairs from its first row on."""
+        """Return the features ``[n, F + K]`` of a recording, voltages of the RC pairs included."""
         if self.rc_pairs is None:
             return inputs
         return self.rc_pairs(inputs.unsqueeze(0), self.rc_pairs.zero_state(1))[0][0]
 
     def _check_repeated(self, split: str, label: str, recording: Recording) -> None:
-        """Refuse rows that another split holds too, whatever the name or format of the file."""
+        """Refuse rows that are in another split too, whatever the name or format of the file."""
         digest = hashlib.blake2b(np.ascontiguousarray(recording.inputs).data, digest_size=16)
         digest.update(recording.target.data)
         other_split, other = self._seen.setdefault(digest.digest(), (split, label))
@@ -185,10 +187,10 @@ class SplitReader:
             return
         if other_split != split:
             raise DataError(
-                f"{label}: holds the same rows as {other}; a recording in two splits makes errors look smaller than "
-                f"they are: remove it from one of them, or leave it out of {split} with data.on_bad_file=skip"
+                f"{label}: has the same rows as {other}; a recording in two splits makes errors look too small: "
+                f"remove it from one of them, or leave it out of {split} with data.on_bad_file=skip"
             )
-        _log.warning("%s: holds the same rows as %s; the recording counts twice", label, other)
+        _log.warning("%s: has the same rows as %s; the recording counts twice", label, other)
 
     def _report(self, split: str, label: str, problem: str) -> None:
         if self.skip:
@@ -202,7 +204,7 @@ class SplitReader:
         if not problems:
             return
         first, *others = problems
-        advice = "; " + first.partition("; ")[2]  # is the same for files with the same fault, and is read once
+        advice = "; " + first.partition("; ")[2]  # the same for all files with this problem, so it is shown once
         shown = [f"  also: {problem.removesuffix(advice)}" for problem in others[: _MOST_REPORTED - 1]]
         if len(others) > len(shown):
             shown.append(f"  and {len(others) - len(shown)} more files")

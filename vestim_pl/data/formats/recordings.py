@@ -1,4 +1,4 @@
-"""Read one recording from Parquet or CSV and refuse it, in one line, where a network could not learn from it."""
+"""Read one recording from Parquet or CSV, and refuse it in one line if a network cannot learn from it."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -22,7 +22,7 @@ _LEAVE_OUT = "or leave the file out with data.on_bad_file=skip"
 
 
 class Recording(NamedTuple):
-    """One measurement, checked: every value finite, time increasing.
+    """One checked recording: all values are finite and time increases.
 
     Attributes:
         inputs: ``[n, F]`` float32 features in physical units.
@@ -42,16 +42,16 @@ def read_recording(
     """Read and check one file.
 
     Args:
-        path: A ``.parquet`` or ``.csv`` file, first line of the latter the header.
-        columns: Which column holds which quantity; only time, voltage and the features are read.
-        features: Columns that the network is fed with, in this order.
-        minimum_rows: Fewest rows that are of use.
-        reason: What needs that many rows, for the message: ``"sampling.lookback=200"``.
-        label: How messages name the file; the path by default.
+        path: A ``.parquet`` file, or a ``.csv`` file with a header line.
+        columns: Column of each quantity; only time, voltage and the features are read.
+        features: Input columns, in this order.
+        minimum_rows: Smallest usable number of rows.
+        reason: Setting that requires so many rows, for the message: ``"sampling.lookback=200"``.
+        label: Name of the file in messages; the path by default.
 
     Raises:
-        DataError: In one line naming file, column, row and what to do, if the file is unreadable, empty, too short,
-            lacks a column, holds text, NaN or Inf, or if time does not increase from row to row.
+        DataError: One line with file, column, row and a fix, if the file is unreadable, empty or too short, lacks a
+            column, has text, NaN or Inf, or if time does not increase from row to row.
 
     """
     label = label or str(path)
@@ -62,7 +62,7 @@ def read_recording(
     if rows < minimum_rows:
         raise DataError(
             f"{label}: has {rows} rows but {reason or 'the sampling'} needs at least {minimum_rows}; "
-            f"choose a smaller value or remove the file, {_LEAVE_OUT}"
+            f"choose a smaller value, remove the file, {_LEAVE_OUT}"
         )
     inputs = np.empty((rows, len(features)), dtype=np.float32)
     for index, column in enumerate(features):
@@ -72,7 +72,7 @@ def read_recording(
 
 
 def rows_at_most(path: Path) -> int:
-    """Upper bound of a file's rows without reading its values, to reserve memory once; 0 if it cannot be read."""
+    """Return an upper bound of a file's rows without reading its values; 0 if the file cannot be read."""
     try:
         if path.suffix.lower() == ".parquet":
             return int(pq.ParquetFile(path).metadata.num_rows)
@@ -84,13 +84,13 @@ def rows_at_most(path: Path) -> int:
 
 
 def _read_columns(path: Path, label: str, columns: Columns, wanted: list[str]) -> pd.DataFrame:
-    """Read the wanted columns, whatever their types."""
+    """Read the wanted columns, of any type."""
     try:
         if path.suffix.lower() == ".parquet":
             with pq.ParquetFile(path) as file:
                 _check_columns(file.schema_arrow.names, label, columns, wanted)
                 return file.read(columns=wanted).to_pandas(ignore_metadata=True)
-        # Spaces around names are common in hand-written headers, and Excel puts a byte order mark before the first.
+        # Hand-written headers often have spaces around names, and Excel writes a byte order mark.
         header = pd.read_csv(path, nrows=0, encoding="utf-8-sig", skipinitialspace=True)
         _check_columns([str(name).strip() for name in header.columns], label, columns, wanted)
         frame = pd.read_csv(
@@ -109,7 +109,7 @@ def _read_columns(path: Path, label: str, columns: Columns, wanted: list[str]) -
     except (OSError, ValueError, pa.ArrowException) as error:
         found = " ".join(str(error).split())
         raise DataError(
-            f"{label}: cannot be read ({found}); write it anew as {' or '.join(SUFFIXES)}, {_LEAVE_OUT}"
+            f"{label}: cannot be read ({found}); write it again as {' or '.join(SUFFIXES)}, {_LEAVE_OUT}"
         ) from error
 
 
@@ -118,7 +118,7 @@ def _check_columns(found: Sequence[str], label: str, columns: Columns, wanted: S
         if column in found:
             continue
         if len(found) == 1 and (";" in found[0] or "\t" in found[0]):
-            raise DataError(f"{label}: columns are not separated by commas ({found[0]!r}); separate them by commas")
+            raise DataError(f"{label}: columns are not separated by commas ({found[0]!r}); save the file with commas")
         setting = columns.setting_of(column)
         near = nearest_name(column, found)
         hint = f"the nearest is {near!r}: " if near else f"found {', '.join(map(repr, found))}: "
@@ -127,7 +127,7 @@ def _check_columns(found: Sequence[str], label: str, columns: Columns, wanted: S
 
 
 def _at(row: int, path: Path) -> str:
-    """Name a row as the user finds it: counted from 0, and the line of a text file."""
+    """Describe a row as the user can find it: counted from 0, with the line of a CSV file."""
     if path.suffix.lower() != ".csv":
         return f"row {row} (counted from 0)"
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -136,11 +136,11 @@ def _at(row: int, path: Path) -> str:
 
 
 def _numbers(values: pd.Series, label: str, column: str, path: Path) -> NDArray[np.float64]:
-    """Column as float64, missing values NaN."""
+    """Return a column as float64, with NaN for missing values."""
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values):
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
     if pd.api.types.is_datetime64_any_dtype(values):
-        raise DataError(f"{label}: column {column!r} holds dates, not numbers; give numbers, {_LEAVE_OUT}")
+        raise DataError(f"{label}: column {column!r} has dates, not numbers; convert it to numbers, {_LEAVE_OUT}")
     parsed = pd.to_numeric(values, errors="coerce")
     bad = np.flatnonzero((parsed.isna() & values.notna()).to_numpy())
     text = np.flatnonzero([isinstance(value, str) for value in values])
@@ -148,13 +148,13 @@ def _numbers(values: pd.Series, label: str, column: str, path: Path) -> NDArray[
         row = int(bad[0] if bad.size else text[0])
         raise DataError(
             f"{label}: column {column!r}, {_at(row, path)} is not a number but {str(values.iloc[row])!r}; correct it "
-            f"(numbers have a decimal point and are stored as such), {_LEAVE_OUT}"
+            f"(numbers need a decimal point and must not be stored as text), {_LEAVE_OUT}"
         )
     return parsed.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _finite(values: pd.Series, label: str, column: str, path: Path) -> NDArray[np.float32]:
-    """Column as float32, every value finite in that type."""
+    """Return a column as float32, and refuse values that are not finite in it."""
     numbers = _numbers(values, label, column, path)
     with np.errstate(over="ignore"):
         single = numbers.astype(np.float32)
@@ -166,13 +166,13 @@ def _finite(values: pd.Series, label: str, column: str, path: Path) -> NDArray[n
             found = f"{numbers[row]:g}, beyond single precision"
         raise DataError(
             f"{label}: column {column!r}, {_at(row, path)} is {found} ({bad.size} such of {len(single)} rows); "
-            f"mend or cut out these rows, {_LEAVE_OUT}"
+            f"fix or remove these rows, {_LEAVE_OUT}"
         )
     return single
 
 
 def _increasing(values: pd.Series, label: str, column: str, path: Path) -> NDArray[np.float64]:
-    """Time in seconds, finite and increasing from row to row."""
+    """Return the time in seconds, and refuse values that are not finite or do not increase."""
     if pd.api.types.is_string_dtype(values) or values.dtype == object:
         dates = pd.to_datetime(values, errors="coerce", format="ISO8601")
         values = dates if dates.notna().any() else values
@@ -185,13 +185,13 @@ def _increasing(values: pd.Series, label: str, column: str, path: Path) -> NDArr
     if missing.size:
         raise DataError(
             f"{label}: column {column!r}, {_at(int(missing[0]), path)} is not a finite time; "
-            f"mend or cut out the row, {_LEAVE_OUT}"
+            f"fix or remove the row, {_LEAVE_OUT}"
         )
     back = np.flatnonzero(np.diff(time) <= 0)
     if back.size:
         row = int(back[0]) + 1
         raise DataError(
             f"{label}: column {column!r}, {_at(row, path)}: time does not increase ({time[row]:g} after "
-            f"{time[row - 1]:g}); sort the rows by time, drop repeated ones, {_LEAVE_OUT}"
+            f"{time[row - 1]:g}); sort the rows by time, remove repeated ones, {_LEAVE_OUT}"
         )
     return time

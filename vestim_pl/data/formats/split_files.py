@@ -1,4 +1,4 @@
-"""Which files in the folder of a split are recordings, and which are not read and why."""
+"""List the recordings in the folder of a split, and why other files are not read."""
 
 import errno
 import os
@@ -20,11 +20,11 @@ _NO_FILE = (
 
 @dataclass
 class SplitFiles:
-    """What a folder holds.
+    """Content of a folder.
 
     Attributes:
         recordings: Regular files with a known suffix, sorted.
-        unread: Names of everything else, by the reason why it is not read.
+        unread: Names of all other files, by the reason why they are not read.
 
     """
 
@@ -32,7 +32,7 @@ class SplitFiles:
     unread: dict[str, list[str]] = field(default_factory=dict)
 
     def describe_unread(self) -> str:
-        """What is not read and why, in one line; empty where everything is read.
+        """Return in one line what is not read and why; empty if everything is read.
 
         Example::
 
@@ -49,11 +49,11 @@ class SplitFiles:
 
 
 def list_split(folder: Path, suffixes: Sequence[str]) -> SplitFiles:
-    """List the recordings below a folder without opening a file: opening a pipe would wait for ever for its writer.
+    """List the recordings below a folder without opening files; opening a pipe would wait for its writer.
 
-    Subfolders count, linked ones too, unless a link leads to a folder that is read anyway or that holds this one.
-    Suffixes may be in capitals. A file whose name begins with ``.`` or ``_`` is not read; one without a known suffix,
-    such as those that operating systems leave, is not worth a word either.
+    Subfolders and linked folders are read, unless a link leads to a folder that is read already or that contains this
+    one. Suffixes may be in capitals. A file whose name begins with ``.`` or ``_`` is not read; it is reported only if
+    it has a known suffix.
 
     Args:
         folder: Folder of a split.
@@ -67,7 +67,7 @@ def list_split(folder: Path, suffixes: Sequence[str]) -> SplitFiles:
         top = folders.pop(0) if folders else links.pop(0)
         if top is not folder:
             if _identity(top) in entered:
-                _leave(found, folder, top, "a link to a folder that is read anyway or that holds this one")
+                _leave(found, folder, top, "a link to a folder that is read already or that contains this one")
                 continue
             entered.add(_identity(top))
         for path in _entries(found, folder, top):
@@ -92,7 +92,7 @@ def _entries(found: SplitFiles, folder: Path, top: Path) -> list[Path]:
 
 
 def _why_not(path: Path, suffixes: Sequence[str]) -> str:
-    """Why a path that is no folder is not read; empty where it is, or where that goes without saying."""
+    """Return why a file is not read; empty if it is read, or need not be reported."""
     known = path.suffix.lower() in suffixes
     if path.name.startswith((".", "_")):
         return "the name begins with . or _" if known else ""

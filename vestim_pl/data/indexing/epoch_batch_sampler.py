@@ -1,4 +1,4 @@
-"""What a batch sampler has to offer so that training continues in the middle of an epoch."""
+"""Protocol of a batch sampler that can resume in the middle of an epoch."""
 
 from collections.abc import Iterator
 from typing import Protocol, TypeVar
@@ -9,7 +9,7 @@ Index_co = TypeVar("Index_co", covariant=True)
 
 
 class EpochBatchSampler(Protocol[Index_co]):
-    """Batch sampler whose batches depend on its settings and ``epoch`` alone; so a position in an epoch is a number."""
+    """Batch sampler whose batches depend only on its settings and ``epoch``, so a number is a position."""
 
     epoch: int
 

@@ -1,4 +1,4 @@
-"""Plans of streams: how recordings are dealt over lanes, for training and for evaluation."""
+"""Plans that distribute recordings over lanes, for training and for evaluation."""
 
 from heapq import heapify, heapreplace
 
@@ -23,15 +23,15 @@ def training_plan(
     rank: int = 0,
     world_size: int = 1,
 ) -> StreamPlan:
-    """Deal all recordings over the lanes of all ranks.
+    """Distribute all recordings over the lanes of all ranks, for one epoch of training.
 
-    The recordings are put one after the other in a random order and cut into chunks. The chunks are dealt evenly: each
-    lane gets a run of them, all lanes the same number or one less, so lanes finish together and every rank takes the
-    same number of batches. Where a lane begins inside a recording its first rows are burn-in after a reset.
+    The recordings are joined in a random order and cut into chunks. Each lane gets a run of consecutive chunks, and the
+    lanes' numbers of chunks differ by at most one. All lanes therefore finish together, and all ranks have the same
+    number of batches. A lane that begins inside a recording starts with burn-in rows after a reset.
 
-    Chunk borders lie elsewhere every epoch: a recording's first chunk is shortened by a random phase and padded in
-    front, because padding behind would disturb the state that is carried on. The phases are drawn such that the number
-    of chunks, and with it the number of batches, is the same every epoch.
+    Chunk borders differ in every epoch: a random phase shortens a recording's first chunk, which is padded in front,
+    because padding at the end would disturb the carried state. The phases are drawn so that the number of chunks, and
+    with it the number of batches, is the same in every epoch.
 
     Args:
         starts: ``[R]`` first row of each recording.
@@ -39,12 +39,12 @@ def training_plan(
         chunk: Steps of a chunk (L).
         lanes: Lanes of one rank (B).
         burn_in: Rows after a reset that do not count.
-        order_seed: (seed, epoch) of the order and the phases; None keeps the order and cuts from the first row.
+        order_seed: (seed, epoch) of order and phases; None keeps the order and cuts from the first row.
         rank: This rank.
         world_size: Number of ranks.
 
     Returns:
-        Plan of this rank's lanes. Every row of every recording runs once through one lane of one rank.
+        Plan of this rank's lanes. Each row of each recording runs once, through one lane of one rank.
 
     """
     phases = np.zeros(len(lengths), dtype=np.int64)
@@ -59,7 +59,7 @@ def training_plan(
     bounds = bounds[rank * lanes : (rank + 1) * lanes + 1]
     batches = -(-total // all_lanes)
 
-    number = bounds[:-1] + np.arange(batches, dtype=np.int64)[:, None]  # [T, B] chunk in the row of all chunks
+    number = bounds[:-1] + np.arange(batches, dtype=np.int64)[:, None]  # [T, B] position among all chunks
     active = number < bounds[1:]
     number = np.clip(number, 0, np.maximum(bounds[1:] - 1, 0))
     recording = np.searchsorted(ends, number, side="right")
@@ -73,12 +73,12 @@ def training_plan(
 
 
 def evaluation_lanes(lengths: Integers, chunk: int, most: int, world_size: int = 1) -> int:
-    """Lanes of one rank such that whole recordings keep them busy until the longest is through.
+    """Return how many lanes of a rank whole recordings keep busy until the longest one ends.
 
     Args:
         lengths: ``[R]`` rows of each recording.
         chunk: Steps of a chunk.
-        most: Most lanes of one rank.
+        most: Largest number of lanes of one rank.
         world_size: Number of ranks.
 
     Example::
@@ -102,10 +102,10 @@ def evaluation_plan(
     rank: int = 0,
     world_size: int = 1,
 ) -> StreamPlan:
-    """Run whole recordings through the lanes of all ranks, none cut, the same way every time.
+    """Distribute whole recordings over the lanes of all ranks, the same way every time.
 
-    Each recording, the longest first, goes to the lane with the least to do, which keeps the lanes' ends close together
-    (longest processing time first, Graham 1969).
+    Each recording, the longest first, goes to the lane with the fewest chunks, so the lanes end close together (longest
+    processing time first, Graham 1969).
 
     Args:
         starts: ``[R]`` first row of each recording.
@@ -117,7 +117,7 @@ def evaluation_plan(
         world_size: Number of ranks.
 
     Returns:
-        Plan of this rank's lanes, with as many batches as on every other rank.
+        Plan of this rank's lanes, with the same number of batches as on all other ranks.
 
     """
     chunks = -(-lengths // chunk)
@@ -141,7 +141,7 @@ def evaluation_plan(
             offset[span, lane] = np.arange(chunks[recording]) * chunk
             active[span, lane] = True
             step = span.stop
-        if queue:  # an empty lane goes on with the last chunk it had
+        if queue:  # after its last recording, a lane repeats its last chunk with weight 0
             recordings[step:, lane] = recordings[step - 1, lane]
             offset[step:, lane] = offset[step - 1, lane]
     fresh = offset == 0
@@ -151,14 +151,14 @@ def evaluation_plan(
 
 
 def _draw_phases(lengths: Integers, chunk: int, random: np.random.Generator) -> Integers:
-    """``[R]`` rows by which each recording's first chunk is shortened, close to uniform over 0 to ``chunk - 1``.
+    """Draw the rows ``[R]`` by which each first chunk is shortened, nearly uniform over 0 to ``chunk - 1``.
 
-    A phase beyond the slack of a recording's last chunk costs a chunk more. So that their number is the same every
-    epoch, a fixed number of recordings gets one more, drawn without replacement by the odds of such a phase (weighted
-    sampling with a reservoir, Efraimidis and Spirakis 2006).
+    A phase larger than the slack of a recording's last chunk needs one more chunk. To keep the total the same in every
+    epoch, a fixed number of recordings gets one more chunk. They are drawn without replacement, weighted by the odds of
+    such a phase (weighted reservoir sampling, Efraimidis and Spirakis 2006).
     """
     slack = -lengths % chunk
-    more = chunk - 1 - slack  # phases that cost a chunk more
+    more = chunk - 1 - slack  # phases that need one more chunk
     size = int(np.rint(more.sum() / chunk))
     with np.errstate(divide="ignore"):
         keys = np.log(random.random(len(lengths))) * ((slack + 1) / more)

@@ -1,4 +1,4 @@
-"""Several orders of the same data at once, joined batch by batch."""
+"""Batch sampler that joins several orders of the same data."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
@@ -14,14 +14,14 @@ Index = TypeVar("Index", bound="np.ndarray[Any, Any] | tuple[np.ndarray[Any, Any
 
 
 class SideBySideSampler(Sampler[Index], Generic[Index]):
-    """Joins what several samplers name for a batch, first to last, so that each member of an ensemble has its own part.
+    """Join the batches of several samplers, so each network of an ensemble has its own part of a batch.
 
-    An ensemble whose members see the same batches in the same order has errors of that order in common, which their
-    mean keeps. Here every member goes through all of the data once an epoch, in an order of its own.
+    Networks that see the same batches in the same order share errors that come from the order, and their mean keeps
+    them. Here each network sees all data once an epoch, in its own order.
 
     Args:
-        samplers: Samplers of the same data, with as many batches as each other, whose batches are arrays or named
-            tuples of arrays, batch first.
+        samplers: Samplers of the same data with the same number of batches; their batches are arrays or named tuples
+            of arrays, batch first.
 
     Example::
 
@@ -46,7 +46,7 @@ class SideBySideSampler(Sampler[Index], Generic[Index]):
         return self.samplers[0].epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose orders the next iteration has."""
+        """Choose the epoch of the next iteration."""
         for sampler in self.samplers:
             sampler.set_epoch(epoch)
 

@@ -1,4 +1,4 @@
-"""Streams over recordings, batch by batch, usable with any data."""
+"""Batch sampler for truncated backpropagation through time, for any data."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,33 +14,33 @@ __all__ = ["StreamBatchSampler"]
 
 
 class StreamBatchSampler(Sampler[StreamStep]):
-    """Rows, weights and resets of every batch for truncated backpropagation through time.
+    """Yield rows, weights and resets of each batch for truncated backpropagation through time.
 
-    Knows nothing of our tables: give it the lengths of recordings that lie one after the other in any array or tensor,
-    and index that with ``step.rows``. Keep the network's state between batches, detached, and set it to zero in the
-    lanes that are ``fresh``.
+    The sampler needs only the lengths of recordings that follow each other in an array or tensor; index that with
+    ``step.rows``. Keep the network's detached state between batches, and set it to zero in the lanes that are
+    ``fresh``.
 
-    In training all rows of all recordings run once an epoch through the lanes of all ranks; order and chunk borders are
-    new every epoch, from (seed, epoch). Long recordings are cut where a lane ends, so that all lanes end together; less
-    than one batch an epoch is empty, and every rank has the same number of batches. For evaluation (``whole``) no
-    recording is cut, and lanes are fewer where short recordings would leave them idle.
+    In training each row of each recording runs once an epoch, through a lane of one rank. Order and chunk borders
+    differ in every epoch and follow from (seed, epoch). Long recordings are cut where a lane ends, so all lanes end
+    together, less than one batch an epoch is empty, and all ranks have the same number of batches. In evaluation
+    (``whole``) no recording is cut, and there are fewer lanes if short recordings would leave some idle.
 
     Shape legend: B lanes, L steps of a chunk.
 
     Args:
         lengths: Rows of each recording.
         chunk: Steps of a chunk (L).
-        lanes: Lanes of one rank (B); with ``whole`` the most.
+        lanes: Lanes of one rank (B); with ``whole`` the largest number of them.
         burn_in: Rows after a reset whose weight is 0.
-        starts: First row of each recording where they do not follow each other without gaps.
-        whole: Whether recordings stay whole and come in the same order every epoch.
-        shuffle: Whether order and chunk borders are new every epoch.
+        starts: First row of each recording, if there are gaps between them.
+        whole: Whether recordings stay whole, in the same order every epoch.
+        shuffle: Whether order and chunk borders differ in every epoch.
         seed: Seed of the run.
         rank: This rank.
         world_size: Number of ranks.
 
     Raises:
-        ConfigurationError: If a number is out of its range or there is no recording with rows.
+        ConfigurationError: If a number is out of range, or no recording has rows.
 
     Example::
 
@@ -89,11 +89,11 @@ class StreamBatchSampler(Sampler[StreamStep]):
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order and chunk borders the next iteration has."""
+        """Choose the epoch of the next iteration."""
         self.epoch = epoch
 
     def plan(self) -> StreamPlan:
-        """All chunks of the epoch; its size is a hundredth of the rows and less."""
+        """Return all chunks of the epoch; the plan is at most a hundredth of the size of the rows."""
         if self.whole:
             return evaluation_plan(
                 self.starts,

@@ -1,7 +1,7 @@
-"""Index arithmetic of streams: which rows run in which lane, chunk after chunk, for truncated backpropagation in time.
+"""Index arithmetic of streams: the rows of each lane, chunk by chunk.
 
-Terms: a *lane* is one place in the batch; recordings run through it one after the other with carried state. A *chunk*
-is what one batch takes of a lane. A *segment* is the part of a recording that runs through one lane without a reset.
+A *lane* is one place in the batch; recordings run through it one after another, with carried state. A *chunk* is the
+part of a lane in one batch. A *segment* is the part of a recording that runs through one lane without a reset.
 """
 
 from typing import NamedTuple
@@ -15,14 +15,14 @@ Integers = NDArray[np.int64]
 
 
 class StreamStep(NamedTuple):
-    """What one batch takes of every lane; made for indexing: ``data[step.rows]``.
+    """Rows of one batch, for indexing: ``data[step.rows]``.
 
     Shape legend: B lanes, L steps of a chunk.
 
     Attributes:
-        rows: ``[B, L]`` int64 row of each step; padding repeats the nearest row of its recording, so it is finite.
+        rows: ``[B, L]`` int64 row of each step; padding repeats the nearest row of its recording.
         weight: ``[B, L]`` float32, 1 where a step counts, 0 in burn-in and padding.
-        valid: ``[B, L]`` bool, true where a row runs through the lane for the first and only time, burn-in included.
+        valid: ``[B, L]`` bool, false in padding; each valid row occurs once an epoch, burn-in included.
         fresh: ``[B]`` bool, true where the lane starts from the zero state.
         first_row: ``[B]`` int64 first valid row of each lane, -1 in an empty lane.
 
@@ -41,9 +41,9 @@ class StreamPlan(NamedTuple):
     Attributes:
         first: ``[T, B]`` row of a chunk's first step; before the recording's first row where the chunk is padded in
             front.
-        begin: ``[T, B]`` first step of the chunk that is a row of the recording.
-        end: ``[T, B]`` one after the last such step; not above ``begin`` in an empty lane.
-        last: ``[T, B]`` step whose row the padding behind repeats.
+        begin: ``[T, B]`` first step that is a row of the recording.
+        end: ``[T, B]`` one after the last such step; at most ``begin`` in an empty lane.
+        last: ``[T, B]`` step whose row the padding at the end repeats.
         count_from: ``[T, B]`` first step that counts in the loss.
         fresh: ``[T, B]`` whether the lane starts from the zero state.
 
@@ -58,7 +58,7 @@ class StreamPlan(NamedTuple):
 
 
 def stream_step(plan: StreamPlan, batch: int, chunk: int) -> StreamStep:
-    """Rows, weights and resets of one batch of a plan.
+    """Return rows, weights and resets of one batch of a plan.
 
     Args:
         plan: Plan of an epoch.
@@ -88,15 +88,15 @@ def build_plan(
     chunk: int,
     burn_in: int,
 ) -> StreamPlan:
-    """Plan from what is known of each chunk; all arrays ``[T, B]``.
+    """Build a plan from the position of each chunk; all arrays are ``[T, B]``.
 
     Args:
         starts: First row of the chunk's recording.
         lengths: Rows of that recording.
-        offset: Row of the recording at which the chunk starts; negative where it is padded in front.
+        offset: Row of the recording where the chunk starts; negative if it is padded in front.
         reset: Row of the recording before which the state was reset.
         fresh: Whether the lane is reset right before the chunk.
-        active: Whether the lane still has something to run; otherwise the chunk is all padding.
+        active: Whether the lane still has rows; otherwise the chunk is all padding.
         chunk: Steps of a chunk (L).
         burn_in: Rows after a reset that do not count.
 

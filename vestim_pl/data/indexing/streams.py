@@ -1,4 +1,4 @@
-"""Streams of a table as a data set."""
+"""Data set of the streams of a table."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ __all__ = ["StreamDataset"]
 
 
 class StreamDataset(Dataset[SequenceBatch]):
-    """Batches of streams, gathered from a table at the rows that a ``StreamBatchSampler`` names.
+    """Gather the batches of streams from a table, at the rows of a ``StreamBatchSampler``.
 
     Shape:
         A batch has inputs ``[B, L, F]``, target ``[B, L]``, weight ``[B, L]`` (0 in burn-in and padding), fresh
-        ``[B]``, first_row ``[B]`` (-1 in an empty lane). In an evaluation step j of a lane is row ``first_row + j``; in
-        training a recording's first chunk may be padded in front, and ``first_row`` is its first row after the padding.
+        ``[B]``, first_row ``[B]`` (-1 in an empty lane). In evaluation, step j of a lane is row ``first_row + j``; in
+        training a recording's first chunk may be padded in front, and ``first_row`` is the row after the padding.
 
     Args:
         table: Rows of a split.
-        horizon: Rows from a step to the row whose voltage it estimates; the sampler's lengths are to be shorter by it.
+        horizon: Rows from a step to the row that it estimates; reduce the sampler's lengths by it.
 
     Example::
 
@@ -40,7 +40,7 @@ class StreamDataset(Dataset[SequenceBatch]):
         self._target = table.target[horizon:]
 
     def __getitem__(self, step: StreamStep) -> SequenceBatch:
-        """The batch of one step of all lanes."""
+        """Return the batch of one step."""
         device = self.table.device
         rows = torch.from_numpy(step.rows).to(device, non_blocking=True)
         flat = rows.view(-1)
@@ -53,5 +53,5 @@ class StreamDataset(Dataset[SequenceBatch]):
         )
 
     def __getitems__(self, step: Any) -> SequenceBatch:
-        """The same, under the name by which a ``DataLoader`` fetches a whole batch."""
+        """Return the same, under the name that a ``DataLoader`` calls for a whole batch."""
         return self[step]

@@ -1,4 +1,4 @@
-"""Index arithmetic of windows: which window lies where, and which rank and batch it belongs to."""
+"""Index arithmetic of windows: position, rank and batch of each window."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,16 +7,15 @@ __all__ = ["batch_bounds", "count_windows", "epoch_order", "window_starts"]
 
 
 def count_windows(lengths: NDArray[np.int64], lookback: int, stride: int = 1, horizon: int = 0) -> NDArray[np.int64]:
-    """Number of windows in each recording.
+    """Count the windows in each recording.
 
-    A window takes ``lookback`` rows, and the voltage ``horizon`` rows after its last one must still be in the
-    recording.
+    A window has ``lookback`` rows, and the row ``horizon`` rows after its last one must be in the recording too.
 
     Args:
         lengths: ``[R]`` rows of each recording.
         lookback: Rows in a window.
-        stride: Rows from the start of a window to the start of the next.
-        horizon: Rows from the last row of a window to the row whose voltage is estimated.
+        stride: Rows from the start of one window to the next.
+        horizon: Rows from the last row of a window to the estimated one.
 
     Example::
 
@@ -30,13 +29,13 @@ def count_windows(lengths: NDArray[np.int64], lookback: int, stride: int = 1, ho
 def window_starts(
     windows: NDArray[np.integer], borders: NDArray[np.int64], firsts: NDArray[np.int64], stride: int = 1
 ) -> NDArray[np.int64]:
-    """First row of each window.
+    """Return the first row of each window.
 
     Args:
-        windows: Windows, counted through all recordings.
+        windows: Numbers of windows, counted over all recordings.
         borders: ``[R + 1]`` or ``[R]`` first row of each recording.
-        firsts: ``[R + 1]`` number of the first window of each recording, the sum of all windows last.
-        stride: Rows from the start of a window to the start of the next.
+        firsts: ``[R + 1]`` number of the first window of each recording, then the number of all windows.
+        stride: Rows from the start of one window to the next.
 
     Example::
 
@@ -50,10 +49,10 @@ def window_starts(
 
 
 def batch_bounds(items: int, batch_size: int, rank: int = 0, world_size: int = 1) -> NDArray[np.int64]:
-    """Bounds of the batches of one rank, equally many on every rank.
+    """Return the bounds of one rank's batches, the same number on every rank.
 
-    Rank r has the items r, r + world_size, ... of the epoch's order. Every rank must take the same number of steps,
-    else the others wait for it for ever; so where a rank's last batch would be empty, it shares its last but one.
+    Rank r has the items r, r + world_size, ... of the epoch's order. All ranks must take the same number of steps, or
+    they wait for each other without end. If a rank's last batch would be empty, it splits the one before.
 
     Args:
         items: Items of all ranks.
@@ -80,9 +79,9 @@ def batch_bounds(items: int, batch_size: int, rank: int = 0, world_size: int = 1
 
 
 def epoch_order(items: int, seed: int, epoch: int) -> NDArray[np.integer]:
-    """Order of all items in an epoch, the same for the same seed and epoch on every rank and machine.
+    """Return the order of all items in an epoch, the same on every rank and machine.
 
-    An array of 4 bytes an item, where a list of Python integers would take 36.
+    It takes 4 bytes an item; a list of Python integers would take 36.
 
     Args:
         items: Number of items.

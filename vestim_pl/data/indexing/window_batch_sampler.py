@@ -1,4 +1,4 @@
-"""Batches of windows in an order that depends on seed and epoch alone."""
+"""Batch sampler of windows, in an order that depends only on seed and epoch."""
 
 from collections.abc import Iterator
 
@@ -13,17 +13,16 @@ __all__ = ["WindowBatchSampler"]
 
 
 class WindowBatchSampler(Sampler[NDArray[np.integer]]):
-    """Batches of indices: shuffled anew every epoch, sharded over ranks, the same number of batches on each.
+    """Yield batches of indices, shuffled in every epoch and divided evenly among the ranks.
 
-    The order is an array of 4 bytes an item, drawn from (seed, epoch), hence the same after a resume and on every rank.
-    Each item comes once an epoch on one rank. Only with a batch size of 1 on several ranks may a rank run out of items
-    before the others; its last batch then repeats item i as ``~i``, a negative number, which ``WindowDataset`` reads as
-    window i with weight 0: it keeps the ranks in step and counts for nothing.
+    The order follows from (seed, epoch), so it is the same after a resume and on every rank. Each item occurs once an
+    epoch, on one rank. With a batch size of 1 on several ranks, a rank may run out of items before the others. Its last
+    batch then repeats item i as ``~i``, a negative number, which ``WindowDataset`` reads as window i with weight 0.
 
     Args:
         items: Number of items, ``len(dataset)``.
         batch_size: Items in a batch of one rank.
-        shuffle: Whether every epoch has an order of its own; otherwise the items come in their own order.
+        shuffle: Whether each epoch has its own order; otherwise items come in ascending order.
         seed: Seed of the run.
         rank: This rank.
         world_size: Number of ranks.
@@ -68,7 +67,7 @@ class WindowBatchSampler(Sampler[NDArray[np.integer]]):
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration has."""
+        """Choose the epoch of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Windows of a table as a map-style data set."""
+"""Data set of the windows of a table."""
 
 from collections.abc import Sequence
 
@@ -17,10 +17,10 @@ __all__ = ["WindowDataset"]
 
 
 class WindowDataset(Dataset[SequenceBatch]):
-    """Every window of ``lookback`` rows of a table, across no border of a recording.
+    """Gather windows of ``lookback`` rows from a table; no window crosses the border of a recording.
 
-    A window is an index: a batch is gathered from the table in one indexing operation, each window copied as one piece.
-    With torch's own ``DataLoader`` pass ``collate_fn=WindowDataset.keep``: a batch comes as a whole.
+    A window is an index, and one indexing operation gathers a whole batch. With torch's own ``DataLoader``, pass
+    ``collate_fn=WindowDataset.keep``.
 
     Shape:
         A batch of B windows has inputs ``[B, L, F]``, target ``[B, 1]`` (the voltage ``horizon`` rows after the last
@@ -30,11 +30,11 @@ class WindowDataset(Dataset[SequenceBatch]):
     Args:
         table: Rows of a split.
         lookback: Rows in a window (L).
-        stride: Rows from the start of a window to the start of the next.
-        horizon: Rows from the last row of a window to the row whose voltage is estimated.
+        stride: Rows from the start of one window to the next.
+        horizon: Rows from the last row of a window to the estimated one.
 
     Raises:
-        ConfigurationError: If no recording is long enough for a single window.
+        ConfigurationError: If no recording is long enough for a window.
 
     Example::
 
@@ -66,16 +66,16 @@ class WindowDataset(Dataset[SequenceBatch]):
         return int(self._firsts[-1])
 
     def __getitem__(self, index: int) -> SequenceBatch:
-        """One window, without the dimension of the batch."""
+        """Return one window, without the batch dimension."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
         return SequenceBatch(*(tensor[0] for tensor in self.__getitems__([index % len(self)])))
 
     def __getitems__(self, indices: Sequence[int] | NDArray[np.integer]) -> SequenceBatch:
-        """A batch of windows, gathered in one indexing operation.
+        """Gather a batch of windows in one indexing operation.
 
         Args:
-            indices: ``[B]`` windows, counted through all recordings; ``~i`` is window i with weight 0.
+            indices: ``[B]`` windows, counted over all recordings; ``~i`` is window i with weight 0.
 
         """
         windows = np.asarray(indices, dtype=np.int64)
@@ -97,9 +97,9 @@ class WindowDataset(Dataset[SequenceBatch]):
 
     @staticmethod
     def keep(batch: SequenceBatch) -> SequenceBatch:
-        """Leave a batch as it is: what ``collate_fn`` of a ``DataLoader`` has to do here."""
+        """Return a batch unchanged; the ``collate_fn`` for a ``DataLoader`` of windows."""
         return batch
 
     def estimated_rows(self, batch: SequenceBatch) -> Tensor:
-        """``[B]`` rows of the table whose voltage each window estimates."""
+        """Return the row ``[B]`` of the table that each window estimates."""
         return batch.first_row + (self.lookback - 1 + self.horizon)

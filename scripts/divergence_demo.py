@@ -1,14 +1,14 @@
-"""A training that diverges by its learning rate alone, with plain Lightning and with ``preset=resilient``.
+"""Show a divergence by learning rate alone, with plain Lightning and with ``preset=resilient``.
 
-    python scripts/honest_divergence.py                     # some minutes; writes docs/images/honest_divergence.png
-    python scripts/honest_divergence.py --lr 1 --picture one.png
-    python scripts/honest_divergence.py --data measurements --picture own.png
-    python scripts/honest_divergence.py --quick
+    python scripts/divergence_demo.py                     # a few minutes; writes docs/images/divergence_demo.png
+    python scripts/divergence_demo.py --lr 1 --picture one.png
+    python scripts/divergence_demo.py --data measurements --picture own.png
+    python scripts/divergence_demo.py --quick
 
-No value is injected: network, data and seed are those of ``preset=safer`` (the debugging guide's Option 1) on the demo
-data (or your own), only the learning rate is far too high. The first run is the same LightningModule under a plain
+Nothing is injected. Network, data and seed are those of ``preset=safer`` (the debugging guide's Option 1) on the demo
+data or your own; only the learning rate is far too high. The first run has the same LightningModule under a plain
 ``lightning.Trainer``; the second has the callbacks and clipping of ``preset=resilient``. Both train on every eighth
-window in batches of 64, for as many epochs as the preset has, so that a run takes a few minutes.
+window in batches of 64 for as many epochs as the preset has, so a run takes a few minutes.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from vestim_pl.lightning_support.events import Event
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
 
 ROOT = Path(__file__).resolve().parents[1]
-PICTURE = ROOT / "docs" / "images" / "honest_divergence.png"
+PICTURE = ROOT / "docs" / "images" / "divergence_demo.png"
 SHORT = ["sampling.stride=8", "sampling.batch_size=64", "sampling.evaluation_stride=32"]
 SMALL = [
     "sampling.lookback=20", "sampling.stride=60", "sampling.evaluation_stride=60", "sampling.batch_size=64",
@@ -53,14 +53,14 @@ COLOURS = {"plain Lightning": "#c44e52", "preset=resilient": "#4c72b0"}
 
 @dataclass
 class Story:
-    """What a run did.
+    """Course of one run.
 
     Attributes:
         losses: Training loss of every batch.
         rates: Learning rate of every update.
         validations: Batches so far and validation RMSE in mV, after every epoch.
-        rollbacks: Batches so far and the reason.
-        ended: Message of the error that ended the run, if one did.
+        rollbacks: Batches so far, and the reason of each rollback.
+        ended: Message of the error that ended the run; empty if none did.
 
     """
 
@@ -98,7 +98,7 @@ class Record(Callback):
 
 
 def settings(preset: str, options: argparse.Namespace, run_dir: str) -> DictConfig:
-    """The configuration of a preset at the learning rate in question."""
+    """Configuration of a preset with the learning rate of the demo."""
     overrides = [f"+preset={preset}", f"trainer.max_epochs={options.epochs}", "trainer.accelerator=cpu", *SHORT]
     overrides += ["callbacks.early_stopping=null", f"seed={options.seed}", f"run_dir={run_dir}"]
     if options.data:
@@ -114,7 +114,7 @@ def settings(preset: str, options: argparse.Namespace, run_dir: str) -> DictConf
 
 
 def run(preset: str, plain: bool, options: argparse.Namespace) -> tuple[Story, VoltageDataModule]:
-    """Train once; with ``plain`` under a trainer that has nothing of ours."""
+    """Train once; ``plain`` means a trainer without any of this package's callbacks."""
     record = Record()
     with tempfile.TemporaryDirectory() as folder:
         config = settings(preset, options, folder)
@@ -138,7 +138,7 @@ def run(preset: str, plain: bool, options: argparse.Namespace) -> tuple[Story, V
 
 
 def rmse_of_the_mean(data: VoltageDataModule) -> float:
-    """Validation RMSE in mV of an estimator that always says the mean voltage of the training split."""
+    """Validation RMSE in mV of a constant estimate: the mean voltage of the training split."""
     mean = data.table("train").target.double().mean()
     return float((data.table("val").target.double() - mean).square().mean().sqrt()) * 1000
 
@@ -165,7 +165,7 @@ def draw(stories: dict[str, Story], constant: float, title: str, path: Path) -> 
         notes += [f"rollback at batch {batch} ({reason.split(': ', 1)[1]})" for batch, reason in story.rollbacks]
     rmse.axhline(constant, color="0.4", linestyle="--", linewidth=1)
     rmse.annotate(
-        "an estimator that always says the mean voltage", (1, constant), xycoords=("axes fraction", "data"),
+        "constant estimate of the mean voltage", (1, constant), xycoords=("axes fraction", "data"),
         xytext=(-4, -4), textcoords="offset points", ha="right", va="top", color="0.3", fontsize=9,
     )  # fmt: skip
     for axes, label in ((loss, "training loss"), (rmse, "validation RMSE, mV"), (rate, "learning rate")):
@@ -188,8 +188,8 @@ def _smooth(losses: Sequence[float], width: int = 15) -> np.ndarray:
     return np.array([np.median(values[max(0, end - width) : end]) for end in range(1, len(values) + 1)])
 
 
-def tell(stories: dict[str, Story], constant: float) -> None:
-    """A table of the runs, and the rollbacks in words."""
+def print_results(stories: dict[str, Story], constant: float) -> None:
+    """Print a table of the runs and the reason of each rollback."""
     table = Table("run", "first loss", "highest loss", "last loss", "last validation RMSE, mV", "best, mV", "rollbacks")
     for name, story in stories.items():
         finite = [rmse for _, rmse in story.validations if math.isfinite(rmse)]
@@ -200,7 +200,7 @@ def tell(stories: dict[str, Story], constant: float) -> None:
         )
     console = Console()
     console.print(table)
-    console.print(f"the mean voltage of the training recordings: {constant:.1f} mV")
+    console.print(f"constant estimate of the mean voltage: {constant:.1f} mV")
     for name, story in stories.items():
         for _, reason in story.rollbacks:
             console.print(f"{name}: {reason}", highlight=False)
@@ -209,7 +209,7 @@ def tell(stories: dict[str, Story], constant: float) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run both, tell, draw, and write the figures."""
+    """Train both, print the results, draw them, and write the numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lr", type=float, default=10.0, help="learning rate of both runs")
     parser.add_argument("--optimizer", choices=["Adam", "SGD"], default="Adam", help="SGD has momentum 0.9")
@@ -225,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     resilient, _ = run("resilient", False, options)
     stories = {"plain Lightning": plain, "preset=resilient": resilient}
     constant = rmse_of_the_mean(data)
-    tell(stories, constant)
+    print_results(stories, constant)
     what = options.data.name if options.data else "demo data"
     title = f"{options.optimizer} at a learning rate of {options.lr:g}, LSTM of the guide's Option 1, {what}"
     draw(stories, constant, title, options.picture)
