@@ -7,8 +7,6 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from vestim_pl.callbacks.crash_bundle.bundle_file import read_bundle
-from vestim_pl.callbacks.crash_bundle.bundle_replay import replay_bundle
 
 from tests.callbacks.foreign import leaky_sequences
 from tests.which_lightning import pl
@@ -19,6 +17,8 @@ from vestim_pl.callbacks import (
     FiniteParameterGuard,
     StepGuard,
 )
+from vestim_pl.callbacks.crash_bundle.reading import read_bundle
+from vestim_pl.callbacks.crash_bundle.replaying import replay_bundle
 from vestim_pl.errors import ConfigurationError, DivergenceError
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")

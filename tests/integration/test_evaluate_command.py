@@ -62,7 +62,7 @@ def test_other_recordings_need_no_training_split_and_are_estimated_as_asked(chec
 
 
 def test_mistakes_are_told(checkpoint, settings, tmp_path):
-    with pytest.raises(ConfigurationError, match=r"^ckpt_path: nowhere\.ckpt does not exist"):
+    with pytest.raises(ConfigurationError, match=r"^ckpt_path: nowhere\.ckpt is not a file"):
         evaluate(settings("nowhere.ckpt"))
     (tmp_path / "other" / "test").mkdir(parents=True)
     simulate_recording(200, seed=5).drop(columns="SOC").to_parquet(tmp_path / "other" / "test" / "z.parquet")

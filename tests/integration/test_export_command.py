@@ -66,6 +66,6 @@ def test_path_is_where_it_is_written(checkpoint):
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
     (tmp_path / "some.txt").write_text("text")
-    for name, problem in (("none.ckpt", "does not exist"), ("some.txt", "is no checkpoint of a voltage estimator")):
+    for name, problem in (("none.ckpt", "does not exist"), ("some.txt", "is no checkpoint of a training")):
         with pytest.raises(ConfigurationError, match=rf"^ckpt_path: {name} {problem}"):
             export_checkpoint(compose(f"ckpt_path={name}"))

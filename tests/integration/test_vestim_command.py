@@ -123,6 +123,7 @@ def test_the_line_that_resumes_needs_the_folder_of_the_preset_but_not_the_file(m
     sources = [{"path": "/own", "provider": "command-line"}, {"path": "/conf", "provider": "main"}]
     task = ["+preset=mine", "sampling.lookback=20", "vestim='a file.json'", "ckpt_path=old.ckpt"]
     hydra = OmegaConf.create({"runtime": {"config_sources": sources}, "overrides": {"task": task}})
+    monkeypatch.setattr("vestim_pl.app.next_command.HydraConfig.initialized", lambda: True)
     monkeypatch.setattr("vestim_pl.app.next_command.HydraConfig.get", lambda: hydra)
     assert shlex.split(resume_command(Path("last.ckpt")))[3:] == [
         "--config-dir", "/own", "+preset=mine", "sampling.lookback=20", "ckpt_path=last.ckpt",

@@ -39,6 +39,7 @@ def clear_nonfinite_extras(pl_module: LightningModule) -> list[str]:
 
     Example::
 
+        >>> import torch
         >>> class Carrying(LightningModule):
         ...     state = torch.tensor([[1.0], [float("nan")]])
         ...     def on_save_checkpoint(self, checkpoint):

@@ -38,7 +38,7 @@ class Cuts(Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if trainer.global_step == self.at:
             plateau = next(callback for callback in trainer.callbacks if isinstance(callback, PlateauLearningRate))
-            plateau.scale *= 0.25
+            plateau.scheduler.optimizer.param_groups[0]["lr"] *= 0.25
             plateau.cuts += 1
 
 
