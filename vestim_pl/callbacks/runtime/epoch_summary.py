@@ -112,7 +112,8 @@ class EpochSummary(Callback):
         if self._whole:
             training = epoch - self._in_validation
             times = {"seconds": epoch.wall, "training_seconds": training.wall, "training_cpu_seconds": training.cpu}
-            pl_module.log_dict({f"epoch/{name}": value for name, value in times.items()}, rank_zero_only=True)
+            named = {f"epoch/{name}": value for name, value in times.items()}
+            pl_module.log_dict(named, sync_dist=True, reduce_fx="max", batch_size=1)  # those of the slowest rank
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch - 1 if self._finished is None else self._finished[0]
