@@ -108,6 +108,7 @@ def quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*Experiment logs directory .* exists and is not empty.*",  # the run folder holds more than the logger's file
+        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run's
         ".*does not have many workers.*",  # batches are gathered from memory
         ".*treespec, LeafSpec.*",  # Lightning's own use of torch
         ".*number of training batches.*smaller than the logging interval.*",  # the epoch's line has the training error

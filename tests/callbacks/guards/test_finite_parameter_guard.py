@@ -90,7 +90,7 @@ def test_the_scaler_saves_the_parameters_from_a_bad_gradient(foreign, fit):
     fit(foreign.Module(), [Poison(INF, site="gradient"), FiniteParameterGuard()], plugins=foreign.scaled_fp16())
 
 
-def test_an_honest_divergence(foreign, fit):
+def test_a_divergence_by_learning_rate_alone(foreign, fit):
     with pytest.raises(DivergenceError, match="lower the learning rate to 1e\\+19"):
         fit(foreign.Module(lr=1e20, optimizer=torch.optim.SGD), [FiniteParameterGuard()], max_epochs=50)
 
