@@ -1,17 +1,25 @@
 """Whether a callback may read, change or skip the gradients of a run, checked once before the first step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.lightning_classes import is_sharded
 
-__all__ = ["gradient_scaler", "is_unscaled_in_step", "refuse_raw_steps", "require_one_step", "require_plain_gradients"]
+__all__ = [
+    "gradient_scaler",
+    "is_unscaled_in_step",
+    "let_backward_pass",
+    "refuse_raw_steps",
+    "require_one_step",
+    "require_plain_gradients",
+]
 
 
 def gradient_scaler(trainer: Trainer) -> torch.amp.GradScaler | None:
@@ -29,6 +37,25 @@ def is_unscaled_in_step(trainer: Trainer, optimizer: Optimizer) -> bool:
     Reads torch's private mark of a fused optimizer, which Lightning reads too. Tested with torch 2.13.0.
     """
     return gradient_scaler(trainer) is not None and bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
+def let_backward_pass(loss: Tensor, parameters: Iterable[Tensor]) -> None:
+    """Let the backward pass of a loss without a graph succeed, with gradients that are zero.
+
+    Some losses replace a non-finite value by a constant. torch then ends the training with "element 0 of tensors does
+    not require grad". The loss becomes a leaf, and the trained parameters get gradients of zero, because a gradient
+    scaler refuses a step without gradients, and DistributedDataParallel waits for those of every rank. Tested with
+    torch 2.13.0.
+
+    Args:
+        loss: The loss, before its backward pass; marked in place.
+        parameters: Parameters of the module.
+
+    """
+    zeros = [parameter.sum() * 0 for parameter in parameters if parameter.requires_grad]
+    if zeros:
+        torch.autograd.backward(zeros)
+    loss.requires_grad_()
 
 
 def require_one_step(trainer: Trainer, pl_module: LightningModule, callback: str) -> None:

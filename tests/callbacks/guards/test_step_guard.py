@@ -416,6 +416,52 @@ def test_manual_steps_of_two_batches_are_judged_once(scaled):
     assert not trainer.optimizers[0]._optimizer_step_post_hooks
 
 
+class ReplacesItsLoss(Scheduled):
+    """Replaces the loss of one batch by a constant, as loss functions of other projects do with a NaN."""
+
+    rank = 0
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return torch.tensor(1e9) if batch_idx == 4 and self.global_rank == self.rank else loss
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_loss_without_a_graph_is_a_bad_step(scaled):
+    plugins = [scaled_precision()] if scaled else []
+    _, _, guard, seen = run("gradient", at=999, module=ReplacesItsLoss(), plugins=plugins)
+    assert same(seen.weights[4], seen.weights[3])
+    assert same(seen.moments[4], seen.moments[3])
+    assert not same(seen.weights[5], seen.weights[4])
+    assert seen.rates[4] == seen.rates[3]
+    assert (guard.skipped_steps, guard.applied_steps, guard.overflows) == (1, 11, 0)
+    assert "the loss is a constant without a gradient although batch" in seen.of("skip")[0].reason
+
+
+def test_loss_without_a_graph_uses_the_budget_and_spoils_its_whole_window():
+    with pytest.raises(DivergenceError, match="batch 3, 4, 5: 1 skips in a row, 0 allowed"):
+        run(
+            "gradient", at=999, module=ReplacesItsLoss(), guard=StepGuard(max_consecutive_skips=0),
+            accumulate_grad_batches=3,
+        )  # fmt: skip
+
+
+class ReplacesOnSecondRank(ReplacesItsLoss):
+    rank = 1
+
+
+@pytest.mark.slow
+def test_loss_without_a_graph_on_one_rank_is_skipped_by_all(tmp_path):
+    callbacks = [StepGuard(), Recorder(), RankReport(tmp_path)]
+    fit(ReplacesOnSecondRank(), callbacks, strategy=two_processes(), devices=2)
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
+    assert first["kinds"] == second["kinds"] == ["skip"]
+    assert "(rank 1)" in first["reasons"][0]
+    assert same(first["weights"], second["weights"])
+    assert same(first["history"][4], first["history"][3])
+    assert not same(first["history"][5], first["history"][4])
+
+
 class LogsItsLoss(ForeignRecurrent):
     """Averages its loss over the epoch, and reduces its rate as soon as that does not improve."""
 

@@ -15,7 +15,12 @@ from vestim_pl.errors import ConfigurationError, DivergenceError
 from vestim_pl.lightning_support.batch_location import nonfinite_fields
 from vestim_pl.lightning_support.buffer_copy import BufferCopy
 from vestim_pl.lightning_support.events import Event, publish
-from vestim_pl.lightning_support.gradient_access import gradient_scaler, refuse_raw_steps, require_plain_gradients
+from vestim_pl.lightning_support.gradient_access import (
+    gradient_scaler,
+    let_backward_pass,
+    refuse_raw_steps,
+    require_plain_gradients,
+)
 from vestim_pl.lightning_support.module_state import clear_nonfinite_extras
 from vestim_pl.lightning_support.monitored_metrics import nonfinite_metrics
 from vestim_pl.lightning_support.pauses import ClippingPause, MetricPause, SchedulerPause
@@ -28,6 +33,9 @@ __all__ = ["StepGuard"]
 
 class StepGuard(Callback):
     """Skips an optimizer step if its loss or gradient is non-finite, before it changes the weights.
+
+    A loss that needs no gradient is as bad as a non-finite one: some loss functions replace a NaN by a constant, which
+    would end the training in the backward pass.
 
     A skip sets the gradients to None, so weights, moments and weight decay stay as they are. Schedulers that step with
     the optimizer do not advance; with manual optimization the module steps them itself and can check
@@ -98,6 +106,7 @@ class StepGuard(Callback):
         self._epoch_of_last_skip = -1
         self._buffers: BufferCopy | None = None
         self._losses: list[tuple[int, Tensor]] = []
+        self._has_constant_loss = False  # in this window
         self._batches: list[tuple[int, Any]] = []
         self._decided = False
 
@@ -111,6 +120,7 @@ class StepGuard(Callback):
         self._buffers = BufferCopy(pl_module) if self.protect_buffers else None
         self._losses.clear()
         self._batches.clear()
+        self._has_constant_loss = False
         self._decided, self._epoch_of_last_skip = False, -1
         self._hooks = refuse_raw_steps(trainer, pl_module, "StepGuard", seen=lambda: self._decided)
 
@@ -125,7 +135,12 @@ class StepGuard(Callback):
         if self._decided:
             self._losses.clear()
             self._decided = False
-        self._losses.append((self._batches[-1][0] if self._batches else 0, loss.detach()))
+        value = loss.detach()
+        if not loss.requires_grad:
+            self._has_constant_loss = True
+            let_backward_pass(loss, pl_module.parameters())
+            value = torch.full_like(value, torch.nan)  # so that every rank skips the step
+        self._losses.append((self._batches[-1][0] if self._batches else 0, value))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         self._decided = True
@@ -142,6 +157,8 @@ class StepGuard(Callback):
         elif verdict is StepVerdict.OVERFLOW and not self._batch_is_bad(trainer):
             self._count_overflow(trainer, reason)
         else:
+            if self._has_constant_loss:
+                reason, self._has_constant_loss = "the loss is a constant without a gradient", False
             self._skip(trainer, pl_module, optimizer, reason)
 
     def on_train_batch_end(
@@ -163,6 +180,7 @@ class StepGuard(Callback):
         if event.kind == "rollback":  # it has dropped the gradients of an open window, and what was wrong with them
             self._losses.clear()
             self._batches.clear()  # so that the next batch copies the buffers again
+            self._has_constant_loss = False
             self._exhausted, self._epoch_of_last_skip = "", trainer.current_epoch
             self.budget.reset()
 
