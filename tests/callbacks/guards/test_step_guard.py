@@ -279,7 +279,7 @@ def test_norm_is_read_once_a_step(monkeypatch):
         world_size = 1
         precision_plugin = None
 
-    guard.on_before_backward(Stub(), module, torch.tensor(1.0))
+    guard.on_before_backward(Stub(), module, torch.tensor(1.0, requires_grad=True))
     guard.on_before_optimizer_step(Stub(), module, optimizer)
     assert guard.applied_steps == 1
     assert len(reads) == 1
