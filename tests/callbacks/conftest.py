@@ -4,7 +4,7 @@ import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -146,7 +146,7 @@ def fit(tmp_path: Path) -> Callable[..., Trainer]:
         callbacks: Sequence[Callback] = (),
         *,
         resume: str | Path | None = None,
-        train: DataLoader | None = None,
+        train: DataLoader | Literal["its own"] | None = None,
         val: DataLoader | None = None,
         seed: int = 0,
         **options: Any,
@@ -160,7 +160,7 @@ def fit(tmp_path: Path) -> Callable[..., Trainer]:
         if any(isinstance(callback, Checkpoint) for callback in callbacks):
             defaults["enable_checkpointing"] = True
         trainer = Trainer(callbacks=list(callbacks), **(defaults | options))
-        train = loader() if train is None else train
+        train = loader() if train is None else None if train == "its own" else train
         trainer.fit(module, train, loader(2) if val is None else val, ckpt_path=resume)
         return trainer
 

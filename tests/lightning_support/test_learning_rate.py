@@ -39,6 +39,41 @@ def test_an_update_uses_the_product_and_leaves_the_scheduled_rates():
     assert factors.used(optimizer) == [0.1 * 0.25, 0.2 * 0.25]
 
 
+@pytest.mark.parametrize("by_keyword", [True, False])
+def test_a_rate_that_the_closure_sets_is_the_new_scheduled_rate(by_keyword):
+    optimizer, (weight,) = sgd()
+    factors = attached(optimizer, recovery=0.1)
+    seen = []
+
+    def closure():
+        seen.append(rates(optimizer))
+        optimizer.param_groups[0]["lr"] = 0.5
+        return 0.0
+
+    optimizer.step(closure=closure) if by_keyword else optimizer.step(closure)
+
+    assert seen == [[0.1]]
+    assert weight.item() == pytest.approx(-0.05)
+    assert factors.used(optimizer) == [0.05]
+    assert rates(optimizer) == [0.5]
+
+
+def test_lbfgs_which_reads_its_rate_before_the_closure_uses_the_product():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.LBFGS([weight], lr=1.0, max_iter=1)
+    attached(optimizer, warmup=0.5)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (weight - 1).square().sum() / 4
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert weight.item() == pytest.approx(0.25)
+    assert rates(optimizer) == [1.0]
+
+
 def test_hooks_are_installed_once():
     optimizer, (weight,) = sgd()
     factors = attached(optimizer, warmup=0.5)
@@ -94,7 +129,7 @@ def test_a_step_after_an_abandoned_one_applies_the_factor_once():
     assert rates(optimizer) == [0.1]
 
 
-def test_during_a_step_the_effective_rate_is_in_use_and_a_saved_state_holds_the_scheduled_rate():
+def test_the_closure_sees_the_scheduled_rate_and_the_factors_know_the_effective_one():
     optimizer, _ = sgd()
     factors = attached(optimizer, warmup=0.5)
     seen = {}
@@ -105,7 +140,19 @@ def test_during_a_step_the_effective_rate_is_in_use_and_a_saved_state_holds_the_
 
     optimizer.step(closure)
 
-    assert seen == {"group": [0.05], "effective": [0.05], "scheduled": [0.1], "saved": 0.1}
+    assert seen == {"group": [0.1], "effective": [0.05], "scheduled": [0.1], "saved": 0.1}
+
+
+def test_a_state_saved_after_a_step_that_failed_holds_the_scheduled_rate():
+    class Fails(torch.optim.SGD):
+        def step(self, closure=None):
+            raise ZeroDivisionError
+
+    optimizer = Fails([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    attached(optimizer, warmup=0.5)
+    with pytest.raises(ZeroDivisionError):
+        optimizer.step()
+    assert optimizer.state_dict()["param_groups"][0]["lr"] == 0.1
 
 
 def test_a_state_loaded_during_a_step_stays_loaded():

@@ -1,6 +1,7 @@
 """Compute the learning rate as a product (base x warmup x plateau x recovery), applied in one place."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,9 +17,9 @@ class LearningRateFactors:
     """Named factors of the learning rate of a trainer's optimizers, applied around each optimizer step.
 
     Each callback owns and sets one factor; the first one installs the optimizer hooks. The product is multiplied into
-    ``param_group["lr"]`` right before the update and taken out right after it, so between updates a group holds the
-    *scheduled* rate. The factors therefore combine in any order and with any torch scheduler, which never sees them. A
-    checkpoint holds the scheduled rate, even if it is written during a step; the factors are saved by their callbacks.
+    ``param_group["lr"]`` right before the update and taken out right after it, so between updates, and while the step's
+    closure computes the loss, a group holds the *scheduled* rate. A rate that the module sets there is the new one. The factors therefore combine in any order and with any torch scheduler, which never sees them. A
+    checkpoint holds the scheduled rate, even if an exception has ended a step; the factors are saved by their callbacks.
 
     Lightning's ``LearningRateMonitor`` reads the groups between updates and shows the scheduled rate. The rate of the
     update is `used`, which `log_learning_rate` logs as ``learning_rate``.
@@ -140,9 +141,30 @@ class _Rates:
         self.scheduled: list[Any] | None = None
         self.used: list[Any] | None = None
 
-    def before_step(self, optimizer: Optimizer, *_: object) -> None:
+    def before_step(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Apply the factors, and have the closure run at the scheduled rates.
+
+        A module may set a rate in ``training_step`` or in a hook of its backward pass, which run within the closure.
+        Such a rate is the new scheduled one.
+        """
         self.after_step(optimizer)  # an exception may have ended the step before
         self._apply(optimizer)
+        if callable(closure := kwargs.get("closure")):
+            return args, kwargs | {"closure": self._at_scheduled_rates(optimizer, closure)}
+        if len(args) > 1 and callable(args[1]):  # the first is the optimizer
+            return (args[0], self._at_scheduled_rates(optimizer, args[1]), *args[2:]), kwargs
+        return None
+
+    def _at_scheduled_rates(self, optimizer: Optimizer, closure: Callable[[], Any]) -> Callable[[], Any]:
+        def run() -> Any:
+            self.after_step(optimizer)
+            result = closure()
+            self._apply(optimizer)
+            return result
+
+        return run
 
     def _apply(self, optimizer: Optimizer) -> None:
         product, self.scheduled = self._factors.product, _rates_of(optimizer)
@@ -159,10 +181,7 @@ class _Rates:
             _set_rates(state["param_groups"], self.scheduled)
 
     def after_load(self, optimizer: Optimizer) -> None:
-        if self.scheduled is not None:  # loaded by a rollback within a step: the loaded rates apply now
-            self._apply(optimizer)
-        else:  # the latest update is not in the loaded weights
-            self.used = None
+        self.used = None  # the latest update is not in the loaded weights
 
 
 def _rates_of(optimizer: Optimizer) -> list[Any]:

@@ -4,11 +4,11 @@ import logging
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.optim import lr_scheduler
 
-from vestim_pl.callbacks import LearningRateWarmup, PlateauLearningRate
+from vestim_pl.callbacks import DivergenceRecovery, LearningRateWarmup, PlateauLearningRate
 from vestim_pl.callbacks.learning_rate.learning_rate_warmup import warmup_factor
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
@@ -101,6 +101,28 @@ def test_epochs_are_counted_in_updates_of_an_epoch(foreign, fit):
     assert sorted(set(rates.used)) == pytest.approx([0.05 * warmup_factor(t, 6) for t in range(7)])
 
 
+def test_epochs_keep_their_length_if_the_accumulation_changes(foreign, fit):
+    """Two epochs of warmup end after two epochs, here of five and of two updates."""
+    rates, accumulation = Rates(), GradientAccumulationScheduler({0: 1, 1: 3, 2: 1})
+    fit(foreign.Module(), [LearningRateWarmup(2, unit="epochs"), accumulation, rates], max_epochs=3)
+    updates = [0, 1, 2, 3, 4, 7, 9, 10, 11]  # batches that end one; after the others the latest rate is reported
+    progress = [0, 0.2, 0.4, 0.6, 0.8, 1, 1.5, 2, 2]
+    assert [rates.used[i] for i in updates] == pytest.approx([0.05 * warmup_factor(done, 2) for done in progress])
+    assert len(rates.events) == 1
+
+
+def test_epochs_keep_their_length_if_the_data_change(foreign, fit):
+    class LongerEpochs(foreign.Module):
+        def train_dataloader(self):
+            return foreign.loader(2 + self.trainer.current_epoch)
+
+    rates = Rates()
+    warmup = LearningRateWarmup(2, unit="epochs")
+    fit(LongerEpochs(), [warmup, rates], train="its own", max_epochs=3, reload_dataloaders_every_n_epochs=1)
+    progress = [0, 1 / 2, 1, 4 / 3, 5 / 3, 2, 2, 2, 2]
+    assert rates.used == pytest.approx([0.05 * warmup_factor(done, 2) for done in progress])
+
+
 def test_a_skipped_update_does_not_count(foreign, fit):
     rates, warmup = Rates(), LearningRateWarmup(20)
     fit(foreign.Module(), [warmup, Skip(2, 3), rates])
@@ -131,6 +153,41 @@ def test_two_optimizers_share_the_factor(foreign, fit):
     assert warmup.applied_updates == 10
     assert rates.used[1:4] == [0.05 * warmup_factor(t, 20) for t in (1, 2, 3)]
     assert {"learning_rate", "learning_rate/1"} <= trainer.callback_metrics.keys()
+
+
+@pytest.mark.parametrize("hook", ["training_step", "on_after_backward", "on_before_optimizer_step"])
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
+def test_a_rate_that_the_module_sets_within_the_step_is_multiplied_too(hook, precision, foreign, fit):
+    class SetsItsRate(foreign.Module):
+        """Falls by its rate at each step, because its gradient is one."""
+
+        def __init__(self):
+            super().__init__(lr=1e-3, optimizer=torch.optim.SGD)
+            self.level = torch.nn.Parameter(torch.tensor(0.0))
+
+        def training_step(self, batch, batch_idx):
+            return self.level + 0 * super().training_step(batch, batch_idx)
+
+    def sets_the_rate(self, *args):
+        self.optimizers().param_groups[0]["lr"] = 0.5
+        return getattr(super(SetsItsRate, self), hook)(*args)
+
+    original = SetsItsRate.training_step
+    if hook == "training_step":
+        sets_the_rate = lambda self, *args: (
+            self.optimizers().param_groups[0].update(lr=0.5) or original(self, *args)
+        )
+    setattr(SetsItsRate, hook, sets_the_rate)
+    module, recovery = SetsItsRate(), DivergenceRecovery(spike_ratio=None, trend_ratio=None, validation_ratio=None)
+
+    class Diverges(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if trainer.global_step == 2:
+                recovery.recover_from(trainer, pl_module, "as the test wants")
+
+    plugins = foreign.scaled_fp16() if precision == "16-mixed" else None
+    fit(module, [Diverges(), recovery], plugins=plugins, max_steps=4, limit_val_batches=0)
+    assert module.level.item() == pytest.approx(-2 * 0.05, rel=1e-3)  # from the start again, at a tenth of 0.5
 
 
 def test_the_order_of_the_callbacks_does_not_matter(foreign, fit):

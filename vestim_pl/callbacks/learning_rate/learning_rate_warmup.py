@@ -25,7 +25,8 @@ class LearningRateWarmup(Callback):
     The callback owns the factor ``warmup`` of `LearningRateFactors`, so it composes with any scheduler of the module
     and with `PlateauLearningRate`. It counts *applied* updates: an update skipped by a gradient scaler or a guard does
     not advance the warmup. `warmup_factor` has the formula. With several optimizers, the one with the most updates
-    counts.
+    counts. With ``unit="epochs"`` each update advances the warmup by its share of the current epoch, so the warmup has
+    its length whatever accumulation and data loaders do from epoch to epoch.
 
     The count is in the checkpoint, so a resumed run continues bit for bit; a checkpoint without it restarts the warmup.
     A rollback restores the count together with the weights. One ``warmup`` event reports that the full rate is reached.
@@ -74,7 +75,9 @@ class LearningRateWarmup(Callback):
         if not 0 < start_factor <= 1:
             raise ConfigurationError(f"{name}.start_factor: {start_factor} must be above 0 and at most 1, such as 0.01")
         self._updates: dict[int, int] = {}
-        self._steps = duration
+        self._epochs_before = 0.0  # warmed up before the current epoch, which begins after so many updates:
+        self._updates_before = 0
+        self._updates_per_epoch = 1
         self._hooks: list[Any] = []
         self._just_finished = False
 
@@ -83,8 +86,15 @@ class LearningRateWarmup(Callback):
         """Number of updates applied so far, without skipped ones."""
         return max(self._updates.values(), default=0)
 
+    @property
+    def _progress(self) -> float:
+        """Part of the warmup that is done, in its unit."""
+        if self.unit == "steps":
+            return self.applied_updates
+        return self._epochs_before + (self.applied_updates - self._updates_before) / self._updates_per_epoch
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._steps = self.duration if self.unit == "steps" else self.duration * self._steps_per_epoch(trainer)
+        self._count_epoch(trainer)
         self._unhook()
         factors = LearningRateFactors.of(trainer)
         factors.attach(trainer)
@@ -92,6 +102,13 @@ class LearningRateWarmup(Callback):
         for index, optimizer in enumerate(trainer.optimizers):
             hook = partial(self._after_update, factors=factors, index=index)
             self._hooks.append(optimizer.register_step_post_hook(hook))
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self.unit == "epochs":  # by now other callbacks have set the accumulation of this epoch
+            if batch_idx == 0:
+                self._epochs_before, self._updates_before = self._progress, self.applied_updates
+            self._count_epoch(trainer)
+            self._set(LearningRateFactors.of(trainer))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -101,7 +118,7 @@ class LearningRateWarmup(Callback):
             self._just_finished = False
             factors = LearningRateFactors.of(trainer)
             rate = factors.effective(trainer.optimizers[0])[0]
-            reason = f"warmup finished after {self._steps} updates; the learning rate is now {rate:.4g}"
+            reason = f"warmup finished after {self.applied_updates} updates; the learning rate is now {rate:.4g}"
             publish(trainer, "warmup", reason, batch=batch_idx, level=logging.INFO, learning_rate=rate)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -114,10 +131,13 @@ class LearningRateWarmup(Callback):
             self._unhook()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"updates": dict(self._updates)}
+        before = {"epochs_before": self._epochs_before, "updates_before": self._updates_before}
+        return {"updates": dict(self._updates)} | (before if self.unit == "epochs" else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._updates = dict(state_dict.get("updates", {}))
+        self._epochs_before = state_dict.get("epochs_before", 0.0)
+        self._updates_before = state_dict.get("updates_before", 0)
 
     def go_back(self, trainer: Trainer, state: dict[str, Any]) -> None:
         """Restore the count of an earlier state whose weights have been restored."""
@@ -125,7 +145,7 @@ class LearningRateWarmup(Callback):
         self._set(LearningRateFactors.of(trainer))
 
     def _set(self, factors: LearningRateFactors) -> None:
-        factor = warmup_factor(self.applied_updates, self._steps, shape=self.shape, start_factor=self.start_factor)
+        factor = warmup_factor(self._progress, self.duration, shape=self.shape, start_factor=self.start_factor)
         factors.set("warmup", factor)
 
     def _after_update(
@@ -133,9 +153,9 @@ class LearningRateWarmup(Callback):
     ) -> None:
         if all(p.grad is None for group in optimizer.param_groups for p in group["params"]):
             return  # a skipped update
-        before = self.applied_updates
+        before = self._progress
         self._updates[index] = self._updates.get(index, 0) + 1
-        self._just_finished |= before < self._steps <= self.applied_updates
+        self._just_finished |= before < self.duration <= self._progress
         self._set(factors)
 
     def _unhook(self) -> None:
@@ -143,29 +163,31 @@ class LearningRateWarmup(Callback):
             hook.remove()
         self._hooks.clear()
 
-    def _steps_per_epoch(self, trainer: Trainer) -> int:
+    def _count_epoch(self, trainer: Trainer) -> None:
+        if self.unit == "steps":
+            return
         if math.isinf(trainer.num_training_batches):
             raise ConfigurationError(
                 f"{type(self).__name__}.unit: epochs needs to know the number of training batches, which these data do"
                 " not have; use unit=steps"
             )
-        return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        self._updates_per_epoch = max(1, math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches))
 
 
-def warmup_factor(updates: int, duration: int, *, shape: str = "linear", start_factor: float = 0.01) -> float:
+def warmup_factor(updates: float, duration: int, *, shape: str = "linear", start_factor: float = 0.01) -> float:
     r"""Compute the learning rate factor of the next update.
 
     .. math::
         f(t) = s + (1 - s) \, g\left(\min(t / N, 1)\right), \qquad
         g(x) = x \text{ (linear)}, \quad g(x) = \tfrac{1}{2} (1 - \cos \pi x) \text{ (cosine)}
 
-    with :math:`t` updates already applied, duration :math:`N` and start factor :math:`s`. The first update uses
-    :math:`s`; the full rate applies after :math:`N` updates. The linear shape equals
+    with :math:`t` updates (or epochs) already applied, duration :math:`N` and start factor :math:`s`. The first update
+    uses :math:`s`; the full rate applies after :math:`N`. The linear shape equals
     ``torch.optim.lr_scheduler.LinearLR``.
 
     Args:
-        updates: Number of updates already applied.
-        duration: Number of updates until the full rate; 0 for no warmup.
+        updates: Number of updates already applied, or of epochs with fractions.
+        duration: Number of updates or epochs until the full rate; 0 for no warmup.
         shape: ``linear`` or ``cosine``.
         start_factor: Factor of the first update, 0 < s <= 1.
 
