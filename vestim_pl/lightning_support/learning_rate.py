@@ -17,9 +17,10 @@ class LearningRateFactors:
     """Named factors of the learning rate of a trainer's optimizers, applied around each optimizer step.
 
     Each callback owns and sets one factor; the first one installs the optimizer hooks. The product is multiplied into
-    ``param_group["lr"]`` right before the update and taken out right after it, so between updates, and while the step's
-    closure computes the loss, a group holds the *scheduled* rate. A rate that the module sets there is the new one. The factors therefore combine in any order and with any torch scheduler, which never sees them. A
-    checkpoint holds the scheduled rate, even if an exception has ended a step; the factors are saved by their callbacks.
+    ``param_group["lr"]`` right before the update and taken out right after it. Between updates, and while the step's
+    closure computes the loss, a group holds the *scheduled* rate; a rate that the module sets there is the new one. The
+    factors therefore combine in any order and with any torch scheduler, which never sees them. A checkpoint holds the
+    scheduled rate, even if an exception has ended a step; the factors are saved by their callbacks.
 
     Lightning's ``LearningRateMonitor`` reads the groups between updates and shows the scheduled rate. The rate of the
     update is `used`, which `log_learning_rate` logs as ``learning_rate``.
