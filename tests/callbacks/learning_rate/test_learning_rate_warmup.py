@@ -174,9 +174,7 @@ def test_a_rate_that_the_module_sets_within_the_step_is_multiplied_too(hook, pre
 
     original = SetsItsRate.training_step
     if hook == "training_step":
-        sets_the_rate = lambda self, *args: (
-            self.optimizers().param_groups[0].update(lr=0.5) or original(self, *args)
-        )
+        sets_the_rate = lambda self, *args: self.optimizers().param_groups[0].update(lr=0.5) or original(self, *args)
     setattr(SetsItsRate, hook, sets_the_rate)
     module, recovery = SetsItsRate(), DivergenceRecovery(spike_ratio=None, trend_ratio=None, validation_ratio=None)
 

@@ -18,6 +18,7 @@ from vestim_pl.functional.finiteness import all_finite, total_norm
 from vestim_pl.lightning_support.callback_order import RECOVERY, require_before
 from vestim_pl.lightning_support.events import Event, publish, watched_events
 from vestim_pl.lightning_support.gradient_access import require_one_step, require_plain_gradients
+from vestim_pl.lightning_support.new_training import begins_training
 from vestim_pl.lightning_support.rank_agreement import gather, ranks_at_fault
 from vestim_pl.lightning_support.step_finiteness import StepVerdict, judge_step
 from vestim_pl.lightning_support.training_snapshot import trained_parameters
@@ -90,6 +91,8 @@ class CrashBundle(Callback):
         self._pending: BundleReport | None = None  # to publish
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if begins_training(trainer, stage):
+            self.load_state_dict({})
         if stage == "fit":
             require_before(trainer, self, RECOVERY)
 

@@ -23,6 +23,7 @@ from vestim_pl.functional.gradient_scaling import scale_to_limit
 from vestim_pl.lightning_support.callback_order import gradient_norm_before
 from vestim_pl.lightning_support.gradient_access import require_plain_gradients
 from vestim_pl.lightning_support.log_steps import is_logged_step
+from vestim_pl.lightning_support.new_training import begins_training
 
 __all__ = ["AdaptiveGradientClipping"]
 
@@ -109,6 +110,8 @@ class AdaptiveGradientClipping(Callback):
         self._clipped: dict[int, tuple[Any, int]] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if begins_training(trainer, stage):
+            self.load_state_dict({})
         if stage == "fit" and trainer.gradient_clip_val:
             raise ConfigurationError(
                 f"trainer.gradient_clip_val: {trainer.gradient_clip_val} would clip a second time after"

@@ -19,6 +19,7 @@ from vestim_pl.errors import ConfigurationError
 from vestim_pl.files import writing
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.lookback import whole_batch
+from vestim_pl.lightning_support.new_training import begins_training
 from vestim_pl.lightning_support.step_rerun import loss_of_step, silent_copy
 
 __all__ = ["GradientFlowProbe"]
@@ -96,6 +97,8 @@ class GradientFlowProbe(Callback):
         self._last_step = -1
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if begins_training(trainer, stage):
+            self.load_state_dict({})
         if stage == "fit" and not pl_module.automatic_optimization:
             raise ConfigurationError(
                 f"GradientFlowProbe: {type(pl_module).__name__} optimizes manually, so its training_step cannot be"

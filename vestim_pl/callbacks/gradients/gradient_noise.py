@@ -13,6 +13,7 @@ from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.finiteness import joint_norm
 from vestim_pl.lightning_support.gradient_access import require_plain_gradients
 from vestim_pl.lightning_support.log_steps import is_logged_step
+from vestim_pl.lightning_support.new_training import begins_training
 
 __all__ = ["GradientNoise"]
 
@@ -76,6 +77,10 @@ class GradientNoise(Callback):
         self.seed = seed
         self._warned = False
         self._noise: dict[torch.device, GaussianNoise] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if begins_training(trainer, stage):
+            self._warned = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, type(self).__name__)

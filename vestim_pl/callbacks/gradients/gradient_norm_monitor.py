@@ -17,6 +17,7 @@ from vestim_pl.functional.finiteness import total_norm
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.gradient_access import require_plain_gradients
 from vestim_pl.lightning_support.log_steps import is_logged_step
+from vestim_pl.lightning_support.new_training import begins_training
 from vestim_pl.lightning_support.rank_agreement import log_agreed
 from vestim_pl.lightning_support.step_finiteness import gradient_tensors
 from vestim_pl.settings.checks import check_integers
@@ -104,6 +105,10 @@ class GradientNormMonitor(Callback):
         self._written = False  # whether Lightning writes the values logged in this step
         self._hooks: list[Any] = []
         self._bursts: dict[int, tuple[int, float]] = {}  # by optimizer: first epoch and last reported median
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if begins_training(trainer, stage):
+            self.load_state_dict({})
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, type(self).__name__)

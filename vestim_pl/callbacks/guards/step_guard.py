@@ -23,6 +23,7 @@ from vestim_pl.lightning_support.gradient_access import (
 )
 from vestim_pl.lightning_support.module_state import clear_nonfinite_extras
 from vestim_pl.lightning_support.monitored_metrics import nonfinite_metrics
+from vestim_pl.lightning_support.new_training import begins_training
 from vestim_pl.lightning_support.pauses import ClippingPause, MetricPause, SchedulerPause
 from vestim_pl.lightning_support.protocols import ask_for_recovery
 from vestim_pl.lightning_support.rank_agreement import log_agreed
@@ -109,6 +110,10 @@ class StepGuard(Callback):
         self._has_constant_loss = False  # in this window
         self._batches: list[tuple[int, Any]] = []
         self._decided = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if begins_training(trainer, stage):
+            self.load_state_dict({})
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, "StepGuard")

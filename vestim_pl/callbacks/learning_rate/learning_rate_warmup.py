@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors, log_learning_rate
+from vestim_pl.lightning_support.new_training import begins_training
 from vestim_pl.settings.checks import check_choice, check_integers
 
 __all__ = ["LearningRateWarmup", "warmup_factor"]
@@ -92,6 +93,10 @@ class LearningRateWarmup(Callback):
         if self.unit == "steps":
             return self.applied_updates
         return self._epochs_before + (self.applied_updates - self._updates_before) / self._updates_per_epoch
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if begins_training(trainer, stage):
+            self.load_state_dict({})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._count_epoch(trainer)

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.events import Event, publish
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors, log_learning_rate
+from vestim_pl.lightning_support.new_training import begins_training
 from vestim_pl.settings.checks import check_choice, check_integers
 
 __all__ = ["PlateauLearningRate"]
@@ -107,6 +108,10 @@ class PlateauLearningRate(Callback):
     @property
     def state_key(self) -> str:
         return self._generate_state_key(monitor=self.monitor, mode=self.mode)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if begins_training(trainer, stage):
+            self.load_state_dict({})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for config in trainer.lr_scheduler_configs:

@@ -24,6 +24,7 @@ from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.batch_index import next_batch_index
 from vestim_pl.lightning_support.events import Event, publish
 from vestim_pl.lightning_support.lookback import crop_sequences
+from vestim_pl.lightning_support.new_training import begins_training
 from vestim_pl.lightning_support.step_rerun import silent_copy
 from vestim_pl.lightning_support.training_batches import change_training_batches
 from vestim_pl.settings.checks import check_integers
@@ -109,14 +110,17 @@ class AdaptiveLookback(Callback):
             raise ConfigurationError(f"{name}.tolerance: {tolerance} must lie between 0 and 1, such as 1e-6")
         self.crop = crop or partial(crop_sequences, callback=name)
         self.sizes = lookback_sizes(full, multiple)
-        self.lookback = full
-        self._needed: list[int] = []
-        self._next_step = 0
-        self._interval = every_n_steps
+        self.lookback: int
+        self._needed: list[int]
+        self._next_step: int
+        self._interval: int
+        self.load_state_dict({})
         self._whole: Any = None
         self._undo: Callable[[], None] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if begins_training(trainer, stage):
+            self.load_state_dict({})
         if stage == "fit" and not pl_module.automatic_optimization:
             raise ConfigurationError(
                 f"AdaptiveLookback: {type(pl_module).__name__} optimizes manually, so its training_step cannot be"
@@ -148,11 +152,11 @@ class AdaptiveLookback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict.get("full") != self.full:
-            return  # no measurement of this window: measure before the next step
-        self.lookback = state_dict["lookback"]
-        self._needed = list(state_dict["needed"])
-        self._interval = state_dict["interval"]
-        self._next_step = state_dict["next_step"]
+            state_dict = {}  # no measurement of this window: measure before the next step
+        self.lookback = state_dict.get("lookback", self.full)
+        self._needed = list(state_dict.get("needed", []))
+        self._interval = state_dict.get("interval", self.every_n_steps)
+        self._next_step = state_dict.get("next_step", 0)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._unwrap()

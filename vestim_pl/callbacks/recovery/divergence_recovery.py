@@ -26,6 +26,7 @@ from vestim_pl.lightning_support.checkpoint_finiteness import (
 )
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
 from vestim_pl.lightning_support.monitored_metrics import nonfinite_metrics
+from vestim_pl.lightning_support.new_training import begins_training
 from vestim_pl.lightning_support.pauses import MetricPause
 from vestim_pl.lightning_support.rank_agreement import log_agreed
 from vestim_pl.lightning_support.training_snapshot import refuse_sharded_weights, trained_parameters
@@ -143,13 +144,15 @@ class DivergenceRecovery(Callback):
         return self.rollbacks.attempts
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if begins_training(trainer, stage):
+            self.load_state_dict({})
+            self._resumed = False
         require_before(trainer, self, EARLY_STOPPING, WEIGHT_AVERAGING)
         refuse_sharded_weights(trainer, "DivergenceRecovery")
         keep_checkpoints_whole(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._resumed:  # a new training, maybe the second with this callback
-            self.load_state_dict({})
+        if not self._resumed:
             self.watch.trend.untrained = trainer.global_step == 0
         self.file.start(trainer)
         self._ended = self._recovered = self._resumed = False

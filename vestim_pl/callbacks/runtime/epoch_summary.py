@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from vestim_pl.lightning_support.events import Event, publish
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
 from vestim_pl.lightning_support.lightning_classes import early_stopping_callbacks
+from vestim_pl.lightning_support.new_training import begins_training
 from vestim_pl.settings.checks import check_choice
 
 __all__ = ["EpochSummary"]
@@ -82,6 +83,10 @@ class EpochSummary(Callback):
         self._validated = False
         self._before: dict[str, Any] = {}  # metrics at the start of the epoch
         self._stop_reported = False  # whether another callback has published why training stops
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if begins_training(trainer, stage):
+            self.load_state_dict({})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since, self._in_validation, self._whole = _Clock.now(), _Clock(0.0, 0.0), False
