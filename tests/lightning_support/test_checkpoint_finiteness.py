@@ -2,10 +2,12 @@ import os
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, fit
+from vestim_pl.callbacks import DivergenceRecovery
 from vestim_pl.lightning_support.checkpoint_finiteness import nonfinite_entries, remove_nonfinite_scores, rewrite_latest
 
 NAN, INF = float("nan"), float("inf")
@@ -52,3 +54,22 @@ def test_a_linked_last_checkpoint_is_replaced_and_its_target_left_alone(tmp_path
     assert not last.is_symlink()
     assert torch.load(last, weights_only=True)["state_dict"]["head.bias"] == 42
     assert torch.load(target, weights_only=True)["state_dict"]["head.bias"] != 42
+
+
+@pytest.mark.parametrize(("save_top_k", "rewritten"), [(-1, []), (2, []), (1, ["step=10.ckpt"])])
+def test_a_rollback_leaves_archived_checkpoints_alone(tmp_path, save_top_k, rewritten):
+    """Only the one file of a ModelCheckpoint that keeps the latest state may change; others record a moment."""
+    monitored = {"monitor": "step", "mode": "max"} if save_top_k == 2 else {}
+    keeper = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=5, save_top_k=save_top_k, **monitored)
+
+    class Steps(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.global_step == 10:
+                self.saved = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    steps, fault = Steps(), FaultInjector("parameter", NAN, 10)
+    recovery = DivergenceRecovery(snapshot_every=8)
+    fit(ForeignRecurrent(), [steps, fault, recovery, keeper], enable_checkpointing=True)
+    assert recovery.attempts
+    now = {name: (tmp_path / name).read_bytes() for name in steps.saved}
+    assert [name for name, content in steps.saved.items() if now[name] != content] == rewritten

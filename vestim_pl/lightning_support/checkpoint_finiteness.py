@@ -56,8 +56,9 @@ def refresh_checkpoint(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 def rewrite_latest(trainer: Trainer, since: int = -1) -> list[str]:
     """Write the checkpoints of the latest state again after a recovery, with an event for each.
 
-    ``last.ckpt``, and the one file of a ``ModelCheckpoint`` without a monitor, may hold weights from after the state
-    that was restored. Files from before it stay, and so do files that were ranked by a metric.
+    ``last.ckpt``, and the file of a ``ModelCheckpoint`` that keeps one file and has no monitor, may hold weights from
+    after the state that was restored. Files from before it stay. So do files that were ranked by a metric, and files of
+    a ModelCheckpoint that keeps several, because each of them is the record of one moment.
 
     Args:
         trainer: The trainer.
@@ -73,7 +74,8 @@ def rewrite_latest(trainer: Trainer, since: int = -1) -> list[str]:
     for callback in model_checkpoints(trainer):
         if _last_saved_step(callback) <= since:
             continue
-        latest = {callback.last_model_path} | ({callback.best_model_path} if callback.monitor is None else set())
+        keeps_latest = callback.monitor is None and callback.save_top_k == 1
+        latest = {callback.last_model_path} | ({callback.best_model_path} if keeps_latest else set())
         for path in sorted(latest - {""}):
             if not _exists(trainer, path):
                 continue
