@@ -14,10 +14,9 @@ from vestim_pl.functional.carried_state import resume_state
 from vestim_pl.functional.gradient_scaling import scale_to_limit
 from vestim_pl.functional.sequence_batch import SequenceBatch
 from vestim_pl.lightning_support.callback_order import gradient_norm_before_module
-from vestim_pl.lightning_support.gradient_access import is_unscaled_in_step
 from vestim_pl.lightning_support.lightning_classes import is_sharded
-from vestim_pl.lightning_support.mixed_precision_clipping import clip_under_mixed_precision
-from vestim_pl.lightning_support.rank_agreement import log_agreed
+from vestim_pl.lightning_support.logged_metrics import log_agreed
+from vestim_pl.lightning_support.precision import clip_under_mixed_precision, is_unscaled_in_step
 from vestim_pl.lightning_support.schedulers import build_scheduler, refuse_another_length
 from vestim_pl.metrics import VoltageErrors
 from vestim_pl.networks import Network, RCPairs, State, build_network

@@ -1,20 +1,57 @@
-"""Checkpoints without NaN and infinities: the files, and ModelCheckpoint's records of them."""
+"""Keep NaN and infinities out of checkpoints: the files, and ModelCheckpoint's records of them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Trainer
 
 from vestim_pl.functional.finiteness import all_finite, find_nonfinite
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.lightning_classes import model_checkpoints
-from vestim_pl.lightning_support.nested_tensors import tensors_in
 from vestim_pl.lightning_support.protocols import KeepsLatestState, callbacks_with
+from vestim_pl.lightning_support.tensors import tensors_in
 
-__all__ = ["nonfinite_entries", "refresh_checkpoint", "remove_nonfinite_scores", "rewrite_latest"]
+__all__ = ["CheckpointGate", "nonfinite_entries", "refresh_checkpoint", "remove_nonfinite_scores", "rewrite_latest"]
+
+
+class CheckpointGate(CheckpointIO):
+    """Passes all calls on to another ``CheckpointIO``, but asks before a checkpoint is written.
+
+    Everything in Lightning that saves uses it: ``ModelCheckpoint`` of any kind, weights only, on exception, and
+    ``Trainer.save_checkpoint``. If a checkpoint is not written, the earlier file in its place stays.
+
+    Args:
+        inner: Writes, loads and removes the files.
+        admit: Called with checkpoint and path before each write; False skips the write.
+
+    Example::
+
+        >>> from lightning.fabric.plugins import TorchCheckpointIO
+        >>> gate = CheckpointGate(TorchCheckpointIO(), admit=lambda checkpoint, path: False)
+        >>> gate.save_checkpoint({}, "never_written.ckpt")
+
+    """
+
+    def __init__(self, inner: CheckpointIO, admit: Callable[[dict[str, Any], Any], bool]) -> None:
+        self.inner = inner
+        self.admit = admit
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        if self.admit(checkpoint, path):
+            self.inner.save_checkpoint(checkpoint, path, storage_options)
+
+    def load_checkpoint(self, *args: Any, **options: Any) -> dict[str, Any]:
+        return self.inner.load_checkpoint(*args, **options)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        self.inner.remove_checkpoint(path)
+
+    def teardown(self) -> None:
+        self.inner.teardown()
 
 
 def nonfinite_entries(checkpoint: dict[str, Any], trained: Iterable[str]) -> list[str]:

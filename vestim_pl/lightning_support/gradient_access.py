@@ -3,32 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.optim import LBFGS, Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.lightning_classes import is_sharded
+from vestim_pl.lightning_support.precision import is_unscaled_in_step
 
-__all__ = ["gradient_scaler", "is_unscaled_in_step", "refuse_raw_steps", "require_one_step", "require_plain_gradients"]
-
-
-def gradient_scaler(trainer: Trainer) -> torch.amp.GradScaler | None:
-    """The trainer's gradient scaler; None without one.
-
-    Only Lightning's ``MixedPrecision`` has the attribute, and a project's own precision plugin may have it too. Tested
-    with lightning 2.6.6.
-    """
-    return getattr(trainer.precision_plugin, "scaler", None)
-
-
-def is_unscaled_in_step(trainer: Trainer, optimizer: Optimizer) -> bool:
-    """Whether gradients stay multiplied by a loss scale until the optimizer divides by it within its own step.
-
-    Reads torch's private mark of a fused optimizer, which Lightning reads too. Tested with torch 2.13.0.
-    """
-    return gradient_scaler(trainer) is not None and bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+__all__ = ["refuse_raw_steps", "require_one_step", "require_plain_gradients"]
 
 
 def require_one_step(trainer: Trainer, pl_module: LightningModule, callback: str) -> None:

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.lightning_support.loop_progress import steps_so_far
 
 __all__ = ["LearningRateFactors", "log_learning_rate"]
 
@@ -188,8 +189,7 @@ def log_learning_rate(trainer: Trainer, pl_module: LightningModule) -> None:
 
     """
     every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-    steps = trainer.global_step // max(1, len(trainer.optimizers))  # Lightning counts the steps of every optimizer
-    if not every or steps % every:
+    if not every or steps_so_far(trainer) % every:
         return
     factors = LearningRateFactors.of(trainer)
     rates = [rate for optimizer in trainer.optimizers for rate in factors.used(optimizer)]

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vestim_pl.functional.tensor_range import TensorRange, measure_range
-from vestim_pl.lightning_support.nested_tensors import named_tensors
+from vestim_pl.lightning_support.tensors import named_tensors
 from vestim_pl.lightning_support.unrolled_recurrence import RecurrentStep, unrolled, why_fused
 
 __all__ = ["Finding", "Frame", "Phase", "StepTrace", "traced"]

@@ -8,9 +8,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from subprocess import Popen
 from types import FrameType, TracebackType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-__all__ = ["Interrupted", "StopRequest", "is_first_process", "signal_name"]
+if TYPE_CHECKING:  # this module is imported before torch
+    from lightning.pytorch import Trainer
+
+__all__ = [
+    "Interrupted",
+    "StopRequest",
+    "is_first_process",
+    "signal_name",
+    "switch_off_handlers",
+    "without_lightnings_handlers",
+]
 
 # Windows has neither SIGHUP nor SIGUSR1.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
@@ -261,3 +271,43 @@ def _follows_first_process(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether Lightning has started this process, so that the first process decides for it."""
     external = "TORCHELASTIC_RUN_ID" in environment or "SLURM_PROCID" in environment
     return int(environment.get("LOCAL_RANK") or 0) > 0 and not external
+
+
+@contextmanager
+def without_lightnings_handlers(trainer: "Trainer") -> Iterator[None]:
+    """Keep Lightning from installing signal handlers within this context.
+
+    Lightning's handler of SIGTERM starts a collective operation at any point of the program. Under Slurm its handlers
+    save a checkpoint within a step and requeue the job. At the end of the fit it restores the handlers that it found at
+    the start, even if they have changed since.
+
+    Args:
+        trainer: The trainer before its loops start, as in ``setup``.
+
+    Example::
+
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(logger=False, enable_checkpointing=False)
+        >>> with without_lightnings_handlers(trainer):
+        ...     trainer._signal_connector.register_signal_handlers()
+        >>> trainer._signal_connector._original_handlers
+        {}
+
+    """
+    before = "register_signal_handlers" in vars(trainer._signal_connector)
+    switch_off_handlers(trainer)
+    try:
+        yield
+    finally:
+        if not before:
+            vars(trainer._signal_connector).pop("register_signal_handlers", None)
+
+
+def switch_off_handlers(trainer: "Trainer") -> None:
+    """Replace a method of Lightning's private signal connector for good; tested with lightning 2.6.6."""
+    connector: Any = trainer._signal_connector
+    connector.register_signal_handlers = _register_nothing
+
+
+def _register_nothing() -> None:
+    """Replaces Lightning's method; unlike a lambda it can be pickled."""

@@ -8,12 +8,11 @@ from torch import Tensor
 
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.finiteness import all_finite, find_nonfinite
-from vestim_pl.lightning_support.buffer_copy import buffer_dicts, put_buffer
 from vestim_pl.lightning_support.lightning_classes import is_sharded
 from vestim_pl.lightning_support.module_state import load_extras, save_extras
-from vestim_pl.lightning_support.nested_tensors import copy_tensors, tensors_in
 from vestim_pl.lightning_support.protocols import Rewinds, callbacks_with
 from vestim_pl.lightning_support.random_state import random_states, restore_random_states
+from vestim_pl.lightning_support.tensors import buffer_dicts, copy_tensors, put_buffer, tensors_in
 
 __all__ = [
     "nonfinite_buffers",

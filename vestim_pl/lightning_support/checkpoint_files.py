@@ -1,7 +1,8 @@
-"""Write checkpoint files so that each is either complete or absent."""
+"""Checkpoint files: each is complete or absent."""
 
 import io
 import os
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,13 @@ from lightning.pytorch import Trainer
 from vestim_pl.files import whole_file, writing
 from vestim_pl.lightning_support.lightning_classes import checkpoint_callbacks, lightning_classes
 
-__all__ = ["WholeCheckpointIO", "keep_checkpoints_whole", "remove_partial_checkpoints", "write_whole"]
+__all__ = [
+    "WholeCheckpointIO",
+    "failed_while_restoring",
+    "keep_checkpoints_whole",
+    "remove_partial_checkpoints",
+    "write_whole",
+]
 
 _PARTIAL = ".partial"
 
@@ -102,3 +109,23 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+_RESTORING = ("resume_start", "resume_end", "restore")  # functions of Lightning's checkpoint_connector
+
+
+def failed_while_restoring(error: BaseException) -> bool:
+    """Whether an error was raised while a checkpoint was loaded into trainer, module, callbacks or optimizers.
+
+    Lightning does not check the content of a checkpoint, so damage can raise any error. The functions in the traceback
+    distinguish it from a bug in a callback or in ``setup`` of a module. Tested with lightning 2.6.6.
+
+    Args:
+        error: Error from ``trainer.fit(ckpt_path=...)``.
+
+    """
+    return any(
+        frame.f_code.co_filename.endswith("checkpoint_connector.py")
+        and frame.f_code.co_name.lstrip("_").startswith(_RESTORING)
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
