@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.lightning_support.fake_trainer import FakeTrainer
-from vestim_pl.lightning_support.events import Event, event_line, plain_value, publish, read_events
+from vestim_pl.lightning_support.events import Event, plain_value, publish, read_events, strict_json
 
 
 class Listener:
@@ -82,7 +82,7 @@ def strict(line):
     ],
 )
 def test_every_value_becomes_strict_json(value, plain):
-    assert strict(event_line({"value": value})) == {"value": plain}
+    assert strict(strict_json({"value": value})) == {"value": plain}
     assert plain_value(value) == plain
 
 

@@ -33,12 +33,6 @@ class WholeCheckpointIO(TorchCheckpointIO):
     checkpoint is left, and a stray copy stays in the temporary folder.
 
     Remote paths (``s3://...``) are left to Lightning.
-
-    Example::
-
-        >>> from lightning.pytorch import Trainer
-        >>> trainer = Trainer(plugins=[WholeCheckpointIO()], logger=False, enable_checkpointing=False)
-
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -51,14 +45,10 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that ``path`` always holds either all of the old or all of the new content.
+    """Write a file, and missing folders, so that ``path`` always holds either all of the old or all of the new content.
 
     The content is written to ``<path>.partial`` and flushed to the disk, and one rename replaces the target. Without
     the first ``fsync`` a power failure could leave an empty file, without the second one the old file.
-
-    Args:
-        path: Path of the file; missing folders are created.
-        content: Content of the file.
 
     Raises:
         FileError: If it cannot be written; the old file is unchanged and the partial file removed.
@@ -78,14 +68,6 @@ def keep_checkpoints_whole(trainer: Trainer) -> None:
 
     Removes partial files of a killed run from the folders of the checkpoints. Call it in ``setup``, when the folders
     are known.
-
-    Example::
-
-        >>> trainer = Trainer(logger=False, enable_checkpointing=False)
-        >>> keep_checkpoints_whole(trainer)
-        >>> type(trainer.strategy.checkpoint_io).__name__
-        'WholeCheckpointIO'
-
     """
     if type(trainer.strategy.checkpoint_io) in lightning_classes("plugins.TorchCheckpointIO"):
         trainer.strategy.checkpoint_io = WholeCheckpointIO()
@@ -115,14 +97,10 @@ _RESTORING = ("resume_start", "resume_end", "restore")  # functions of Lightning
 
 
 def failed_while_restoring(error: BaseException) -> bool:
-    """Whether an error was raised while a checkpoint was loaded into trainer, module, callbacks or optimizers.
+    """Whether ``trainer.fit(ckpt_path=...)`` failed while a checkpoint was loaded into trainer, module or optimizers.
 
     Lightning does not check the content of a checkpoint, so damage can raise any error. The functions in the traceback
     distinguish it from a bug in a callback or in ``setup`` of a module. Tested with lightning 2.6.6.
-
-    Args:
-        error: Error from ``trainer.fit(ckpt_path=...)``.
-
     """
     return any(
         frame.f_code.co_filename.endswith("checkpoint_connector.py")

@@ -28,12 +28,6 @@ class CheckpointGate(CheckpointIO):
         inner: Writes, loads and removes the files.
         admit: Called with checkpoint and path before each write; False skips the write.
 
-    Example::
-
-        >>> from lightning.fabric.plugins import TorchCheckpointIO
-        >>> gate = CheckpointGate(TorchCheckpointIO(), admit=lambda checkpoint, path: False)
-        >>> gate.save_checkpoint({}, "never_written.ckpt")
-
     """
 
     def __init__(self, inner: CheckpointIO, admit: Callable[[dict[str, Any], Any], bool]) -> None:
@@ -57,9 +51,7 @@ class CheckpointGate(CheckpointIO):
 def nonfinite_entries(checkpoint: dict[str, Any], trained: Iterable[str]) -> list[str]:
     """Name up to three non-finite weights of a checkpoint, and its optimizers with non-finite state.
 
-    Args:
-        checkpoint: Lightning's checkpoint.
-        trained: Names of the parameters that training changes; others may be infinite on purpose.
+    Only the weights in ``trained`` count, because others may be infinite on purpose.
 
     Example::
 
@@ -91,18 +83,11 @@ def refresh_checkpoint(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 
 def rewrite_latest(trainer: Trainer, since: int = -1) -> list[str]:
-    """Write the checkpoints of the latest state again after a recovery, with an event for each.
+    """Write the checkpoints of the latest state again after a recovery, with an event for each; returns their paths.
 
     ``last.ckpt``, and the one file of a ``ModelCheckpoint`` without a monitor, may hold weights from after the state
-    that was restored. Files from before it stay, and so do files that were ranked by a metric.
-
-    Args:
-        trainer: The trainer.
-        since: Optimizer step of the restored state.
-
-    Returns:
-        Paths of the files written.
-
+    that was restored. Files from before it, whose optimizer step is at most ``since``, stay, and so do files that were
+    ranked by a metric.
     """
     written: list[str] = []
     for keeper in callbacks_with(trainer, KeepsLatestState):
@@ -112,7 +97,7 @@ def rewrite_latest(trainer: Trainer, since: int = -1) -> list[str]:
             continue
         latest = {callback.last_model_path} | ({callback.best_model_path} if callback.monitor is None else set())
         for path in sorted(latest - {""}):
-            if not _exists(trainer, path):
+            if not trainer.strategy.broadcast(Path(path).exists()):  # as rank zero sees it
                 continue
             if trainer.is_global_zero and Path(path).is_symlink():
                 Path(path).unlink()
@@ -126,11 +111,7 @@ def remove_nonfinite_scores(trainer: Trainer) -> list[str]:
     """Remove the checkpoints with a non-finite score from the disk and from ``ModelCheckpoint``'s records.
 
     Lightning ranks a NaN as the worst score and keeps the file while fewer than ``save_top_k`` exist. Publishes an
-    event ``checkpoint_removed`` for each file.
-
-    Returns:
-        Paths of the files removed.
-
+    event ``checkpoint_removed`` for each file, and returns their paths.
     """
     removed: list[str] = []
     for callback in model_checkpoints(trainer):
@@ -153,11 +134,6 @@ def _nonfinite(trainer: Trainer, scores: dict[str, torch.Tensor]) -> list[str]:
     """Paths whose score is non-finite on any rank, so that the records of all ranks stay equally long."""
     agree = trainer.strategy.reduce_boolean_decision
     return [path for path, score in scores.items() if agree(not math.isfinite(float(score)), all=False)]
-
-
-def _exists(trainer: Trainer, path: str) -> bool:
-    """Whether rank zero sees the file, so that all ranks agree."""
-    return bool(trainer.strategy.broadcast(Path(path).exists()))
 
 
 def _rank(callback: Any) -> None:

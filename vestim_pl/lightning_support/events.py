@@ -19,7 +19,6 @@ from vestim_pl.lightning_support.protocols import EventListener, EventWatcher, c
 __all__ = [
     "Event",
     "append_event",
-    "event_line",
     "plain_value",
     "publish",
     "read_events",
@@ -57,7 +56,6 @@ class Event:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Convert to a dictionary for JSON."""
         return asdict(self)
 
 
@@ -73,9 +71,6 @@ def publish(
         batch: Index of the batch in its epoch.
         level: Level of the log line; ``logging.DEBUG`` keeps it off the terminal.
         values: Further plain numbers, strings and lists.
-
-    Returns:
-        The event.
 
     """
     event = Event(kind, reason, epoch=trainer.current_epoch, step=trainer.global_step, batch=batch, values=values)
@@ -120,42 +115,26 @@ def plain_value(value: Any) -> Any:
     return str(value)
 
 
-def event_line(event: Mapping[str, Any]) -> str:
-    """Write an event as one line of strict JSON, without the line break.
-
-    Example::
-
-        >>> event_line({"kind": "skip", "reason": "loss is NaN", "values": {"loss": float("nan")}})
-        '{"kind": "skip", "reason": "loss is NaN", "values": {"loss": "NaN"}}'
-
-    """
-    return strict_json(event)
-
-
 def strict_json(value: Any, indent: int | None = None) -> str:
     """Write nested data of any types as strict JSON; see `plain_value`.
 
     Example::
 
-        >>> strict_json({(0, 1): float("nan")})
-        '{"(0, 1)": "NaN"}'
+        >>> strict_json({"kind": "skip", "values": {(0, 1): float("nan")}})
+        '{"kind": "skip", "values": {"(0, 1)": "NaN"}}'
 
     """
     return json.dumps(plain_value(value), allow_nan=False, ensure_ascii=False, indent=indent)
 
 
 def append_event(path: Path, event: Mapping[str, Any]) -> None:
-    """Append an event to a file as one line that starts with the time.
-
-    Args:
-        path: File to write, in an existing folder.
-        event: Plain values.
+    """Append an event to a file in an existing folder, as one line that starts with the time.
 
     Raises:
         FileError: If the file cannot be written; it keeps its length then.
 
     """
-    line = event_line({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event})
+    line = strict_json({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event})
     # Opened for each event, because events are rare and nothing may be lost when the process dies.
     with appending(path), path.open("ab+") as file:
         torn = file.tell() > 0 and (file.seek(-1, 2), file.read(1))[1] != b"\n"
@@ -163,9 +142,7 @@ def append_event(path: Path, event: Mapping[str, Any]) -> None:
 
 
 def read_events(path: str | Path) -> list[dict[str, Any]]:
-    """Read the events of a file that `EventLog` wrote, in order.
-
-    Incomplete lines, which a killed process may leave, are skipped.
+    """Read the events of a file that `EventLog` wrote; incomplete lines, as of a killed process, are skipped.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -17,11 +17,6 @@ __all__ = ["refuse_raw_steps", "require_one_step", "require_plain_gradients"]
 def require_one_step(trainer: Trainer, pl_module: LightningModule, callback: str) -> None:
     """Refuse a run in which the losses between two batches are not those of one optimizer step.
 
-    Args:
-        trainer: Trainer that is about to fit.
-        pl_module: Its module.
-        callback: Name of the callback, for the message.
-
     Raises:
         ConfigurationError: With manual optimization, and for LBFGS, which evaluates the loss several times a step.
 
@@ -45,10 +40,6 @@ def require_plain_gradients(trainer: Trainer, callback: str) -> None:
     gradients multiplied by the loss scale. Sharded strategies show each rank only its part of the gradients.
 
     Call it in ``on_fit_start``, because the optimizers do not exist in ``setup`` yet.
-
-    Args:
-        trainer: Trainer that is about to fit.
-        callback: Name of the callback, for the message.
 
     Raises:
         ConfigurationError: In both cases, with the setting to change.
@@ -81,7 +72,7 @@ def refuse_raw_steps(
         seen: Whether ``on_before_optimizer_step`` has run for the gradients of the latest backward pass.
 
     Returns:
-        Handles of the hooks on the optimizers; remove them when the fit ends. Empty with automatic optimization.
+        Handles of the hooks on the optimizers, to remove when the fit ends; none with automatic optimization.
 
     Raises:
         ConfigurationError: From a raw step, and here if no optimizer of the trainer holds a parameter of the module.

@@ -18,12 +18,6 @@ def log_agreed(pl_module: LightningModule, values: Mapping[str, Tensor | float],
 
     Lightning treats a logged value as that of one rank and reduces it. The maximum of equal numbers is that number bit
     for bit, which a mean over three ranks need not be. Log each name once an epoch, on all ranks.
-
-    Args:
-        pl_module: The module.
-        values: Numbers by logged key, equal on all ranks.
-        prog_bar: Show them in the progress bar.
-
     """
     for name, value in values.items():
         pl_module.log(name, value, prog_bar=prog_bar, sync_dist=True, reduce_fx="max", batch_size=1)
@@ -48,10 +42,10 @@ def nonfinite_metrics(trainer: Trainer, monitor: str | None = None, schedulers: 
 
 
 def minimized_metric(trainer: Trainer, monitor: str | None) -> tuple[str, float]:
-    """Find the validation metric that training minimizes.
+    """Find the validation metric that training minimizes; call it on all ranks, at the end of a validation.
 
     Args:
-        trainer: Trainer at the end of a validation; on all ranks.
+        trainer: The trainer.
         monitor: Name of the metric; None for the first that an EarlyStopping or ModelCheckpoint minimizes.
 
     Returns:

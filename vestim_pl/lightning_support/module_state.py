@@ -116,9 +116,9 @@ def _hyperparameters(owner: LightningModule | LightningDataModule) -> dict[str, 
 
 
 def is_omegaconf(value: Any) -> bool:
-    """Whether a value is a container of OmegaConf.
+    """Whether a value is a container of OmegaConf, which the callbacks do not import.
 
-    The callbacks do not import OmegaConf. A process that never imported it holds none of its containers.
+    A process that never imported OmegaConf holds none of its containers.
 
     Example::
 
@@ -136,11 +136,5 @@ def hyperparameters_argument(module: LightningModule) -> str | None:
 
     ``save_hyperparameters(config)`` remembers the name in ``_hparams_name``, and Lightning has no public way to read
     it. Tested with lightning 2.6.6.
-
-    Example::
-
-        >>> hyperparameters_argument(LightningModule()) is None
-        True
-
     """
     return getattr(module, "_hparams_name", None)

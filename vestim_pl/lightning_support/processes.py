@@ -41,27 +41,15 @@ def process_count(devices: int | str | Sequence[int], accelerator: str = "auto",
 
 
 def child_processes(trainer: Trainer) -> list[Any]:
-    """Return the processes that the trainer's launcher has started on this machine; empty if there are none.
+    """List the processes that the trainer's launcher has started on this machine.
 
     Lightning keeps them in an attribute of its launchers and has no public access to them. Tested with lightning 2.6.6.
-
-    Example::
-
-        >>> child_processes(Trainer(logger=False, enable_checkpointing=False))
-        []
-
     """
     return list(getattr(trainer.strategy.launcher, "procs", []))
 
 
 def gather(trainer: Trainer, value: Any) -> list[Any]:
-    """Collect the values of all ranks, in order; call it on all ranks.
-
-    Args:
-        trainer: The trainer.
-        value: Plain data.
-
-    """
+    """Collect the plain data that each rank gives, in order; call it on all ranks."""
     if trainer.world_size == 1 or not torch.distributed.is_initialized():
         return [value]
     values = [None] * torch.distributed.get_world_size()
@@ -73,12 +61,6 @@ def ranks_at_fault(trainer: Trainer, losses: Sequence[Tensor], batches: Sequence
     """Find the ranks with non-finite losses, or else those with non-finite batches; call it on all ranks.
 
     Gradients are averaged, so they do not show which rank a NaN came from.
-
-    Args:
-        trainer: The trainer.
-        losses: Losses of the step on this rank.
-        batches: Batches of the step on this rank.
-
     """
     own = not all_finite(losses), any(nonfinite_fields(batch) for batch in batches)
     found = gather(trainer, own)

@@ -69,7 +69,7 @@ def rerun_step(module: LightningModule, inputs: StepInputs, trace: StepTrace, op
         module: Module with the weights before the step.
         inputs: Batches and conditions of the step.
         trace: Records the ranges.
-        optimizer: Optimizer of the module with the moments before the step; None for no update.
+        optimizer: Optimizer with the moments before the step; None for no update.
 
     """
     parameters = {
@@ -143,9 +143,7 @@ def silence(module: LightningModule) -> LightningModule:
 def load_state(module: LightningModule, parameters: dict[str, Any], buffers: dict[str, Any], extras: Any) -> list[str]:
     """Load the weights, buffers and extra state from before a step, each with its own dtype.
 
-    Returns:
-        One note for each tensor that does not fit or is missing.
-
+    Returns one note for each tensor that does not fit or is missing.
     """
     notes: list[str] = []
     for kind, saved, places in (
@@ -174,7 +172,7 @@ def _see_moments(trace: StepTrace, phase: Phase, parameters: dict[str, Any], opt
 
 
 def quiet_trainer(epoch: int = 0, step: int = 0, batches: float = math.inf, **options: Any) -> Trainer:
-    """Build a CPU trainer without logger, checkpoints or progress bar, and without printing anything.
+    """Build a CPU trainer that fits nothing and prints nothing, with another run's progress.
 
     A ``training_step`` may read ``self.trainer`` (``log_every_n_steps``, ``global_step``), so it needs one outside
     ``fit`` too.

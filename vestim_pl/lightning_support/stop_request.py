@@ -100,7 +100,6 @@ class StopRequest:
 
     @classmethod
     def current(cls) -> "StopRequest | None":
-        """Return the active request."""
         return cls._current
 
     def __enter__(self) -> Self:
@@ -127,12 +126,7 @@ class StopRequest:
 
     @contextmanager
     def deferred(self, doing: str) -> Iterator[None]:
-        """Defer a signal until `check` is called after this block.
-
-        Args:
-            doing: What is finished first, such as ``writing the report``.
-
-        """
+        """Defer a signal until `check` is called after this block; ``doing`` is what is finished first."""
         self._deferred.append(doing)
         try:
             yield
@@ -204,14 +198,7 @@ class StopRequest:
 
 
 def signal_name(number: int) -> str:
-    """Return the usual name of a signal.
-
-    Example::
-
-        >>> signal_name(2), signal_name(15)
-        ('Ctrl-C', 'SIGTERM')
-
-    """
+    """The usual name of a signal: ``Ctrl-C`` for 2, ``SIGTERM`` for 15."""
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
@@ -253,15 +240,12 @@ def _detach_dead_terminal() -> None:
 def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this is the process of rank zero, which prints and gives the exit status; needs no trainer.
 
-    Args:
-        environment: Environment variables of Lightning, torchrun and Slurm.
+    Reads the variables of Lightning, torchrun and Slurm.
 
     Example::
 
         >>> is_first_process({}), is_first_process({"LOCAL_RANK": "0"}), is_first_process({"SLURM_PROCID": "3"})
         (True, True, False)
-        >>> is_first_process({"LOCAL_RANK": "0", "NODE_RANK": "1"})
-        False
 
     """
     return all(environment.get(name, "0") in ("", "0") for name in _RANKS)
@@ -275,14 +259,11 @@ def _follows_first_process(environment: Mapping[str, str] = os.environ) -> bool:
 
 @contextmanager
 def without_lightnings_handlers(trainer: "Trainer") -> Iterator[None]:
-    """Keep Lightning from installing signal handlers within this context.
+    """Keep Lightning from installing signal handlers within this context; enter it in ``setup``.
 
     Lightning's handler of SIGTERM starts a collective operation at any point of the program. Under Slurm its handlers
     save a checkpoint within a step and requeue the job. At the end of the fit it restores the handlers that it found at
     the start, even if they have changed since.
-
-    Args:
-        trainer: The trainer before its loops start, as in ``setup``.
 
     Example::
 

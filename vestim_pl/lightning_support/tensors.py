@@ -25,15 +25,11 @@ __all__ = [
 def named_tensors(data: Any, name: str = "") -> list[tuple[str, Tensor]]:
     """List the tensors of a nested container with their paths, such as ``inputs`` or ``0.target``.
 
-    Mappings, tuples, named tuples, lists and dataclasses are searched; anything else is skipped.
-
-    Args:
-        data: The container, or a lone tensor, which is called ``tensor``.
-        name: Prefix of the paths.
+    Mappings, tuples, named tuples, lists and dataclasses are searched; anything else is skipped. A lone tensor is
+    called ``tensor``. ``name`` is the prefix of the paths. Pytree knows no dataclasses, and names paths in another way.
 
     Example::
 
-        >>> import torch
         >>> [name for name, _ in named_tensors({"x": torch.zeros(1), "rest": [torch.zeros(1), 3]})]
         ['x', 'rest.0']
 
@@ -59,15 +55,7 @@ def tensors_in(data: Any) -> list[Tensor]:
 
 
 def copy_tensors(data: Any) -> Any:
-    """Copy a nested container, with every tensor cloned and detached from its graph.
-
-    Example::
-
-        >>> import torch
-        >>> copy_tensors({"a": [torch.ones(1)]})
-        {'a': [tensor([1.])]}
-
-    """
+    """Copy a nested container, with every tensor cloned and detached from its graph."""
     if isinstance(data, Tensor):
         return data.detach().clone()
     # Callbacks copy at every step. For the plain types this is ten times as fast as ``apply_to_collection``.
@@ -101,7 +89,6 @@ class TensorCopies:
         self._shapes: list[torch.Size] = []
 
     def save(self, live: list[Tensor]) -> None:
-        """Copy the tensors."""
         shapes = list(map(Tensor.size, live))  # ``.data = ...`` changes the shape of the same tensor
         if shapes != self._shapes or not all(map(is_, live, self._live)):
             self.tensors = [tensor.detach().clone() for tensor in live]
@@ -163,7 +150,6 @@ class BufferCopy:
         self._copies = TensorCopies()
 
     def save(self) -> None:
-        """Copy the buffers."""
         self._saved = [buffers.get(name) for _, buffers, name in self._places]
         self._copies.save([buffer for buffer in self._saved if buffer is not None])
 
@@ -173,7 +159,6 @@ class BufferCopy:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Write the copies back."""
         for (_, buffers, name), copy in self._copied():
             put_buffer(buffers, name, None if copy is None else copy.clone())
 

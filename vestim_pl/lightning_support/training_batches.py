@@ -69,11 +69,7 @@ def _wrapped(trainer: Trainer, original: Callable[..., Any], changes: list[Calla
 def nonfinite_fields(batch: Any) -> dict[str, list[int]]:
     """Find the fields of a batch with non-finite values, and the rows of the first axis that hold them.
 
-    Args:
-        batch: Tensor, or nested container of tensors ``[B, ...]``; see `named_tensors`.
-
-    Returns:
-        Rows by field: the name in a named tuple, dataclass or dictionary, the position elsewhere.
+    A field is called by its name in a named tuple, dataclass or dictionary, and by its position elsewhere.
 
     Example::
 
@@ -90,7 +86,7 @@ def nonfinite_fields(batch: Any) -> dict[str, list[int]]:
 
 
 def locate_batch(trainer: Trainer, batch: Any, rows: Sequence[int] = (), limit: int = 8) -> list[dict[str, Any]]:
-    """List the recordings and times that a batch was cut from, if the data module knows them.
+    """List the recordings and times that rows of a batch were cut from, if the data module knows them.
 
     Args:
         trainer: Trainer, whose ``datamodule`` may implement `LocatesBatches`.
@@ -108,12 +104,6 @@ def locate_batch(trainer: Trainer, batch: Any, rows: Sequence[int] = (), limit: 
 
 
 def whole_batch(trainer: Trainer, batch: Any) -> Any:
-    """Return the current batch with all steps of its windows, even if a callback has shortened them.
-
-    Args:
-        trainer: The trainer, whose callbacks may implement `ShortensWindows`.
-        batch: The batch of the training step, returned if no callback shortens it.
-
-    """
+    """Return the current batch with all steps of its windows, also where a callback has shortened them."""
     owners = callbacks_with(trainer, ShortensWindows)
     return owners[0].whole_batch(trainer) if owners else batch

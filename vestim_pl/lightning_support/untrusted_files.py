@@ -121,14 +121,10 @@ _OF_SIZE = ("features", "network", "rc_pairs")
 
 
 def refuse_outsized(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-    """Refuse settings of an estimator that are far larger than its weights.
+    """Refuse settings of a voltage estimator that are far larger than its weights.
 
     A network of a billion units would fill the memory, and one of a billion members would build for hours, before a
     missing weight could be noticed.
-
-    Args:
-        settings: Hyperparameters of a voltage estimator.
-        weights: Its weights by name.
 
     Raises:
         UnusableFileError: If they do not match.
