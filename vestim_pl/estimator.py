@@ -13,11 +13,10 @@ from torch.optim import Optimizer
 from vestim_pl.functional.carried_state import resume_state
 from vestim_pl.functional.gradient_scaling import scale_to_limit
 from vestim_pl.functional.sequence_batch import SequenceBatch
-from vestim_pl.lightning_support.callback_order import gradient_norm_before_module
-from vestim_pl.lightning_support.gradient_access import is_unscaled_in_step
+from vestim_pl.lightning_support.callback_order import gradient_norm_before
 from vestim_pl.lightning_support.lightning_classes import is_sharded
-from vestim_pl.lightning_support.mixed_precision_clipping import clip_under_mixed_precision
-from vestim_pl.lightning_support.rank_agreement import log_agreed
+from vestim_pl.lightning_support.logged_metrics import log_agreed
+from vestim_pl.lightning_support.precision import clip_under_mixed_precision, is_unscaled_in_step
 from vestim_pl.lightning_support.schedulers import build_scheduler, refuse_another_length
 from vestim_pl.metrics import VoltageErrors
 from vestim_pl.networks import Network, RCPairs, State, build_network
@@ -194,7 +193,7 @@ class VoltageEstimator(LightningModule):
             if isinstance(self.network, Ensemble):  # each member is clipped on its own
                 clip_gradients(self.network, gradient_clip_val, gradient_clip_algorithm or "norm")
                 return
-            norm = gradient_norm_before_module(self)  # a guard may have measured it already
+            norm = gradient_norm_before(trainer)  # a guard may have measured it already
             if norm is not None and math.isfinite(norm) and gradient_clip_algorithm in (None, "norm"):
                 parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
                 gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]

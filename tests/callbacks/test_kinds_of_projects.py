@@ -16,13 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import leaky_sequences
 from tests.callbacks.test_contract import (
     BATCHES,
     EPOCHS,
     NAMES,
-    REGISTRY,
     Foreign,
     fresh,
     last_steps,
@@ -33,8 +31,6 @@ from tests.callbacks.test_contract import (
 from tests.which_lightning import Callback, pl
 from vestim_pl.callbacks import AdaptiveLookback, LookbackWarmup, StepGuard
 from vestim_pl.errors import ConfigurationError
-from vestim_pl.lightning_support.learning_rate import LearningRateFactors
-from vestim_pl.lightning_support.stop_request import Interrupted
 
 
 @dataclass
@@ -180,10 +176,8 @@ def test_sigterm_ends_the_training_and_leaves_nothing_of_it_in_the_module(make, 
 
     module = fresh()
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises((BaseException)):
+    with pytest.raises(BaseException):
         run(module, [Terminates(), make(name)])
     assert signal.getsignal(signal.SIGTERM) == before
     assert not module.rnn._forward_hooks
     assert "on_before_batch_transfer" not in vars(module)
-
-

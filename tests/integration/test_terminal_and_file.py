@@ -12,7 +12,7 @@ from tests.callbacks.fault_injector import FaultInjector
 from vestim_pl.app.configuration import build
 from vestim_pl.app.estimator import build_estimator
 from vestim_pl.app.trainer import build_trainer
-from vestim_pl.lightning_support.event_lines import read_events
+from vestim_pl.lightning_support.events import read_events
 
 NAN = math.nan
 RESILIENT = (

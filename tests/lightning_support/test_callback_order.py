@@ -7,11 +7,7 @@ from tests.callbacks.fault_injector import FaultInjector
 from tests.callbacks.foreign import ForeignRecurrent, Recorder, fit
 from vestim_pl.callbacks import DivergenceRecovery, FiniteParameterGuard
 from vestim_pl.errors import ConfigurationError
-from vestim_pl.lightning_support.callback_order import (
-    gradient_norm_before,
-    gradient_norm_before_module,
-    parameter_norm_before,
-)
+from vestim_pl.lightning_support.callback_order import gradient_norm_before, parameter_norm_before
 
 
 class Guard(Callback):
@@ -47,11 +43,11 @@ class ModuleWithHook(LightningModule):
 
 def test_the_module_gets_the_norm_of_the_last_callback_with_the_hook():
     def measured(*callbacks, kind=LightningModule):
-        module = kind()
-        module.trainer = Trainer(
+        trainer = Trainer(
             callbacks=list(callbacks), logger=False, enable_checkpointing=False, enable_progress_bar=False,
         )  # fmt: skip
-        return gradient_norm_before_module(module)
+        trainer.strategy.connect(kind())
+        return gradient_norm_before(trainer)
 
     assert measured(Guard(1.0), Guard(2.0), Callback()) == 2.0
     assert measured(Guard(1.0), Guard()) is None

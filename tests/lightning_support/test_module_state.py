@@ -1,7 +1,16 @@
+import sys
+
 import torch
 from lightning.pytorch import LightningModule
+from omegaconf import OmegaConf
 
-from vestim_pl.lightning_support.module_state import clear_nonfinite_extras, load_extras, save_extras
+from vestim_pl.lightning_support.module_state import (
+    clear_nonfinite_extras,
+    hyperparameters_argument,
+    is_omegaconf,
+    load_extras,
+    save_extras,
+)
 
 
 class Carrying(LightningModule):
@@ -40,3 +49,22 @@ def test_finite_extras_are_left_alone_and_bad_rows_are_set_to_zero():
     assert clear_nonfinite_extras(module) == ["state"]
     assert module.state[0].tolist() == [[1, 1, 1], [0, 0, 0]]
     assert module.state[1].tolist() == [1, 1]
+
+
+class Net(LightningModule):
+    def __init__(self, config, size=1):
+        super().__init__()
+        self.save_hyperparameters(config if isinstance(config, dict) else None)
+
+
+def test_containers_of_omegaconf_are_recognised_without_importing_it(monkeypatch):
+    containers = [OmegaConf.create({"a": 1}), OmegaConf.create([1])]
+    assert all(map(is_omegaconf, containers))
+    monkeypatch.delitem(sys.modules, "omegaconf")
+    assert not is_omegaconf({"a": 1})
+    assert "omegaconf" not in sys.modules
+
+
+def test_argument_that_holds_all_hyperparameters():
+    assert hyperparameters_argument(Net({"a": 1})) == "config"
+    assert hyperparameters_argument(Net("text")) is None

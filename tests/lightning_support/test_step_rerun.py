@@ -1,8 +1,9 @@
-import contextlib
+import logging
 
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import nn
 
 from vestim_pl.lightning_support.random_state import random_states
@@ -10,7 +11,7 @@ from vestim_pl.lightning_support.step_rerun import (
     StepInputs,
     load_state,
     loss_of_step,
-    precision_context,
+    quiet_trainer,
     rerun_step,
     silence,
     silent_copy,
@@ -97,13 +98,6 @@ def test_each_phase_is_seen(name):
         assert trace.origin.frame.tensor == "optimizer's momentum_buffer"
 
 
-@pytest.mark.parametrize("precision", [("64-true", torch.float64), ("bf16-true", torch.bfloat16)])
-def test_new_tensors_of_a_true_precision(precision):
-    with precision_context(precision[0], "cpu"):
-        assert torch.zeros(1).dtype is precision[1]
-    assert torch.zeros(1).dtype is torch.float32
-
-
 @pytest.mark.parametrize("output", [lambda loss: {"loss": loss}, lambda loss: None, lambda loss: loss.detach()])
 def test_every_return_type_of_training_step(output):
     trace = StepTrace()
@@ -126,16 +120,6 @@ def test_copy_logs_nothing_and_shares_the_trainer():
     assert "log" not in vars(module)
 
 
-@pytest.mark.parametrize(
-    ("precision", "dtype"),
-    [("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16), ("32-true", torch.float32)],
-)
-def test_autocast_of_the_precision(precision, dtype):
-    with precision_context(precision, "cpu") as context:
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is dtype
-    assert context is None or isinstance(context, contextlib.AbstractContextManager)
-
-
 def test_load_state_notes_what_is_missing():
     class Net(LightningModule):
         def __init__(self):
@@ -145,3 +129,21 @@ def test_load_state_notes_what_is_missing():
     notes = load_state(Net(), {"layer.weight": torch.ones(1, 1)}, {"gone": torch.ones(1)}, {})
     assert "buffer gone of the bundle does not fit the module" in notes
     assert "parameter layer.bias is not in the bundle" in notes
+
+
+def test_prints_and_writes_nothing(caplog, capsys, tmp_path):
+    level = logging.getLogger("lightning.pytorch").level
+    trainer = quiet_trainer()
+    assert trainer.log_every_n_steps > 0
+    assert not caplog.records
+    assert capsys.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
+    assert logging.getLogger("lightning.pytorch").level == level
+
+
+def test_reports_epoch_and_step_of_the_run():
+    trainer = quiet_trainer(epoch=3, step=70, batches=12, max_epochs=9, accumulate_grad_batches=2)
+    module = BoringModel()
+    module.trainer = trainer
+    assert (module.current_epoch, module.global_step, trainer.num_training_batches) == (3, 70, 12)
+    assert (trainer.max_epochs, trainer.accumulate_grad_batches, trainer.training) == (9, 2, True)

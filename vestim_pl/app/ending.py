@@ -14,8 +14,7 @@ from vestim_pl.app.interruption import finish_first
 from vestim_pl.app.machine_faults import machine_fault
 from vestim_pl.app.next_command import resume_command
 from vestim_pl.errors import FileError, VestimError
-from vestim_pl.lightning_support.event_lines import append_event
-from vestim_pl.lightning_support.events import Event, publish
+from vestim_pl.lightning_support.events import Event, append_event, publish
 from vestim_pl.lightning_support.stop_request import Interrupted, StopRequest, is_first_process, signal_name
 from vestim_pl.reports.run_report import write_report
 from vestim_pl.settings.command_line import command_line

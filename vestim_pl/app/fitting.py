@@ -11,7 +11,7 @@ from vestim_pl.app.interruption import now
 from vestim_pl.app.processes import OtherProcesses
 from vestim_pl.callbacks import GracefulInterrupt
 from vestim_pl.errors import ConfigurationError, ProcessError, VestimError, name_error, printable
-from vestim_pl.lightning_support.restoring import failed_while_restoring
+from vestim_pl.lightning_support.checkpoint_files import failed_while_restoring
 
 __all__ = ["explain_missing_metric", "fit"]
 

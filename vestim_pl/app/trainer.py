@@ -16,11 +16,10 @@ from vestim_pl.app.configuration import build, plain
 from vestim_pl.app.no_profiler import NoProfiler
 from vestim_pl.callbacks import GracefulInterrupt, RandomStateCheckpoint
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.lightning_support.checkpoint_files import keep_checkpoints_whole
 from vestim_pl.lightning_support.precision import resolve_precision
-from vestim_pl.lightning_support.process_count import process_count
-from vestim_pl.lightning_support.signal_connector import switch_off_handlers
-from vestim_pl.lightning_support.stop_request import StopRequest
-from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole
+from vestim_pl.lightning_support.processes import process_count
+from vestim_pl.lightning_support.stop_request import StopRequest, switch_off_handlers
 
 __all__ = ["build_trainer", "quiet_lightning", "refuse_multirun_of_several_processes", "warn_of_missing_guards"]
 

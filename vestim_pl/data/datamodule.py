@@ -18,6 +18,7 @@ from vestim_pl.data.stream_sampling import StreamSampling
 from vestim_pl.data.window_sampling import WindowSampling
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.sequence_batch import SequenceBatch
+from vestim_pl.lightning_support.loop_progress import finished_batches
 from vestim_pl.networks import RCPairs
 from vestim_pl.settings.checks import check_choice
 
@@ -245,6 +246,4 @@ class VoltageDataModule(LightningDataModule):
 
     def _processed(self) -> int | None:
         """Return how many batches of this epoch Lightning has finished training on."""
-        if self.trainer is None:
-            return None
-        return int(self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)  # type: ignore[attr-defined]
+        return None if self.trainer is None else finished_batches(self.trainer)

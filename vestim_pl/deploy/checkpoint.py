@@ -10,8 +10,7 @@ from torch import Tensor
 from vestim_pl.errors import ConfigurationError, name_error, printable
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.finiteness import find_nonfinite
-from vestim_pl.lightning_support.outsized import refuse_outsized
-from vestim_pl.lightning_support.tensor_archive import UnusableFileError, read_archive
+from vestim_pl.lightning_support.untrusted_files import UnusableFileError, read_archive, refuse_outsized
 
 __all__ = ["copy_estimator", "load_checkpoint", "load_estimator"]
 

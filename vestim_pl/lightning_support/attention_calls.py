@@ -37,15 +37,9 @@ class AttentionCall(NamedTuple):
 
 @contextmanager
 def recorded_attention(model: nn.Module) -> Iterator[dict[str, AttentionCall]]:
-    """Record the last attention call of each module while the context lasts.
+    """Record the last attention call of each module while the context lasts, by the name of the module.
 
     ``nn.MultiheadAttention`` is not recorded, because it does not call the Python function.
-
-    Args:
-        model: Module to observe.
-
-    Returns:
-        Calls by the name of the module, in order of the first calls.
 
     Example::
 
@@ -58,9 +52,13 @@ def recorded_attention(model: nn.Module) -> Iterator[dict[str, AttentionCall]]:
     calls: dict[str, AttentionCall] = {}
     running: list[str] = []
     hooks = []
+
+    def leave(*_: Any) -> None:  # returns nothing, because a hook's value would replace the output
+        running.pop()
+
     for name, module in model.named_modules():
         hooks.append(module.register_forward_pre_hook(lambda _module, _inputs, name=name: running.append(name)))
-        hooks.append(module.register_forward_hook(lambda _module, _inputs, _output: _discard(running)))
+        hooks.append(module.register_forward_hook(leave))
     try:
         with _Recorder(calls, running):
             yield calls
@@ -71,12 +69,7 @@ def recorded_attention(model: nn.Module) -> Iterator[dict[str, AttentionCall]]:
 
 @torch.no_grad()
 def last_weights(call: AttentionCall) -> Tensor:
-    """Compute the attention weights of the last query.
-
-    Returns:
-        ``[B, H, N]`` weights of sum 1, in double precision.
-
-    """
+    """Compute the attention weights of the last query: ``[B, H, N]`` of sum 1, in double precision."""
     query, key = call.query[..., -1:, :].double(), call.key.double()
     scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if call.scale is None else call.scale)
     if call.mask is not None:
@@ -86,8 +79,6 @@ def last_weights(call: AttentionCall) -> Tensor:
 
 
 class _Recorder(TorchFunctionMode):
-    """Records calls of ``scaled_dot_product_attention`` without changing them."""
-
     def __init__(self, calls: dict[str, AttentionCall], running: list[str]) -> None:
         super().__init__()
         self.calls, self.running = calls, running
@@ -102,7 +93,3 @@ class _Recorder(TorchFunctionMode):
                 layer, given["query"], given["key"], given["value"], given.get("attn_mask"), given.get("scale"), output
             )
         return output
-
-
-def _discard(running: list[str]) -> None:
-    running.pop()

@@ -1,9 +1,9 @@
 """The order of callbacks: which must come before which, and what the one right before has measured."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.lightning_classes import lightning_classes, overrides_hook
@@ -15,12 +15,9 @@ __all__ = [
     "WEIGHT_AVERAGING",
     "Later",
     "gradient_norm_before",
-    "gradient_norm_before_module",
     "parameter_norm_before",
     "require_before",
 ]
-
-P = TypeVar("P")
 
 
 class Later(NamedTuple):
@@ -51,11 +48,6 @@ WEIGHT_AVERAGING = Later(
 def require_before(trainer: Trainer, callback: Callback, *later: Later) -> None:
     """Refuse callbacks that must come after this one but stand before it.
 
-    Args:
-        trainer: Trainer that is about to fit.
-        callback: The callback that must come first.
-        later: Kinds that must come after it.
-
     Raises:
         ConfigurationError: If one stands before, with the consequence.
 
@@ -76,11 +68,11 @@ def require_before(trainer: Trainer, callback: Callback, *later: Later) -> None:
                 )
 
 
-def gradient_norm_before(trainer: Trainer, callback: Callback) -> float | None:
+def gradient_norm_before(trainer: Trainer, callback: Callback | None = None) -> float | None:
     """Return the norm of the gradients that the callback right before this one measured; None if it measured none.
 
-    Only callbacks with an ``on_before_optimizer_step`` count. The norm is still valid, because no other callback could
-    change the gradients since.
+    Only callbacks with an ``on_before_optimizer_step`` count, so no other one could change the gradients since. Without
+    a callback, the norm is for ``configure_gradient_clipping`` of the module, whose own hook runs after the callbacks'.
 
     Example::
 
@@ -94,57 +86,22 @@ def gradient_norm_before(trainer: Trainer, callback: Callback) -> float | None:
         3.0
 
     """
-    nearest = _last_with_hook(_before(trainer, callback), "on_before_optimizer_step")
-    return nearest.gradient_norm if isinstance(nearest, MeasuresGradientNorm) else None
-
-
-def gradient_norm_before_module(module: LightningModule) -> float | None:
-    """Return the norm of the gradients for ``configure_gradient_clipping``, if the last callback measured it.
-
-    None if the module has an ``on_before_optimizer_step`` of its own, which runs after those of the callbacks and may
-    have changed the gradients.
-
-    Example::
-
-        >>> class Guard(Callback):
-        ...     gradient_norm = 3.0
-        ...     def on_before_optimizer_step(self, *args):
-        ...         pass
-        >>> module = LightningModule()
-        >>> module.trainer = Trainer(callbacks=[Guard(), Callback()], logger=False, enable_checkpointing=False)
-        >>> gradient_norm_before_module(module)
-        3.0
-
-    """
-    if overrides_hook(module, "on_before_optimizer_step"):
+    if callback is None and overrides_hook(trainer.lightning_module, "on_before_optimizer_step"):
         return None
-    nearest = _last_with_hook(module.trainer.callbacks, "on_before_optimizer_step")  # type: ignore[attr-defined]
+    nearest = _nearest_with_hook(trainer, callback, "on_before_optimizer_step")
     return nearest.gradient_norm if isinstance(nearest, MeasuresGradientNorm) else None
 
 
 def parameter_norm_before(trainer: Trainer, callback: Callback) -> float | None:
-    """Return the norm of parameters and buffers that the callback right before in ``on_train_batch_end`` measured.
-
-    Example::
-
-        >>> class Guard(Callback):
-        ...     parameter_norm = 3.0
-        ...     def on_train_batch_end(self, *args):
-        ...         pass
-        >>> recovery = Callback()
-        >>> trainer = Trainer(callbacks=[Guard(), recovery], logger=False, enable_checkpointing=False)
-        >>> parameter_norm_before(trainer, recovery)
-        3.0
-
-    """
-    nearest = _last_with_hook(_before(trainer, callback), "on_train_batch_end")
+    """Return the norm of parameters and buffers that the callback right before in ``on_train_batch_end`` measured."""
+    nearest = _nearest_with_hook(trainer, callback, "on_train_batch_end")
     return nearest.parameter_norm if isinstance(nearest, MeasuresParameterNorm) else None
 
 
-def _before(trainer: Trainer, callback: Callback) -> Sequence[Any]:
+def _before(trainer: Trainer, callback: Callback | None) -> Sequence[Any]:
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return callbacks[: callbacks.index(callback)]
+    return callbacks if callback is None else callbacks[: callbacks.index(callback)]
 
 
-def _last_with_hook(callbacks: Sequence[Any], hook: str) -> Any:
-    return next((callback for callback in reversed(callbacks) if overrides_hook(callback, hook)), None)
+def _nearest_with_hook(trainer: Trainer, callback: Callback | None, hook: str) -> Any:
+    return next((other for other in reversed(_before(trainer, callback)) if overrides_hook(other, hook)), None)

@@ -1,28 +1,57 @@
-"""Checkpoints without NaN and infinities: the files, and ModelCheckpoint's records of them."""
+"""Keep NaN and infinities out of checkpoints: the files, and ModelCheckpoint's records of them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Trainer
 
 from vestim_pl.functional.finiteness import all_finite, find_nonfinite
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.lightning_classes import model_checkpoints
-from vestim_pl.lightning_support.nested_tensors import tensors_in
 from vestim_pl.lightning_support.protocols import KeepsLatestState, callbacks_with
+from vestim_pl.lightning_support.tensors import tensors_in
 
-__all__ = ["nonfinite_entries", "refresh_checkpoint", "remove_nonfinite_scores", "rewrite_latest"]
+__all__ = ["CheckpointGate", "nonfinite_entries", "refresh_checkpoint", "remove_nonfinite_scores", "rewrite_latest"]
+
+
+class CheckpointGate(CheckpointIO):
+    """Passes all calls on to another ``CheckpointIO``, but asks before a checkpoint is written.
+
+    Everything in Lightning that saves uses it: ``ModelCheckpoint`` of any kind, weights only, on exception, and
+    ``Trainer.save_checkpoint``. If a checkpoint is not written, the earlier file in its place stays.
+
+    Args:
+        inner: Writes, loads and removes the files.
+        admit: Called with checkpoint and path before each write; False skips the write.
+
+    """
+
+    def __init__(self, inner: CheckpointIO, admit: Callable[[dict[str, Any], Any], bool]) -> None:
+        self.inner = inner
+        self.admit = admit
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        if self.admit(checkpoint, path):
+            self.inner.save_checkpoint(checkpoint, path, storage_options)
+
+    def load_checkpoint(self, *args: Any, **options: Any) -> dict[str, Any]:
+        return self.inner.load_checkpoint(*args, **options)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        self.inner.remove_checkpoint(path)
+
+    def teardown(self) -> None:
+        self.inner.teardown()
 
 
 def nonfinite_entries(checkpoint: dict[str, Any], trained: Iterable[str]) -> list[str]:
     """Name up to three non-finite weights of a checkpoint, and its optimizers with non-finite state.
 
-    Args:
-        checkpoint: Lightning's checkpoint.
-        trained: Names of the parameters that training changes; others may be infinite on purpose.
+    Only the weights in ``trained`` count, because others may be infinite on purpose.
 
     Example::
 
@@ -54,19 +83,12 @@ def refresh_checkpoint(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 
 def rewrite_latest(trainer: Trainer, since: int = -1) -> list[str]:
-    """Write the checkpoints of the latest state again after a recovery, with an event for each.
+    """Write the checkpoints of the latest state again after a recovery, with an event for each; returns their paths.
 
     ``last.ckpt``, and the file of a ``ModelCheckpoint`` that keeps one file and has no monitor, may hold weights from
-    after the state that was restored. Files from before it stay. So do files that were ranked by a metric, and files of
-    a ModelCheckpoint that keeps several, because each of them is the record of one moment.
-
-    Args:
-        trainer: The trainer.
-        since: Optimizer step of the restored state.
-
-    Returns:
-        Paths of the files written.
-
+    after the state that was restored. Files from before it, whose optimizer step is at most ``since``, stay. So do
+    files that were ranked by a metric, and files of a ModelCheckpoint that keeps several, because each of them is the
+    record of one moment.
     """
     written: list[str] = []
     for keeper in callbacks_with(trainer, KeepsLatestState):
@@ -77,7 +99,7 @@ def rewrite_latest(trainer: Trainer, since: int = -1) -> list[str]:
         keeps_latest = callback.monitor is None and callback.save_top_k == 1
         latest = {callback.last_model_path} | ({callback.best_model_path} if keeps_latest else set())
         for path in sorted(latest - {""}):
-            if not _exists(trainer, path):
+            if not trainer.strategy.broadcast(Path(path).exists()):  # as rank zero sees it
                 continue
             if trainer.is_global_zero and Path(path).is_symlink():
                 Path(path).unlink()
@@ -91,11 +113,7 @@ def remove_nonfinite_scores(trainer: Trainer) -> list[str]:
     """Remove the checkpoints with a non-finite score from the disk and from ``ModelCheckpoint``'s records.
 
     Lightning ranks a NaN as the worst score and keeps the file while fewer than ``save_top_k`` exist. Publishes an
-    event ``checkpoint_removed`` for each file.
-
-    Returns:
-        Paths of the files removed.
-
+    event ``checkpoint_removed`` for each file, and returns their paths.
     """
     removed: list[str] = []
     for callback in model_checkpoints(trainer):
@@ -118,11 +136,6 @@ def _nonfinite(trainer: Trainer, scores: dict[str, torch.Tensor]) -> list[str]:
     """Paths whose score is non-finite on any rank, so that the records of all ranks stay equally long."""
     agree = trainer.strategy.reduce_boolean_decision
     return [path for path, score in scores.items() if agree(not math.isfinite(float(score)), all=False)]
-
-
-def _exists(trainer: Trainer, path: str) -> bool:
-    """Whether rank zero sees the file, so that all ranks agree."""
-    return bool(trainer.strategy.broadcast(Path(path).exists()))
 
 
 def _rank(callback: Any) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
@@ -11,32 +10,9 @@ from torch.utils.hooks import RemovableHandle
 
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.lightning_classes import is_sharded
+from vestim_pl.lightning_support.precision import is_unscaled_in_step
 
-__all__ = [
-    "gradient_scaler",
-    "is_unscaled_in_step",
-    "let_backward_pass",
-    "refuse_raw_steps",
-    "require_one_step",
-    "require_plain_gradients",
-]
-
-
-def gradient_scaler(trainer: Trainer) -> torch.amp.GradScaler | None:
-    """The trainer's gradient scaler; None without one.
-
-    Only Lightning's ``MixedPrecision`` has the attribute, and a project's own precision plugin may have it too. Tested
-    with lightning 2.6.6.
-    """
-    return getattr(trainer.precision_plugin, "scaler", None)
-
-
-def is_unscaled_in_step(trainer: Trainer, optimizer: Optimizer) -> bool:
-    """Whether gradients stay multiplied by a loss scale until the optimizer divides by it within its own step.
-
-    Reads torch's private mark of a fused optimizer, which Lightning reads too. Tested with torch 2.13.0.
-    """
-    return gradient_scaler(trainer) is not None and bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+__all__ = ["let_backward_pass", "refuse_raw_steps", "require_one_step", "require_plain_gradients"]
 
 
 def let_backward_pass(loss: Tensor, parameters: Iterable[Tensor]) -> None:
@@ -61,11 +37,6 @@ def let_backward_pass(loss: Tensor, parameters: Iterable[Tensor]) -> None:
 def require_one_step(trainer: Trainer, pl_module: LightningModule, callback: str) -> None:
     """Refuse a run in which the losses between two batches are not those of one optimizer step.
 
-    Args:
-        trainer: Trainer that is about to fit.
-        pl_module: Its module.
-        callback: Name of the callback, for the message.
-
     Raises:
         ConfigurationError: With manual optimization, and for LBFGS, which evaluates the loss several times a step.
 
@@ -89,10 +60,6 @@ def require_plain_gradients(trainer: Trainer, callback: str) -> None:
     gradients multiplied by the loss scale. Sharded strategies show each rank only its part of the gradients.
 
     Call it in ``on_fit_start``, because the optimizers do not exist in ``setup`` yet.
-
-    Args:
-        trainer: Trainer that is about to fit.
-        callback: Name of the callback, for the message.
 
     Raises:
         ConfigurationError: In both cases, with the setting to change.
@@ -125,7 +92,7 @@ def refuse_raw_steps(
         seen: Whether ``on_before_optimizer_step`` has run for the gradients of the latest backward pass.
 
     Returns:
-        Handles of the hooks on the optimizers; remove them when the fit ends. Empty with automatic optimization.
+        Handles of the hooks on the optimizers, to remove when the fit ends; none with automatic optimization.
 
     Raises:
         ConfigurationError: From a raw step, and here if no optimizer of the trainer holds a parameter of the module.

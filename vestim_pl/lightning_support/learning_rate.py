@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.lightning_support.loop_progress import steps_so_far
 
 __all__ = ["LearningRateFactors", "log_learning_rate"]
 
@@ -58,20 +59,13 @@ class LearningRateFactors:
         return self._product
 
     def get(self, name: str) -> float:
-        """Return the factor of that name; 1 if it was never set."""
+        """The factor of that name; 1 if it was never set."""
         return self._factors.get(name, 1.0)
 
     def product_without(self, name: str) -> float:
-        """Return the product of all other factors."""
         return math.prod(self._factors[other] for other in sorted(self._factors) if other != name)
 
     def set(self, name: str, factor: float) -> None:
-        """Set a factor by name.
-
-        Raises:
-            ValueError: If ``factor`` is negative or non-finite.
-
-        """
         if not (math.isfinite(factor) and factor >= 0):
             raise ValueError(f"learning rate factor {name!r} must be finite and not negative but is {factor}")
         if factor != self._factors.get(name):
@@ -79,7 +73,7 @@ class LearningRateFactors:
             self._product = None
 
     def discard(self, name: str) -> None:
-        """Remove a factor by name, as its callback does at the end of the fit."""
+        """Remove a factor, as its callback does at the end of the fit."""
         self._factors.pop(name, None)
         self._product = None
 
@@ -208,8 +202,7 @@ def log_learning_rate(trainer: Trainer, pl_module: LightningModule) -> None:
 
     """
     every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-    steps = trainer.global_step // max(1, len(trainer.optimizers))  # Lightning counts the steps of every optimizer
-    if not every or steps % every:
+    if not every or steps_so_far(trainer) % every:
         return
     factors = LearningRateFactors.of(trainer)
     rates = [rate for optimizer in trainer.optimizers for rate in factors.used(optimizer)]

@@ -53,15 +53,7 @@ def _class(package: Any, name: str) -> type | None:
 
 
 def with_twin(kind: type) -> tuple[type, ...]:
-    """A class and, for one of Lightning's, the class of the same name in the other package.
-
-    Example::
-
-        >>> from lightning.pytorch import LightningModule
-        >>> LightningModule in with_twin(LightningModule)
-        True
-
-    """
+    """A class and, for one of Lightning's, the class of the same name in the other package."""
     return (kind, *lightning_classes(kind.__name__))
 
 

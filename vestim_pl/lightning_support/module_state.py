@@ -1,6 +1,7 @@
-"""What a LightningModule adds to a checkpoint beside its weights, through its own checkpoint hooks."""
+"""What a LightningModule adds to a checkpoint beside its weights: hyperparameters, and what its own hooks add."""
 
 import copy
+import sys
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -9,10 +10,9 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from vestim_pl.functional.finiteness import nonfinite_rows
-from vestim_pl.lightning_support.hyperparameters import is_omegaconf
-from vestim_pl.lightning_support.nested_tensors import copy_tensors
+from vestim_pl.lightning_support.tensors import copy_tensors
 
-__all__ = ["clear_nonfinite_extras", "load_extras", "save_extras"]
+__all__ = ["clear_nonfinite_extras", "hyperparameters_argument", "is_omegaconf", "load_extras", "save_extras"]
 
 
 def save_extras(pl_module: LightningModule) -> dict[str, Any]:
@@ -113,3 +113,28 @@ def _hyperparameters(owner: LightningModule | LightningDataModule) -> dict[str, 
         found[owner.CHECKPOINT_HYPER_PARAMS_TYPE] = type(owner.hparams)
         return found | {owner.CHECKPOINT_HYPER_PARAMS_KEY: copy.copy(owner.hparams)}
     return found | {owner.CHECKPOINT_HYPER_PARAMS_KEY: dict(owner.hparams)}
+
+
+def is_omegaconf(value: Any) -> bool:
+    """Whether a value is a container of OmegaConf, which the callbacks do not import.
+
+    A process that never imported OmegaConf holds none of its containers.
+
+    Example::
+
+        >>> from omegaconf import OmegaConf
+        >>> is_omegaconf(OmegaConf.create({"a": 1})), is_omegaconf({"a": 1})
+        (True, False)
+
+    """
+    omegaconf = sys.modules.get("omegaconf")
+    return omegaconf is not None and isinstance(value, omegaconf.Container)
+
+
+def hyperparameters_argument(module: LightningModule) -> str | None:
+    """Name of the one ``__init__`` argument that holds all hyperparameters; None where each has its own argument.
+
+    ``save_hyperparameters(config)`` remembers the name in ``_hparams_name``, and Lightning has no public way to read
+    it. Tested with lightning 2.6.6.
+    """
+    return getattr(module, "_hparams_name", None)

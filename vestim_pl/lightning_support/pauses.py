@@ -49,7 +49,6 @@ class ClippingPause:
             plugin.clip_grad_by_value = partial(_clip_present, plugin)  # type: ignore[method-assign]
 
     def stop(self) -> None:
-        """Restore the plugin's method."""
         if self._plugin is not None:
             del self._plugin.clip_grad_by_value
             self._plugin = None
@@ -92,7 +91,6 @@ class SchedulerPause:
         self._pause([config for config in configs if config.reduce_on_plateau and config.monitor in metrics])
 
     def stop(self) -> None:
-        """Restore the intervals."""
         for config, interval in self._paused:
             config.interval = interval
         self._paused.clear()

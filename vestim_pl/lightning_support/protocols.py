@@ -169,19 +169,7 @@ class LocatesBatches(Protocol):
 
 
 def callbacks_with(trainer: Trainer, protocol: type[P]) -> list[P]:
-    """List the callbacks of the trainer that implement a protocol, in order.
-
-    Example::
-
-        >>> class Recovery:
-        ...     def recover_from(self, trainer, pl_module, reason):
-        ...         return True
-        >>> class Trainer:
-        ...     callbacks = [object(), Recovery()]
-        >>> len(callbacks_with(Trainer(), Recovers))
-        1
-
-    """
+    """List the callbacks of the trainer that implement a protocol, in order."""
     return [callback for callback in trainer.callbacks if isinstance(callback, protocol)]  # type: ignore[attr-defined]
 
 
@@ -189,12 +177,6 @@ def ask_for_recovery(trainer: Trainer, pl_module: LightningModule, reason: str) 
     """Ask the callbacks that implement `Recovers`, in order, until one recovers; returns whether one did.
 
     Call it on all ranks or on none, and at the end of a batch, because the state changes within an optimizer step.
-
-    Args:
-        trainer: The trainer.
-        pl_module: The module in training.
-        reason: What went wrong, where and when, in few words and without a full stop, because the message of the
-            rollback includes it.
-
+    ``reason`` becomes part of the rollback's message: give it no full stop.
     """
     return any(callback.recover_from(trainer, pl_module, reason) for callback in callbacks_with(trainer, Recovers))

@@ -35,10 +35,6 @@ def gradient_tensors(optimizer: Optimizer) -> list[Tensor]:
 def step_signals(losses: Sequence[Tensor], norm: Tensor) -> Tensor:
     """Stack the sum of the losses of an accumulation window and the norm of its gradient, to be read at once.
 
-    Args:
-        losses: Losses of the micro-batches; may be empty.
-        norm: Norm of the gradient before clipping.
-
     Returns:
         ``[2]``: a sum that is finite only if every loss is (short of float32 overflow), and the norm.
 
@@ -55,13 +51,8 @@ def step_signals(losses: Sequence[Tensor], norm: Tensor) -> Tensor:
 def read_signals(trainer: Trainer, losses: Sequence[Tensor], gradients: Sequence[Tensor]) -> tuple[float, float]:
     """Measure losses and gradients of a step and read both at once, as means over all ranks.
 
-    Args:
-        trainer: The trainer.
-        losses: Losses of the micro-batches, detached; may be empty.
-        gradients: Gradients before clipping; may be empty.
-
     Returns:
-        A sum that is finite only if every loss is, and the norm of the gradients.
+        A sum that is finite only if every loss is, and the norm of the gradients before clipping.
 
     Example::
 
@@ -80,19 +71,11 @@ def read_signals(trainer: Trainer, losses: Sequence[Tensor], gradients: Sequence
 
 
 def judge_step(loss: float, norm: float, loss_scale: float | None) -> tuple[StepVerdict, str]:
-    """Decide about a step from its loss and the norm of its gradient before clipping.
+    """Decide about a step from its loss and the norm of its gradient before clipping; returns verdict and reason.
 
     Under a gradient scaler, a non-finite gradient of a finite loss most likely means that the loss scale was too large.
     The scaler then leaves out the update by itself and halves the scale. At a scale of one or less the scale cannot be
     the cause, so the gradient itself is bad.
-
-    Args:
-        loss: Finite only if all losses are finite.
-        norm: Finite only if the gradient is finite.
-        loss_scale: Scale of the gradient scaler, None without one.
-
-    Returns:
-        Verdict and reason.
 
     Example::
 

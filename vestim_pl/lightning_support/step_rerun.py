@@ -1,20 +1,22 @@
 """One training step, run again under observation."""
 
-import contextlib
 import copy
+import logging
+import math
+import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 from torch.optim import Optimizer
 
+from vestim_pl.lightning_support.loop_progress import set_progress
 from vestim_pl.lightning_support.module_state import load_extras
+from vestim_pl.lightning_support.precision import precision_context
 from vestim_pl.lightning_support.random_state import restore_random_states
 from vestim_pl.lightning_support.step_trace import Phase, StepTrace, traced
 
@@ -23,7 +25,7 @@ __all__ = [
     "batch_name",
     "load_state",
     "loss_of_step",
-    "precision_context",
+    "quiet_trainer",
     "rerun_step",
     "silence",
     "silent_copy",
@@ -67,7 +69,7 @@ def rerun_step(module: LightningModule, inputs: StepInputs, trace: StepTrace, op
         module: Module with the weights before the step.
         inputs: Batches and conditions of the step.
         trace: Records the ranges.
-        optimizer: Optimizer of the module with the moments before the step; None for no update.
+        optimizer: Optimizer with the moments before the step; None for no update.
 
     """
     parameters = {
@@ -141,9 +143,7 @@ def silence(module: LightningModule) -> LightningModule:
 def load_state(module: LightningModule, parameters: dict[str, Any], buffers: dict[str, Any], extras: Any) -> list[str]:
     """Load the weights, buffers and extra state from before a step, each with its own dtype.
 
-    Returns:
-        One note for each tensor that does not fit or is missing.
-
+    Returns one note for each tensor that does not fit or is missing.
     """
     notes: list[str] = []
     for kind, saved, places in (
@@ -164,21 +164,46 @@ def load_state(module: LightningModule, parameters: dict[str, Any], buffers: dic
     return notes
 
 
-def precision_context(precision: str, device_type: str) -> AbstractContextManager[Any]:
-    """Autocast or default dtype around ``training_step``, as Lightning's precision of that name sets it."""
-    if precision.startswith("bf16-mixed"):
-        return torch.autocast(device_type, dtype=torch.bfloat16, cache_enabled=False)
-    if precision.startswith("16-mixed"):
-        return torch.autocast(device_type, dtype=torch.float16, cache_enabled=False)
-    if precision == "64-true":
-        return DoublePrecision().train_step_context()
-    if precision in ("bf16-true", "16-true"):
-        return HalfPrecision("bf16-true" if precision == "bf16-true" else "16-true").train_step_context()
-    return contextlib.nullcontext()
-
-
 def _see_moments(trace: StepTrace, phase: Phase, parameters: dict[str, Any], optimizer: Optimizer) -> None:
     for name, parameter in parameters.items():
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
                 trace.see(phase, name, value, f"optimizer's {key}")
+
+
+def quiet_trainer(epoch: int = 0, step: int = 0, batches: float = math.inf, **options: Any) -> Trainer:
+    """Build a CPU trainer that fits nothing and prints nothing, with another run's progress.
+
+    A ``training_step`` may read ``self.trainer`` (``log_every_n_steps``, ``global_step``), so it needs one outside
+    ``fit`` too.
+
+    Args:
+        epoch: Its ``current_epoch``.
+        step: Its ``global_step``.
+        batches: Its ``num_training_batches``.
+        options: Further arguments of the trainer, such as ``max_epochs``.
+
+    Example::
+
+        >>> trainer = quiet_trainer(epoch=2, step=70)
+        >>> trainer.current_epoch, trainer.global_step, trainer.training
+        (2, 70, True)
+
+    """
+    logs = [logging.getLogger(name) for name in ("lightning.pytorch", "pytorch_lightning")]  # which imported last logs
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer = Trainer(
+                accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+                enable_model_summary=False, **options,
+            )  # fmt: skip
+    finally:
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
+    trainer.training = True
+    set_progress(trainer, epoch, step, batches)
+    return trainer

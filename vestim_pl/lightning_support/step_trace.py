@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vestim_pl.functional.tensor_range import TensorRange, measure_range
-from vestim_pl.lightning_support.nested_tensors import named_tensors
+from vestim_pl.lightning_support.tensors import named_tensors
 from vestim_pl.lightning_support.unrolled_recurrence import RecurrentStep, unrolled, why_fused
 
 __all__ = ["Finding", "Frame", "Phase", "StepTrace", "traced"]
@@ -66,7 +66,7 @@ class Frame:
     range: TensorRange
 
     def as_dict(self) -> dict[str, Any]:
-        """Convert to a dictionary for JSON."""
+        """Convert for JSON."""
         return asdict(self) | {"phase": self.phase.value, "range": self.range.as_dict()}
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ class Finding:
     history: list[Frame]
 
     def as_dict(self) -> dict[str, Any]:
-        """Convert to a dictionary for JSON."""
+        """Convert for JSON."""
         return {"frame": self.frame.as_dict(), "history": [frame.as_dict() for frame in self.history]}
 
 
@@ -135,7 +135,7 @@ class StepTrace:
             self.see(phase, part, found, tensor)
 
     def as_dict(self) -> dict[str, Any]:
-        """Convert the findings to a dictionary for JSON, by phase."""
+        """Convert the findings by phase for JSON."""
         return {phase.value: finding.as_dict() for phase, finding in self.findings.items()}
 
 
@@ -145,11 +145,6 @@ def traced(model: nn.Module, trace: StepTrace) -> Iterator[None]:
 
     A recurrent layer that cannot run step by step (see `why_fused`) is recorded as a whole, and a note says so. The
     infinities of an attention mask are recorded like any other.
-
-    Args:
-        model: Module that will run in this context.
-        trace: Records the frames.
-
     """
     watcher = _Watcher(model, trace)
     with ExitStack() as stack:
@@ -164,8 +159,6 @@ def traced(model: nn.Module, trace: StepTrace) -> Iterator[None]:
 
 
 class _Watcher:
-    """Hooks that record into a trace."""
-
     def __init__(self, model: nn.Module, trace: StepTrace) -> None:
         self.model, self.trace = model, trace
 

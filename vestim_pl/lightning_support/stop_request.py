@@ -8,9 +8,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from subprocess import Popen
 from types import FrameType, TracebackType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-__all__ = ["Interrupted", "StopRequest", "is_first_process", "signal_name"]
+if TYPE_CHECKING:  # this module is imported before torch
+    from lightning.pytorch import Trainer
+
+__all__ = [
+    "Interrupted",
+    "StopRequest",
+    "is_first_process",
+    "signal_name",
+    "switch_off_handlers",
+    "without_lightnings_handlers",
+]
 
 # Windows has neither SIGHUP nor SIGUSR1.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
@@ -90,7 +100,6 @@ class StopRequest:
 
     @classmethod
     def current(cls) -> "StopRequest | None":
-        """Return the active request."""
         return cls._current
 
     def __enter__(self) -> Self:
@@ -117,12 +126,7 @@ class StopRequest:
 
     @contextmanager
     def deferred(self, doing: str) -> Iterator[None]:
-        """Defer a signal until `check` is called after this block.
-
-        Args:
-            doing: What is finished first, such as ``writing the report``.
-
-        """
+        """Defer a signal until `check` is called after this block; ``doing`` is what is finished first."""
         self._deferred.append(doing)
         try:
             yield
@@ -194,14 +198,7 @@ class StopRequest:
 
 
 def signal_name(number: int) -> str:
-    """Return the usual name of a signal.
-
-    Example::
-
-        >>> signal_name(2), signal_name(15)
-        ('Ctrl-C', 'SIGTERM')
-
-    """
+    """The usual name of a signal: ``Ctrl-C`` for 2, ``SIGTERM`` for 15."""
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
@@ -243,15 +240,12 @@ def _detach_dead_terminal() -> None:
 def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this is the process of rank zero, which prints and gives the exit status; needs no trainer.
 
-    Args:
-        environment: Environment variables of Lightning, torchrun and Slurm.
+    Reads the variables of Lightning, torchrun and Slurm.
 
     Example::
 
         >>> is_first_process({}), is_first_process({"LOCAL_RANK": "0"}), is_first_process({"SLURM_PROCID": "3"})
         (True, True, False)
-        >>> is_first_process({"LOCAL_RANK": "0", "NODE_RANK": "1"})
-        False
 
     """
     return all(environment.get(name, "0") in ("", "0") for name in _RANKS)
@@ -261,3 +255,40 @@ def _follows_first_process(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether Lightning has started this process, so that the first process decides for it."""
     external = "TORCHELASTIC_RUN_ID" in environment or "SLURM_PROCID" in environment
     return int(environment.get("LOCAL_RANK") or 0) > 0 and not external
+
+
+@contextmanager
+def without_lightnings_handlers(trainer: "Trainer") -> Iterator[None]:
+    """Keep Lightning from installing signal handlers within this context; enter it in ``setup``.
+
+    Lightning's handler of SIGTERM starts a collective operation at any point of the program. Under Slurm its handlers
+    save a checkpoint within a step and requeue the job. At the end of the fit it restores the handlers that it found at
+    the start, even if they have changed since.
+
+    Example::
+
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(logger=False, enable_checkpointing=False)
+        >>> with without_lightnings_handlers(trainer):
+        ...     trainer._signal_connector.register_signal_handlers()
+        >>> trainer._signal_connector._original_handlers
+        {}
+
+    """
+    before = "register_signal_handlers" in vars(trainer._signal_connector)
+    switch_off_handlers(trainer)
+    try:
+        yield
+    finally:
+        if not before:
+            vars(trainer._signal_connector).pop("register_signal_handlers", None)
+
+
+def switch_off_handlers(trainer: "Trainer") -> None:
+    """Replace a method of Lightning's private signal connector for good; tested with lightning 2.6.6."""
+    connector: Any = trainer._signal_connector
+    connector.register_signal_handlers = _register_nothing
+
+
+def _register_nothing() -> None:
+    """Replaces Lightning's method; unlike a lambda it can be pickled."""

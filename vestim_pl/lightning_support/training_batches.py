@@ -1,14 +1,18 @@
-"""Change training batches before they are moved to the device, for several callbacks at once."""
+"""Training batches: change them before the transfer, and find where they come from."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from torch import Tensor
 
+from vestim_pl.functional.finiteness import nonfinite_rows
 from vestim_pl.lightning_support.lightning_classes import overrides_hook
+from vestim_pl.lightning_support.protocols import LocatesBatches, ShortensWindows, callbacks_with
+from vestim_pl.lightning_support.tensors import named_tensors
 
-__all__ = ["change_training_batches"]
+__all__ = ["change_training_batches", "locate_batch", "nonfinite_fields", "whole_batch"]
 
 HOOK = "on_before_batch_transfer"
 CHANGES = "__training_batch_changes__"
@@ -60,3 +64,46 @@ def _wrapped(trainer: Trainer, original: Callable[..., Any], changes: list[Calla
 
     setattr(changed, CHANGES, changes)
     return changed
+
+
+def nonfinite_fields(batch: Any) -> dict[str, list[int]]:
+    """Find the fields of a batch with non-finite values, and the rows of the first axis that hold them.
+
+    A field is called by its name in a named tuple, dataclass or dictionary, and by its position elsewhere.
+
+    Example::
+
+        >>> import torch
+        >>> nonfinite_fields((torch.ones(2, 3), torch.tensor([0.0, float("inf")])))
+        {'1': [1]}
+
+    """
+    found: dict[str, list[int]] = {}
+    for name, tensor in [("batch", batch)] if isinstance(batch, Tensor) else named_tensors(batch):
+        if tensor.is_floating_point() and (bad := nonfinite_rows(tensor)).any():
+            found[name] = bad.reshape(-1).nonzero().flatten().tolist()
+    return found
+
+
+def locate_batch(trainer: Trainer, batch: Any, rows: Sequence[int] = (), limit: int = 8) -> list[dict[str, Any]]:
+    """List the recordings and times that rows of a batch were cut from, if the data module knows them.
+
+    Args:
+        trainer: Trainer, whose ``datamodule`` may implement `LocatesBatches`.
+        batch: The batch.
+        rows: Rows to locate; all rows if empty.
+        limit: Most entries to return, so that an event stays readable.
+
+    """
+    datamodule = trainer.datamodule  # type: ignore[attr-defined]
+    if not isinstance(datamodule, LocatesBatches):
+        return []
+    places = list(datamodule.locate(batch))
+    chosen = [places[row] for row in rows if row < len(places)] or places
+    return chosen[:limit]
+
+
+def whole_batch(trainer: Trainer, batch: Any) -> Any:
+    """Return the current batch with all steps of its windows, also where a callback has shortened them."""
+    owners = callbacks_with(trainer, ShortensWindows)
+    return owners[0].whole_batch(trainer) if owners else batch

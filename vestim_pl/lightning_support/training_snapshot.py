@@ -8,12 +8,11 @@ from torch import Tensor
 
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.finiteness import all_finite, find_nonfinite
-from vestim_pl.lightning_support.buffer_copy import buffer_dicts, put_buffer
 from vestim_pl.lightning_support.lightning_classes import is_sharded
 from vestim_pl.lightning_support.module_state import load_extras, save_extras
-from vestim_pl.lightning_support.nested_tensors import copy_tensors, tensors_in
 from vestim_pl.lightning_support.protocols import Rewinds, callbacks_with
 from vestim_pl.lightning_support.random_state import random_states, restore_random_states
+from vestim_pl.lightning_support.tensors import buffer_dicts, copy_tensors, put_buffer, tensors_in
 
 __all__ = [
     "nonfinite_buffers",
@@ -52,15 +51,10 @@ def refuse_sharded_weights(trainer: Trainer, callback: str) -> None:
 
 
 def nonfinite_buffers(pl_module: LightningModule, before: dict[str, Any] | None) -> list[str]:
-    """Names of up to three buffers that are non-finite now and were finite in an earlier snapshot.
+    """Names of up to three buffers that are non-finite now and were finite in an earlier snapshot, if there is one.
 
     Running statistics may become NaN while every loss is finite. A buffer that never was finite, such as a mask of
     -inf, is so on purpose.
-
-    Args:
-        pl_module: The module in training.
-        before: An earlier snapshot; without one the result is empty.
-
     """
     earlier = before["buffers"] if before else {}
     known = {name: buffer for name, buffer in pl_module.named_buffers() if name in earlier}
@@ -76,9 +70,7 @@ def take_snapshot(
     """Copy parameters, buffers, optimizers, schedulers, scaler, random state and the module's extra state.
 
     The states of callbacks that implement `Rewinds` are included. A warmup is one, because it counts the updates in the
-    weights.
-
-    Call it between two optimizer steps, at the end of a batch, and on all ranks.
+    weights. Call it between two optimizer steps, at the end of a batch, and on all ranks.
 
     Args:
         trainer: The trainer.
@@ -115,15 +107,9 @@ def restore_snapshot(
 ) -> None:
     """Restore a snapshot and drop the gradients; epoch, step and the position in the data stay.
 
-    The snapshot is not changed and can be restored again.
-
-    Args:
-        trainer: The trainer.
-        pl_module: The module in training.
-        snapshot: What `take_snapshot` returned.
-        random_state: Restore the generators of Python, numpy and torch too. The data continue, so dropout and shuffling
-            then repeat over other data, and possibly the very draw that made training diverge.
-
+    The snapshot is not changed and can be restored again. ``random_state`` restores the generators of Python, numpy and
+    torch too. The data continue, so dropout and shuffling then repeat over other data, and possibly the very draw that
+    made training diverge.
     """
     snapshot = copy_tensors(snapshot)
     for name, parameter in pl_module.named_parameters():
@@ -152,12 +138,6 @@ def snapshot_fits(trainer: Trainer, pl_module: LightningModule, snapshot: dict[s
 
     Finetuning adds parameter groups, weight averaging replaces the scheduler, a growing network adds layers. An older
     snapshot cannot be restored then.
-
-    Args:
-        trainer: The trainer.
-        pl_module: The module in training.
-        snapshot: What `take_snapshot` returned.
-
     """
     saved, now = snapshot["parameters"], dict(pl_module.named_parameters())
     if saved.keys() != now.keys() or any(saved[name].shape != now[name].shape for name in now):

@@ -53,17 +53,8 @@ def unrolled_recurrence(
 ) -> tuple[Tensor, State]:
     """Compute output and final state of an ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` step by step.
 
-    Same arguments and results as ``module(inputs, state)``. The graph contains every observed tensor, so each can have
-    a gradient.
-
-    Args:
-        module: Layer with the weights and options.
-        inputs: ``[B, L, F]``, ``[L, B, F]`` or ``[L, F]``, as the module's ``batch_first`` says.
-        state: Initial state, None for zeros.
-        observe: Called after every step of every layer.
-
-    Returns:
-        Output and final state, in the module's layout.
+    Same arguments and results as ``module(inputs, state)``, in the module's layout. ``observe`` is called after every
+    step of every layer. The graph contains every observed tensor, so each can have a gradient.
 
     Raises:
         ConfigurationError: For packed sequences and ``proj_size``.
@@ -139,15 +130,6 @@ def unrolled(model: nn.Module, observe: Callable[[str, RecurrentStep], None]) ->
 
     Yields:
         Names of the layers that run step by step.
-
-    Example::
-
-        >>> model = nn.ModuleDict({"encoder": nn.GRU(3, 8)})
-        >>> seen = []
-        >>> with unrolled(model, lambda name, step: seen.append((name, step.time))):
-        ...     _ = model["encoder"](torch.zeros(2, 1, 3))
-        >>> seen
-        [('encoder', 0), ('encoder', 1)]
 
     """
     recurrent = {name: module for name, module in model.named_modules() if isinstance(module, nn.RNNBase)}

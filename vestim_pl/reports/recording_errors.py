@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vestim_pl.data import RecordingTable
 from vestim_pl.functional.sequence_batch import SequenceBatch
-from vestim_pl.lightning_support.rank_agreement import gather
+from vestim_pl.lightning_support.processes import gather
 
 __all__ = ["RecordingErrors", "error_table"]
 

@@ -18,7 +18,7 @@ from vestim_pl.callbacks import CrashBundle, DivergenceRecovery, EventLog, Finit
 from vestim_pl.callbacks.crash_bundle.reading import read_bundle
 from vestim_pl.callbacks.crash_bundle.replaying import replay_bundle
 from vestim_pl.errors import ConfigurationError, DivergenceError
-from vestim_pl.lightning_support.event_lines import read_events
+from vestim_pl.lightning_support.events import read_events
 from vestim_pl.lightning_support.step_trace import Phase
 from vestim_pl.settings.command_line import command_line
 

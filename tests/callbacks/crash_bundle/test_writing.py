@@ -4,13 +4,12 @@ import resource
 
 import pytest
 import torch
-from lightning.pytorch.plugins import MixedPrecision
 
 from tests.callbacks.foreign import ForeignRecurrent, fit
 from vestim_pl.callbacks import CrashBundle
 from vestim_pl.callbacks.crash_bundle.plain_data import is_complete
 from vestim_pl.callbacks.crash_bundle.reading import read_bundle
-from vestim_pl.callbacks.crash_bundle.recording import StepWindow, loss_scale
+from vestim_pl.callbacks.crash_bundle.recording import StepWindow
 from vestim_pl.callbacks.crash_bundle.writing import bundle_content, free_path, report_fault, write_bundle
 
 NAN, INF = math.nan, math.inf
@@ -110,13 +109,6 @@ def test_content_is_plain():
     assert is_complete(plain)
     assert content["module"]["class"] == "tests.callbacks.foreign:ForeignRecurrent"
     assert content["indices"] == [7]
-
-
-def test_scale_before_the_scaler_lowered_it():
-    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
-    trainer, _, _ = window_in_a_run(plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
-    assert loss_scale(trainer) == 8.0
-    assert loss_scale(trainer, lowered=True) == 16.0
 
 
 def report(trainer, module, window, folder):

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 
 from vestim_pl.callbacks import FiniteParameterGuard, LearningRateWarmup
 from vestim_pl.errors import ConfigurationError, DivergenceError
-from vestim_pl.lightning_support.checkpoint_gate import CheckpointGate
+from vestim_pl.lightning_support.checkpoint_finiteness import CheckpointGate
 
 NAN, INF = float("nan"), float("inf")
 

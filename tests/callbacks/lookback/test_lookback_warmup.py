@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -5,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from vestim_pl.callbacks import LookbackWarmup
+from vestim_pl.callbacks.lookback.lookback_warmup import lookback_at
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.sequence_batch import SequenceBatch
 
@@ -178,3 +181,15 @@ def test_resume_is_bitwise(tmp_path, stop):
 def test_bad_argument_is_refused(options):
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         warmup(**options)
+
+
+def test_grows_by_equal_steps_and_stays():
+    lengths = [lookback_at(epoch, 10, 400, 7) for epoch in range(20)]
+    assert lengths[0] == 10
+    assert lengths[7:] == [400] * 13
+    steps = [b - a for a, b in pairwise(lengths[:8])]
+    assert max(steps) - min(steps) <= 1
+
+
+def test_no_growth_from_full_to_full():
+    assert lookback_at(0, 50, 50, 3) == 50

@@ -8,8 +8,7 @@ from lightning.pytorch import Callback
 
 from vestim_pl.callbacks import EventLog, LearningRateWarmup
 from vestim_pl.errors import FileError
-from vestim_pl.lightning_support.event_lines import read_events
-from vestim_pl.lightning_support.events import publish
+from vestim_pl.lightning_support.events import publish, read_events
 
 NAN = float("nan")
 

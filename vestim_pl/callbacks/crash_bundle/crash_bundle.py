@@ -11,15 +11,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vestim_pl.callbacks.crash_bundle.locating import rerun_on_copy
-from vestim_pl.callbacks.crash_bundle.recording import StepWindow, loss_scale
+from vestim_pl.callbacks.crash_bundle.recording import StepWindow
 from vestim_pl.callbacks.crash_bundle.writing import BundleReport, free_path, report_fault
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.finiteness import all_finite, total_norm
 from vestim_pl.lightning_support.callback_order import RECOVERY, require_before
 from vestim_pl.lightning_support.events import Event, publish, watched_events
 from vestim_pl.lightning_support.gradient_access import require_one_step, require_plain_gradients
-from vestim_pl.lightning_support.new_training import begins_training
-from vestim_pl.lightning_support.rank_agreement import gather, ranks_at_fault
+from vestim_pl.lightning_support.loop_progress import begins_training
+from vestim_pl.lightning_support.precision import loss_scale
+from vestim_pl.lightning_support.processes import gather, ranks_at_fault
 from vestim_pl.lightning_support.step_finiteness import StepVerdict, judge_step
 from vestim_pl.lightning_support.training_snapshot import trained_parameters
 

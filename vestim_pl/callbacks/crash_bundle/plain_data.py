@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vestim_pl.callbacks.crash_bundle.class_import import class_path, import_named
 from vestim_pl.errors import ConfigurationError
-from vestim_pl.lightning_support.hyperparameters import is_omegaconf
+from vestim_pl.lightning_support.module_state import is_omegaconf
 
 __all__ = ["from_plain", "is_complete", "plain_entries", "plain_tensor", "to_plain"]
 

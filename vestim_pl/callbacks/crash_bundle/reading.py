@@ -9,7 +9,7 @@ from typing_extensions import TypedDict  # pydantic accepts the one from typing 
 
 from vestim_pl.callbacks.crash_bundle.writing import FORMAT
 from vestim_pl.errors import ConfigurationError, printable
-from vestim_pl.lightning_support.tensor_archive import UnusableFileError, read_archive
+from vestim_pl.lightning_support.untrusted_files import UnusableFileError, read_archive
 
 __all__ = ["check_bundle", "read_bundle"]
 
@@ -106,7 +106,7 @@ def check_bundle(bundle: dict[str, Any]) -> None:
         >>> check_bundle({"summary": {"epoch": "nought"}})
         Traceback (most recent call last):
         ...
-        vestim_pl.lightning_support.tensor_archive.UnusableFileError: is damaged: its summary.epoch should be a valid
+        vestim_pl.lightning_support.untrusted_files.UnusableFileError: is damaged: its summary.epoch should be a valid
         integer
 
     """

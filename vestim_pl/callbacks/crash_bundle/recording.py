@@ -10,16 +10,14 @@ from torch.optim import Optimizer
 from vestim_pl.callbacks.crash_bundle.class_import import class_path
 from vestim_pl.callbacks.crash_bundle.plain_data import to_plain
 from vestim_pl.functional.finiteness import all_finite
-from vestim_pl.lightning_support.buffer_copy import BufferCopy
 from vestim_pl.lightning_support.lightning_classes import overrides_hook
 from vestim_pl.lightning_support.module_state import copy_tensors, save_extras
-from vestim_pl.lightning_support.nested_tensors import named_tensors
 from vestim_pl.lightning_support.random_state import plain_random_states, raw_random_states
 from vestim_pl.lightning_support.step_finiteness import step_signals, total_norm
 from vestim_pl.lightning_support.step_rerun import StepInputs
-from vestim_pl.lightning_support.tensor_copies import TensorCopies
+from vestim_pl.lightning_support.tensors import BufferCopy, TensorCopies, named_tensors
 
-__all__ = ["PreStepCopy", "StepWindow", "load_optimizer_state", "loss_scale"]
+__all__ = ["PreStepCopy", "StepWindow", "load_optimizer_state"]
 
 
 class StepWindow:
@@ -180,20 +178,6 @@ def load_optimizer_state(optimizer: Optimizer, module: nn.Module, state: dict[st
             optimizer.state[parameter] = {
                 key: value.clone() if isinstance(value, Tensor) else value for key, value in state[name].items()
             }
-
-
-def loss_scale(trainer: Trainer, lowered: bool = False) -> float | None:
-    """Factor of the gradient scaler, None without one; reads the device.
-
-    Args:
-        trainer: The trainer.
-        lowered: Whether the scaler has already lowered the factor for this step; returns the one before.
-
-    """
-    scaler = getattr(trainer.precision_plugin, "scaler", None)
-    if scaler is None:
-        return None
-    return float(scaler.get_scale() / (scaler.get_backoff_factor() if lowered else 1.0))
 
 
 def _extras(module: LightningModule) -> dict[str, Any]:

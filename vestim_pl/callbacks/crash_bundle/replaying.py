@@ -19,11 +19,9 @@ from vestim_pl.callbacks.crash_bundle.recording import load_optimizer_state
 from vestim_pl.errors import ConfigurationError, name_error
 from vestim_pl.lightning_support.lightning_classes import lightning_classes, overrides_hook
 from vestim_pl.lightning_support.module_state import load_extras
-from vestim_pl.lightning_support.outsized import refuse_outsized
-from vestim_pl.lightning_support.quiet_trainer import quiet_trainer
-from vestim_pl.lightning_support.step_rerun import StepInputs, load_state, rerun_step, silence
+from vestim_pl.lightning_support.step_rerun import StepInputs, load_state, quiet_trainer, rerun_step, silence
 from vestim_pl.lightning_support.step_trace import StepTrace
-from vestim_pl.lightning_support.tensor_archive import UnusableFileError
+from vestim_pl.lightning_support.untrusted_files import UnusableFileError, refuse_outsized
 
 __all__ = ["Replay", "replay_bundle"]
 

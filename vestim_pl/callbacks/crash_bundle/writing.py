@@ -19,11 +19,11 @@ from vestim_pl.callbacks.crash_bundle.plain_data import plain_tensor, to_plain
 from vestim_pl.callbacks.crash_bundle.recording import StepWindow
 from vestim_pl.errors import FileError, name_error
 from vestim_pl.files import whole_file, writing
-from vestim_pl.lightning_support.batch_location import locate_batch, nonfinite_fields
-from vestim_pl.lightning_support.event_lines import plain_value, strict_json
-from vestim_pl.lightning_support.hyperparameters import hyperparameters_argument
+from vestim_pl.lightning_support.events import plain_value, strict_json
 from vestim_pl.lightning_support.loop_progress import update_is_complete
-from vestim_pl.lightning_support.nested_tensors import named_tensors
+from vestim_pl.lightning_support.module_state import hyperparameters_argument
+from vestim_pl.lightning_support.tensors import named_tensors
+from vestim_pl.lightning_support.training_batches import locate_batch, nonfinite_fields
 from vestim_pl.settings.command_line import command_line
 
 __all__ = ["FORMAT", "BundleReport", "bundle_content", "free_path", "report_fault", "write_bundle"]

@@ -22,8 +22,7 @@ from vestim_pl.functional.finiteness import joint_norm, total_norm
 from vestim_pl.functional.gradient_scaling import scale_to_limit
 from vestim_pl.lightning_support.callback_order import gradient_norm_before
 from vestim_pl.lightning_support.gradient_access import require_plain_gradients
-from vestim_pl.lightning_support.log_steps import is_logged_step
-from vestim_pl.lightning_support.new_training import begins_training
+from vestim_pl.lightning_support.loop_progress import begins_training, is_logged_step
 
 __all__ = ["AdaptiveGradientClipping"]
 

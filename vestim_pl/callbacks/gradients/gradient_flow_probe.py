@@ -18,9 +18,9 @@ from vestim_pl.callbacks.gradients.gradient_flow_plot import plot_gradient_flow
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.files import writing
 from vestim_pl.lightning_support.events import publish
-from vestim_pl.lightning_support.lookback import whole_batch
-from vestim_pl.lightning_support.new_training import begins_training
+from vestim_pl.lightning_support.loop_progress import begins_training
 from vestim_pl.lightning_support.step_rerun import loss_of_step, silent_copy
+from vestim_pl.lightning_support.training_batches import whole_batch
 
 __all__ = ["GradientFlowProbe"]
 

@@ -12,8 +12,7 @@ from vestim_pl.callbacks.gradients.gaussian_noise import GaussianNoise, noise_st
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.finiteness import joint_norm
 from vestim_pl.lightning_support.gradient_access import require_plain_gradients
-from vestim_pl.lightning_support.log_steps import is_logged_step
-from vestim_pl.lightning_support.new_training import begins_training
+from vestim_pl.lightning_support.loop_progress import begins_training, is_logged_step
 
 __all__ = ["GradientNoise"]
 

@@ -16,9 +16,8 @@ from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.finiteness import total_norm
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.gradient_access import require_plain_gradients
-from vestim_pl.lightning_support.log_steps import is_logged_step
-from vestim_pl.lightning_support.new_training import begins_training
-from vestim_pl.lightning_support.rank_agreement import log_agreed
+from vestim_pl.lightning_support.logged_metrics import log_agreed
+from vestim_pl.lightning_support.loop_progress import begins_training, is_logged_step
 from vestim_pl.lightning_support.step_finiteness import gradient_tensors
 from vestim_pl.settings.checks import check_integers
 

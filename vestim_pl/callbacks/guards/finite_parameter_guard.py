@@ -11,14 +11,13 @@ from torch import Tensor
 from vestim_pl.callbacks.guards.divergence_message import divergence_message, find_setting
 from vestim_pl.errors import DivergenceError
 from vestim_pl.functional.finiteness import all_finite, find_nonfinite, joint_norm
-from vestim_pl.lightning_support.buffer_copy import Buffers, buffer_dicts
 from vestim_pl.lightning_support.callback_order import WEIGHT_AVERAGING, require_before
-from vestim_pl.lightning_support.checkpoint_finiteness import refresh_checkpoint
-from vestim_pl.lightning_support.checkpoint_gate import CheckpointGate
+from vestim_pl.lightning_support.checkpoint_finiteness import CheckpointGate, refresh_checkpoint
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
 from vestim_pl.lightning_support.lightning_classes import is_sharded, model_checkpoints
 from vestim_pl.lightning_support.protocols import Recovers, ask_for_recovery, callbacks_with
+from vestim_pl.lightning_support.tensors import Buffers, buffer_dicts
 from vestim_pl.lightning_support.training_snapshot import updated_parameters
 from vestim_pl.settings.checks import check_integers
 

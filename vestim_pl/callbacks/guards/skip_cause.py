@@ -8,8 +8,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from vestim_pl.functional.finiteness import find_nonfinite
-from vestim_pl.lightning_support.batch_location import locate_batch, nonfinite_fields
-from vestim_pl.lightning_support.rank_agreement import gather
+from vestim_pl.lightning_support.processes import gather
+from vestim_pl.lightning_support.training_batches import locate_batch, nonfinite_fields
 
 __all__ = ["find_skip_cause"]
 

@@ -12,22 +12,17 @@ from torch.utils.hooks import RemovableHandle
 from vestim_pl.callbacks.guards.skip_budget import SkipBudget
 from vestim_pl.callbacks.guards.skip_cause import find_skip_cause
 from vestim_pl.errors import ConfigurationError, DivergenceError
-from vestim_pl.lightning_support.batch_location import nonfinite_fields
-from vestim_pl.lightning_support.buffer_copy import BufferCopy
 from vestim_pl.lightning_support.events import Event, publish
-from vestim_pl.lightning_support.gradient_access import (
-    gradient_scaler,
-    let_backward_pass,
-    refuse_raw_steps,
-    require_plain_gradients,
-)
+from vestim_pl.lightning_support.gradient_access import let_backward_pass, refuse_raw_steps, require_plain_gradients
+from vestim_pl.lightning_support.logged_metrics import log_agreed, nonfinite_metrics
+from vestim_pl.lightning_support.loop_progress import begins_training
 from vestim_pl.lightning_support.module_state import clear_nonfinite_extras
-from vestim_pl.lightning_support.monitored_metrics import nonfinite_metrics
-from vestim_pl.lightning_support.new_training import begins_training
 from vestim_pl.lightning_support.pauses import ClippingPause, MetricPause, SchedulerPause
+from vestim_pl.lightning_support.precision import gradient_scaler
 from vestim_pl.lightning_support.protocols import ask_for_recovery
-from vestim_pl.lightning_support.rank_agreement import log_agreed
 from vestim_pl.lightning_support.step_finiteness import StepVerdict, gradient_tensors, judge_step, read_signals
+from vestim_pl.lightning_support.tensors import BufferCopy
+from vestim_pl.lightning_support.training_batches import nonfinite_fields
 
 __all__ = ["StepGuard"]
 

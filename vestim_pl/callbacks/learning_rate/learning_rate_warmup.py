@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors, log_learning_rate
-from vestim_pl.lightning_support.new_training import begins_training
+from vestim_pl.lightning_support.loop_progress import begins_training
 from vestim_pl.settings.checks import check_choice, check_integers
 
 __all__ = ["LearningRateWarmup", "warmup_factor"]

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.events import Event, publish
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors, log_learning_rate
-from vestim_pl.lightning_support.new_training import begins_training
+from vestim_pl.lightning_support.loop_progress import begins_training
 from vestim_pl.settings.checks import check_choice, check_integers
 
 __all__ = ["PlateauLearningRate"]

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from vestim_pl.callbacks.lookback.cropping import crop_sequences
 from vestim_pl.callbacks.lookback.lookback_reach import (
     StepGradient,
     disable_dropout,
@@ -21,10 +22,8 @@ from vestim_pl.callbacks.lookback.lookback_reach import (
     smallest_sufficient,
 )
 from vestim_pl.errors import ConfigurationError
-from vestim_pl.lightning_support.batch_index import next_batch_index
 from vestim_pl.lightning_support.events import Event, publish
-from vestim_pl.lightning_support.lookback import crop_sequences
-from vestim_pl.lightning_support.new_training import begins_training
+from vestim_pl.lightning_support.loop_progress import begins_training, next_batch_index
 from vestim_pl.lightning_support.step_rerun import silent_copy
 from vestim_pl.lightning_support.training_batches import change_training_batches
 from vestim_pl.settings.checks import check_integers

@@ -7,14 +7,14 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vestim_pl.callbacks.lookback.cropping import crop_sequences
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.events import publish
-from vestim_pl.lightning_support.lookback import crop_sequences, lookback_at
-from vestim_pl.lightning_support.rank_agreement import log_agreed
+from vestim_pl.lightning_support.logged_metrics import log_agreed
 from vestim_pl.lightning_support.training_batches import change_training_batches
 from vestim_pl.settings.checks import check_integers
 
-__all__ = ["LookbackWarmup"]
+__all__ = ["LookbackWarmup", "lookback_at"]
 
 
 class LookbackWarmup(Callback):
@@ -94,3 +94,23 @@ class LookbackWarmup(Callback):
         if self._undo is not None:
             self._undo()
             self._undo = None
+
+
+def lookback_at(epoch: int, start: int, full: int, epochs: int) -> int:
+    """Compute the window length of an epoch, which grows in equal steps from ``start`` to ``full``.
+
+    Args:
+        epoch: Epoch, from 0.
+        start: Steps in epoch 0.
+        full: Steps from epoch ``epochs`` on.
+        epochs: Number of epochs with fewer than ``full`` steps.
+
+    Example::
+
+        >>> [lookback_at(epoch, start=50, full=200, epochs=3) for epoch in range(5)]
+        [50, 100, 150, 200, 200]
+
+    """
+    if epoch >= epochs or start >= full:
+        return full
+    return start + (full - start) * epoch // epochs

@@ -18,6 +18,7 @@ from vestim_pl.lightning_support.callback_order import (
     parameter_norm_before,
     require_before,
 )
+from vestim_pl.lightning_support.checkpoint_files import keep_checkpoints_whole
 from vestim_pl.lightning_support.checkpoint_finiteness import (
     nonfinite_entries,
     refresh_checkpoint,
@@ -25,12 +26,10 @@ from vestim_pl.lightning_support.checkpoint_finiteness import (
     rewrite_latest,
 )
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
-from vestim_pl.lightning_support.monitored_metrics import nonfinite_metrics
-from vestim_pl.lightning_support.new_training import begins_training
+from vestim_pl.lightning_support.logged_metrics import log_agreed, nonfinite_metrics
+from vestim_pl.lightning_support.loop_progress import begins_training
 from vestim_pl.lightning_support.pauses import MetricPause
-from vestim_pl.lightning_support.rank_agreement import log_agreed
 from vestim_pl.lightning_support.training_snapshot import refuse_sharded_weights, trained_parameters
-from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole
 
 __all__ = ["DivergenceRecovery"]
 

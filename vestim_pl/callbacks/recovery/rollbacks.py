@@ -15,7 +15,7 @@ from vestim_pl.errors import ConfigurationError, DivergenceError
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
 from vestim_pl.lightning_support.lightning_classes import early_stopping_callbacks
-from vestim_pl.lightning_support.monitored_metrics import minimized_metric
+from vestim_pl.lightning_support.logged_metrics import minimized_metric
 from vestim_pl.lightning_support.protocols import BeforeRollback, callbacks_with
 from vestim_pl.lightning_support.training_snapshot import (
     nonfinite_buffers,

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from vestim_pl.lightning_support.events import Event, publish
 from vestim_pl.lightning_support.learning_rate import LearningRateFactors
 from vestim_pl.lightning_support.lightning_classes import early_stopping_callbacks
-from vestim_pl.lightning_support.new_training import begins_training
+from vestim_pl.lightning_support.loop_progress import begins_training
 from vestim_pl.settings.checks import check_choice
 
 __all__ = ["EpochSummary"]

@@ -7,8 +7,7 @@ from lightning.pytorch import Callback, Trainer
 
 from vestim_pl.errors import FileError
 from vestim_pl.files import writing
-from vestim_pl.lightning_support.event_lines import append_event
-from vestim_pl.lightning_support.events import Event
+from vestim_pl.lightning_support.events import Event, append_event
 
 __all__ = ["EventLog"]
 

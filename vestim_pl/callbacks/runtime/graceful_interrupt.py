@@ -8,7 +8,6 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vestim_pl.lightning_support.child_processes import child_processes
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.exact_resume import (
     exact_after_batch,
@@ -16,9 +15,8 @@ from vestim_pl.lightning_support.exact_resume import (
     keep_validation,
     settle_validation,
 )
-from vestim_pl.lightning_support.rank_agreement import gather
-from vestim_pl.lightning_support.signal_connector import without_lightnings_handlers
-from vestim_pl.lightning_support.stop_request import Interrupted, StopRequest, signal_name
+from vestim_pl.lightning_support.processes import child_processes, gather
+from vestim_pl.lightning_support.stop_request import Interrupted, StopRequest, signal_name, without_lightnings_handlers
 
 __all__ = ["GracefulInterrupt"]
 

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from vestim_pl.callbacks.runtime.checkpoint_interval import parse_interval
+from vestim_pl.lightning_support.checkpoint_files import keep_checkpoints_whole, write_whole
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.exact_resume import (
     ends_within_epoch,
@@ -20,7 +21,6 @@ from vestim_pl.lightning_support.exact_resume import (
     undo_resume_with_next_epoch,
 )
 from vestim_pl.lightning_support.lightning_classes import early_stopping_callbacks
-from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole, write_whole
 
 __all__ = ["LastCheckpoint"]
 

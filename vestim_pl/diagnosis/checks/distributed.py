@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vestim_pl.diagnosis.finding import Finding, Severity
-from vestim_pl.lightning_support.process_count import process_count
+from vestim_pl.lightning_support.processes import process_count
 from vestim_pl.settings.override import Override
 
 __all__ = ["check_distributed"]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vestim_pl.lightning_support.process_count import process_count
+from vestim_pl.lightning_support.processes import process_count
 
 
 @pytest.mark.parametrize("devices", ["auto", -1, "-1"])

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-__all__ = ["UnusableFileError", "read_archive"]
+__all__ = ["UnusableFileError", "read_archive", "refuse_outsized"]
 
 _DEEPEST = 100  # nested containers
 
@@ -113,3 +114,41 @@ def _is_bounded(content: Any, most: int) -> bool:
             return False
         waiting += [(entry, depth + 1) for entry in entries]
     return True
+
+
+_LARGEST, _LONGEST = 1_000_000, 1000  # largest number, and most list entries, in the settings of any network
+_OF_SIZE = ("features", "network", "rc_pairs")
+
+
+def refuse_outsized(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Refuse settings of a voltage estimator that are far larger than its weights.
+
+    A network of a billion units would fill the memory, and one of a billion members would build for hours, before a
+    missing weight could be noticed.
+
+    Raises:
+        UnusableFileError: If they do not match.
+
+    Example::
+
+        >>> refuse_outsized({"network": {"name": "LSTM", "hidden_sizes": [10**9]}}, {})
+        Traceback (most recent call last):
+        ...
+        vestim_pl.lightning_support.untrusted_files.UnusableFileError: has settings of another size than its weights
+
+    """
+    network = settings.get("network")
+    members = network.get("members", 1) if isinstance(network, Mapping) else 1
+    numbers: list[float] = []
+    entries, waiting = 0, [settings.get(name) for name in _OF_SIZE]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping | list | tuple):
+            entries += len(value)
+            waiting += list(value.values() if isinstance(value, Mapping) else value)
+        elif isinstance(value, int | float):
+            numbers.append(abs(value))
+    largest = max([_LARGEST, *(tensor.numel() for tensor in weights.values())])
+    many = isinstance(members, int | float) and members > max(1, len(weights))
+    if many or entries > _LONGEST or any(number > largest for number in numbers):
+        raise UnusableFileError("has settings of another size than its weights")

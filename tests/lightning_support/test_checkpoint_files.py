@@ -1,5 +1,3 @@
-"""A checkpoint file is whole or absent, and nothing is left behind."""
-
 import os
 import resource
 import signal
@@ -12,7 +10,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from vestim_pl.errors import FileError
-from vestim_pl.lightning_support.whole_checkpoint_io import (
+from vestim_pl.lightning_support.checkpoint_files import (
     WholeCheckpointIO,
     keep_checkpoints_whole,
     remove_partial_checkpoints,

@@ -1,7 +1,8 @@
-"""Write checkpoint files so that each is either complete or absent."""
+"""Checkpoint files: each is complete or absent."""
 
 import io
 import os
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,13 @@ from lightning.pytorch import Trainer
 from vestim_pl.files import whole_file, writing
 from vestim_pl.lightning_support.lightning_classes import checkpoint_callbacks, lightning_classes
 
-__all__ = ["WholeCheckpointIO", "keep_checkpoints_whole", "remove_partial_checkpoints", "write_whole"]
+__all__ = [
+    "WholeCheckpointIO",
+    "failed_while_restoring",
+    "keep_checkpoints_whole",
+    "remove_partial_checkpoints",
+    "write_whole",
+]
 
 _PARTIAL = ".partial"
 
@@ -26,12 +33,6 @@ class WholeCheckpointIO(TorchCheckpointIO):
     checkpoint is left, and a stray copy stays in the temporary folder.
 
     Remote paths (``s3://...``) are left to Lightning.
-
-    Example::
-
-        >>> from lightning.pytorch import Trainer
-        >>> trainer = Trainer(plugins=[WholeCheckpointIO()], logger=False, enable_checkpointing=False)
-
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -44,14 +45,10 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that ``path`` always holds either all of the old or all of the new content.
+    """Write a file, and missing folders, so that ``path`` always holds either all of the old or all of the new content.
 
     The content is written to ``<path>.partial`` and flushed to the disk, and one rename replaces the target. Without
     the first ``fsync`` a power failure could leave an empty file, without the second one the old file.
-
-    Args:
-        path: Path of the file; missing folders are created.
-        content: Content of the file.
 
     Raises:
         FileError: If it cannot be written; the old file is unchanged and the partial file removed.
@@ -71,14 +68,6 @@ def keep_checkpoints_whole(trainer: Trainer) -> None:
 
     Removes partial files of a killed run from the folders of the checkpoints. Call it in ``setup``, when the folders
     are known.
-
-    Example::
-
-        >>> trainer = Trainer(logger=False, enable_checkpointing=False)
-        >>> keep_checkpoints_whole(trainer)
-        >>> type(trainer.strategy.checkpoint_io).__name__
-        'WholeCheckpointIO'
-
     """
     if type(trainer.strategy.checkpoint_io) in lightning_classes("plugins.TorchCheckpointIO"):
         trainer.strategy.checkpoint_io = WholeCheckpointIO()
@@ -102,3 +91,19 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+_RESTORING = ("resume_start", "resume_end", "restore")  # functions of Lightning's checkpoint_connector
+
+
+def failed_while_restoring(error: BaseException) -> bool:
+    """Whether ``trainer.fit(ckpt_path=...)`` failed while a checkpoint was loaded into trainer, module or optimizers.
+
+    Lightning does not check the content of a checkpoint, so damage can raise any error. The functions in the traceback
+    distinguish it from a bug in a callback or in ``setup`` of a module. Tested with lightning 2.6.6.
+    """
+    return any(
+        frame.f_code.co_filename.endswith("checkpoint_connector.py")
+        and frame.f_code.co_name.lstrip("_").startswith(_RESTORING)
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )

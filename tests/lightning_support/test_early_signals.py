@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from vestim_pl.lightning_support.thread_waits import shorten_waits
+from vestim_pl.lightning_support.early_signals import shorten_waits
 
 PROGRAM = """
 import os
-from vestim_pl.lightning_support.thread_waits import shorten_waits
+from vestim_pl.lightning_support.early_signals import shorten_waits
 print(shorten_waits(os.environ))
 import torch
 print("LOADED")

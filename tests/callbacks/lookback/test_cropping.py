@@ -1,11 +1,9 @@
-from itertools import pairwise
-
 import pytest
 import torch
 
+from vestim_pl.callbacks.lookback.cropping import crop_sequences
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.sequence_batch import SequenceBatch
-from vestim_pl.lightning_support.lookback import crop_sequences, lookback_at
 
 
 def batch_of(lanes=2, steps=6):
@@ -14,18 +12,6 @@ def batch_of(lanes=2, steps=6):
     weight = torch.zeros(lanes, steps)
     weight[:, -1] = 1
     return batch._replace(weight=weight, first_row=torch.tensor([10, -1]))
-
-
-def test_grows_by_equal_steps_and_stays():
-    lengths = [lookback_at(epoch, 10, 400, 7) for epoch in range(20)]
-    assert lengths[0] == 10
-    assert lengths[7:] == [400] * 13
-    steps = [b - a for a, b in pairwise(lengths[:8])]
-    assert max(steps) - min(steps) <= 1
-
-
-def test_no_growth_from_full_to_full():
-    assert lookback_at(0, 50, 50, 3) == 50
 
 
 def test_keeps_the_last_steps_and_moves_the_first_row():

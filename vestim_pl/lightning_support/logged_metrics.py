@@ -1,16 +1,26 @@
-"""The metrics that EarlyStopping, ModelCheckpoint and plateau schedulers decide by."""
+"""Metrics that a module logs, and those that EarlyStopping, ModelCheckpoint and schedulers decide by."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from vestim_pl.lightning_support.lightning_classes import early_stopping_callbacks, model_checkpoints
 
-__all__ = ["minimized_metric", "nonfinite_metrics"]
+__all__ = ["log_agreed", "minimized_metric", "nonfinite_metrics"]
+
+
+def log_agreed(pl_module: LightningModule, values: Mapping[str, Tensor | float], *, prog_bar: bool = False) -> None:
+    """Log numbers of an epoch that are already equal on all ranks.
+
+    Lightning treats a logged value as that of one rank and reduces it. The maximum of equal numbers is that number bit
+    for bit, which a mean over three ranks need not be. Log each name once an epoch, on all ranks.
+    """
+    for name, value in values.items():
+        pl_module.log(name, value, prog_bar=prog_bar, sync_dist=True, reduce_fx="max", batch_size=1)
 
 
 def nonfinite_metrics(trainer: Trainer, monitor: str | None = None, schedulers: bool = False) -> dict[str, float]:
@@ -32,10 +42,10 @@ def nonfinite_metrics(trainer: Trainer, monitor: str | None = None, schedulers: 
 
 
 def minimized_metric(trainer: Trainer, monitor: str | None) -> tuple[str, float]:
-    """Find the validation metric that training minimizes.
+    """Find the validation metric that training minimizes; call it on all ranks, at the end of a validation.
 
     Args:
-        trainer: Trainer at the end of a validation; on all ranks.
+        trainer: The trainer.
         monitor: Name of the metric; None for the first that an EarlyStopping or ModelCheckpoint minimizes.
 
     Returns:

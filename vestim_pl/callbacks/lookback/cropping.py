@@ -1,35 +1,13 @@
-"""Windows that grow over the first epochs, and batches cut to them."""
+"""Cut batches to their last steps."""
 
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
 
 from vestim_pl.errors import ConfigurationError
-from vestim_pl.lightning_support.protocols import ShortensWindows, callbacks_with
 
-__all__ = ["crop_sequences", "lookback_at", "whole_batch"]
-
-
-def lookback_at(epoch: int, start: int, full: int, epochs: int) -> int:
-    """Compute the window length of an epoch, which grows in equal steps from ``start`` to ``full``.
-
-    Args:
-        epoch: Epoch, from 0.
-        start: Steps in epoch 0.
-        full: Steps from epoch ``epochs`` on.
-        epochs: Number of epochs with fewer than ``full`` steps.
-
-    Example::
-
-        >>> [lookback_at(epoch, start=50, full=200, epochs=3) for epoch in range(5)]
-        [50, 100, 150, 200, 200]
-
-    """
-    if epoch >= epochs or start >= full:
-        return full
-    return start + (full - start) * epoch // epochs
+__all__ = ["crop_sequences"]
 
 
 def crop_sequences(batch: Any, length: int, callback: str = "LookbackWarmup") -> Any:
@@ -76,15 +54,3 @@ def crop_sequences(batch: Any, length: int, callback: str = "LookbackWarmup") ->
         first_row = batch.first_row
         fields["first_row"] = torch.where(first_row < 0, first_row, first_row + (steps - length))
     return batch._replace(**fields)
-
-
-def whole_batch(trainer: Trainer, batch: Any) -> Any:
-    """Return the current batch with all steps of its windows, even if a callback has shortened them.
-
-    Args:
-        trainer: The trainer, whose callbacks may implement `ShortensWindows`.
-        batch: The batch of the training step, returned if no callback shortens it.
-
-    """
-    owners = callbacks_with(trainer, ShortensWindows)
-    return owners[0].whole_batch(trainer) if owners else batch

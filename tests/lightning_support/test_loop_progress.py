@@ -1,8 +1,27 @@
 import pytest
+import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel, ManualOptimBoringModel
 
-from vestim_pl.lightning_support.log_steps import is_logged_step
+from vestim_pl.lightning_support.loop_progress import is_logged_step, next_batch_index
+
+
+def test_it_is_the_index_that_the_training_step_gets(fit):
+    class Indices(BoringModel):
+        before, passed = [], []
+
+        def on_before_batch_transfer(self, batch, dataloader_idx):
+            if self.trainer.training:
+                self.before.append(next_batch_index(self.trainer))
+            return batch
+
+        def training_step(self, batch, batch_idx):
+            self.passed.append(batch_idx)
+            return super().training_step(batch, batch_idx)
+
+    loader = torch.utils.data.DataLoader(torch.ones(4, 32))
+    fit(Indices(), train=loader, max_epochs=2, limit_val_batches=0, accumulate_grad_batches=2)
+    assert Indices.before == Indices.passed == [0, 1, 2, 3] * 2
 
 
 @pytest.mark.parametrize(("model", "accumulate"), [(BoringModel, 1), (BoringModel, 2), (ManualOptimBoringModel, 1)])

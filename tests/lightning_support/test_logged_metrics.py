@@ -6,7 +6,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tests.callbacks.foreign import ForeignRecurrent, RankReport, Recorder, fit, same, two_processes
 from vestim_pl.callbacks import DivergenceRecovery
-from vestim_pl.lightning_support.monitored_metrics import nonfinite_metrics
+from vestim_pl.lightning_support.logged_metrics import nonfinite_metrics
 
 NAN = float("nan")
 
