@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from vestim_pl.functional.finiteness import read_scalars, tensor_norms, total_norm
 
-__all__ = ["StepVerdict", "gradient_tensors", "judge_step", "read_signals", "step_signals"]
+__all__ = ["StepVerdict", "gradient_tensors", "gradient_values", "judge_step", "read_signals", "step_signals"]
 
 
 class StepVerdict(StrEnum):
@@ -23,13 +23,32 @@ class StepVerdict(StrEnum):
 
 
 def gradient_tensors(optimizer: Optimizer) -> list[Tensor]:
-    """List the gradients of the optimizer's parameters, without those that are None."""
+    """List the gradients of the optimizer's parameters, to be read or changed in place, without those that are None."""
     return [
-        grad.coalesce().values() if grad.is_sparse else grad
+        gradient_values(parameter)
         for group in optimizer.param_groups
-        for p in group["params"]
-        if (grad := p.grad) is not None
+        for parameter in group["params"]
+        if parameter.grad is not None
     ]
+
+
+def gradient_values(parameter: Tensor) -> Tensor:
+    """Return a gradient as a dense tensor: of a sparse one the values, which share its memory, so of the rows in use.
+
+    Example::
+
+        >>> table = torch.nn.Embedding(5, 1, sparse=True)
+        >>> table(torch.tensor([2, 2])).sum().backward()
+        >>> gradient_values(table.weight).mul_(0.5), table.weight.grad.to_dense().flatten()
+        (tensor([[1.]]), tensor([0., 0., 1., 0., 0.]))
+
+    """
+    gradient = parameter.grad
+    if gradient is None or not gradient.is_sparse:
+        return gradient  # type: ignore[return-value]
+    if not gradient.is_coalesced():
+        gradient = parameter.grad = gradient.coalesce()
+    return gradient.values()
 
 
 def step_signals(losses: Sequence[Tensor], norm: Tensor) -> Tensor:

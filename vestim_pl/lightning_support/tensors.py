@@ -22,11 +22,12 @@ __all__ = [
 ]
 
 
-def named_tensors(data: Any, name: str = "") -> list[tuple[str, Tensor]]:
+def named_tensors(data: Any, name: str = "", *, attributes: bool = False) -> list[tuple[str, Tensor]]:
     """List the tensors of a nested container with their paths, such as ``inputs`` or ``0.target``.
 
-    Mappings, tuples, named tuples, lists and dataclasses are searched; anything else is skipped. A lone tensor is
-    called ``tensor``. ``name`` is the prefix of the paths. Pytree knows no dataclasses, and names paths in another way.
+    Mappings, tuples, named tuples, lists and dataclasses are searched, and with ``attributes`` the attributes of other
+    objects; anything else is skipped. A lone tensor is called ``tensor``. ``name`` is the prefix of the paths. Pytree
+    knows no dataclasses, and names paths in another way.
 
     Example::
 
@@ -34,19 +35,30 @@ def named_tensors(data: Any, name: str = "") -> list[tuple[str, Tensor]]:
         ['x', 'rest.0']
 
     """
-    if isinstance(data, Tensor):
-        return [(name or "tensor", data)]
-    return [found for key, item in _items(data) for found in named_tensors(item, f"{name}.{key}" if name else str(key))]
+    found: list[tuple[str, Tensor]] = []
+    pending, seen = [(name, data)], {id(data): data}  # objects may refer to one another
+    while pending:
+        path, item = pending.pop()
+        if isinstance(item, Tensor):
+            found.append((path or "tensor", item))
+            continue
+        inner = []
+        for key, value in _items(item, attributes):
+            if isinstance(value, Tensor) or id(value) not in seen:
+                seen[id(value)] = value
+                inner.append((f"{path}.{key}" if path else str(key), value))
+        pending += reversed(inner)
+    return found
 
 
-def _items(data: Any) -> list[tuple[Any, Any]]:
+def _items(data: Any, attributes: bool) -> list[tuple[Any, Any]]:
     if isinstance(data, Mapping):
         return list(data.items())
     if isinstance(data, tuple | list):
         return list(zip(getattr(data, "_fields", range(len(data))), data, strict=True))
     if is_dataclass(data) and not isinstance(data, type):
         return [(field.name, getattr(data, field.name)) for field in fields(data)]
-    return []
+    return list(vars(data).items()) if attributes and hasattr(data, "__dict__") else []
 
 
 def tensors_in(data: Any) -> list[Tensor]:

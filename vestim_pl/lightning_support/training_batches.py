@@ -5,14 +5,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.finiteness import nonfinite_rows
 from vestim_pl.lightning_support.lightning_classes import overrides_hook
 from vestim_pl.lightning_support.protocols import LocatesBatches, ShortensWindows, callbacks_with
 from vestim_pl.lightning_support.tensors import named_tensors
 
-__all__ = ["change_training_batches", "locate_batch", "nonfinite_fields", "whole_batch"]
+__all__ = [
+    "change_training_batches",
+    "locate_batch",
+    "nonfinite_fields",
+    "refuse_batch_iterator",
+    "taken_batch",
+    "takes_batches_itself",
+    "whole_batch",
+]
 
 HOOK = "on_before_batch_transfer"
 CHANGES = "__training_batch_changes__"
@@ -69,7 +79,7 @@ def _wrapped(trainer: Trainer, original: Callable[..., Any], changes: list[Calla
 def nonfinite_fields(batch: Any) -> dict[str, list[int]]:
     """Find the fields of a batch with non-finite values, and the rows of the first axis that hold them.
 
-    A field is called by its name in a named tuple, dataclass or dictionary, and by its position elsewhere.
+    A field is called by its position in a tuple or list, and by its name elsewhere.
 
     Example::
 
@@ -79,10 +89,40 @@ def nonfinite_fields(batch: Any) -> dict[str, list[int]]:
 
     """
     found: dict[str, list[int]] = {}
-    for name, tensor in [("batch", batch)] if isinstance(batch, Tensor) else named_tensors(batch):
+    for name, tensor in named_tensors(batch, "batch" if isinstance(batch, Tensor) else "", attributes=True):
         if tensor.is_floating_point() and (bad := nonfinite_rows(tensor)).any():
             found[name] = bad.reshape(-1).nonzero().flatten().tolist()
     return found
+
+
+def takes_batches_itself(module: LightningModule) -> bool:
+    """Whether ``training_step`` takes ``dataloader_iter``, so that hooks before it get the batch before."""
+    return is_param_in_hook_signature(module.training_step, "dataloader_iter", explicit=True)
+
+
+def taken_batch(trainer: Trainer) -> tuple[int, Any]:
+    """Index and batch that a ``training_step`` with ``dataloader_iter`` has taken last. lightning 2.6.6."""
+    fetcher: Any = trainer.fit_loop._data_fetcher
+    return fetcher._batch_idx, fetcher._batch
+
+
+def refuse_batch_iterator(module: LightningModule, callback: str, purpose: str) -> None:
+    """Refuse a module whose ``training_step`` takes ``dataloader_iter``.
+
+    Args:
+        module: The module.
+        callback: Name of the callback, for the message.
+        purpose: What cannot be done to its batches, as a participle.
+
+    Raises:
+        ConfigurationError: If it does.
+
+    """
+    if takes_batches_itself(module):
+        raise ConfigurationError(
+            f"{callback}: training_step of {type(module).__name__} takes dataloader_iter, so its batches cannot be"
+            f" {purpose}; take the batch, as in training_step(self, batch, batch_idx), or leave the callback out"
+        )
 
 
 def locate_batch(trainer: Trainer, batch: Any, rows: Sequence[int] = (), limit: int = 8) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from vestim_pl.lightning_support.loop_progress import begins_training
 from vestim_pl.lightning_support.precision import loss_scale
 from vestim_pl.lightning_support.processes import gather, ranks_at_fault
 from vestim_pl.lightning_support.step_finiteness import StepVerdict, judge_step
+from vestim_pl.lightning_support.training_batches import refuse_batch_iterator
 from vestim_pl.lightning_support.training_snapshot import trained_parameters
 
 __all__ = ["CrashBundle"]
@@ -86,6 +87,7 @@ class CrashBundle(Callback):
         self.max_bundles, self.max_megabytes = max_bundles, max_megabytes
         self.written = self.faults = 0  # bundles on disk; faults examined, which max_bundles limits
         self._window: StepWindow | None = None
+        self._in_batch = False
         self._handled = self._agreed = False  # this batch: on this rank, and on all ranks together
         self._cause_reported = False
         self._steps_watched = self._weights_watched = False  # by guards, at every step
@@ -100,6 +102,8 @@ class CrashBundle(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_plain_gradients(trainer, type(self).__name__)
         require_one_step(trainer, pl_module, type(self).__name__)
+        refuse_batch_iterator(pl_module, type(self).__name__, "recorded")
+        self._in_batch = False
         watched = watched_events(trainer)
         self._steps_watched, self._weights_watched = watched >= {"skip", "non_finite"}, "non_finite" in watched
         # log_dir is a collective call, so every rank must make it here
@@ -110,10 +114,18 @@ class CrashBundle(Callback):
             self._window = StepWindow(pl_module, trainer.optimizers[0])
         if self._window.updating or self._handled:  # the last window is complete
             self._window.clear()
+        elif self._in_batch:
+            self._window.drop_batch()
+        self._in_batch = True
         if self._pending is not None:
             self._publish(trainer)
         self._handled = self._agreed = self._cause_reported = False
         self._window.start_batch(batch, batch_idx)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._window is not None:  # drops what the module has left unfinished
+            self._window.clear()
+            self._in_batch = False
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         window = self._window
@@ -136,6 +148,7 @@ class CrashBundle(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self._in_batch = False
         if self._window is not None and self._window.updating:
             if not self._steps_watched:
                 self._judge(trainer, pl_module, self._window, updated=not self._weights_watched)

@@ -62,6 +62,12 @@ class StepWindow:
         self.indices.append(index)
         self._random.append(raw_random_states())
 
+    def drop_batch(self) -> None:
+        """Forget the latest batch, which the module's ``on_train_batch_start`` has skipped."""
+        for recorded in (self.batches, self.indices, self._random):
+            if recorded:
+                recorded.pop()
+
     @property
     def buffers(self) -> dict[str, Tensor]:
         """Buffers by name, from before the first batch."""

@@ -23,6 +23,7 @@ from vestim_pl.functional.gradient_scaling import scale_to_limit
 from vestim_pl.lightning_support.callback_order import gradient_norm_before
 from vestim_pl.lightning_support.gradient_access import require_plain_gradients
 from vestim_pl.lightning_support.loop_progress import begins_training, is_logged_step
+from vestim_pl.lightning_support.step_finiteness import gradient_tensors
 
 __all__ = ["AdaptiveGradientClipping"]
 
@@ -122,7 +123,7 @@ class AdaptiveGradientClipping(Callback):
         require_plain_gradients(trainer, type(self).__name__)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        gradients = [g for group in optimizer.param_groups for p in group["params"] if (g := p.grad) is not None]
+        gradients = gradient_tensors(optimizer)
         if not gradients:
             return
         index = trainer.optimizers.index(optimizer)  # the same in a resumed run
@@ -164,7 +165,7 @@ class AdaptiveGradientClipping(Callback):
         clipped, steps = self._clipped.pop(index)
         suffix = f"/optimizer_{index}" if index else ""
         values = {"norm": norm, "limit": limit, "z_score": z, "clipped_fraction": clipped / steps}
-        pl_module.log_dict({f"adaptive_clipping/{name}{suffix}": value for name, value in values.items()})
+        pl_module.log_dict({f"adaptive_clipping/{name}{suffix}": value for name, value in values.items()}, batch_size=1)
 
 
 def _clip(optimizer: Optimizer, gradients: list[Tensor], norm: Any, limit: Any) -> Any:

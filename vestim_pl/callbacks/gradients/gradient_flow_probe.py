@@ -15,12 +15,12 @@ from torch import Tensor
 
 from vestim_pl.callbacks.gradients.gradient_flow import GradientFlow, describe_flow, measure_gradient_flow
 from vestim_pl.callbacks.gradients.gradient_flow_plot import plot_gradient_flow
-from vestim_pl.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError, name_error
 from vestim_pl.files import writing
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.loop_progress import begins_training
 from vestim_pl.lightning_support.step_rerun import loss_of_step, silent_copy
-from vestim_pl.lightning_support.training_batches import whole_batch
+from vestim_pl.lightning_support.training_batches import refuse_batch_iterator, whole_batch
 
 __all__ = ["GradientFlowProbe"]
 
@@ -44,7 +44,8 @@ class GradientFlowProbe(Callback):
 
     The probe writes ``step_<n>.png``, ``step_<n>.json`` and ``step_<n>.csv`` (``layer, lag, hidden_norm, cell_norm``).
     It also publishes one ``gradient_flow`` event, which describes the layers with a non-finite gradient and the layer
-    that reaches farthest back.
+    that reaches farthest back. If a module cannot be measured, because it cannot be copied, calls neither a recurrent
+    layer nor attention, or returns no loss, one event says why, and the training continues.
 
     ============================================ ====================================================================
     logged key                                   meaning
@@ -67,7 +68,7 @@ class GradientFlowProbe(Callback):
 
     Raises:
         ConfigurationError: If an argument is out of range, with manual optimization (``training_step`` would step the
-            optimizer), or if the module calls neither a recurrent layer nor attention.
+            optimizer), or if ``training_step`` takes ``dataloader_iter``.
 
     Example::
 
@@ -95,6 +96,7 @@ class GradientFlowProbe(Callback):
         self.mass = mass
         self.flows: list[GradientFlow] = []
         self._last_step = -1
+        self._reported_failure = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if begins_training(trainer, stage):
@@ -105,15 +107,25 @@ class GradientFlowProbe(Callback):
                 " measured without changing the weights; use automatic optimization or remove the probe"
             )
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        refuse_batch_iterator(pl_module, type(self).__name__, "measured")
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         step = trainer.global_step
         due = step in self.steps or (self.every_n_steps is not None and step % self.every_n_steps == 0)
         if not due or step == self._last_step:  # several batches share a step under accumulation
             return
         self._last_step = step
-        with isolate_rng():
-            aside, windows = silent_copy(trainer, pl_module), whole_batch(trainer, batch)
-            self.flows = measure_gradient_flow(aside, lambda: _loss(aside, windows, batch_idx), self.mass)
+        try:
+            with isolate_rng():
+                copied, windows = silent_copy(trainer, pl_module), whole_batch(trainer, batch)
+                self.flows = measure_gradient_flow(copied, lambda: _loss(copied, windows, batch_idx), self.mass)
+        except Exception as error:  # a measurement must not end the training
+            if not self._reported_failure:
+                self._reported_failure = True
+                reason = f"step {step}: the gradient through the window was not measured: {name_error(error)}"
+                publish(trainer, "gradient_flow", reason, batch=batch_idx)
+            return
         self._report(trainer, batch_idx)
 
     def state_dict(self) -> dict[str, Any]:
@@ -121,6 +133,7 @@ class GradientFlowProbe(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._last_step = state_dict.get("last_step", -1)
+        self._reported_failure = False
 
     def _report(self, trainer: Trainer, batch_idx: int) -> None:
         step, longest = trainer.global_step, max(self.flows, key=lambda flow: flow.effective_memory)

@@ -13,6 +13,7 @@ from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.finiteness import joint_norm
 from vestim_pl.lightning_support.gradient_access import require_plain_gradients
 from vestim_pl.lightning_support.loop_progress import begins_training, is_logged_step
+from vestim_pl.lightning_support.step_finiteness import gradient_tensors
 
 __all__ = ["GradientNoise"]
 
@@ -85,7 +86,7 @@ class GradientNoise(Callback):
         require_plain_gradients(trainer, type(self).__name__)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        grads = gradient_tensors(optimizer)
         if not grads:
             return
         step = trainer.global_step
@@ -110,4 +111,4 @@ class GradientNoise(Callback):
                 " tenth of the gradient norm",
                 noise, norm, self.eta * (0.1 / relative) ** 2,
             )  # fmt: skip
-        pl_module.log_dict({"gradient_noise/sigma": sigma, "gradient_noise/relative": relative})
+        pl_module.log_dict({"gradient_noise/sigma": sigma, "gradient_noise/relative": relative}, batch_size=1)

@@ -18,7 +18,7 @@ from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.gradient_access import require_plain_gradients
 from vestim_pl.lightning_support.logged_metrics import log_agreed
 from vestim_pl.lightning_support.loop_progress import begins_training, is_logged_step
-from vestim_pl.lightning_support.step_finiteness import gradient_tensors
+from vestim_pl.lightning_support.step_finiteness import gradient_tensors, gradient_values
 from vestim_pl.settings.checks import check_integers
 
 __all__ = ["GradientNormMonitor"]
@@ -215,7 +215,7 @@ def _layer_norms(pl_module: LightningModule, optimizer: Optimizer) -> dict[str, 
     owned = {id(p) for group in optimizer.param_groups for p in group["params"] if p.grad is not None}
     norms = {}
     for name, module in pl_module.named_modules():
-        gradients = [p.grad for p in module.parameters(recurse=False) if p.grad is not None and id(p) in owned]
+        gradients = [gradient_values(p) for p in module.parameters(recurse=False) if id(p) in owned]
         if gradients:
             norms[f"layer/{name or type(module).__name__}"] = total_norm(gradients)
     return norms

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vestim_pl.functional.finiteness import find_nonfinite
 from vestim_pl.lightning_support.processes import gather
+from vestim_pl.lightning_support.tensors import named_tensors
 from vestim_pl.lightning_support.training_batches import locate_batch, nonfinite_fields
 
 __all__ = ["find_skip_cause"]
@@ -65,7 +66,9 @@ def _own_cause(
     if fields:
         return "batch", f"{reason}: non-finite values in {', '.join(fields)}", places
     if bad_losses:
-        return "loss", f"{reason} although batch and parameters are finite", places
+        checked = all(named_tensors(batch, attributes=True) for _, batch in suspects)
+        finite = "batch and parameters are finite" if checked else "parameters are finite; no tensor found in the batch"
+        return "loss", f"{reason} although {finite}", places
     names = _names((name, parameter.grad) for name, parameter in module.named_parameters())
     if names:
         return "gradient", f"{reason}: first in the gradient of {', '.join(names)}", places

@@ -22,7 +22,7 @@ from vestim_pl.lightning_support.precision import gradient_scaler
 from vestim_pl.lightning_support.protocols import ask_for_recovery
 from vestim_pl.lightning_support.step_finiteness import StepVerdict, gradient_tensors, judge_step, read_signals
 from vestim_pl.lightning_support.tensors import BufferCopy
-from vestim_pl.lightning_support.training_batches import nonfinite_fields
+from vestim_pl.lightning_support.training_batches import nonfinite_fields, taken_batch, takes_batches_itself
 
 __all__ = ["StepGuard"]
 
@@ -104,7 +104,7 @@ class StepGuard(Callback):
         self._losses: list[tuple[int, Tensor]] = []
         self._has_constant_loss = False  # in this window
         self._batches: list[tuple[int, Any]] = []
-        self._decided = False
+        self._decided = self._in_batch = self._takes_iterator = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if begins_training(trainer, stage):
@@ -122,19 +122,30 @@ class StepGuard(Callback):
         self._batches.clear()
         self._has_constant_loss = False
         self._decided, self._epoch_of_last_skip = False, -1
+        self._in_batch, self._takes_iterator = False, takes_batches_itself(pl_module)
         self._hooks = refuse_raw_steps(trainer, pl_module, "StepGuard", seen=lambda: self._decided)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._paused:
             self._end_pauses()
+        if self._in_batch and self._batches:  # the module's own hook has skipped the batch before
+            self._batches.pop()
+        self._in_batch = True
         if not self._batches and self._buffers is not None:
             self._buffers.save()
         self._batches.append((batch_idx, batch))
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if pl_module.automatic_optimization:  # drops a window that the module has left unfinished
+            self._losses.clear()
+            self._batches.clear()
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if self._decided:
             self._losses.clear()
             self._decided = False
+        if self._takes_iterator and self._batches:
+            self._batches[-1] = taken_batch(trainer)
         value = loss.detach()
         if not loss.requires_grad:
             self._has_constant_loss = True
@@ -164,6 +175,7 @@ class StepGuard(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self._in_batch = False
         if self._decided:
             self._losses.clear()
             self._batches.clear()

@@ -21,11 +21,11 @@ from vestim_pl.callbacks.lookback.lookback_reach import (
     relative_difference,
     smallest_sufficient,
 )
-from vestim_pl.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError, name_error
 from vestim_pl.lightning_support.events import Event, publish
 from vestim_pl.lightning_support.loop_progress import begins_training, next_batch_index
 from vestim_pl.lightning_support.step_rerun import silent_copy
-from vestim_pl.lightning_support.training_batches import change_training_batches
+from vestim_pl.lightning_support.training_batches import change_training_batches, refuse_batch_iterator
 from vestim_pl.settings.checks import check_integers
 
 __all__ = ["AdaptiveLookback"]
@@ -67,7 +67,8 @@ class AdaptiveLookback(Callback):
     ``adaptive_lookback/error``      larger relative difference of loss or gradient at that length
     ================================ ================================================================================
 
-    These are logged at each measurement. Each change of the length publishes a ``lookback`` event.
+    These are logged at each measurement. Each change of the length publishes a ``lookback`` event. If a module cannot
+    be measured, for example because it cannot be copied, one event says why, and its windows stay whole.
 
     Args:
         full: Length of the whole window, in steps.
@@ -82,7 +83,8 @@ class AdaptiveLookback(Callback):
 
     Raises:
         ConfigurationError: If an argument is out of range, with manual optimization (``training_step`` would step the
-            optimizer), if a batch has another type and ``crop`` is None, or with streams.
+            optimizer), if ``training_step`` takes ``dataloader_iter``, if a batch has another type and ``crop`` is
+            None, or with streams.
 
     Example::
 
@@ -127,9 +129,11 @@ class AdaptiveLookback(Callback):
             )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        refuse_batch_iterator(pl_module, type(self).__name__, "shortened")
+
         def cut(batch: Any) -> Any:
             self._whole = batch
-            if trainer.global_step >= self._next_step and self.sizes:
+            if trainer.global_step >= self._next_step and self.sizes and not self._gave_up:
                 self._measure(trainer, pl_module, batch)
             return self.crop(batch, self.lookback)
 
@@ -156,6 +160,7 @@ class AdaptiveLookback(Callback):
         self._needed = list(state_dict.get("needed", []))
         self._interval = state_dict.get("interval", self.every_n_steps)
         self._next_step = state_dict.get("next_step", 0)
+        self._gave_up = False  # a resumed training tries again
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._unwrap()
@@ -167,28 +172,47 @@ class AdaptiveLookback(Callback):
         """Find the window for the next steps, and when to measure again."""
         batch_idx = next_batch_index(trainer)
         part = first_windows(batch, self.windows, self.crop)
-        aside = silent_copy(trainer, pl_module)
-        disable_dropout(aside)
-
-        def run(length: int) -> StepGradient | None:
-            with isolate_rng():
-                cut = trainer.strategy.batch_to_device(self.crop(part, length))
-                return gradient_of_step(aside, cut, batch_idx)
-
-        whole = run(self.full)
+        copied, failure = None, ""
+        try:
+            copied = silent_copy(trainer, pl_module)
+            disable_dropout(copied)
+            whole = self._run(trainer, copied, part, self.full, batch_idx)
+        except Exception as error:  # a measurement must not end the training
+            whole, failure = None, name_error(error)
+        if not trainer.strategy.reduce_boolean_decision(not failure, all=True):
+            self._give_up(trainer, pl_module, failure or "another rank could not", batch_idx)
+            return
         if self._largest(trainer, relative_difference(whole, whole)) > 0:
             self._next_step = trainer.global_step + self.every_n_steps  # this batch has no finite, non-zero gradient
             return
         errors: dict[int, float] = {}
 
         def sufficient(length: int) -> bool:
-            errors[length] = self._largest(trainer, relative_difference(run(length), whole))
+            try:
+                cut = self._run(trainer, copied, part, length, batch_idx)
+            except Exception:  # the module needs whole windows, for a layer of fixed length perhaps
+                cut = None
+            errors[length] = self._largest(trainer, relative_difference(cut, whole))
             return errors[length] <= self.tolerance
 
         reached = sum(size < self.lookback for size in self.sizes)
         guess = max(0, reached - 1) if self._needed else len(self.sizes) // 2
         index = smallest_sufficient(self.sizes, sufficient, guess)
         self._apply(trainer, self.sizes[index] if index < len(self.sizes) else self.full, errors, batch_idx)
+
+    def _run(self, trainer: Trainer, copied: Any, batch: Any, length: int, batch_idx: int) -> StepGradient | None:
+        with isolate_rng():
+            cut = trainer.strategy.batch_to_device(self.crop(batch, length))
+            return gradient_of_step(copied, cut, batch_idx)
+
+    def _give_up(self, trainer: Trainer, pl_module: LightningModule, failure: str, batch_idx: int) -> None:
+        """Keep whole windows for the rest of the training, and report it once."""
+        self.lookback, self._gave_up = self.full, True
+        reason = (
+            f"step {trainer.global_step}: training windows stay whole, because a step could not be measured on a copy"
+            f" of {type(pl_module).__name__}: {failure}"
+        )
+        publish(trainer, "lookback", reason, batch=batch_idx, lookback=self.full)
 
     def _apply(self, trainer: Trainer, needed: int, errors: dict[int, float], batch_idx: int) -> None:
         before = self.lookback

@@ -134,7 +134,7 @@ def gradient_of_step(module: LightningModule, batch: Any, batch_idx: int) -> Ste
             return None
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     flat = [
-        torch.zeros_like(parameter).flatten() if gradient is None else gradient.flatten()
+        torch.zeros_like(parameter).flatten() if gradient is None else gradient.to_dense().flatten()
         for parameter, gradient in zip(parameters, gradients, strict=True)
     ]
     return StepGradient(loss.detach(), torch.cat(flat))

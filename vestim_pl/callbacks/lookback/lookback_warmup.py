@@ -11,7 +11,7 @@ from vestim_pl.callbacks.lookback.cropping import crop_sequences
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.events import publish
 from vestim_pl.lightning_support.logged_metrics import log_agreed
-from vestim_pl.lightning_support.training_batches import change_training_batches
+from vestim_pl.lightning_support.training_batches import change_training_batches, refuse_batch_iterator
 from vestim_pl.settings.checks import check_integers
 
 __all__ = ["LookbackWarmup", "lookback_at"]
@@ -67,6 +67,7 @@ class LookbackWarmup(Callback):
         self._undo: Callable[[], None] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        refuse_batch_iterator(pl_module, type(self).__name__, "shortened")
         self._undo = change_training_batches(trainer, pl_module, lambda batch: self.crop(batch, self.lookback))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
