@@ -87,7 +87,7 @@ def test_a_nan_in_a_batch_is_named_in_an_event_and_leaves_a_bundle(fit, stabilit
     with pytest.raises(Exception, match="Loss is NaN, training stopped"):
         fit([NanInOneBatch(lambda batch: batch["temporal"][0]), *stability().values()])
     assert len(list((tmp_path / "run" / "bundles").glob("*.pt"))) == 1
-    assert any("temporal" in event["text"] for event in events(tmp_path))
+    assert any("field temporal of the batch holds nan" in event["reason"] for event in events(tmp_path))
 
 
 def test_a_learning_rate_that_diverges_is_cut_until_the_model_learns(fit, stability, tmp_path):

@@ -14,12 +14,13 @@ at the end of an epoch                      exact without ``max_steps``; with ``
 All functions read or change private state of Lightning's loops. Tested with lightning 2.6.6.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lightning.pytorch import Trainer
 
 __all__ = [
+    "before_first_iterator",
     "ends_within_epoch",
     "exact_after_batch",
     "in_validation",
@@ -44,6 +45,35 @@ def exact_after_batch(trainer: Trainer) -> bool:
     if trainer.is_last_batch:
         return validation_follows(trainer)
     return not trainer.fit_loop.epoch_loop._should_accumulate()
+
+
+def before_first_iterator(trainer: Trainer, action: Callable[[], None]) -> Callable[[], None]:
+    """Call a function once, right before Lightning creates the first iterator over the training data.
+
+    No hook is called there. ``on_fit_start`` of a callback is too early, because the module may seed the generators
+    again in its own ``on_fit_start``, as models of neuralforecast do.
+
+    Args:
+        trainer: Trainer that is about to fit.
+        action: The function.
+
+    Returns:
+        Function that cancels the call; does nothing after it.
+
+    """
+    loop = trainer.fit_loop
+    original = loop.setup_data
+
+    def cancel() -> None:
+        vars(loop).pop("setup_data", None)
+
+    def setup_data() -> None:
+        cancel()
+        action()
+        original()
+
+    loop.setup_data = setup_data  # type: ignore[method-assign]
+    return cancel
 
 
 def ends_within_epoch(trainer: Trainer) -> bool:

@@ -388,6 +388,36 @@ def test_bundle_of_the_last_step_is_reported():
     assert len(paths) == 1
 
 
+class RaisesAtNan(ForeignRecurrent):
+    """Ends the training itself at a NaN, as models of neuralforecast do; and at batch 2 for another reason."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        if torch.isnan(loss):
+            raise RuntimeError("Loss is NaN, training stopped.")
+        if batch_idx == 2 and batch[0].abs().max() > 100:
+            raise ValueError("what is this?")
+        return loss
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+@pytest.mark.parametrize(("site", "field"), [("input", "0 of the batch"), ("activation", "module head")])
+def test_step_that_raises_an_error_of_its_own_at_a_nan_gets_a_bundle(site, field, accumulate):
+    fault = FaultInjector(site, NAN, at=5)
+    recorder, paths, _ = run(fault, module=RaisesAtNan(), accumulate_grad_batches=accumulate, error=RuntimeError)
+    (event,) = recorder.of("bundle")
+    assert "the step raised RuntimeError: Loss is NaN, training stopped." in event.reason
+    assert field in event.values["finding"]
+    assert len(paths) == 1
+    assert len(read_bundle(paths[0])["batches"]) == (1 if accumulate == 1 else 2)
+
+
+def test_step_that_raises_an_error_without_a_nan_gets_none():
+    fault = FaultInjector("input", 1e3, at=2)
+    recorder, paths, _ = run(fault, module=RaisesAtNan(), error=ValueError)
+    assert recorder.of("bundle") == paths == []
+
+
 def test_manual_optimization_is_refused():
     with pytest.raises(ConfigurationError, match="ManualOptimBoringModel optimizes manually"):
         fit(ManualOptimBoringModel(), [CrashBundle()])

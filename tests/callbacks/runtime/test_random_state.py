@@ -80,6 +80,21 @@ def test_a_plain_loader_restarts_the_data_of_the_epoch_in_the_same_order(stop, f
     assert resumed.seen == whole.seen[: len(resumed.seen)] != []
 
 
+@pytest.mark.parametrize("stop", [0, 2])
+def test_resuming_is_exact_although_the_module_seeds_again_in_on_fit_start(stop, foreign, fit, tmp_path):
+    class Seeds(foreign.Module):
+        def on_fit_start(self):
+            torch.manual_seed(1)
+
+    def train(callbacks, **options):
+        module = Seeds(dropout=0.5)
+        fit(module, [RandomStateCheckpoint(), *callbacks], train=shuffled(foreign), max_epochs=4, **options)
+        return module
+
+    whole = train([ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)])
+    assert foreign.same_weights(whole, train([], resume=tmp_path / f"epoch={stop}.ckpt"))
+
+
 def test_resuming_twice_is_exact(foreign, fit, tmp_path):
     checkpoints = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
     whole, _ = run(fit, foreign, [], shuffled(foreign))

@@ -10,10 +10,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vestim_pl.callbacks.crash_bundle.locating import rerun_on_copy
+from vestim_pl.callbacks.crash_bundle.locating import find_in_step, rerun_on_copy
 from vestim_pl.callbacks.crash_bundle.recording import StepWindow
 from vestim_pl.callbacks.crash_bundle.writing import BundleReport, free_path, report_fault
-from vestim_pl.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError, VestimError, name_error
 from vestim_pl.functional.finiteness import all_finite, total_norm
 from vestim_pl.lightning_support.callback_order import RECOVERY, require_before
 from vestim_pl.lightning_support.events import Event, publish, watched_events
@@ -44,6 +44,9 @@ class CrashBundle(Callback):
     hook, another callback, the machine) does not replay. The event and the bundle contain the finding. If the step
     cannot run again, both say ``not located`` and why. Batches are not copied before a step, so a batch that
     ``training_step`` changes in place is recorded as changed.
+
+    Some modules raise an error of their own at a NaN. A step that ends with an error and holds a non-finite value gets a
+    bundle too; the error itself is not changed.
 
     It works alone and with guards. Place it before them, so that it sees gradients before they are cleared, and before
     DivergenceRecovery. An overflow that a gradient scaler handles makes no bundle. With several ranks, those whose own
@@ -182,8 +185,11 @@ class CrashBundle(Callback):
         self._publish(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if self._window is not None and self._window.updating:
-            self._judge(trainer, pl_module, self._window, updated=True, together=False)
+        window = self._window
+        if window is not None and window.updating:
+            self._judge(trainer, pl_module, window, updated=True, together=False)
+        elif window is not None and self._in_batch and isinstance(exception, Exception):
+            self._examine_failed_step(trainer, pl_module, window, exception)
         self._publish(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -225,6 +231,17 @@ class CrashBundle(Callback):
             self._write_together(trainer, pl_module, window, reason, ranks)
         elif not math.isfinite(loss) or trainer.is_global_zero:
             self._write(trainer, pl_module, window, reason)
+
+    def _examine_failed_step(
+        self, trainer: Trainer, pl_module: LightningModule, window: StepWindow, exception: Exception
+    ) -> None:
+        """Write a bundle if the step holds a non-finite value, at which some modules raise an error of their own."""
+        if self._handled or self.faults >= self.max_bundles or isinstance(exception, VestimError):
+            return
+        window.copy_state()
+        window.loss_scale = loss_scale(trainer)
+        if find_in_step(trainer, pl_module, window, self.ring).origin is not None:
+            self._write(trainer, pl_module, window, f"the step raised {name_error(exception)}")
 
     def _examine_weights(self, trainer: Trainer, pl_module: LightningModule, window: StepWindow) -> None:
         if trainer.is_global_zero and not all_finite(trained_parameters(pl_module).values()):

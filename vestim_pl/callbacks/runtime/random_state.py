@@ -1,5 +1,6 @@
 """Save the random number generators in checkpoints, so that a resumed run draws the same numbers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning_utilities.core.apply_func import apply_to_collection
 
 from vestim_pl.lightning_support.exact_resume import (
+    before_first_iterator,
     in_validation,
     keep_validation,
     settle_validation,
@@ -65,6 +67,7 @@ class RandomStateCheckpoint(Callback):
         self._before_validation: dict[str, Any] = {}
         self._loaded: dict[str, Any] | None = None
         self._iterator_is_made = False
+        self._cancel: Callable[[], None] = _nothing
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint.get("random_state", [])
@@ -78,8 +81,15 @@ class RandomStateCheckpoint(Callback):
         self._position, validates, loaded = _EPOCH_END, False, self._loaded
         if loaded is not None:
             self._position, validates = loaded["position"], loaded.get("validates", False)
-            restore_random_states(loaded["epoch_start" if self._position == _MID_EPOCH or validates else "now"])
-        self._epoch_start = random_states()
+            state = loaded["epoch_start" if self._position == _MID_EPOCH or validates else "now"]
+
+        def begin() -> None:
+            if loaded is not None:
+                restore_random_states(state)
+            self._epoch_start = random_states()
+
+        self._cancel()
+        self._cancel = before_first_iterator(trainer, begin)
         # True also if Lightning creates the iterator before the next ``on_train_epoch_start``.
         self._iterator_is_made = self._position == _EPOCH_END and not validates
 
@@ -120,6 +130,13 @@ class RandomStateCheckpoint(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._position = _EPOCH_END
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._cancel()
+        self._cancel = _nothing
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, pl_module, "fit")
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         state: dict[str, Any] = {"now": random_states(), "epoch_start": self._epoch_start, "position": self._position}
         if keep_validation(trainer, checkpoint):
@@ -133,3 +150,7 @@ class RandomStateCheckpoint(Callback):
             states = [None] * trainer.world_size
             torch.distributed.all_gather_object(states, state)
         checkpoint["random_state"] = states
+
+
+def _nothing() -> None:
+    """Cancel nothing; a function of the module, so that the callback can be pickled."""
