@@ -80,7 +80,6 @@ class LearningRateWarmup(Callback):
 
     @property
     def applied_updates(self) -> int:
-        """Number of updates applied so far, without skipped ones."""
         return max(self._updates.values(), default=0)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -120,7 +119,6 @@ class LearningRateWarmup(Callback):
         self._updates = dict(state_dict.get("updates", {}))
 
     def go_back(self, trainer: Trainer, state: dict[str, Any]) -> None:
-        """Restore the count of an earlier state whose weights have been restored."""
         self.load_state_dict(state)
         self._set(LearningRateFactors.of(trainer))
 
@@ -162,12 +160,6 @@ def warmup_factor(updates: int, duration: int, *, shape: str = "linear", start_f
     with :math:`t` updates already applied, duration :math:`N` and start factor :math:`s`. The first update uses
     :math:`s`; the full rate applies after :math:`N` updates. The linear shape equals
     ``torch.optim.lr_scheduler.LinearLR``.
-
-    Args:
-        updates: Number of updates already applied.
-        duration: Number of updates until the full rate; 0 for no warmup.
-        shape: ``linear`` or ``cosine``.
-        start_factor: Factor of the first update, 0 < s <= 1.
 
     Example::
 

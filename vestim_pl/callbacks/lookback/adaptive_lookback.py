@@ -161,16 +161,15 @@ class AdaptiveLookback(Callback):
         self._unwrap()
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
-        """Find the window for the next steps, and when to measure again."""
         batch_idx = next_batch_index(trainer)
         part = first_windows(batch, self.windows, self.crop)
-        aside = silent_copy(trainer, pl_module)
-        disable_dropout(aside)
+        copy = silent_copy(trainer, pl_module)
+        disable_dropout(copy)
 
         def run(length: int) -> StepGradient | None:
             with isolate_rng():
                 cut = trainer.strategy.batch_to_device(self.crop(part, length))
-                return gradient_of_step(aside, cut, batch_idx)
+                return gradient_of_step(copy, cut, batch_idx)
 
         whole = run(self.full)
         if self._largest(trainer, relative_difference(whole, whole)) > 0:
