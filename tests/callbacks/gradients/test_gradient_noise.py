@@ -99,20 +99,6 @@ def test_global_randomness_of_the_run_is_unchanged():
         assert torch.equal(plain, noisy)
 
 
-@pytest.mark.parametrize("stop", [1, 3])
-def test_resume_is_bitwise(tmp_path, stop):
-    class Deterministic(Foreign):
-        def training_step(self, batch, batch_idx):
-            return self.layer(batch[0]).square().mean()
-
-    whole, _ = run(GradientNoise(), model=Deterministic)
-    run(GradientNoise(), model=Deterministic, steps=stop, checkpoint=tmp_path / "stop.ckpt")
-    resumed, _ = run(GradientNoise(), model=Deterministic, ckpt_path=tmp_path / "stop.ckpt")
-    plain, _ = run(model=Deterministic)
-    assert torch.equal(whole.layer.weight, resumed.layer.weight)
-    assert not torch.equal(whole.layer.weight, plain.layer.weight)
-
-
 def test_parameters_whose_gradients_come_and_go_get_noise_while_they_have_one():
     class Drop(Callback):
         def on_before_optimizer_step(self, trainer, pl_module, optimizer):

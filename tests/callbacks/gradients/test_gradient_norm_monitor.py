@@ -8,6 +8,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
+from tests.callbacks.foreign import DropGradients
 from vestim_pl.callbacks import GradientNormMonitor
 from vestim_pl.callbacks.gradients.gradient_norm_monitor import EpochNorms
 from vestim_pl.errors import ConfigurationError
@@ -51,16 +52,6 @@ class SetGradient(Callback):
     def on_after_backward(self, trainer, pl_module):
         if trainer.global_step in self.steps:
             pl_module.net[0].weight.grad[0, 0] = self.value
-
-
-class DropGradients(Callback):
-    def __init__(self, *steps):
-        self.steps = steps
-
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        if trainer.global_step in self.steps:
-            for parameter in pl_module.parameters():
-                parameter.grad = None
 
 
 def precision(name, foreign):

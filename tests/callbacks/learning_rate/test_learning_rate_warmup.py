@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.optim import lr_scheduler
 
+from tests.callbacks.foreign import DropGradients
 from vestim_pl.callbacks import LearningRateWarmup, PlateauLearningRate
 from vestim_pl.callbacks.learning_rate.learning_rate_warmup import warmup_factor
 from vestim_pl.errors import ConfigurationError
@@ -28,18 +29,6 @@ class Rates(Callback):
 
     def on_event(self, trainer, event):
         self.events.append(event)
-
-
-class Skip(Callback):
-    """Skips the updates at the given global steps, as StepGuard does."""
-
-    def __init__(self, *steps):
-        self.steps = steps
-
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        if trainer.global_step in self.steps:
-            for parameter in pl_module.parameters():
-                parameter.grad = None
 
 
 SCHEDULERS = {
@@ -104,7 +93,7 @@ def test_epochs_are_counted_in_updates_of_an_epoch(foreign, fit):
 
 def test_a_skipped_update_does_not_count(foreign, fit):
     rates, warmup = Rates(), LearningRateWarmup(20)
-    fit(foreign.Module(), [warmup, Skip(2, 3), rates])
+    fit(foreign.Module(), [warmup, DropGradients(2, 3), rates])
 
     assert warmup.applied_updates == 8
     assert rates.used[2] == rates.used[3] == rates.used[4] == 0.05 * warmup_factor(2, 20)

@@ -12,7 +12,6 @@ __all__ = [
     "NormStatistics",
     "at_most",
     "clipping_limit",
-    "initial_statistics",
     "outlier_threshold",
     "update_statistics",
 ]
@@ -51,20 +50,15 @@ class NormStatistics(NamedTuple):
 
     """
 
-    seen: Number
-    mean: Number
-    variance: Number
+    seen: Number = 0.0
+    mean: Number = 0.0
+    variance: Number = 0.0
 
     def like(self, norm: Number) -> "NormStatistics":
         """Convert to floats, or to tensors on the device of the norm."""
         if not isinstance(norm, Tensor):
             return NormStatistics(*map(float, self))
         return NormStatistics(*(torch.as_tensor(value, device=norm.device, dtype=torch.float32) for value in self))
-
-
-def initial_statistics() -> NormStatistics:
-    """The statistics before the first norm."""
-    return NormStatistics(0.0, 0.0, 0.0)
 
 
 def clipping_limit(
