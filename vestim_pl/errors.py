@@ -1,4 +1,4 @@
-"""Errors that a person reads: one line with the setting or file, what was found, and the way out."""
+"""Errors that a user sees as one line: the setting or file, what was found, and a fix."""
 
 __all__ = [
     "ConfigurationError",
@@ -13,17 +13,9 @@ __all__ = [
 
 
 class VestimError(Exception):
-    """Base of every error that is the user's to mend.
+    """Base of every error that the user can fix.
 
-    The commands print its message as one line and exit non-zero; a traceback is kept for our own bugs.
-
-    Example::
-
-        >>> raise VestimError("sampling.lookback: 0 is not positive; choose at least 1")
-        Traceback (most recent call last):
-        ...
-        vestim_pl.errors.VestimError: sampling.lookback: 0 is not positive; choose at least 1
-
+    The commands print its message as one line and exit with a non-zero status. Only our own bugs have a traceback.
     """
 
 
@@ -32,11 +24,11 @@ class ConfigurationError(VestimError, ValueError):
 
 
 class DataError(VestimError, ValueError):
-    """A recording cannot be used as it is: the message names file, column, row and what to do."""
+    """A recording cannot be used as it is: the message names file, column, row and a fix."""
 
 
 class FileError(VestimError, OSError):
-    """A file cannot be written, through no fault of the program: the message says which, why, and what to do."""
+    """A file cannot be written, and the program is not the cause: the message says which file, why, and a fix."""
 
 
 class DivergenceError(VestimError, RuntimeError):
@@ -48,7 +40,7 @@ class ProcessError(VestimError, RuntimeError):
 
 
 def printable(text: str) -> str:
-    r"""Text out of a file that nobody vouches for, in one line and without control characters.
+    r"""Make text from a file printable: one line, without control characters.
 
     Example::
 
@@ -60,7 +52,7 @@ def printable(text: str) -> str:
 
 
 def name_error(error: BaseException) -> str:
-    """An error of somebody else's code in one line.
+    """Describe any error in one line.
 
     Example::
 

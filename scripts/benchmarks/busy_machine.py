@@ -29,7 +29,6 @@ from training_step import Pace
 from workers import Channel, Worker, median, ratio, run_worker, start_workers
 
 from vestim_pl.app.threads import decide_threads, time_steps, trial_step
-from vestim_pl.callbacks.runtime.denormals import flush_denormals
 
 SHORT_WAITS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000"}  # as `shorten_waits` sets them
 OWN_WAITS = {"GOMP_SPINCOUNT": "300000"}  # libgomp's default
@@ -45,7 +44,7 @@ COMMAND_STEPS = 60
 
 def serve(channel: Channel, case: dict[str, Any]) -> None:
     """Worker: the loop of the train command, in steps on demand."""
-    flush_denormals(True)  # before the first parallel operation
+    torch.set_flush_denormal(True)  # before the first parallel operation
     overrides = [
         "+preset=safer",
         *data_overrides(case["data"]),

@@ -43,8 +43,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 from train_command import build_run, data_overrides, disabled
 
-from vestim_pl.callbacks.runtime.denormals import flush_denormals
-
 SAMPLINGS = {
     "windows": ["sampling=windows", "sampling.lookback=200", "sampling.stride=6"],
     "streams": ["sampling=streams", "sampling.lanes=16", "sampling.lookback=100"],
@@ -296,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    flush_denormals(True)  # before the first parallel operation, as the train command does it
+    torch.set_flush_denormal(True)  # before the first parallel operation, as the train command does it
     if options.quick:
         options.steps = 100
     rows = [

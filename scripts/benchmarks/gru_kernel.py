@@ -14,8 +14,7 @@ import torch
 from common import arguments, interleave, report
 from torch import Tensor, nn
 
-from vestim_pl.callbacks.runtime.denormals import flush_denormals
-from vestim_pl.callbacks.runtime.glibc_malloc import keep_freed_memory
+from vestim_pl.callbacks.runtime.keep_freed_memory import keep_freed_memory
 from vestim_pl.networks.gru_layer import GRULayer
 
 SHAPES = [(16, 100, 32), (16, 100, 64), (16, 400, 32), (64, 200, 32), (256, 200, 32), (64, 400, 128), (1, 1, 32)]
@@ -37,7 +36,7 @@ def main() -> None:
     """Time every shape and print the table."""
     parser = arguments("GRU kernels on CPU against PyTorch's GRU and LSTM", "gru_kernel")
     options = parser.parse_args()
-    flush_denormals(True)  # before the first parallel region, or the workers never see it
+    torch.set_flush_denormal(True)  # before the first parallel region, or the workers never see it
     keep_freed_memory()
     torch.set_num_threads(options.threads)
     rows = []

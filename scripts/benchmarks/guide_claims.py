@@ -26,7 +26,6 @@ from train_command import compose, data_overrides
 
 from vestim_pl.app.configuration import build
 from vestim_pl.app.estimator import build_estimator
-from vestim_pl.callbacks.runtime.denormals import flush_denormals
 from vestim_pl.data import VoltageDataModule
 
 BASE = ("+preset=guide_baseline", "sampling.batch_size=64", "sampling.evaluation_stride=200")
@@ -199,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="few steps on short windows, to see that it works")
     options: argparse.Namespace = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    flush_denormals(True)
+    torch.set_flush_denormal(True)
     shorter = ["sampling.lookback=20", "sampling.stride=50"] if options.quick else []
     steps, seeds = (2, [0]) if options.quick else (options.steps, options.seeds)
     rows = []

@@ -24,7 +24,6 @@ import torch
 from train_command import compose
 
 from vestim_pl.app.configuration import plain
-from vestim_pl.callbacks.runtime.denormals import flush_denormals
 from vestim_pl.deploy.onnx_export import onnx_model
 from vestim_pl.deploy.streaming import StreamingEstimator
 from vestim_pl.estimator import VoltageEstimator
@@ -131,7 +130,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.networks, options.cells, options.steps, options.rounds = ["LSTM_EMA:4", "preset=fast"], [1, 20], 10, 1
-    flush_denormals()
+    torch.set_flush_denormal(True)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     rows = []

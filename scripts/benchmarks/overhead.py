@@ -34,8 +34,7 @@ from torch import Tensor
 from train_command import Run, build_run, data_overrides
 from workers import Channel, Worker, median, ratio, run_worker, start_workers, take_turns
 
-from vestim_pl.callbacks.runtime.denormals import flush_denormals
-from vestim_pl.callbacks.runtime.glibc_malloc import keep_freed_memory
+from vestim_pl.callbacks.runtime.keep_freed_memory import keep_freed_memory
 from vestim_pl.functional.sequence_batch import SequenceBatch
 
 # Every twelfth window: an epoch of a second; the cost of a step does not depend on how many windows there are.
@@ -97,7 +96,7 @@ class EpochClock:
 
 def serve(channel: Channel, case: dict[str, Any]) -> None:
     """Worker: one case."""
-    flush_denormals(True)  # before the first parallel operation, as in the train command, and in all cases:
+    torch.set_flush_denormal(True)  # before the first parallel operation, as in the train command, and in all cases:
     keep_freed_memory()
     if case["cpu_time"]:
         EpochClock.now = staticmethod(time.process_time)

@@ -21,8 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vestim_pl.callbacks.runtime.denormals import flush_denormals
-from vestim_pl.callbacks.runtime.glibc_malloc import keep_freed_memory
+from vestim_pl.callbacks.runtime.keep_freed_memory import keep_freed_memory
 from vestim_pl.data import RecordingTable, WindowDataset
 from vestim_pl.data.indexing.window_batch_sampler import WindowBatchSampler
 from vestim_pl.networks import build_network
@@ -158,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = common.arguments("Cost of a sample as things grow", "scaling")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
     options = parser.parse_args(arguments)
-    flush_denormals(True)  # before the first parallel operation
+    torch.set_flush_denormal(True)  # before the first parallel operation
     keep_freed_memory()
     torch.set_num_threads(options.threads)
     if options.quick:

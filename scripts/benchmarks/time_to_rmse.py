@@ -34,7 +34,6 @@ from torch import Tensor
 from train_command import build_run, data_overrides, disabled
 from workers import Channel, Worker, run_worker
 
-from vestim_pl.callbacks.runtime.denormals import flush_denormals
 from vestim_pl.data import RecordingTable, VoltageDataModule
 
 THRESHOLDS_MV = (60, 50, 40, 30, 20)
@@ -145,7 +144,7 @@ def serve(channel: Channel, case: dict[str, Any]) -> None:
 
 
 def _serve_reference(channel: Channel, case: dict[str, Any]) -> None:
-    flush_denormals(False)
+    torch.set_flush_denormal(False)
     datamodule = VoltageDataModule(case["data"], splits=["train", "val"])
     train, val = datamodule.table("train"), datamodule.table("val")
     train_inputs, val_inputs = standardise(train.inputs, val.inputs)
@@ -167,7 +166,7 @@ def _serve_reference(channel: Channel, case: dict[str, Any]) -> None:
 
 
 def _serve_ours(channel: Channel, case: dict[str, Any]) -> None:
-    flush_denormals(True)  # before the first parallel operation, as the train command does it
+    torch.set_flush_denormal(True)  # before the first parallel operation, as the train command does it
     quiet = disabled("early_stopping", "checkpoint", "epoch_summary")  # they look at validations, which the clock makes
     overrides = [*case["overrides"], *data_overrides(case["data"]), *quiet, "+trainer.limit_val_batches=0"]
     with tempfile.TemporaryDirectory() as folder:

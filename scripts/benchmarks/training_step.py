@@ -29,7 +29,6 @@ from train_command import build_run, data_overrides, disabled, load_weights
 from workers import Channel, median, ratio, run_worker, start_workers, take_turns
 
 from vestim_pl.callbacks import AdaptiveLookback
-from vestim_pl.callbacks.runtime.denormals import flush_denormals
 from vestim_pl.data import VoltageDataModule
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
@@ -53,7 +52,7 @@ REFERENCE_WINDOWS = 5000  # enough for a fair loader, without 400 MB of windows
 
 def serve(channel: Channel, case: dict[str, Any]) -> None:
     """Worker: one side of one configuration."""
-    flush_denormals(case["flush"])  # before the first parallel operation
+    torch.set_flush_denormal(case["flush"])  # before the first parallel operation
     (_serve_reference if case["kind"] == "reference" else _serve_ours)(channel, case)
 
 

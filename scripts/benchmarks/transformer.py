@@ -27,8 +27,7 @@ import numpy as np
 import torch
 from train_command import Run, build_run, data_overrides, disabled
 
-from vestim_pl.callbacks.runtime.denormals import flush_denormals
-from vestim_pl.callbacks.runtime.glibc_malloc import keep_freed_memory
+from vestim_pl.callbacks.runtime.keep_freed_memory import keep_freed_memory
 from vestim_pl.data import RecordingTable
 from vestim_pl.deploy.streaming import StreamingEstimator
 from vestim_pl.estimator import VoltageEstimator
@@ -81,7 +80,7 @@ class Budget(pl.Callback):
 
 def fitted(overrides: Sequence[str], options: argparse.Namespace, callbacks: Sequence[pl.Callback] = ()) -> Run:
     """Train by a command line, and return the run."""
-    flush_denormals(True)
+    torch.set_flush_denormal(True)
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         quiet = [

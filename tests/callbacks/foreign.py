@@ -180,3 +180,15 @@ class RankReport(Callback):
             },
             self.folder / f"rank{trainer.global_rank}.pt",
         )
+
+
+class DropGradients(Callback):
+    """Skips the updates at the given steps, as StepGuard does."""
+
+    def __init__(self, *steps):
+        self.steps = steps
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        if trainer.global_step in self.steps:
+            for parameter in pl_module.parameters():
+                parameter.grad = None

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vestim_pl.functional.finiteness import all_finite, find_nonfinite
+from vestim_pl.functional.finiteness import all_finite, find_nonfinite, total_norm
 
 NAN, INF = float("nan"), float("inf")
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -61,3 +61,15 @@ def test_a_parameter_that_requires_a_gradient_is_only_looked_at():
     weight = torch.nn.Parameter(torch.tensor([NAN]))
     assert not all_finite([weight])
     assert weight.requires_grad
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_norm_equals_the_norm_of_all_entries(dtype):
+    tensors = [torch.randn(3, 4).to(dtype), torch.randn(5).to(dtype)]
+    expected = torch.cat([tensor.double().flatten() for tensor in tensors]).norm()
+    assert total_norm(tensors).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_norm_of_mixed_types_and_of_halves_above_their_range():
+    assert total_norm([torch.tensor([3.0]), torch.tensor([4.0], dtype=torch.float64)]).item() == 5.0
+    assert total_norm([torch.full((100,), 60000.0, dtype=torch.float16)]).item() == pytest.approx(600000.0)

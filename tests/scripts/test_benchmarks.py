@@ -27,7 +27,7 @@ import training_step  # noqa: E402
 import transformer  # noqa: E402
 import workers  # noqa: E402
 
-from vestim_pl.callbacks.runtime.denormals import flush_denormals, is_flushing  # noqa: E402
+from vestim_pl.callbacks.runtime.flush_denormals import is_flushing  # noqa: E402
 from vestim_pl.data import RecordingTable, WindowDataset  # noqa: E402
 from vestim_pl.networks import build_network  # noqa: E402
 
@@ -45,7 +45,7 @@ def _restore_threads_and_flushing() -> Iterator[None]:
     threads, flushing = torch.get_num_threads(), is_flushing()
     yield
     torch.set_num_threads(threads)
-    flush_denormals(flushing)
+    torch.set_flush_denormal(flushing)
 
 
 def run_benchmark(main: Callable[[Sequence[str]], None], *arguments: str) -> list[dict]:

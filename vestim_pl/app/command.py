@@ -240,10 +240,11 @@ def _checked_and_run(task: Task | str, config: DictConfig) -> float | None:
     _refuse_missing(config)
     _refuse_other_folder(config)
     check_before_import(config)
-    from vestim_pl.app.configuration import check
-    from vestim_pl.callbacks.runtime.denormals import flush_denormals
+    import torch
 
-    flush_denormals()  # before the first parallel operation starts torch's threads, see FlushDenormals
+    from vestim_pl.app.configuration import check
+
+    torch.set_flush_denormal(True)  # before the first parallel operation starts torch's threads, see FlushDenormals
     check(config)
     return _imported(task)(config)
 

@@ -5,7 +5,6 @@ import torch
 from omegaconf import DictConfig
 
 from vestim_pl.app.conf_tree import plain
-from vestim_pl.callbacks.runtime.denormals import flush_denormals
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
 
@@ -30,7 +29,7 @@ def build_estimator(config: DictConfig, datamodule: VoltageDataModule) -> Voltag
 
 def reset_global_state(config: DictConfig) -> None:
     """Set seeds and switches of torch, which belong to the process, so that one job leaves nothing to the next."""
-    flush_denormals(config.callbacks.get("flush_denormals") is not None)
+    torch.set_flush_denormal(config.callbacks.get("flush_denormals") is not None)
     torch.use_deterministic_algorithms(False)
     torch.set_float32_matmul_precision("high")
     torch.autograd.set_detect_anomaly(False)

@@ -1,1 +1,1 @@
-"""Pure functions and plain types, independent of the rest of vestim_pl."""
+"""Pure tensor functions: no Lightning, no state, no files."""

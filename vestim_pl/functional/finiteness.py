@@ -23,15 +23,7 @@ _HALF = (torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class NonFiniteTensor:
-    """A named tensor with non-finite values.
-
-    Attributes:
-        name: Name in the model.
-        nan: Number of NaN.
-        inf: Number of infinities.
-        size: Number of values.
-
-    """
+    """A named tensor with its numbers of NaN, of infinities, and of all values."""
 
     name: str
     nan: int
@@ -44,14 +36,11 @@ class NonFiniteTensor:
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether no tensor holds a NaN or an infinity.
+    """Whether no tensor holds a NaN or an infinity; integer and empty tensors do not.
 
     The Euclidean norm over all tensors is computed first, because it takes one fused kernel and one host sync. NaN and
     infinity survive squaring and summing, so a finite norm means that all values are finite. A non-finite norm may be
     an overflow of the sum of squares (in float32 from values of 1.8e19). Only then are the values themselves checked.
-
-    Args:
-        tensors: Any shape, dtype and device; integer and empty tensors are finite.
 
     Example::
 
@@ -67,13 +56,9 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
 
 
 def find_nonfinite(named: Iterable[tuple[str, Tensor | None]], limit: int | None = None) -> list[NonFiniteTensor]:
-    """Find the tensors with non-finite values, in order, and count those values.
+    """Find the tensors with non-finite values, in order and up to a limit, and count those values; None is skipped.
 
     Reads the device once for each tensor, so call it for the message after `all_finite` has failed.
-
-    Args:
-        named: Names and tensors; None is skipped.
-        limit: Most tensors to return; None for all.
 
     Example::
 
@@ -97,11 +82,8 @@ def find_nonfinite(named: Iterable[tuple[str, Tensor | None]], limit: int | None
 def nonfinite_rows(tensor: Tensor) -> Tensor:
     """Mark the rows of the first axis that hold a non-finite value.
 
-    Args:
-        tensor: ``[B, ...]``, or a single number.
-
-    Returns:
-        ``[B]`` booleans; for a single number one boolean without an axis.
+    Shape:
+        ``[B, ...]`` to ``[B]`` booleans; a single number to one boolean without an axis.
 
     Example::
 
@@ -119,9 +101,6 @@ def tensor_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     Half precision is summed in float32, so a norm above 65504 does not overflow. In float32 the norm overflows where an
     entry exceeds 1.8e19. Such a gradient counts as non-finite on purpose: clipping by its norm would divide by
     infinity, and Adam squares it.
-
-    Args:
-        tensors: Any shape and dtype; may be empty.
 
     Returns:
         Scalar tensors, non-finite where an entry is; in the order of the tensors if all have one dtype.
@@ -143,12 +122,6 @@ def tensor_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
     """Compute the Euclidean norm over all tensors on the device, without reading it; see `tensor_norms`.
-
-    Args:
-        tensors: Any shape and dtype; may be empty.
-
-    Returns:
-        Scalar tensor; non-finite if any entry is.
 
     Example::
 

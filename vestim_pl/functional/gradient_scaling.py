@@ -31,5 +31,6 @@ def scale_to_limit(gradients: Sequence[Tensor], norm: float, limit: float) -> bo
     """
     above = math.isfinite(norm) and norm > limit
     if above and gradients:
+        # private, and what torch's clip_grad_norm_ calls; torch 2.13.0
         torch._foreach_mul_(list(gradients), limit / (norm + 1e-6))
     return above

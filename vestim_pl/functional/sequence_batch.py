@@ -41,13 +41,7 @@ class SequenceBatch(NamedTuple):
 
     @classmethod
     def of(cls, inputs: Tensor, target: Tensor) -> "SequenceBatch":
-        """Build a batch in which every step counts and every lane is fresh.
-
-        Args:
-            inputs: ``[B, L, F]`` features in physical units.
-            target: ``[B, L]`` terminal voltage in volts.
-
-        """
+        """Build a batch from ``[B, L, F]`` and ``[B, L]`` in which every step counts and every lane is fresh."""
         lanes = inputs.shape[0]
         fresh = torch.ones(lanes, dtype=torch.bool, device=inputs.device)
         first_row = torch.full((lanes,), -1, dtype=torch.int64, device=inputs.device)

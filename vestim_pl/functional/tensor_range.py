@@ -30,7 +30,7 @@ class TensorRange:
     value: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Convert to a plain dictionary for JSON, which has no NaN; missing magnitudes become None."""
+        """Convert for JSON, which has no NaN: missing magnitudes become None."""
         none = {"smallest": None, "largest": None} if math.isnan(self.largest) else {}
         return asdict(self) | {"index": list(self.index)} | none
 

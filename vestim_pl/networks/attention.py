@@ -10,19 +10,12 @@ __all__ = ["AttentionLayer", "decay_rates", "distance_bias", "sliding_attention"
 
 
 def decay_rates(heads: int, lookback: int) -> Tensor:
-    """Compute how much each head lowers its attention score per step of distance.
+    """Compute the rates ``[H]``, slowest first, by which each head lowers its attention score per step of distance.
 
     The rates are those of ALiBi (Press et al., *Train short, test long: attention with linear biases enables input
     length extrapolation*, ICLR 2022), spread over the lookback. If queries and keys carry no information, a head is a
     moving average with exponentially decaying weights, like the voltage over an RC pair. The time constants range from
     the whole lookback down to a few steps.
-
-    Args:
-        heads: Number of heads H.
-        lookback: Steps that attention covers.
-
-    Returns:
-        ``[H]`` positive rates per step, slowest first.
 
     Example::
 

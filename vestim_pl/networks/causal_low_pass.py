@@ -61,6 +61,5 @@ class CausalLowPass(nn.Module):
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """Return the state of fresh lanes."""
         history = torch.zeros(batch_size, len(self.tap_logits) - 1, device=device, dtype=dtype)
         return history, torch.zeros(batch_size, device=device, dtype=dtype)

@@ -50,7 +50,6 @@ class Ensemble(nn.Module):
         self._tensors = [len(cast("Network", member).zero_state(1)) for member in members]
 
     def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
-        """Estimate the scaled voltage of every step; see `Network`."""
         states = None if state is None else iter(state)
         members = [
             (member, None if states is None else tuple(islice(states, count)))
@@ -65,7 +64,6 @@ class Ensemble(nn.Module):
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """Return the state of ``batch_size`` fresh lanes."""
         members = [cast("Network", member) for member in self.members]
         return tuple(tensor for member in members for tensor in member.zero_state(batch_size, device, dtype))
 

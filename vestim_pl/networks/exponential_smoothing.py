@@ -59,6 +59,5 @@ class ExponentialSmoothing(nn.Module):
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """Return the state of fresh lanes."""
         zeros = torch.zeros(batch_size, device=device, dtype=dtype)
         return zeros, zeros.clone()

@@ -67,7 +67,6 @@ class FeedForwardNetwork(nn.Module):
                 initialize_linear(module)
 
     def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
-        """Estimate the scaled voltage of every step; see `Network`."""
         if state is None:
             state = self.zero_state(inputs.shape[0], inputs.device, inputs.dtype)
         past, started = state
@@ -83,6 +82,5 @@ class FeedForwardNetwork(nn.Module):
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """Return the state of ``batch_size`` fresh lanes."""
         past = torch.zeros(batch_size, self.history - 1, self.features, device=device, dtype=dtype)
         return past, torch.zeros(batch_size, device=device, dtype=dtype)

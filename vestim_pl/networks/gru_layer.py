@@ -45,7 +45,6 @@ class GRULayer(nn.GRU):
         super().__init__(input_size, hidden_size, batch_first=True)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # noqa: A002
-        """Run a chunk; see ``nn.GRU``."""
         captured = torch.compiler.is_compiling() or torch.jit.is_tracing()
         if input.device.type != "cpu" or captured or input.shape[1] < _MIN_STEPS:
             output, hidden = super().forward(input, hx)

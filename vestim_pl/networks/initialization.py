@@ -25,13 +25,6 @@ def chrono_bias(size: int, lookback: int) -> Tensor:
     A gate with this bias forgets over about ``u`` steps, so the units initially cover all time scales up to the
     lookback. Tallec & Ollivier, *Can recurrent neural networks warp time?*, ICLR 2018.
 
-    Args:
-        size: Hidden size.
-        lookback: Longest expected dependency, in steps.
-
-    Returns:
-        ``[size]`` non-negative biases.
-
     Raises:
         ConfigurationError: If ``lookback`` is below 3.
 

@@ -8,10 +8,10 @@ __all__ = ["check_dropout", "check_hidden_sizes", "check_positive"]
 
 
 def check_hidden_sizes(hidden_sizes: Sequence[int], option: str = "hidden_sizes") -> tuple[int, ...]:
-    """Return checked hidden sizes as a tuple; ``option`` is the setting that a message names.
+    """Return hidden sizes as a tuple.
 
     Raises:
-        ConfigurationError: If the list is empty, or a size is not positive.
+        ConfigurationError: If the list is empty, or a size is not positive; the message names ``option``.
 
     Example::
 
@@ -28,24 +28,14 @@ def check_hidden_sizes(hidden_sizes: Sequence[int], option: str = "hidden_sizes"
 
 
 def check_dropout(dropout: float) -> float:
-    """Return a checked dropout probability.
-
-    Raises:
-        ConfigurationError: If it is not in [0, 1).
-
-    """
+    """Return a dropout probability, or raise ConfigurationError if it is not in [0, 1)."""
     if not 0 <= dropout < 1:
         raise ConfigurationError(f"network.dropout: {dropout} is not in [0, 1); use 0 for none, or for example 0.2")
     return dropout
 
 
 def check_positive(option: str, value: int) -> int:
-    """Return a checked positive integer; ``option`` is the setting that a message names.
-
-    Raises:
-        ConfigurationError: If it is below 1.
-
-    """
+    """Return the value of an option, or raise ConfigurationError if it is below 1."""
     if value < 1:
         raise ConfigurationError(f"network.{option}: {value} is not positive; use at least 1")
     return value

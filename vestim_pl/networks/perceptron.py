@@ -9,15 +9,6 @@ __all__ = ["perceptron"]
 
 
 def perceptron(features: int, sizes: Sequence[int]) -> nn.Sequential:
-    """Build a multilayer perceptron to one voltage, with tanh layers and torch's initial weights.
-
-    Args:
-        features: Number of input features F.
-        sizes: Sizes of the hidden layers.
-
-    Shape:
-        inputs ``[..., F]``; output ``[..., 1]``.
-
-    """
+    """Build a multilayer perceptron ``[..., F]`` to ``[..., 1]``, with tanh layers and torch's initial weights."""
     layers = [nn.Sequential(nn.Linear(width, size), nn.Tanh()) for width, size in pairwise((features, *sizes))]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], 1))

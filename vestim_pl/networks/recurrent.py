@@ -79,7 +79,6 @@ class RecurrentNetwork(nn.Module):
         self.output_filter = output_filter
 
     def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
-        """Estimate the scaled voltage of every step; see `Network`."""
         if state is None:
             state = self.zero_state(inputs.shape[0], inputs.device, inputs.dtype)
         hidden, carried, parts = inputs, [], iter(state)
@@ -100,6 +99,5 @@ class RecurrentNetwork(nn.Module):
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """Return the state of ``batch_size`` fresh lanes."""
         parts = [*self.layers] if self.output_filter is None else [*self.layers, self.output_filter]
         return tuple(tensor for part in parts for tensor in part.zero_state(batch_size, device, dtype))

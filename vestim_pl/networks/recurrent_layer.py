@@ -90,6 +90,5 @@ class RecurrentLayer(nn.Module):
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """Return the state of fresh lanes."""
         size = self.kernel.hidden_size
         return tuple(torch.zeros(batch_size, size, device=device, dtype=dtype) for _ in range(self.state_tensors))

@@ -46,13 +46,11 @@ class NetworkKind:
         return issubclass(self.module, RecurrentNetwork)
 
     def options(self) -> dict[str, Any]:
-        """Return the type of every option by name."""
         hidden = {"features", "output_filter", *self.fixed}
         own = {name: hint for name, hint in argument_types(self.module).items() if name not in hidden}
         return own | (argument_types(self.output_filter) if self.output_filter else {}) | {"members": int}
 
     def build(self, features: int, options: Mapping[str, Any]) -> nn.Module:
-        """Build the network from checked options."""
         filter_names = argument_types(self.output_filter).keys() if self.output_filter else set()
         own = {name: value for name, value in options.items() if name not in filter_names}
         if self.output_filter is not None:

@@ -91,7 +91,6 @@ class TransformerNetwork(nn.Module):
         self.direct = perceptron(features, check_hidden_sizes(direct, "direct")) if direct else None
 
     def forward(self, inputs: Tensor, state: State | None = None, last: int | None = None) -> tuple[Tensor, State]:
-        """Estimate the scaled voltage of every step; see `Network`."""
         missing = None
         caches: Sequence[Tensor | None] = [None] * len(self.layers)  # without a state, there are no earlier steps
         seen = inputs.new_zeros(inputs.shape[0])
@@ -113,7 +112,6 @@ class TransformerNetwork(nn.Module):
     def zero_state(
         self, batch_size: int, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """Return the state of ``batch_size`` fresh lanes."""
         seen = torch.zeros(batch_size, device=device, dtype=dtype)
         shapes = ((batch_size, self.lookback - 1, 2 * size) for size in self.hidden_sizes)
         return seen, *(torch.zeros(shape, device=device, dtype=dtype) for shape in shapes)

@@ -10,12 +10,7 @@ __all__ = ["check_choice", "check_integers"]
 
 
 def check_integers(settings: Any, group: str, **minimums: int) -> None:
-    """Refuse attributes that are no integers or below their minimum.
-
-    Args:
-        settings: Object with the attributes.
-        group: Group of the settings, for the message, such as ``sampling``.
-        minimums: Smallest allowed value by attribute.
+    """Refuse attributes that are no integers or below their minimum; ``group`` is named in the message.
 
     Raises:
         ConfigurationError: With the first setting that is out of range.
@@ -39,12 +34,7 @@ def check_integers(settings: Any, group: str, **minimums: int) -> None:
 
 
 def check_choice(setting: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse a value that is not among the choices.
-
-    Args:
-        setting: Name of the setting for the message.
-        value: The given value.
-        choices: Allowed values.
+    """Refuse a value that is not among the choices; ``setting`` is its name in the message.
 
     Raises:
         ConfigurationError: With setting, value, choices and the nearest choice.

@@ -9,14 +9,10 @@ __all__ = ["command_line"]
 
 
 def command_line(module: str, *arguments: str) -> str:
-    """Write the command that runs a module of this environment, quoted for the shell.
+    """Write the command that runs a module of this environment with arguments, quoted for the shell.
 
     It starts with ``python`` where that is this interpreter, else with its path, so that it works without activating
     the virtual environment.
-
-    Args:
-        module: Module to run.
-        arguments: Arguments, as the program receives them.
 
     Example::
 

@@ -9,10 +9,7 @@ __all__ = ["nearest", "nearest_name"]
 def nearest_name(name: str, valid: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Find the valid name that is spelt most like a given one, in any case of letters.
 
-    Args:
-        name: The misspelt name.
-        valid: Valid names.
-        cutoff: Least similarity, 0 to 1; 0 always finds one.
+    ``cutoff`` is the least similarity, 0 to 1; 0 always finds one.
 
     Example::
 

@@ -182,13 +182,6 @@ def test_resume_is_bitwise(tmp_path, stop):
     assert trainer.logged_metrics == again.logged_metrics
 
 
-def test_checkpoint_written_without_it_resumes(tmp_path):
-    run(steps=5, checkpoint=tmp_path / "plain.ckpt")
-    clipping = AdaptiveGradientClipping()
-    run(clipping, steps=10, ckpt_path=tmp_path / "plain.ckpt")
-    assert clipping.statistics[0].seen == 5
-
-
 def test_state_is_a_snapshot():
     clipping = AdaptiveGradientClipping()
     run(clipping, steps=5)

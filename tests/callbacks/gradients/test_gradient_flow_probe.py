@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from vestim_pl.callbacks import GradientFlowProbe
-from vestim_pl.callbacks.gradients.gradient_flow import GradientFlow, summarize_flow
-from vestim_pl.callbacks.gradients.gradient_flow_probe import _sentence
+from vestim_pl.callbacks.gradients.gradient_flow import FlowVerdict, GradientFlow, summarize_flow
+from vestim_pl.callbacks.gradients.gradient_flow_probe import _sentence, plot_gradient_flow
 from vestim_pl.errors import ConfigurationError
 
 
@@ -178,3 +178,13 @@ def test_layers_with_a_non_finite_gradient_are_described_first():
     assert sentence.startswith("gradient flow: the gradient of bad is non-finite within 3 steps; gradient flow: 99 %")
     assert _sentence(flows[:1], flows[0], 0.99).count("gradient flow") == 1
     assert _sentence(flows[1:], flows[1], 0.99).count("bad") == 1
+
+
+def test_draws_layers_with_zero_and_non_finite_norms(tmp_path):
+    norms = [1.0, 0.5, 0.0, math.nan]
+    flows = [
+        GradientFlow("a", norms, [], 2, 0.5, 0.5, FlowVerdict.VANISHES, False),
+        GradientFlow("b", [0.0, 0.0], [], 0, math.nan, math.nan, FlowVerdict.NO_GRADIENT, False),
+    ]
+    plot_gradient_flow(flows, tmp_path / "plot.png", "step 3")
+    assert (tmp_path / "plot.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

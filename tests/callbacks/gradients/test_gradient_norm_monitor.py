@@ -8,7 +8,9 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
+from tests.callbacks.foreign import DropGradients
 from vestim_pl.callbacks import GradientNormMonitor
+from vestim_pl.callbacks.gradients.gradient_norm_monitor import EpochNorms
 from vestim_pl.errors import ConfigurationError
 
 NAN, INF = float("nan"), float("inf")
@@ -50,16 +52,6 @@ class SetGradient(Callback):
     def on_after_backward(self, trainer, pl_module):
         if trainer.global_step in self.steps:
             pl_module.net[0].weight.grad[0, 0] = self.value
-
-
-class DropGradients(Callback):
-    def __init__(self, *steps):
-        self.steps = steps
-
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        if trainer.global_step in self.steps:
-            for parameter in pl_module.parameters():
-                parameter.grad = None
 
 
 def precision(name, foreign):
@@ -284,3 +276,36 @@ def test_hooks_do_not_outlive_the_fit(foreign, fit):
     with pytest.raises(RuntimeError, match="crash"):
         fit(foreign.Module(loss_hook=crash), [monitor])
     assert monitor._hooks == []
+
+
+@pytest.mark.parametrize("bad", [NAN, INF])
+def test_percentiles_leave_out_a_non_finite_norm(bad):
+    norms = EpochNorms()
+    norms.observe(1.0, 1.0)
+    norms.observe(bad, bad)
+    norms.observe(3.0, 2.0)
+    expected = {"non_finite": 1.0, "clip_fraction": 0.5, "median": 2.0, "p90": 2.8, "p99": 2.98}
+    assert norms.summary() == pytest.approx(expected)
+
+
+def test_a_step_without_an_update_counts_for_the_norm_but_not_for_clipping():
+    norms = EpochNorms()
+    norms.observe(3.0, None)
+    assert norms.before == [3.0]
+    assert math.isnan(norms.clip_fraction)
+    assert "clip_fraction" not in norms.summary()
+
+
+def test_rounding_is_not_clipping():
+    norms = EpochNorms()
+    norms.observe(1.0, 1.0 - 1e-7)
+    assert norms.clipped == 0
+
+
+def test_percentiles_are_nan_without_a_finite_norm_and_absent_without_any():
+    norms = EpochNorms()
+    assert norms.summary() == {"non_finite": 0.0}
+    norms.observe(NAN, None)
+    summary = norms.summary()
+    assert summary["non_finite"] == 1.0
+    assert all(math.isnan(summary[name]) for name in ("median", "p90", "p99"))

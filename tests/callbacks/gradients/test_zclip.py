@@ -7,7 +7,6 @@ from vestim_pl.callbacks.gradients.zclip import (
     ClippingReaction,
     NormStatistics,
     clipping_limit,
-    initial_statistics,
     outlier_threshold,
     update_statistics,
 )
@@ -17,7 +16,7 @@ OPTIONS = {"z_threshold": 2.5, "warmup_steps": 25}
 
 def feed(norms, alpha=0.97, number=float, **options):
     options = OPTIONS | options
-    statistics = NormStatistics(*map(number, initial_statistics()))
+    statistics = NormStatistics(*map(number, NormStatistics()))
     limits = []
     for norm in norms:
         limits.append(float(clipping_limit(statistics, number(norm), **options)[0]))

@@ -1,5 +1,6 @@
 import itertools
 import logging
+import math
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler, LearningR
 from lightning.pytorch.loggers import CSVLogger
 from torch.optim import lr_scheduler
 
+from tests.callbacks.foreign import DropGradients
 from vestim_pl.callbacks import DivergenceRecovery, LearningRateWarmup, PlateauLearningRate
 from vestim_pl.callbacks.learning_rate.learning_rate_warmup import warmup_factor
 from vestim_pl.errors import ConfigurationError
@@ -27,18 +29,6 @@ class Rates(Callback):
 
     def on_event(self, trainer, event):
         self.events.append(event)
-
-
-class Skip(Callback):
-    """Skips the updates at the given global steps, as StepGuard does."""
-
-    def __init__(self, *steps):
-        self.steps = steps
-
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        if trainer.global_step in self.steps:
-            for parameter in pl_module.parameters():
-                parameter.grad = None
 
 
 SCHEDULERS = {
@@ -125,7 +115,7 @@ def test_epochs_keep_their_length_if_the_data_change(foreign, fit):
 
 def test_a_skipped_update_does_not_count(foreign, fit):
     rates, warmup = Rates(), LearningRateWarmup(20)
-    fit(foreign.Module(), [warmup, Skip(2, 3), rates])
+    fit(foreign.Module(), [warmup, DropGradients(2, 3), rates])
 
     assert warmup.applied_updates == 8
     assert rates.used[2] == rates.used[3] == rates.used[4] == 0.05 * warmup_factor(2, 20)
@@ -288,3 +278,25 @@ def test_epochs_of_unknown_length_are_refused(foreign, fit):
             foreign.Module(), [LearningRateWarmup(2, unit="epochs")],
             train=torch.utils.data.DataLoader(Endless(), batch_size=8),
         )  # fmt: skip
+
+
+def test_the_linear_shape_is_that_of_torch():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    reference = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.1, total_iters=7)
+    for updates in range(10):
+        assert warmup_factor(updates, 7, start_factor=0.1) == pytest.approx(reference.get_last_lr()[0])
+        optimizer.step()
+        reference.step()
+
+
+def test_the_cosine_shape_starts_and_ends_flat():
+    values = [warmup_factor(t, 100, shape="cosine", start_factor=0.2) for t in range(101)]
+    assert values[0] == pytest.approx(0.2)
+    assert values[50] == pytest.approx(0.6)
+    assert values[100] == 1.0
+    assert values[1] - values[0] < 0.1 * (values[51] - values[50])
+    assert values[25] == pytest.approx(0.2 + 0.8 * 0.5 * (1 - math.cos(math.pi / 4)))
+
+
+def test_a_duration_of_zero_is_no_warmup():
+    assert warmup_factor(0, 0) == 1.0

@@ -7,7 +7,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.callbacks.foreign import Recorder, fit, same
+from tests.callbacks.foreign import Recorder, fit
 from vestim_pl.callbacks import AdaptiveLookback, GradientFlowProbe, LookbackWarmup
 from vestim_pl.callbacks.lookback.lookback_reach import gradient_of_step, relative_difference
 from vestim_pl.errors import ConfigurationError
@@ -244,18 +244,6 @@ def test_each_change_is_reported_with_its_evidence(tmp_path):
     assert (event.values["lookback"], event.values["before"]) == (callback.lookback, FULL)
     assert event.values["errors"][str(callback.state_dict()["needed"][0])] <= callback.tolerance
     assert "adaptive_lookback/steps" in (tmp_path / "metrics.csv").read_text()
-
-
-@pytest.mark.parametrize("stop", [1, 2])
-def test_resume_is_bitwise(tmp_path, stop):
-    first, second = (adaptive(every_n_steps=7) for _ in range(2))
-    whole, _ = run(first, module=Recurrent)
-    _, trainer = run(adaptive(every_n_steps=7), module=Recurrent, epochs=stop)
-    trainer.save_checkpoint(tmp_path / "stop.ckpt")
-    resumed, _ = run(second, module=Recurrent, ckpt_path=tmp_path / "stop.ckpt")
-    assert resumed.losses == whole.losses[stop * BATCHES :]
-    assert resumed.lengths == whole.lengths[stop * BATCHES :]
-    assert same(first.state_dict(), second.state_dict())
 
 
 def test_state_of_another_window_is_ignored():

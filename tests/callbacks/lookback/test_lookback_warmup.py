@@ -167,16 +167,6 @@ def test_unknown_batches_are_refused():
         run(LookbackWarmup(start=5, full=20, epochs=3))
 
 
-@pytest.mark.parametrize("stop", [1, 2, 4])
-def test_resume_is_bitwise(tmp_path, stop):
-    whole, _ = run(warmup())
-    run(warmup(), epochs=stop, checkpoint=tmp_path / "stop.ckpt")
-    resumed, _ = run(warmup(), ckpt_path=tmp_path / "stop.ckpt")
-    assert resumed.lengths == whole.lengths[2 * stop :]
-    for left, right in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(left, right)
-
-
 @pytest.mark.parametrize("options", [{"start": 0}, {"full": 4}, {"epochs": 0}])
 def test_bad_argument_is_refused(options):
     with pytest.raises(ConfigurationError, match=next(iter(options))):

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -6,7 +7,7 @@ import pytest
 import torch
 
 from vestim_pl.callbacks import FlushDenormals
-from vestim_pl.callbacks.runtime.denormals import flush_denormals, is_flushing
+from vestim_pl.callbacks.runtime.flush_denormals import is_flushing, workers_not_flushing
 
 # A program of a user with two threads; ``{first}`` is inserted at its top.
 PROGRAM = """
@@ -17,7 +18,7 @@ import json
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 from vestim_pl.callbacks import FlushDenormals
-from vestim_pl.callbacks.runtime.denormals import is_flushing, workers_not_flushing
+from vestim_pl.callbacks.runtime.flush_denormals import is_flushing, workers_not_flushing
 
 class Foreign(LightningModule):
     def __init__(self):
@@ -49,8 +50,6 @@ SET = "torch.set_flush_denormal(True)"
 
 
 def run(first):
-    import json
-
     source = PROGRAM.format(first=first)
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", source], capture_output=True, text=True, check=True)
     return json.loads(done.stdout.split("RESULT")[1])
@@ -83,7 +82,7 @@ def test_the_mode_of_the_thread_is_restored(before, crash, foreign, fit):
             raise RuntimeError("crash")
         return loss
 
-    flush_denormals(before)
+    torch.set_flush_denormal(before)
     callback = FlushDenormals()
     if crash:
         with pytest.raises(RuntimeError, match="crash"):
@@ -94,11 +93,11 @@ def test_the_mode_of_the_thread_is_restored(before, crash, foreign, fit):
         trainer.test(foreign.Module(), foreign.loader(), verbose=False)
     assert is_flushing() is before
     assert set(seen) == {True}
-    flush_denormals(False)
+    torch.set_flush_denormal(False)
 
 
 def test_nothing_is_done_on_another_device():
-    flush_denormals(False)
+    torch.set_flush_denormal(False)
     trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda")))
     callback = FlushDenormals()
     callback.setup(trainer, None, "fit")
@@ -107,7 +106,7 @@ def test_nothing_is_done_on_another_device():
 
 
 def test_a_processor_that_cannot_flush_is_an_event(foreign, fit, monkeypatch):
-    monkeypatch.setattr("vestim_pl.callbacks.runtime.flush_denormals.flush_denormals", lambda enabled: False)
+    monkeypatch.setattr("torch.set_flush_denormal", lambda enabled: False)
     events = []
 
     class Listen(FlushDenormals):
@@ -116,3 +115,15 @@ def test_a_processor_that_cannot_flush_is_an_event(foreign, fit, monkeypatch):
 
     fit(foreign.Module(), [Listen()], fast_dev_run=True)
     assert events == ["this processor cannot flush subnormal numbers"]
+
+
+def test_checking_changes_nothing():
+    before = is_flushing()
+    torch.set_flush_denormal(True)
+    assert is_flushing()
+    assert is_flushing()
+    torch.set_flush_denormal(False)
+    assert not is_flushing()
+    late, workers = workers_not_flushing()
+    assert 1 <= late <= workers == torch.get_num_threads()
+    torch.set_flush_denormal(before)

@@ -17,18 +17,8 @@ from tests.callbacks.foreign import ForeignRecurrent, Recorder, fit, same
 from vestim_pl.callbacks import GracefulInterrupt, RandomStateCheckpoint
 from vestim_pl.lightning_support.stop_request import Interrupted, StopRequest
 
+pytestmark = pytest.mark.usefixtures("default_signal_handlers")
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
-
-
-@pytest.fixture(autouse=True)
-def default_handlers():
-    """As in a fresh process; pytest itself may have been started with Ctrl-C ignored."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    for number in SIGNALS:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 class Send(Callback):

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "scripts" / "benchmarks"))
 
 import guide_claims
 
-from vestim_pl.callbacks.runtime.denormals import flush_denormals, is_flushing
+from vestim_pl.callbacks.runtime.flush_denormals import is_flushing
 
 SHORT = ["sampling.lookback=20", "sampling.stride=50"]
 
@@ -23,7 +23,7 @@ def _restore_threads_and_flushing() -> Iterator[None]:
     threads, flushing = torch.get_num_threads(), is_flushing()
     yield
     torch.set_num_threads(threads)
-    flush_denormals(flushing)
+    torch.set_flush_denormal(flushing)
 
 
 def train(*overrides: str, rate: float = 1e-3, steps: int = 3) -> guide_claims.Outcome:

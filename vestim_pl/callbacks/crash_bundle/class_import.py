@@ -17,14 +17,7 @@ TRUSTED = ("vestim_pl.", "torch.optim.")
 
 
 def class_path(kind: type) -> str:
-    """Import path of a class as ``module:Name``, or ``/path/of/script.py:Name`` for one in the running script.
-
-    Example::
-
-        >>> class_path(Path)
-        'pathlib:Path'
-
-    """
+    """Import path of a class as ``module:Name``, or ``/path/of/script.py:Name`` for one in the running script."""
     module = "pathlib" if kind.__module__.startswith("pathlib") else kind.__module__
     script = getattr(sys.modules.get(module), "__file__", None)
     if module == "__main__" and script:
@@ -36,13 +29,8 @@ def import_named(path: str, base: type, trust: bool = False) -> Any:
     """Import the class at ``module:Name`` if that is allowed.
 
     An import runs the module's code, and a call of the class runs more. Unless the user trusts the file, it must be a
-    class, derived from ``base`` and defined in a `TRUSTED` package. ``vestim_pl.app.command:os.system`` begins with a
-    trusted name but is neither.
-
-    Args:
-        path: Import path.
-        base: Required base class; for one of Lightning, its twin in the other Lightning package counts too.
-        trust: Import from any module.
+    class, derived from ``base`` (or its twin in the other Lightning package) and defined in a `TRUSTED` package.
+    ``vestim_pl.app.command:os.system`` begins with a trusted name but is neither.
 
     Raises:
         ConfigurationError: If the path is not trusted, or there is no such class.

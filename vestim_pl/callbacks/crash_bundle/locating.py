@@ -107,9 +107,7 @@ def describe_finding(finding: Finding) -> str:
 def describe_step(trace: StepTrace, not_located: str = "") -> str:
     """The first cause and its first effect in the network, as a sentence without a full stop.
 
-    Args:
-        trace: The findings.
-        not_located: Why the step could not run again, empty if it could; then nothing is said about its inside.
+    ``not_located`` says why the step could not run again; then nothing is said about its inside.
 
     Example::
 

@@ -20,11 +20,12 @@ _AS_IS = (type(None), bool, int, float, str, torch.dtype, torch.device)
 
 
 def to_plain(value: Any) -> Any:
-    """Convert nested data to tensors, numbers, strings, lists, tuples and dictionaries.
+    """Convert nested data to what ``torch.load(weights_only=True)`` reads: tensors, numbers, strings and containers.
 
-    Tensors lose their graph and their subclass. A dictionary with the key ``__kind__`` describes what torch does not
-    read with ``weights_only=True``: named tuples, sets, containers of OmegaConf, and dictionaries with unusual keys.
-    Any other object becomes its ``repr``, so that a file can always be written; see `is_complete`.
+    Torch writes anything but reads only the types that it knows. A batch is often a named tuple, and hyperparameters
+    are often containers of OmegaConf; it refuses both. So a dictionary with the key ``__kind__`` describes named
+    tuples, sets, containers of OmegaConf, and dictionaries with unusual keys. Tensors lose their graph and their
+    subclass. Any other object becomes its ``repr``, so that a file can always be written; see `is_complete`.
 
     Example::
 
@@ -57,12 +58,7 @@ def from_plain(value: Any, trust: bool = False) -> Any:
     """Rebuild what `to_plain` converted.
 
     A named tuple gets its own class back if that may be imported (see `import_named`), else a new one with the same
-    name and fields.
-
-    Args:
-        value: Plain data.
-        trust: Import any class that the data name.
-
+    name and fields. ``trust`` imports any class that the data name.
     """
     if isinstance(value, list | tuple):
         parts = [from_plain(item, trust) for item in value]
@@ -98,28 +94,14 @@ def is_complete(value: Any) -> bool:
 
 
 def plain_entries(value: dict[Any, Any]) -> dict[Any, Any] | None:
-    """The entries of a mapping that `to_plain` converted, each still plain; None if it could not be saved.
-
-    Example::
-
-        >>> plain_entries(to_plain({"sizes": {8}}))
-        {'sizes': {'__kind__': 'set', 'items': [8]}}
-
-    """
+    """The entries of a mapping that `to_plain` converted, each still plain; None if it could not be saved."""
     if _KIND not in value:
         return value
     return dict(value["items"]) if "items" in value else None
 
 
 def plain_tensor(value: Tensor) -> Tensor:
-    """The tensor without its graph and without its subclass, which ``weights_only=True`` would refuse.
-
-    Example::
-
-        >>> type(plain_tensor(torch.nn.Parameter(torch.zeros(1)))).__name__
-        'Tensor'
-
-    """
+    """The tensor without its graph and without its subclass, which ``weights_only=True`` would refuse."""
     detached = value.detach()
     return detached if type(detached) is Tensor else detached.as_subclass(Tensor)
 

@@ -95,9 +95,6 @@ def read_bundle(path: Path) -> dict[str, Any]:
 def check_bundle(bundle: dict[str, Any]) -> None:
     """Refuse a bundle in which an entry is missing or has the wrong type.
 
-    Args:
-        bundle: The content of the file.
-
     Raises:
         UnusableFileError: With the first wrong entry.
 

@@ -40,7 +40,6 @@ class StepWindow:
         self.clear()
 
     def clear(self) -> None:
-        """Forget the window after its step."""
         self.batches: list[Any] = []
         self.indices: list[int] = []
         self.losses: list[Tensor] = []
@@ -84,7 +83,6 @@ class StepWindow:
         return buffers + [("carried state", name, tensor) for name, tensor in extras]
 
     def before_update(self) -> None:
-        """Copy weights and moments, and keep the gradients."""
         self.copy_state()
         self.gradients = {name: p.grad for p, name in self._names.items() if p.grad is not None}
         self.updating = True
@@ -107,7 +105,6 @@ class StepWindow:
         return [plain_random_states(raw) for raw in self._random]
 
     def inputs(self, trainer: Trainer) -> StepInputs:
-        """What the step was computed from, besides weights and moments."""
         return StepInputs(
             batches=self.batches,
             indices=self.indices,
@@ -123,17 +120,6 @@ class PreStepCopy:
 
     A bad update overwrites the weights that it started from. The copy doubles the memory of both, and copies both at
     every step.
-
-    Example::
-
-        >>> import torch
-        >>> layer = nn.Linear(1, 1)
-        >>> copy = PreStepCopy(layer, torch.optim.SGD(layer.parameters(), lr=0.1))
-        >>> copy.save()
-        >>> _ = nn.init.zeros_(layer.weight)
-        >>> bool(copy.parameters()["weight"] == 0)
-        False
-
     """
 
     def __init__(self, module: nn.Module, optimizer: Optimizer) -> None:
@@ -144,14 +130,12 @@ class PreStepCopy:
         self._groups: list[dict[str, Any]] = []
 
     def save(self) -> None:
-        """Copy the present state."""
         self._state = [(parameter, state.copy()) for parameter, state in self._optimizer.state.items()]
         values = [value for _, state in self._state for value in state.values() if isinstance(value, Tensor)]
         self._copies.save([*self._names, *values])
         self._groups = [group.copy() for group in self._optimizer.param_groups]
 
     def parameters(self) -> dict[str, Tensor]:
-        """Copied parameters by name."""
         return dict(zip(self._names.values(), self._copies.tensors, strict=False))
 
     def moments(self) -> list[tuple[str, str, Tensor]]:

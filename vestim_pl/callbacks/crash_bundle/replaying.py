@@ -31,13 +31,7 @@ _SPARE = 1_000_000  # parameters that may be missing in a bundle; a note names t
 
 @dataclass(frozen=True)
 class Replay:
-    """Outcome of a replay.
-
-    Attributes:
-        trace: What the step showed.
-        notes: What could not be restored or observed, one sentence each.
-
-    """
+    """Outcome of a replay: what the step showed, and what could not be restored or observed, one sentence each."""
 
     trace: StepTrace
     notes: list[str]

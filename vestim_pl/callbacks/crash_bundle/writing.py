@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from vestim_pl.callbacks.crash_bundle.class_import import class_path
@@ -49,18 +50,9 @@ class BundleReport:
     problem: str = ""
 
     def line(self, cause_reported: bool, note: str = "") -> str:
-        """One sentence for the log.
+        """One sentence for the log, with a remark on the bundle that ends in ``; ``.
 
-        Args:
-            cause_reported: Whether another event has already said what went wrong.
-            note: A remark on the bundle, ending in ``; ``.
-
-        Example::
-
-            >>> report = BundleReport("batch 4", "the loss is nan", {"finding": "found", "replay": "replay it"})
-            >>> report.line(cause_reported=True)
-            'batch 4: to replay the step: replay it'
-
+        It leaves out what went wrong if another event has said it.
         """
         if self.problem:
             cause = "" if cause_reported else f"{self.reason}: "
@@ -154,11 +146,6 @@ def bundle_content(trainer: Trainer, pl_module: LightningModule, window: StepWin
 def write_bundle(path: Path, content: dict[str, Any], summary: dict[str, Any]) -> None:
     """Write everything to ``path`` and the summary to a JSON file beside it, both or neither.
 
-    Args:
-        path: The bundle, ending in ``.pt``.
-        content: Nested dictionaries and lists of tensors, numbers and strings.
-        summary: Nested data; what JSON lacks is written as text, non-finite numbers by name.
-
     Raises:
         FileError: If the folder is not writable, the disk is full, and the like.
 
@@ -166,20 +153,14 @@ def write_bundle(path: Path, content: dict[str, Any], summary: dict[str, Any]) -
     text = strict_json(summary, indent=1)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path.with_suffix(".json")) as story, whole_file(path) as tensors:
-        torch.save({"format": FORMAT, "summary": json.loads(text), **_on_cpu(content)}, tensors)
-        story.write_text(f"{text}\n", encoding="utf-8")
+    with whole_file(path.with_suffix(".json")) as readable, whole_file(path) as tensors:
+        saved = apply_to_collection(content, Tensor, _on_cpu)
+        torch.save({"format": FORMAT, "summary": json.loads(text), **saved}, tensors)
+        readable.write_text(f"{text}\n", encoding="utf-8")
 
 
 def free_path(path: Path) -> Path:
-    """The path, with a number from 2 on if a bundle of that name exists.
-
-    Example::
-
-        >>> free_path(Path("no_such_folder/epoch_0000.pt")).name
-        'epoch_0000.pt'
-
-    """
+    """The path, with a number from 2 on if a bundle of that name exists."""
     names = chain([path], (path.with_stem(f"{path.stem}-{number}") for number in count(2)))
     return next(name for name in names if not any(os.path.lexists(name.with_suffix(end)) for end in (".pt", ".json")))
 
@@ -231,13 +212,7 @@ def _recordings(trainer: Trainer, window: StepWindow) -> list[dict[str, Any]]:
     return found
 
 
-def _on_cpu(value: Any) -> Any:
-    """Copy with every tensor on the CPU, of no subclass, in its own memory: torch saves a view with all of its base."""
-    if isinstance(value, Tensor):
-        copied = plain_tensor(value).to("cpu", copy=True)
-        return copied.contiguous() if copied.layout is torch.strided else copied
-    if isinstance(value, dict):
-        return {key: _on_cpu(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(_on_cpu, value))
-    return value
+def _on_cpu(tensor: Tensor) -> Tensor:
+    """Copy to the CPU, without a subclass, in its own memory: torch saves a view with all of its base."""
+    copied = plain_tensor(tensor).to("cpu", copy=True)
+    return copied.contiguous() if copied.layout is torch.strided else copied

@@ -13,7 +13,6 @@ from vestim_pl.callbacks.gradients.zclip import (
     NormStatistics,
     at_most,
     clipping_limit,
-    initial_statistics,
     outlier_threshold,
     update_statistics,
 )
@@ -130,7 +129,7 @@ class AdaptiveGradientClipping(Callback):
         norm: Any = gradient_norm_before(trainer, self)
         if norm is None:
             norm = joint_norm(gradients) if gradients[0].is_cpu else total_norm(gradients)
-        statistics = (self.statistics.get(index) or initial_statistics()).like(norm)
+        statistics = (self.statistics.get(index) or NormStatistics()).like(norm)
         limit, z = clipping_limit(
             statistics, norm, z_threshold=self.z_threshold, warmup_steps=self.warmup_steps, reaction=self.reaction
         )

@@ -71,16 +71,12 @@ class GradientFlow:
     from_last_step: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """Convert to a plain dictionary for JSON."""
+        """Convert for JSON."""
         return asdict(self) | {"verdict": self.verdict.value}
 
 
 def summarize_flow(norms: Sequence[float], mass: float = 0.99) -> tuple[int, float, float, FlowVerdict]:
-    """Compute effective memory, far-to-near ratio, factor per step and verdict from gradient norms.
-
-    Args:
-        norms: Norms of dLoss/dh, indexed by lag.
-        mass: Share of the sum of the norms that the effective memory holds.
+    """Compute effective memory, far-to-near ratio, factor per step and verdict from gradient norms, indexed by lag.
 
     Example::
 
@@ -126,20 +122,14 @@ def describe_flow(flow: GradientFlow, mass: float = 0.99) -> str:
 def measure_gradient_flow(model: nn.Module, loss_of: Callable[[], Tensor], mass: float = 0.99) -> list[GradientFlow]:
     """Follow the gradient of a loss back through every recurrent layer step by step, or to the inputs of attention.
 
-    Recurrent layers run unrolled during the call of ``loss_of``. The gradients of parameters are not touched. The graph
-    of the unrolled layers needs memory for about 15 numbers per hidden unit, step and sample.
+    ``loss_of`` runs the module and returns the loss. Recurrent layers run unrolled during this call, whose graph needs
+    memory for about 15 numbers per hidden unit, step and sample. The gradients of parameters are not touched. In a
+    model without recurrent layers, the gradient is taken with respect to each step's keys and values in torch's
+    ``scaled_dot_product_attention``.
 
     A loss over a whole sequence reaches every hidden state directly, so its gradient by lag says nothing about memory.
     If some of the gradient enters before the last step, only the part that enters at the last step of the last layer
     called is followed.
-
-    In a model without recurrent layers, the gradient is taken with respect to each step's keys and values in torch's
-    ``scaled_dot_product_attention``.
-
-    Args:
-        model: Module that contains the layers.
-        loss_of: Function that runs the module and returns the loss.
-        mass: Share of the gradient that the effective memory holds.
 
     Returns:
         One entry per recurrent layer (and per layer within it) or per attention layer, in the order of the calls.

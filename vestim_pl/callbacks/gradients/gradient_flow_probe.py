@@ -14,7 +14,6 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from vestim_pl.callbacks.gradients.gradient_flow import GradientFlow, describe_flow, measure_gradient_flow
-from vestim_pl.callbacks.gradients.gradient_flow_plot import plot_gradient_flow
 from vestim_pl.errors import ConfigurationError, name_error
 from vestim_pl.files import writing
 from vestim_pl.lightning_support.events import publish
@@ -22,7 +21,9 @@ from vestim_pl.lightning_support.loop_progress import begins_training
 from vestim_pl.lightning_support.step_rerun import loss_of_step, silent_copy
 from vestim_pl.lightning_support.training_batches import refuse_batch_iterator, whole_batch
 
-__all__ = ["GradientFlowProbe"]
+__all__ = ["GradientFlowProbe", "plot_gradient_flow"]
+
+_SMALLEST_SHOWN = 1e-10  # share of the largest norm below which the plot ends
 
 
 class GradientFlowProbe(Callback):
@@ -175,6 +176,34 @@ def _write_table(flows: Sequence[GradientFlow], path: Path) -> None:
         for flow in flows:
             for lag, (hidden, cell) in enumerate(zip_longest(flow.hidden_norms, flow.cell_norms, fillvalue="")):
                 writer.writerow([flow.layer, lag, hidden, cell])
+
+
+def plot_gradient_flow(flows: Sequence[GradientFlow], path: Path, title: str, mass: float = 0.99) -> None:
+    """Plot the norm of dLoss/dh by lag on a logarithmic axis, with each layer's effective memory, as a PNG file."""
+    from matplotlib.figure import Figure  # the import takes half a second, and most runs never plot
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for number, flow in enumerate(flows):
+        colour = f"C{number}"
+        norms = np.asarray(flow.hidden_norms)
+        shown = np.where(np.isfinite(norms) & (norms > 0), norms, np.nan)
+        label = f"{flow.layer}: {flow.verdict}"
+        if flow.effective_memory:
+            label += f", {100 * mass:g} % within {flow.effective_memory} steps"
+            axes.axvline(flow.effective_memory, color=colour, linestyle=":", linewidth=1.2)
+        axes.plot(np.arange(len(norms)), shown, color=colour, linewidth=1.6, label=label)
+    axes.set_yscale("log")
+    axes.set_xlim(0, max(1, *(len(flow.hidden_norms) for flow in flows)))  # always the whole window
+    positive = [norm for flow in flows for norm in flow.hidden_norms if np.isfinite(norm) and norm > 0]
+    if positive:
+        axes.set_ylim(bottom=max(0.5 * min(positive), _SMALLEST_SHOWN * max(positive)))
+    axes.set_xlabel("Lag before the estimated step [steps]")
+    axes.set_ylabel("Norm of dLoss/dh")
+    axes.set_title(title, loc="left")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best", fontsize=9, frameon=False)
+    figure.savefig(path, dpi=120)
 
 
 def _sentence(flows: Sequence[GradientFlow], longest: GradientFlow, mass: float) -> str:

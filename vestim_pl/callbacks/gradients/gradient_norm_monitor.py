@@ -1,7 +1,8 @@
 """Log the norm of the gradient before and after clipping, and how often clipping engages."""
 
 import logging
-from dataclasses import asdict
+import math
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vestim_pl.callbacks.gradients.epoch_norms import EpochNorms
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.finiteness import total_norm
 from vestim_pl.lightning_support.events import publish
@@ -21,10 +21,59 @@ from vestim_pl.lightning_support.loop_progress import begins_training, is_logged
 from vestim_pl.lightning_support.step_finiteness import gradient_tensors, gradient_values
 from vestim_pl.settings.checks import check_integers
 
-__all__ = ["GradientNormMonitor"]
+__all__ = ["EpochNorms", "GradientNormMonitor"]
 
+_UNCHANGED = 1.0 - 1e-5  # a smaller reduction of the norm is rounding, not clipping
 _MIN_BURST_STEPS = 10  # an epoch with fewer observed steps is no evidence of a burst
 _REPORT_AGAIN_FACTOR = 10.0  # change of the median norm at which a lasting burst is reported again
+
+
+@dataclass
+class EpochNorms:
+    """Norms observed in an epoch, before and after clipping. Non-finite norms are counted separately, never averaged.
+
+    Attributes:
+        before: Finite norms before clipping.
+        after: Finite norms after clipping, for steps whose update was applied.
+        clipped: Number of steps in which clipping reduced the norm.
+        compared: Number of steps for which both norms are known and finite.
+        non_finite: Number of steps whose norm before clipping was NaN or infinite.
+
+    """
+
+    before: list[float] = field(default_factory=list)
+    after: list[float] = field(default_factory=list)
+    clipped: int = 0
+    compared: int = 0
+    non_finite: int = 0
+
+    def observe(self, before: float, after: float | None) -> None:
+        """Add one step; ``after`` is None if no update was applied."""
+        if not math.isfinite(before):
+            self.non_finite += 1
+            return
+        self.before.append(before)
+        if after is not None and math.isfinite(after):
+            self.after.append(after)
+            self.compared += 1
+            self.clipped += after < before * _UNCHANGED
+
+    @property
+    def clip_fraction(self) -> float:
+        """Fraction of the compared steps in which clipping reduced the norm, 0..1; NaN if no steps were compared."""
+        return self.clipped / self.compared if self.compared else float("nan")
+
+    def summary(self) -> dict[str, float]:
+        """The known statistics of the epoch by name; percentiles are NaN if every norm was non-finite."""
+        figures: dict[str, float] = {"non_finite": float(self.non_finite)}
+        if self.compared:
+            figures["clip_fraction"] = self.clip_fraction
+        if self.before:
+            percentiles = np.percentile(self.before, (50, 90, 99)).tolist()
+            figures |= dict(zip(("median", "p90", "p99"), percentiles, strict=True))
+        elif self.non_finite:
+            figures |= dict.fromkeys(("median", "p90", "p99"), float("nan"))
+        return figures
 
 
 class GradientNormMonitor(Callback):
@@ -178,7 +227,6 @@ class GradientNormMonitor(Callback):
             self._pending[index]["post_clip"] = total_norm(gradients)
 
     def _report_burst(self, trainer: Trainer, norms: EpochNorms, index: int) -> None:
-        """Publish an event when clipping of nearly every step begins, changes considerably, or ends."""
         steps = f"{norms.clip_fraction:.0%} of {norms.compared} observed steps"
         engaged = f"epoch {trainer.current_epoch}: clipping engaged in {steps}"
         burst = self._bursts.get(index)
@@ -211,7 +259,6 @@ def _key(name: str, index: int) -> str:
 
 
 def _layer_norms(pl_module: LightningModule, optimizer: Optimizer) -> dict[str, Tensor]:
-    """Compute the norm over each module's own parameters, limited to those of this optimizer."""
     owned = {id(p) for group in optimizer.param_groups for p in group["params"] if p.grad is not None}
     norms = {}
     for name, module in pl_module.named_modules():

@@ -12,7 +12,6 @@ __all__ = [
     "NormStatistics",
     "at_most",
     "clipping_limit",
-    "initial_statistics",
     "outlier_threshold",
     "update_statistics",
 ]
@@ -51,20 +50,15 @@ class NormStatistics(NamedTuple):
 
     """
 
-    seen: Number
-    mean: Number
-    variance: Number
+    seen: Number = 0.0
+    mean: Number = 0.0
+    variance: Number = 0.0
 
     def like(self, norm: Number) -> "NormStatistics":
         """Convert to floats, or to tensors on the device of the norm."""
         if not isinstance(norm, Tensor):
             return NormStatistics(*map(float, self))
         return NormStatistics(*(torch.as_tensor(value, device=norm.device, dtype=torch.float32) for value in self))
-
-
-def initial_statistics() -> NormStatistics:
-    """Return the statistics before the first norm."""
-    return NormStatistics(0.0, 0.0, 0.0)
 
 
 def clipping_limit(
@@ -117,7 +111,7 @@ def outlier_threshold(statistics: NormStatistics, *, z_threshold: float, warmup_
 def update_statistics(
     statistics: NormStatistics, norm: Number, *, alpha: float, z_threshold: float, warmup_steps: int
 ) -> NormStatistics:
-    """Add a norm to the statistics; a non-finite norm leaves them unchanged.
+    """Add a norm before clipping to the statistics; a non-finite norm leaves them unchanged.
 
     Over the first ``warmup_steps`` norms, mean and variance are the plain ones. After that they are exponential moving
     averages as in the paper: ``m' = alpha m + (1 - alpha) g`` and ``v' = alpha v + (1 - alpha) (g - m')^2``.
@@ -126,14 +120,6 @@ def update_statistics(
     that value lies close to the mean, so norms that grow permanently would shrink the variance and stay clipped to the
     old mean forever. Here the limit catches up within some tens of steps, while a single spike moves the mean by at
     most ``(1 - alpha) z_threshold s``.
-
-    Args:
-        statistics: Statistics so far.
-        norm: Norm of the gradient before clipping, float or scalar tensor like the statistics.
-        alpha: Smoothing of the moving averages, 0 to 1; their memory is ``1 / (1 - alpha)`` steps.
-        z_threshold: Standard deviations above the mean that make a norm an outlier.
-        warmup_steps: Number of first norms that use the plain mean.
-
     """
     seen, mean, variance = statistics
     warm = seen < warmup_steps

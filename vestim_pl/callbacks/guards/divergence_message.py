@@ -7,9 +7,7 @@ __all__ = ["divergence_message", "find_setting", "remedies"]
 
 
 def find_setting(name: str, *sources: Any) -> Any:
-    """Find the first value of a name in nested mappings, breadth first; None if there is none.
-
-    Hyperparameters may hold ``lookback`` at the top level or within a group.
+    """Find the first value of a name in nested mappings, such as hyperparameters in groups, breadth first.
 
     Example::
 
@@ -27,15 +25,7 @@ def find_setting(name: str, *sources: Any) -> Any:
 
 
 def remedies(learning_rate: float, lookback: int | None, hidden_sizes: Sequence[int] | None) -> str:
-    """Suggest the three remedies of VEstim's NaN debugging guide, with new values for the settings that are known.
-
-    Example::
-
-        >>> print(remedies(1e-4, 400, [10]))
-        lower the learning rate to 1e-05 (/ 10), shorten the lookback to 200 (/ 2), or widen the hidden sizes to [30]
-        (x 3)
-
-    """
+    """Suggest the three remedies of VEstim's NaN debugging guide, with new values for the settings that are known."""
     window = f"shorten the lookback to {max(1, lookback // 2)} (/ 2)" if lookback else "halve the lookback"
     tripled = [3 * int(size) for size in hidden_sizes or ()]
     width = f"widen the hidden sizes to {tripled} (x 3)" if tripled else "triple the hidden sizes"

@@ -78,7 +78,6 @@ class FiniteParameterGuard(Callback):
 
     @property
     def watches_for(self) -> tuple[str, ...]:
-        """Kinds of events that it watches for at every step."""
         return ("non_finite",) if self.every_n_steps == 1 else ()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -159,7 +158,6 @@ class FiniteParameterGuard(Callback):
             raise DivergenceError(f"{reason}, and no callback could recover them")
 
     def explain(self, trainer: Trainer, pl_module: LightningModule) -> str:
-        """Write the message for the parameters that are non-finite now."""
         settings = [getattr(source, "hparams", None) for source in (pl_module, getattr(trainer, "datamodule", None))]
         return divergence_message(
             f"model parameters became NaN/Inf after optimizer step {trainer.global_step}",

@@ -37,7 +37,6 @@ class SkipBudget:
         self._this_epoch = self._in_a_row = 0
 
     def applied(self) -> None:
-        """Count an applied step, which ends a row of skips."""
         self._in_a_row = 0
 
     def skipped(self, epoch: int) -> tuple[bool, str]:
@@ -54,7 +53,6 @@ class SkipBudget:
         return True, f"{self._this_epoch} of {self.per_epoch} skips allowed this epoch, {row}"
 
     def reset(self) -> None:
-        """Set the counts to zero after a recovery."""
         self._this_epoch = self._in_a_row = 0
 
     def state_dict(self) -> dict[str, Any]:

@@ -56,7 +56,6 @@ def _own_cause(
     losses: Sequence[tuple[int, Tensor]],
     batches: Sequence[tuple[int, Any]],
 ) -> Cause:
-    """Find the cause on this rank."""
     names = _names(module.named_parameters())
     if names:
         return "parameter", f"{reason}: parameters {', '.join(names)} are not finite", []

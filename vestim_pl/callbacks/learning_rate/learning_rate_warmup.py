@@ -84,7 +84,6 @@ class LearningRateWarmup(Callback):
 
     @property
     def applied_updates(self) -> int:
-        """Number of updates applied so far, without skipped ones."""
         return max(self._updates.values(), default=0)
 
     @property
@@ -145,7 +144,6 @@ class LearningRateWarmup(Callback):
         self._updates_before = state_dict.get("updates_before", 0)
 
     def go_back(self, trainer: Trainer, state: dict[str, Any]) -> None:
-        """Restore the count of an earlier state whose weights have been restored."""
         self.load_state_dict(state)
         self._set(LearningRateFactors.of(trainer))
 
@@ -189,12 +187,6 @@ def warmup_factor(updates: float, duration: int, *, shape: str = "linear", start
     with :math:`t` updates (or epochs) already applied, duration :math:`N` and start factor :math:`s`. The first update
     uses :math:`s`; the full rate applies after :math:`N`. The linear shape equals
     ``torch.optim.lr_scheduler.LinearLR``.
-
-    Args:
-        updates: Number of updates already applied, or of epochs with fractions.
-        duration: Number of updates or epochs until the full rate; 0 for no warmup.
-        shape: ``linear`` or ``cosine``.
-        start_factor: Factor of the first update, 0 < s <= 1.
 
     Example::
 

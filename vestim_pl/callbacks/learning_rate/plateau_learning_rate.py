@@ -173,7 +173,7 @@ class PlateauLearningRate(Callback):
         self._unknown = state_dict.get("unknown", False)
 
     def go_back(self, trainer: Trainer, state: dict[str, Any]) -> None:
-        """Undo the cuts made after an earlier state whose weights have been restored; the best value stays."""
+        """Undo the cuts since the restored weights; the best value stays."""
         self._restore_cuts(state["scale"], state["cuts"], state["exhausted"])
         LearningRateFactors.of(trainer).set("plateau", self.scale)
 

@@ -169,7 +169,6 @@ class AdaptiveLookback(Callback):
         self._unwrap()
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
-        """Find the window for the next steps, and when to measure again."""
         batch_idx = next_batch_index(trainer)
         part = first_windows(batch, self.windows, self.crop)
         copied, failure = None, ""

@@ -11,16 +11,13 @@ __all__ = ["crop_sequences"]
 
 
 def crop_sequences(batch: Any, length: int, callback: str = "LookbackWarmup") -> Any:
-    """Cut a batch to its last ``length`` steps.
+    """Cut a batch to its last ``length`` steps, as views; a shorter batch is returned as it is.
 
     Args:
         batch: Named tuple with ``inputs [B, L, F]``, ``target [B, T]``, ``weight [B, T]`` and ``fresh [B]``, and
             optionally ``first_row [B]``, which is shifted; `SequenceBatch` is one.
         length: Steps to keep.
         callback: Name of the callback, for the messages.
-
-    Returns:
-        Views of the batch; the batch itself if it is not longer.
 
     Raises:
         ConfigurationError: If the batch is of another type, or if lanes continue from the batch before, because

@@ -24,28 +24,18 @@ __all__ = [
 
 
 class StepGradient(NamedTuple):
-    """Loss and gradient of one training step.
-
-    Attributes:
-        loss: ``[]`` loss.
-        gradient: ``[P]`` gradient with respect to all trainable parameters.
-
-    """
+    """Loss ``[]`` of one training step, and its gradient ``[P]`` with respect to all trainable parameters."""
 
     loss: Tensor
     gradient: Tensor
 
 
 def lookback_sizes(full: int, multiple: int, largest_share: float = 0.6) -> list[int]:
-    """List the lengths to which a window may be cut, ascending, each at least an eighth longer than the previous one.
+    """List the lengths to which a window may be cut, ascending multiples of ``multiple``.
 
-    With few lengths, kernels can cache what they prepare for each shape.
-
-    Args:
-        full: Length of the whole window, in steps.
-        multiple: Divisor of all lengths.
-        largest_share: Largest length as a fraction of ``full``. If more is needed, the influence of a step falls so
-            slowly, and varies so much between batches, that a measurement on one batch does not hold for others.
+    Each is at least an eighth longer than the previous one: with few lengths, kernels can cache what they prepare for
+    each shape. The largest is a share of ``full``. If more is needed, the influence of a step falls so slowly, and
+    varies so much between batches, that a measurement on one batch does not hold for others.
 
     Example::
 
@@ -64,11 +54,6 @@ def smallest_sufficient(sizes: Sequence[int], sufficient: Callable[[int], bool],
     """Find the index of the smallest sufficient size by bisection around a guess; ``len(sizes)`` if no size suffices.
 
     A correct guess takes two calls. Every size above a sufficient one is assumed to suffice.
-
-    Args:
-        sizes: Ascending sizes.
-        sufficient: Returns whether a size suffices.
-        guess: Index to try first.
 
     Example::
 
@@ -91,15 +76,11 @@ def smallest_sufficient(sizes: Sequence[int], sufficient: Callable[[int], bool],
 
 
 def lookback_for(needed: Sequence[int], sizes: Sequence[int], full: int) -> int:
-    """Choose the training length from measurements of the length that was needed.
+    """Choose the training length from measurements of the length that was needed, oldest first.
 
     The choice starts from the longest measurement, because batches differ. It adds the growth since the previous
-    measurement, because memory that grows may grow as much again. The next longer size then gives a margin.
-
-    Args:
-        needed: Sufficient length of each measurement, oldest first.
-        sizes: Available lengths, ascending.
-        full: Length of the whole window, used if no size is long enough.
+    measurement, because memory that grows may grow as much again. The next longer size then gives a margin; ``full`` is
+    used if no size is long enough.
 
     Example::
 
@@ -118,14 +99,8 @@ def lookback_for(needed: Sequence[int], sizes: Sequence[int], full: int) -> int:
 def gradient_of_step(module: LightningModule, batch: Any, batch_idx: int) -> StepGradient | None:
     """Compute the loss of ``training_step`` and its gradient without touching the parameters' ``grad``.
 
-    Args:
-        module: Module to run; pass a copy, because its state changes as in training.
-        batch: Training batch.
-        batch_idx: Index of the batch in the epoch.
-
-    Returns:
-        Loss and gradient; None if the step returns no loss that depends on a parameter.
-
+    Pass a copy of the module, because its state changes as in training. Returns None if the step returns no loss that
+    depends on a parameter.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     with torch.enable_grad():
@@ -162,11 +137,6 @@ def first_windows(batch: Any, count: int, crop: Callable[[Any, int], Any]) -> An
     """Return a batch of the first ``count`` windows, or the batch itself if the window axis is unknown.
 
     The window axis is the first one if all tensors have the same length there and a crop to one step keeps it.
-
-    Args:
-        batch: Nested tuples, lists and dictionaries of tensors.
-        count: Number of windows to keep.
-        crop: Function that cuts a batch to a number of last steps.
 
     Example::
 

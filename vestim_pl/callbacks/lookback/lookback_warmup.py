@@ -98,13 +98,7 @@ class LookbackWarmup(Callback):
 
 
 def lookback_at(epoch: int, start: int, full: int, epochs: int) -> int:
-    """Compute the window length of an epoch, which grows in equal steps from ``start`` to ``full``.
-
-    Args:
-        epoch: Epoch, from 0.
-        start: Steps in epoch 0.
-        full: Steps from epoch ``epochs`` on.
-        epochs: Number of epochs with fewer than ``full`` steps.
+    """Compute the window length of an epoch: equal steps from ``start`` in epoch 0 to ``full`` from ``epochs`` on.
 
     Example::
 

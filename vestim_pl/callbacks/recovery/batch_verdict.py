@@ -18,12 +18,7 @@ __all__ = ["judge_batch", "loss_of_batch"]
 def loss_of_batch(trainer: Trainer, outputs: Any) -> Tensor | None:
     """Recover the loss that ``training_step`` returned, which Lightning divides by ``accumulate_grad_batches``.
 
-    Args:
-        trainer: The trainer.
-        outputs: The outputs that ``on_train_batch_end`` receives.
-
-    Returns:
-        Tensor of one number; None if the module returned no loss, as with manual optimization.
+    Returns None if the module returned no loss of one number, as with manual optimization.
 
     Example::
 

@@ -219,17 +219,7 @@ class DivergenceRecovery(Callback):
             self._fix_checkpoints(trainer)
 
     def recover_from(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
-        """Restore the last good state and cut the learning rate; call it at the end of a batch and on all ranks.
-
-        Args:
-            trainer: The trainer.
-            pl_module: The module in training.
-            reason: What went wrong, where and when, without a full stop.
-
-        Returns:
-            Whether it recovered; False without a snapshot.
-
-        """
+        """Restore the last good state and cut the learning rate; see `Recovers`. False without a snapshot."""
         self.file.discard(trainer)
         recovered = self.rollbacks.go_back(trainer, pl_module, reason)
         self._recovered |= recovered

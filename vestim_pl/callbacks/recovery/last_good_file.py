@@ -23,11 +23,6 @@ class LastGoodFile:
     Raises:
         ConfigurationError: If ``every`` is not positive.
 
-    Example::
-
-        >>> LastGoodFile(None, None).due
-        False
-
     """
 
     def __init__(self, every: int | None, dirpath: str | None) -> None:
@@ -39,11 +34,9 @@ class LastGoodFile:
 
     @property
     def due(self) -> bool:
-        """Whether to write the next snapshot."""
         return self.every is not None and self.since + 1 >= self.every
 
     def path(self, trainer: Trainer) -> Path:
-        """Path of the file."""
         if self.dirpath is not None:
             return Path(self.dirpath) / "last_good.ckpt"
         for callback in model_checkpoints(trainer):

@@ -103,7 +103,6 @@ class LossSpike:
         return True, f"the loss is at {loss:.4g} for {self.suspects} steps{self._against(self._limit())}"
 
     def end_epoch(self) -> None:
-        """Start the next epoch."""
         self.peaks = [self.peaks[1], 0.0]
 
     def _is_ordinary(self, loss: float) -> bool:

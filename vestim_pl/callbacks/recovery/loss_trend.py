@@ -123,7 +123,7 @@ class LossTrend:
 
     def _end(self) -> str:
         level, steps, limit = self._level(), self._count, self.limit
-        if level > limit:  # the period goes on until a rollback
+        if level > limit:  # the period continues until a rollback
             best = min(self._start, self.best)
             return (
                 f"the loss has a mean of {level:.4g} over {steps} steps, above {self.ratio:g} times the best such mean"

@@ -17,12 +17,6 @@ class LossWatch:
         trend: Detects a level well above the best, after a jump or a slow climb.
         validation: Detects a smaller rise of the level if the validation error is bad as well.
 
-    Example::
-
-        >>> watch = LossWatch(LossSpike(5.0, 10.0, 100, 3), LossTrend(3.0, 200), ValidationTrend(2.0, 3))
-        >>> watch.observe(1.0)
-        (False, '')
-
     """
 
     def __init__(self, spike: LossSpike, trend: LossTrend, validation: ValidationTrend) -> None:

@@ -24,7 +24,7 @@ from vestim_pl.lightning_support.training_snapshot import (
     take_snapshot,
 )
 
-__all__ = ["Rollbacks", "attempts_used_up", "describe_attempt", "no_state_to_restore"]
+__all__ = ["Rollbacks"]
 
 _BAD = 2.0  # times the loss of the untrained network; healthy losses of small batches vary by less
 
@@ -77,8 +77,8 @@ class Rollbacks:
         """Replace the snapshots if they no longer fit, because layers were added or unfrozen."""
         if self.snapshots.newest is None or not snapshot_fits(trainer, pl_module, self.snapshots.newest):
             self.snapshots.load_state_dict({})
-            if snapshot := take_snapshot(trainer, pl_module):
-                self.snapshots.good = [snapshot | {"watch": self.watch.state_dict()}]
+            if snapshot := self._take(trainer, pl_module):
+                self.snapshots.good = [snapshot]
                 self._snapshot_step = trainer.global_step
 
     def limit_rate(self, trainer: Trainer) -> None:
@@ -103,7 +103,7 @@ class Rollbacks:
             return ""
         reason = self.watch.validation.observe(name, value)
         if self.watch.validation.improved and (snapshot := self._take(trainer, pl_module)):
-            self.snapshots.validated = snapshot | {"watch": self.watch.state_dict()}
+            self.snapshots.validated = snapshot
         return reason
 
     def quiet_step(self, trainer: Trainer) -> None:
@@ -125,28 +125,22 @@ class Rollbacks:
             buffers = ", ".join(nonfinite_buffers(pl_module, self.snapshots.newest))
             return False, f"buffers {buffers} are not finite" if buffers else "the state of the optimizer is not finite"
         self._snapshot_step = trainer.global_step
-        self.snapshots.offer(snapshot | {"watch": self.watch.state_dict()})
+        self.snapshots.offer(snapshot)
         return True, ""
 
     def end_epoch(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take a snapshot at the end of an epoch without validation.
 
-        Without it, an early divergence would go back to the untrained network, the only state before the first snapshot
-        is due.
+        Otherwise an early divergence would go back to the untrained network, the only state before a snapshot is due.
         """
         if trainer.enable_validation or trainer.global_step == self._snapshot_step or self.watch.trend.diverging:
             return
         if snapshot := self._take(trainer, pl_module):
             self._snapshot_step = trainer.global_step
-            self.snapshots.offer(snapshot | {"watch": self.watch.state_dict()})
+            self.snapshots.offer(snapshot)
 
     def go_back(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
         """Restore the last good state and cut the learning rate; publishes a ``rollback``.
-
-        Args:
-            trainer: The trainer.
-            pl_module: The module in training.
-            reason: What went wrong, where and when, in few words.
 
         Returns:
             False if there never was a good state.
@@ -166,13 +160,13 @@ class Rollbacks:
         self.snapshots.step_back(to_older=not self._progress and not self._would_start_over(), to=best)
         snapshot = self.snapshots.newest
         if snapshot is None:
-            raise DivergenceError(no_state_to_restore(self.attempts, reason, rate, newest["global_step"]))
+            raise DivergenceError(_no_state_to_restore(self.attempts, reason, rate, newest["global_step"]))
         restore_snapshot(trainer, pl_module, snapshot, self.random_state)
         self.watch.go_back(snapshot.get("watch", {}))
         self.back_to_step = snapshot["global_step"]
         self.gave_up = len(self.attempts) >= self.max_attempts
         if self.gave_up:
-            raise DivergenceError(attempts_used_up(self.attempts, reason, rate))
+            raise DivergenceError(_attempts_used_up(self.attempts, reason, rate))
         self.rate.diverged(rate)
         self.limit_rate(trainer)
         attempt = {
@@ -183,7 +177,7 @@ class Rollbacks:
         for stopper in early_stopping_callbacks(trainer):  # its patience was used up by what the rollback undid
             stopper.wait_count = 0
         self._progress, self._snapshot_step = False, trainer.global_step
-        text = f"{describe_attempt(attempt)} (recovery {len(self.attempts)} of {self.max_attempts})"
+        text = f"{_describe(attempt)} (recovery {len(self.attempts)} of {self.max_attempts})"
         publish(trainer, "rollback", text, attempt=len(self.attempts), **attempt)
         return True
 
@@ -198,16 +192,12 @@ class Rollbacks:
         return oldest_is_start and bool(losses) and median(losses) < _BAD * self.watch.trend.start
 
     def stop(self, trainer: Trainer, reason: str) -> NoReturn:
-        """End a training that diverged and never had a good state.
-
-        Raises:
-            DivergenceError: With a suggestion.
-
-        """
-        raise DivergenceError(no_state_to_restore(self.attempts, reason, _latest_rate(trainer), None))
+        raise DivergenceError(_no_state_to_restore(self.attempts, reason, _latest_rate(trainer), None))
 
     def _take(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any] | None:
-        return take_snapshot(trainer, pl_module, before=self.snapshots.newest)
+        """Take a snapshot with the state of the detectors; None if the state is non-finite."""
+        snapshot = take_snapshot(trainer, pl_module, before=self.snapshots.newest)
+        return snapshot and snapshot | {"watch": self.watch.state_dict()}
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -225,48 +215,21 @@ class Rollbacks:
 
 
 def _latest_rate(trainer: Trainer) -> float:
-    """Learning rate of the first parameter group in the latest update."""
     return LearningRateFactors.of(trainer).used(trainer.optimizers[0])[0]
 
 
 def _next_rate(trainer: Trainer) -> float:
-    """Learning rate of the first parameter group in the next update."""
     return LearningRateFactors.of(trainer).effective(trainer.optimizers[0])[0]
 
 
-def describe_attempt(attempt: Mapping[str, Any]) -> str:
-    """Describe one recovery in a line.
-
-    Args:
-        attempt: ``cause``, ``step``, ``back_to_step``, ``learning_rate_before`` and ``learning_rate_after``.
-
-    Example::
-
-        >>> describe_attempt({"cause": "epoch 0, batch 7: the loss is nan", "step": 8, "back_to_step": 5,
-        ...     "learning_rate_before": 0.1, "learning_rate_after": 0.01})
-        'epoch 0, batch 7: the loss is nan; at step 8 went back to step 5, learning rate 0.1 -> 0.01'
-
-    """
+def _describe(attempt: Mapping[str, Any]) -> str:
     return (
         f"{attempt['cause']}; at step {attempt['step']} went back to step {attempt['back_to_step']}, learning rate"
         f" {attempt['learning_rate_before']:.3g} -> {attempt['learning_rate_after']:.3g}"
     )
 
 
-def attempts_used_up(attempts: Sequence[Mapping[str, Any]], reason: str, learning_rate: float) -> str:
-    """Write the error of a training that diverged once more after its last recovery.
-
-    Args:
-        attempts: The recoveries, as for `describe_attempt`.
-        reason: The divergence that ends the training.
-        learning_rate: Learning rate of the latest update.
-
-    Example::
-
-        >>> attempts_used_up([], "epoch 0, batch 7: the loss is nan", 0.1)[:60]
-        'training diverged and all 0 recoveries are used up: epoch 0,'
-
-    """
+def _attempts_used_up(attempts: Sequence[Mapping[str, Any]], reason: str, learning_rate: float) -> str:
     return (
         f"training diverged and all {len(attempts)} recoveries are used up:"
         f" {_history(attempts, reason, learning_rate)}. The last good state is restored. Lower the learning rate, raise"
@@ -274,23 +237,10 @@ def attempts_used_up(attempts: Sequence[Mapping[str, Any]], reason: str, learnin
     )
 
 
-def no_state_to_restore(
+def _no_state_to_restore(
     attempts: Sequence[Mapping[str, Any]], reason: str, learning_rate: float, snapshot_step: int | None
 ) -> str:
-    """Write the error of a training that diverged without a state to go back to.
-
-    Args:
-        attempts: The recoveries, as for `describe_attempt`.
-        reason: The divergence that ends the training.
-        learning_rate: Learning rate of the latest update.
-        snapshot_step: Step of the last good state, which no longer fits the module; None if there never was one.
-
-    Example::
-
-        >>> no_state_to_restore([], "epoch 0, batch 0: the loss is nan", 0.1, None)[:63]
-        'training diverged with no state to go back to: epoch 0, batch 0'
-
-    """
+    """Error for a training without a snapshot, or with one of ``snapshot_step`` that no longer fits the module."""
     if snapshot_step is None:
         advice = "It was non-finite from the start: check the initialization, or resume from an earlier checkpoint"
     else:
@@ -302,6 +252,6 @@ def no_state_to_restore(
 
 
 def _history(attempts: Sequence[Mapping[str, Any]], reason: str, learning_rate: float) -> str:
-    lines = [f"({number}) {describe_attempt(attempt)}" for number, attempt in enumerate(attempts, start=1)]
+    lines = [f"({number}) {_describe(attempt)}" for number, attempt in enumerate(attempts, start=1)]
     lines.append(f"{'then ' if lines else ''}{reason}, at learning rate {learning_rate:.3g}")
     return "; ".join(lines)

@@ -39,11 +39,9 @@ class SnapshotStore:
 
     @property
     def newest(self) -> dict[str, Any] | None:
-        """The newest good snapshot."""
         return self.good[-1] if self.good else None
 
     def offer(self, snapshot: dict[str, Any]) -> None:
-        """Make a snapshot the pending one."""
         self.pending = snapshot
 
     def confirm(self) -> bool:

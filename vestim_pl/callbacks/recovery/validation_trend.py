@@ -58,11 +58,9 @@ class ValidationTrend:
 
     @property
     def diverged(self) -> bool:
-        """Whether the patience is used up."""
         return self.bad >= self.patience
 
     def add_loss(self, loss: float) -> None:
-        """Add the loss of a training step."""
         if 0 < loss < math.inf:
             self._sum += math.log(loss)
             self._count += 1

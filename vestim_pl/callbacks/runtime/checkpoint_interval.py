@@ -25,35 +25,21 @@ class CheckpointInterval:
     steps: int | None = None
 
     def passed(self, seconds: float, steps: int) -> bool:
-        """Return whether the interval has passed.
-
-        Example::
-
-            >>> parse_interval("10 min").passed(seconds=600.0, steps=3), parse_interval("5 steps").passed(600.0, 3)
-            (True, False)
-
-        """
         return (self.seconds is not None and seconds >= self.seconds) or (
             self.steps is not None and steps >= self.steps
         )
 
 
 def parse_interval(text: str | None, setting: str = "every") -> CheckpointInterval:
-    """Parse an interval such as ``10 min``, ``2 h``, ``30 s`` or ``500 steps``.
-
-    Args:
-        text: Number and unit; None for no interval.
-        setting: Name of the setting, for the message.
+    """Parse an interval such as ``10 min``, ``2 h``, ``30 s`` or ``500 steps``; None is no interval.
 
     Raises:
-        ConfigurationError: If the interval is not positive or has no known unit.
+        ConfigurationError: If the interval is not positive or has no known unit; the message names ``setting``.
 
     Example::
 
-        >>> parse_interval("10 min")
-        CheckpointInterval(seconds=600.0, steps=None)
-        >>> parse_interval("500 steps")
-        CheckpointInterval(seconds=None, steps=500)
+        >>> parse_interval("10 min"), parse_interval("500 steps")
+        (CheckpointInterval(seconds=600.0, steps=None), CheckpointInterval(seconds=None, steps=500))
 
     """
     if text is None:

@@ -3,8 +3,9 @@
 import logging
 import math
 import time
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vestim_pl.lightning_support.events import Event, publish
@@ -75,9 +76,9 @@ class EpochSummary(Callback):
         self.unit, self.mode, self.left_out = unit, mode, left_out
         self.best: float | None = None
         self.best_epoch: int | None = None
-        self._since = _Clock.now()
-        self._in_validation = _Clock(0.0, 0.0)
-        self._validation_since: _Clock | None = None
+        self._since = _now()
+        self._in_validation = np.zeros(2)
+        self._validation_since: np.ndarray | None = None
         self._whole = False  # whether the epoch began in this process
         self._finished: tuple[int, float] | None = None  # epoch and seconds of the pending line
         self._validated = False
@@ -89,20 +90,20 @@ class EpochSummary(Callback):
             self.load_state_dict({})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._since, self._in_validation, self._whole = _Clock.now(), _Clock(0.0, 0.0), False
+        self._since, self._in_validation, self._whole = _now(), np.zeros(2), False
         self._finished, self._validated, self._before, self._stop_reported = None, False, {}, False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(trainer)
-        self._since, self._in_validation, self._whole = _Clock.now(), _Clock(0.0, 0.0), True
+        self._since, self._in_validation, self._whole = _now(), np.zeros(2), True
         self._validated, self._before = False, dict(trainer.callback_metrics)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validation_since = _Clock.now()
+        self._validation_since = _now()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._validation_since is not None:
-            self._in_validation += _Clock.now() - self._validation_since
+            self._in_validation += _now() - self._validation_since
             self._validation_since = None
         value = trainer.callback_metrics.get(self.val_metric)
         if trainer.state.fn != "fit" or trainer.sanity_checking or value is None:
@@ -112,12 +113,12 @@ class EpochSummary(Callback):
             self.best, self.best_epoch = float(value), trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        epoch = _Clock.now() - self._since
-        self._finished = trainer.current_epoch, epoch.wall
+        epoch = _now() - self._since
+        self._finished = trainer.current_epoch, float(epoch[0])
         if self._whole:
-            training = epoch - self._in_validation
-            times = {"seconds": epoch.wall, "training_seconds": training.wall, "training_cpu_seconds": training.cpu}
-            named = {f"epoch/{name}": value for name, value in times.items()}
+            names = ("seconds", "training_seconds", "training_cpu_seconds")
+            times = map(float, (epoch[0], *(epoch - self._in_validation)))
+            named = {f"epoch/{name}": value for name, value in zip(names, times, strict=True)}
             pl_module.log_dict(named, sync_dist=True, reduce_fx="max", batch_size=1)  # those of the slowest rank
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -177,21 +178,9 @@ class EpochSummary(Callback):
         _info(trainer, f"epoch {epoch}: {', '.join(parts)}")
 
 
-class _Clock(NamedTuple):
+def _now() -> np.ndarray:
     """Wall time and processor time of this process, in seconds."""
-
-    wall: float
-    cpu: float
-
-    @classmethod
-    def now(cls) -> "_Clock":
-        return cls(time.perf_counter(), time.process_time())
-
-    def __add__(self, other: "_Clock") -> "_Clock":  # type: ignore[override]
-        return _Clock(self.wall + other.wall, self.cpu + other.cpu)
-
-    def __sub__(self, other: "_Clock") -> "_Clock":
-        return _Clock(self.wall - other.wall, self.cpu - other.cpu)
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def _info(trainer: Trainer, text: str) -> None:

@@ -15,6 +15,7 @@ from vestim_pl.lightning_support.exact_resume import (
     validation_follows,
 )
 from vestim_pl.lightning_support.module_state import load_extras, save_extras
+from vestim_pl.lightning_support.processes import gather
 from vestim_pl.lightning_support.random_state import random_states, restore_random_states
 
 __all__ = ["RandomStateCheckpoint"]
@@ -144,12 +145,9 @@ class RandomStateCheckpoint(Callback):
             state["position"] = _MID_EPOCH if self._position == _MID_EPOCH else _EPOCH_END
             if in_validation(trainer):
                 state["now"] = self._before_validation
-        states: list[Any] = [state]
         if trainer.world_size > 1:
             state["module"] = apply_to_collection(save_extras(pl_module), torch.Tensor, torch.Tensor.cpu)
-            states = [None] * trainer.world_size
-            torch.distributed.all_gather_object(states, state)
-        checkpoint["random_state"] = states
+        checkpoint["random_state"] = gather(trainer, state)
 
 
 def _nothing() -> None:
