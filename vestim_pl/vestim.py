@@ -11,7 +11,7 @@ from pathlib import Path
 from vestim_pl.app.vestim import (
     Conversion,
     convert_file,
-    hydra_value,
+    lower_bounds,
     preset_yaml,
     reference,
     render_table,
@@ -101,11 +101,7 @@ def write_preset(conversion: Conversion, output: Path, force: bool = False) -> t
 def _arguments(conversion: Conversion, output: Path, folder: Path) -> list[str]:
     """Arguments of the train command, run in the present folder."""
     multirun = ["-m"] if conversion.grids else []
-    lowest = [
-        f"{setting.target}={hydra_value(setting.choice.range.low)}"
-        for setting in conversion.searched
-        if setting.choice.range
-    ]
+    lowest = [override.argument for override in lower_bounds(conversion.searched)]
     return [*multirun, "--config-dir", os.path.relpath(folder.parent), f"+{folder.name}={output.stem}", *lowest]
 
 

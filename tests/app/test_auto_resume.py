@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from vestim_pl.app.auto_resume import newest_checkpoint, resolve_checkpoint
+from vestim_pl.app.resume import newest_checkpoint, resolve_checkpoint
 from vestim_pl.app.command import run_folder
 from vestim_pl.errors import ConfigurationError
 

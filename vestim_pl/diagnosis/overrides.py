@@ -59,11 +59,10 @@ def tolerated_rate(
     cut = float(cut) if isinstance(cut, int | float) and 0 < cut < 1 else CUT
     factor = 1.0
     for event in events:
-        values = event.get("values")
         if event.get("kind") == "rollback":
             factor *= cut
-        elif event.get("kind") == "recovery" and isinstance(values, Mapping):
-            raised = values.get("factor")
+        elif event.get("kind") == "recovery":
+            raised = event.get("values", {}).get("factor")
             factor = float(raised) if isinstance(raised, int | float) and 0 < raised <= 1 else factor
     final = rate * factor
     return _rounded(final), _rounded(final * CUT if diverged or factor == 1 else final)

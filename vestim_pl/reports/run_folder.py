@@ -34,7 +34,7 @@ class RunFolder:
         overrides: Overrides of the command line.
         metrics: Rows ``key``, ``epoch``, ``step``, ``value``, see `read_metrics`.
         parts: Number of metrics files; more than one if the run was resumed.
-        events: Events in order, as dictionaries.
+        events: Events in order, each with ``kind``, ``reason`` and a dictionary ``values``.
         errors: Test errors by recording, ``overall`` in the last row; None without a test.
         steps: Measured and estimated voltage of every tested step; None without a test.
         provenance: Versions, machine and command.
@@ -146,7 +146,9 @@ def _events(path: Path, missing: list[str]) -> tuple[dict[str, Any], ...]:
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
-            events.append({**event, "kind": str(event["kind"]), "reason": str(event.get("reason", ""))})
+            values = event.get("values")
+            event |= {"kind": str(event["kind"]), "reason": str(event.get("reason", ""))}
+            events.append(event | {"values": values if isinstance(values, dict) else {}})
         except (ValueError, TypeError, KeyError):
             unreadable += bool(line.strip())
     if unreadable:

@@ -7,8 +7,8 @@ from typing import Any
 
 from vestim_pl.app.vestim.conversion import Conversion
 from vestim_pl.app.vestim.draft import Row, Setting, shown
-from vestim_pl.app.vestim.expansion import hydra_value
 from vestim_pl.app.vestim.values import Choice, Range
+from vestim_pl.settings.override import hydra_value
 
 __all__ = ["preset_yaml", "search_yaml"]
 
