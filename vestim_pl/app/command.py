@@ -23,9 +23,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vestim_pl.app.conf_tree import conf_folder, flat_keys
-from vestim_pl.app.early_check import check_before_import
+from vestim_pl.app.early_check import refuse_mistakes
+from vestim_pl.app.hydra_callbacks import RefusedRun
 from vestim_pl.app.interruption import ends_in_one_line, finish_first
-from vestim_pl.app.log_file import log_to_file
+from vestim_pl.app.log_handlers import log_to_file
 from vestim_pl.app.machine_faults import causes, close_output, machine_fault
 from vestim_pl.app.override_mistakes import explain
 from vestim_pl.app.processes import OtherProcesses, leave_terminal_to_first
@@ -103,6 +104,8 @@ def _run_command(
     try:
         job = _job(task, config_name, outcome, _expand_hyperparams(config_name))
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)()
+    except RefusedRun as refused:
+        outcome.errors.append(refused.error)
     except Exception as error:  # of the user, of the machine, or a bug of ours, which is raised again below
         outcome.errors.insert(0, error)
     finally:
@@ -216,7 +219,8 @@ def _job(task: Task | str, config_name: str, outcome: _Outcome, announcement: st
             log_to_file(announcement, logging.INFO)
         try:
             with _machine_faults(folder):
-                outcome.results.append(_checked_and_run(task, config))
+                refuse_mistakes(config)
+                outcome.results.append(_imported(task)(config))
             return outcome.results[-1]
         except (VestimError, OmegaConfBaseException) as error:
             if outcome.is_multirun:
@@ -233,19 +237,6 @@ def _job(task: Task | str, config_name: str, outcome: _Outcome, announcement: st
 
     job.__module__ = f"vestim_pl.{config_name}"  # Hydra derives the name of the job from it
     return job
-
-
-def _checked_and_run(task: Task | str, config: DictConfig) -> float | None:
-    """Check what the source shows, import torch and the task, check the rest, and run."""
-    _refuse_missing(config)
-    _refuse_other_folder(config)
-    check_before_import(config)
-    from vestim_pl.app.configuration import check
-    from vestim_pl.callbacks.runtime.denormals import flush_denormals
-
-    flush_denormals()  # before the first parallel operation starts torch's threads, see FlushDenormals
-    check(config)
-    return _imported(task)(config)
 
 
 @contextmanager
@@ -265,22 +256,6 @@ def _exit_if_reported(first: OtherProcesses | None) -> None:
     """Exit another process than the first without a line of its own where the first process reported an error."""
     if first is not None and first.error():
         sys.exit(1)
-
-
-def _refuse_missing(config: DictConfig) -> None:
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise ConfigurationError(f"{missing[0]}: has no value; give it on the command line: {missing[0]}=...")
-
-
-def _refuse_other_folder(config: DictConfig) -> None:
-    """Refuse another folder than Hydra's, which holds settings and log by now: a run elsewhere would lack them."""
-    folder, chosen = HydraConfig.get().runtime.output_dir, config.get("run_dir", None)
-    if chosen is not None and Path(str(chosen)).absolute() != Path(folder).absolute():
-        raise ConfigurationError(
-            f"run_dir: {chosen} is not where Hydra writes settings and log ({folder}); choose the folder of a run with"
-            f" hydra.run.dir={chosen}"
-        )
 
 
 def _valid_keys(config_name: str) -> list[str]:

@@ -15,8 +15,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig, open_dict
 
-from vestim_pl.app.auto_resume import AUTO
 from vestim_pl.app.fitting import explain_missing_metric
+from vestim_pl.app.resume import AUTO
 from vestim_pl.app.trainer import build_trainer, process_count_of
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.errors import ConfigurationError

@@ -9,10 +9,10 @@ import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from vestim_pl.app.auto_resume import newest_checkpoint
 from vestim_pl.app.interruption import finish_first
 from vestim_pl.app.machine_faults import machine_fault
 from vestim_pl.app.next_command import resume_command
+from vestim_pl.app.resume import newest_checkpoint
 from vestim_pl.errors import FileError, VestimError
 from vestim_pl.lightning_support.event_lines import append_event
 from vestim_pl.lightning_support.events import Event, publish
@@ -72,10 +72,10 @@ def record_ending(config: DictConfig, trainer: pl.Trainer) -> Iterator[None]:
 
 
 def write_run_report(config: DictConfig) -> None:
-    """Write the report of the run.
+    """Write the report of a training or an evaluation.
 
     Args:
-        config: The composed configuration of ``conf/train.yaml``.
+        config: The composed configuration of the command.
 
     Raises:
         FileError: If it cannot be written, with the command that tries again.

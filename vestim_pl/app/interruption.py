@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from subprocess import TimeoutExpired
 
-from vestim_pl.app.log_file import log_to_file
+from vestim_pl.app.log_handlers import log_to_file
 from vestim_pl.lightning_support.stop_request import Interrupted, StopRequest, is_first_process
 
 __all__ = ["ends_in_one_line", "finish_first", "now"]
