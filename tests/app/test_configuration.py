@@ -2,28 +2,16 @@
 
 from pathlib import Path
 
-import hydra
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from vestim_pl.app.configuration import build, check, conf_folder, flat_keys
+from tests.composing import compose
+from vestim_pl.app.configuration import build, check, choices, conf_folder, flat_keys
 from vestim_pl.app.override_mistakes import explain
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.schedulers import build_scheduler
-
-
-def compose(*overrides: str) -> DictConfig:
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return hydra.compose("train", ["run_dir=run", *overrides])
-
-
-def choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
-
 
 OPTION_1 = {
     "sampling.lookback": 200, "network.hidden_sizes": [32], "optimizer.lr": 1e-4, "optimizer.weight_decay": 1e-4,

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from tests.app.test_configuration import GROUPS, choices, compose
+from tests.app.test_configuration import GROUPS
+from tests.composing import compose
 from vestim_pl.app import early_check
-from vestim_pl.app.configuration import check
+from vestim_pl.app.configuration import check, choices
 from vestim_pl.app.early_check import NETWORK_SOURCES, check_before_import
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.networks import NETWORKS

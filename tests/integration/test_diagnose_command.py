@@ -5,12 +5,11 @@ import re
 import shlex
 from pathlib import Path
 
-import hydra
 import pandas as pd
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
+from tests.composing import compose
 from tests.integration.diagnose_command import by_check, command
 from tests.pairs import some
 from vestim_pl.app.configuration import check, conf_folder
@@ -80,14 +79,12 @@ PRESETS = sorted(path.stem for path in (conf_folder() / "preset").glob("*.yaml")
 def test_every_override_fits_the_preset_that_it_is_for(recordings, preset):
     """No suggestion may be refused, as sampling=streams is with a preset for windows."""
     small = ["sampling.lanes=4"] if preset in ("accurate", "fast") else ["sampling.batch_size=16"]
-    given = ["data=folder", f"data.root={recordings}", "run_dir=.", f"+preset={preset}", "sampling.lookback=60"]
+    given = ["data=folder", f"data.root={recordings}", f"+preset={preset}", "sampling.lookback=60"]
     small += ["network.members=3"] if preset == "accurate" else []
     given += [*small, "network.hidden_sizes=[3]", "trainer.accelerator=cpu", "trainer.max_epochs=100000000"]
 
     def composed(*overrides: str) -> DictConfig:
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            return hydra.compose("diagnose", [*given, *overrides])
+        return compose(*given, *overrides, command="diagnose")
 
     findings = diagnose(composed())
     assert [each.severity.rank for each in findings] == sorted((each.severity.rank for each in findings), reverse=True)
@@ -111,10 +108,9 @@ def test_every_kind_of_training_is_diagnosed(compose_diagnose, overrides):
     assert len(diagnose(compose_diagnose(*overrides))) == 14
 
 
-def test_streams_are_diagnosed(recordings, compose_diagnose):
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        given = ["data=folder", f"data.root={recordings}", "sampling=streams", "sampling.lanes=4", "run_dir=."]
-        config = hydra.compose("diagnose", [*given, "network.hidden_sizes=[6]", "trainer.accelerator=cpu"])
+def test_streams_are_diagnosed(recordings):
+    given = ["data=folder", f"data.root={recordings}", "sampling=streams", "sampling.lanes=4"]
+    config = compose(*given, "network.hidden_sizes=[6]", "trainer.accelerator=cpu", command="diagnose")
     found = by_check(diagnose(config))
     assert "of 100 steps" in found["gradient memory"].evidence
 

@@ -5,11 +5,10 @@ import shlex
 import signal
 from pathlib import Path
 
-import hydra
 import pytest
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
+from tests.composing import compose
 from tests.integration.diagnose_command import by_check, command
 from vestim_pl.app.configuration import conf_folder
 from vestim_pl.app.trainer import build_trainer
@@ -137,12 +136,7 @@ RESILIENT = {
 
 
 def test_resilient_is_option_1_with_every_stability_callback():
-    def composed(preset: str) -> DictConfig:
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            return hydra.compose("train", [f"+preset={preset}", "run_dir=."])
-
-    resilient, safer = composed("resilient"), composed("safer")
+    resilient, safer = compose("+preset=resilient"), compose("+preset=safer")
     names = {node["_target_"].rpartition(".")[2] for node in resilient.callbacks.values() if node is not None}
     assert names >= RESILIENT
     assert resilient.trainer.gradient_clip_val is None

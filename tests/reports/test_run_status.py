@@ -40,7 +40,9 @@ def test_finished_by_its_epochs_or_its_test(run: RunFolder) -> None:
 )  # fmt: skip
 def test_the_cause_of_a_stop_is_the_state(run: RunFolder, make_event: Make, cause: str, state: RunState) -> None:
     reason = "stopped after epoch 1: whatever the words say; best validation 20 mV in epoch 1"
-    status = run_status(replace(run, events=(make_event("skip", "x", 10), make_event("stop", reason, 400, cause=cause))))
+    status = run_status(
+        replace(run, events=(make_event("skip", "x", 10), make_event("stop", reason, 400, cause=cause)))
+    )
     assert (status.state, status.reason) == (state, reason.removeprefix("stopped "))
 
 

@@ -23,16 +23,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vestim_pl.app.conf_tree import conf_folder, flat_keys
-from vestim_pl.app.early_check import refuse_mistakes
-from vestim_pl.app.hydra_callbacks import RefusedRun
 from vestim_pl.app.interruption import ends_in_one_line, finish_first
 from vestim_pl.app.log_handlers import log_to_file
 from vestim_pl.app.machine_faults import causes, close_output, machine_fault
 from vestim_pl.app.override_mistakes import explain
 from vestim_pl.app.processes import OtherProcesses, leave_terminal_to_first
+from vestim_pl.app.refusal import RefusedRun, refuse_mistakes
 from vestim_pl.app.slurm import job_folder
 from vestim_pl.app.vestim import expand
-from vestim_pl.errors import ConfigurationError, FileError, ProcessError, VestimError
+from vestim_pl.errors import FileError, ProcessError, VestimError
 from vestim_pl.lightning_support.stop_request import is_first_process
 
 __all__ = ["Task", "is_multirun", "run_command", "run_folder"]

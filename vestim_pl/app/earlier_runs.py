@@ -14,7 +14,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from vestim_pl.app.hydra_callbacks import RefusedRun, composed
+from vestim_pl.app.refusal import RefusedRun, composed
 from vestim_pl.app.slurm import requeued_checkpoint
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.files import whole_file

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from vestim_pl.app.conf_tree import flat_keys, nodes_with_target, plain, suggest_key
@@ -18,7 +17,6 @@ __all__ = [
     "check_node",
     "in_order",
     "refuse_missing_checkpoint",
-    "refuse_mistakes",
 ]
 
 _GROUPS = (
@@ -41,26 +39,6 @@ NETWORK_SOURCES = {
     "Transformer": ("vestim_pl.networks.TransformerNetwork",),
 }
 _NO_OPTIONS = ("features", "output_filter", "cell")  # what the registry passes by itself
-
-
-def refuse_mistakes(config: DictConfig) -> None:
-    """Refuse every mistake in the settings of a job: first what the source shows, then what torch and Lightning know.
-
-    Args:
-        config: The composed configuration.
-
-    Raises:
-        ConfigurationError: With the key, what was found, and a fix.
-
-    """
-    _refuse_missing(config)
-    _refuse_other_folder(config)
-    check_before_import(config)
-    from vestim_pl.app.configuration import check
-    from vestim_pl.callbacks.runtime.denormals import flush_denormals
-
-    flush_denormals()  # before the first parallel operation starts torch's threads, see FlushDenormals
-    check(config)
 
 
 def check_before_import(config: DictConfig) -> None:
@@ -183,19 +161,3 @@ def _refuse_settings_without_callback(callbacks: DictConfig) -> None:
                 f"callbacks.{name}: has settings, but the callback is not there; add {name} to callbacks=[...], or take"
                 f" the settings out with callbacks.{name}=null"
             )
-
-
-def _refuse_missing(config: DictConfig) -> None:
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise ConfigurationError(f"{missing[0]}: has no value; give it on the command line: {missing[0]}=...")
-
-
-def _refuse_other_folder(config: DictConfig) -> None:
-    """Refuse another folder than Hydra's, which holds settings and log by now: a run elsewhere would lack them."""
-    folder, chosen = HydraConfig.get().runtime.output_dir, config.get("run_dir", None)
-    if chosen is not None and Path(str(chosen)).absolute() != Path(folder).absolute():
-        raise ConfigurationError(
-            f"run_dir: {chosen} is not where Hydra writes settings and log ({folder}); choose the folder of a run with"
-            f" hydra.run.dir={chosen}"
-        )

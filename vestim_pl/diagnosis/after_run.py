@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vestim_pl.deploy.checkpoint import load_checkpoint
+from vestim_pl.diagnosis.checks.clipping import ClipSetting
 from vestim_pl.diagnosis.checks.constant_prediction import check_constant_prediction, other_rate
 from vestim_pl.diagnosis.checks.divergence import check_divergence
 from vestim_pl.diagnosis.checks.ending import check_ending
@@ -15,7 +16,6 @@ from vestim_pl.diagnosis.checks.loss_curve import check_loss_curve
 from vestim_pl.diagnosis.checks.non_finite import check_non_finite
 from vestim_pl.diagnosis.checks.over_clipping import check_over_clipping
 from vestim_pl.diagnosis.checks.validation_progress import check_validation_progress
-from vestim_pl.diagnosis.clip_setting import ClipSetting
 from vestim_pl.diagnosis.finding import Finding, one_value_each
 from vestim_pl.diagnosis.overrides import learning_rate, missing_recovery, switch_on, tolerated_rate
 from vestim_pl.errors import ConfigurationError

@@ -6,10 +6,10 @@ from typing import Any
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.diagnosis.checks.attention_span import check_attention_span
 from vestim_pl.diagnosis.checks.capacity import check_capacity
-from vestim_pl.diagnosis.checks.clipping import check_clipping
+from vestim_pl.diagnosis.checks.clipping import ClipSetting, check_clipping
 from vestim_pl.diagnosis.checks.column_ranges import check_column_ranges
 from vestim_pl.diagnosis.checks.constant_columns import check_constant_columns
-from vestim_pl.diagnosis.checks.cost import check_memory, check_time
+from vestim_pl.diagnosis.checks.cost import Plan, check_memory, check_time
 from vestim_pl.diagnosis.checks.distributed import check_distributed
 from vestim_pl.diagnosis.checks.dropout import check_dropout
 from vestim_pl.diagnosis.checks.fused_optimizer import check_fused_optimizer
@@ -18,10 +18,8 @@ from vestim_pl.diagnosis.checks.learning_rate import check_learning_rate
 from vestim_pl.diagnosis.checks.mixed_precision import check_mixed_precision
 from vestim_pl.diagnosis.checks.sampling_interval import check_sampling_interval
 from vestim_pl.diagnosis.checks.weight_decay import check_weight_decay
-from vestim_pl.diagnosis.clip_setting import ClipSetting
 from vestim_pl.diagnosis.finding import Finding, Severity
 from vestim_pl.diagnosis.overrides import callback_key, learning_rate, switch_on
-from vestim_pl.diagnosis.plan import Plan
 from vestim_pl.diagnosis.probe import Measurements
 from vestim_pl.networks import NETWORKS
 from vestim_pl.settings.override import Override, command_text

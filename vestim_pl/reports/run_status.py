@@ -72,7 +72,7 @@ def best_validation(metrics: pd.DataFrame) -> tuple[float, int] | None:
 
 
 def _of_event(run: RunFolder, event: dict[str, Any]) -> RunStatus:
-    reason, values = str(event["reason"]).removeprefix("stopped "), event["values"]  # the state says "stopped"
+    reason, values = str(event["reason"]).removeprefix("stopped "), event.get("values", {})  # the state says "stopped"
     if event["kind"] == "interrupt":
         return RunStatus(RunState.INTERRUPTED, reason)
     error = values.get("error")  # class of the exception that ended the run

@@ -44,8 +44,8 @@ def expand(arguments: Sequence[str], module: str) -> Expansion | None:
         ConfigurationError: If the file cannot be converted, or asks for several runs without ``-m``, or for a search.
 
     """
-    named = [argument for argument in arguments if (file := _file_of(argument)) is not None]
-    files = [file for argument in named if (file := _file_of(argument)) not in ("", "null")]
+    named = {argument: file for argument in arguments if (file := _file_of(argument)) is not None}
+    files = [file for file in named.values() if file not in ("", "null")]
     if not files:
         return None
     if len(files) > 1:
@@ -63,7 +63,7 @@ def expand(arguments: Sequence[str], module: str) -> Expansion | None:
         else row
         for row in conversion.rows
     ]
-    place = arguments.index(named[0])
+    place = arguments.index(next(iter(named)))
     own = [*overrides(settings), Override("vestim", files[0]).argument]
     table = f"settings of VEstim, {files[0]}:\n{render_table(conversion, rows)}"
     return Expansion([*others[:place], *own, *others[place:]], table)

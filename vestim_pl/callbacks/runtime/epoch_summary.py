@@ -39,8 +39,9 @@ class EpochSummary(Callback):
     ============================== ===================================================================================
 
     At the end, a ``stop`` event reports why training stopped (EarlyStopping's reason, or the limit reached) and which
-    epoch was best; its ``cause`` is ``limit``, ``early_stopping``, ``diverged`` or ``callback``. If another callback has already published a ``stop`` event, a log line names only the last and the
-    best epoch. The best value so far is in the checkpoint.
+    epoch was best; its ``cause`` is ``limit``, ``early_stopping``, ``diverged`` or ``callback``. If another callback
+    has already published a ``stop`` event, a log line names only the last and the best epoch. The best value so far is
+    in the checkpoint.
 
     Args:
         train_metric: Metric of the training epoch.

@@ -1,8 +1,9 @@
-"""What Hydra calls before it makes the folder of a run and opens its log."""
+"""Refuse mistakes in the settings before a run writes anything."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -10,13 +11,33 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from vestim_pl.app.early_check import refuse_mistakes
-from vestim_pl.errors import VestimError
+from vestim_pl.app.early_check import check_before_import
+from vestim_pl.errors import ConfigurationError, VestimError
 
-__all__ = ["RefuseMistakes", "RefusedRun", "composed"]
+__all__ = ["RefuseMistakes", "RefusedRun", "composed", "refuse_mistakes"]
 
 
-class RefusedRun(SystemExit):  # noqa: N818 - no error of the program
+def refuse_mistakes(config: DictConfig) -> None:
+    """Refuse every mistake in the settings of a job: first what the source shows, then what torch and Lightning know.
+
+    Args:
+        config: The composed configuration.
+
+    Raises:
+        ConfigurationError: With the key, what was found, and a fix.
+
+    """
+    _refuse_missing(config)
+    _refuse_other_folder(config)
+    check_before_import(config)
+    from vestim_pl.app.configuration import check
+    from vestim_pl.callbacks.runtime.denormals import flush_denormals
+
+    flush_denormals()  # before the first parallel operation starts torch's threads, see FlushDenormals
+    check(config)
+
+
+class RefusedRun(SystemExit):
     """End a command before its run starts, because of an error; Hydra would only warn of an ``Exception``."""
 
     def __init__(self, error: Exception) -> None:
@@ -52,3 +73,19 @@ class RefuseMistakes(Callback):
                 refuse_mistakes(settings)
             except (VestimError, OmegaConfBaseException) as error:
                 raise RefusedRun(error) from error
+
+
+def _refuse_missing(config: DictConfig) -> None:
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigurationError(f"{missing[0]}: has no value; give it on the command line: {missing[0]}=...")
+
+
+def _refuse_other_folder(config: DictConfig) -> None:
+    """Refuse another folder than Hydra's, which holds settings and log by now: a run elsewhere would lack them."""
+    folder, chosen = HydraConfig.get().runtime.output_dir, config.get("run_dir", None)
+    if chosen is not None and Path(str(chosen)).absolute() != Path(folder).absolute():
+        raise ConfigurationError(
+            f"run_dir: {chosen} is not where Hydra writes settings and log ({folder}); choose the folder of a run with"
+            f" hydra.run.dir={chosen}"
+        )
