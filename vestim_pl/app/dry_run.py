@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ProgressBar
@@ -21,8 +21,9 @@ from vestim_pl.app.trainer import build_trainer, process_count_of
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
+from vestim_pl.lightning_support.precision import resolve_precision
 
-__all__ = ["dry_run"]
+__all__ = ["dry_run", "idle_trainer"]
 
 _log = logging.getLogger("vestim_pl")
 
@@ -66,6 +67,18 @@ def dry_run(config: DictConfig, estimator: VoltageEstimator, datamodule: Voltage
         trainer.num_sanity_val_steps = 0
         _begin(trainer, copy.deepcopy(estimator), copy.copy(datamodule), _given(config.ckpt_path))
         return trainer
+
+
+def idle_trainer(config: DictConfig) -> pl.Trainer:
+    """Build a trainer that only knows device and precision: it fits nothing and writes nothing."""
+    precision = resolve_precision(config.trainer.get("precision"), config.trainer.get("accelerator", "auto"))
+    try:
+        return pl.Trainer(
+            accelerator=config.trainer.get("accelerator", "auto"), devices=1, precision=cast("Any", precision),
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise ConfigurationError(f"trainer: {str(error).splitlines()[0]}") from error
 
 
 def _given(ckpt_path: str | None) -> str | None:
