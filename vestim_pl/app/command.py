@@ -1,4 +1,4 @@
-"""What every command shares: Hydra overrides, one line for a mistake, and a meaningful exit status.
+"""Run a command: Hydra's overrides, one line for a mistake, and a conventional exit status.
 
 This module imports neither torch nor Lightning, which takes seconds: the command line is composed and checked first.
 """
@@ -201,9 +201,9 @@ def _expand_hyperparams(config_name: str) -> str:
 def _job(task: Task | str, config_name: str, outcome: _Outcome, announcement: str) -> Task:
     """Make the function that Hydra calls for every job: check the configuration, import the task, run it.
 
-    A mistake in a single run is passed on in ``outcome``, because Hydra would print a line of its own. In a multirun
-    it is logged and raised, so that Hydra counts the job as failed and starts the next. The ``announcement`` goes to
-    the log file of every job, and to the terminal once.
+    A mistake in a single run is kept in ``outcome``, because Hydra would print a line of its own. In a multirun it is
+    logged and raised, so that Hydra counts the job as failed and starts the next. The ``announcement`` is printed once
+    and written to the log file of every job.
     """
 
     def job(config: DictConfig) -> float | None:

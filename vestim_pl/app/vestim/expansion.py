@@ -18,10 +18,10 @@ _SEVERAL = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 
 @dataclass(frozen=True)
 class Expansion:
-    """A command line with the settings of the file in it.
+    """A command line in which the settings of a file replace ``vestim=FILE``.
 
     Attributes:
-        arguments: Arguments of the module, with the settings of the file in the place of ``vestim=FILE``.
+        arguments: Arguments of the module.
         table: The result for every key, as a table to print.
 
     """
@@ -35,13 +35,13 @@ def expand(arguments: Sequence[str], module: str) -> Expansion | None:
 
     Args:
         arguments: Arguments of the module.
-        module: The module, for a suggested command line.
+        module: The module, to suggest a command.
 
     Returns:
-        The expanded command line, None without ``vestim=FILE``.
+        The expanded command line; None without ``vestim=FILE``.
 
     Raises:
-        ConfigurationError: If the file cannot be converted, or asks for several runs without ``-m``, or for a search.
+        ConfigurationError: If the file cannot be converted, asks for a search, or for several runs without ``-m``.
 
     """
     named = {argument: file for argument in arguments if (file := _file_of(argument)) is not None}
@@ -70,7 +70,7 @@ def expand(arguments: Sequence[str], module: str) -> Expansion | None:
 
 
 def overrides(settings: Sequence[Setting]) -> list[str]:
-    """Write settings as overrides of the command line, a grid with commas between its values.
+    """Write settings as arguments of the command line, a grid with commas between its values.
 
     Example::
 
@@ -101,8 +101,8 @@ def _file_of(argument: str) -> str | None:
 def _replaced_by(setting: Setting, explicit: Mapping[str, str]) -> str:
     """Find the explicit override that replaces a setting of the file; empty without one.
 
-    Another choice of a group removes the settings that only the file's choice has. A part that is set as a whole,
-    as by ``callbacks.early_stopping=null``, removes what is inside; a group (``network=gru``) does not.
+    Another choice of a group removes the settings that only the file's choice has. Setting a node as a whole
+    (``callbacks.early_stopping=null``) removes what is inside; choosing a group (``network=gru``) does not.
     """
     if setting.group in explicit:
         return explicit[setting.group]
