@@ -44,9 +44,9 @@ _NO_OPTIONS = ("features", "output_filter", "cell")  # set by the registry
 def check_before_import(config: DictConfig) -> None:
     """Refuse unknown keys and wrong types, as far as the source of what they configure shows them.
 
-    Importing torch and Lightning takes seconds, and a mistake should be reported at once. Messages are those of the full
-    check, `vestim_pl.app.configuration.check`. Nothing is refused here that the full check accepts; what the source
-    does not show, such as a range, is left to the full check.
+    Importing torch and Lightning takes seconds, and a mistake should be reported at once. Messages are those of the
+    full check, `vestim_pl.app.configuration.check`. Nothing is refused here that the full check accepts; it also checks
+    what the source does not show, such as a range.
 
     Args:
         config: The composed configuration.
@@ -158,6 +158,6 @@ def _refuse_settings_without_callback(callbacks: DictConfig) -> None:
             raise ConfigurationError(f"callbacks.{name}: {node!r} is no callback; null removes it")
         if node is not None and "_target_" not in node:
             raise ConfigurationError(
-                f"callbacks.{name}: has settings, but the callback is not there; add {name} to callbacks=[...], or remove"
-                f" the settings with callbacks.{name}=null"
+                f"callbacks.{name}: has settings, but the callback is not there; add {name} to callbacks=[...], or"
+                f" remove the settings with callbacks.{name}=null"
             )

@@ -57,8 +57,7 @@ def quick_test_title(run: RunFolder) -> str:
         run: The run's folder.
 
     """
-    fit = run.metrics[~run.metrics["key"].str.startswith("test/")]
-    made = 0 if fit["epoch"].isna().all() else int(fit["epoch"].max()) + 1
+    made = run.epochs
     wanted, stride = run.setting("trainer.max_epochs"), run.setting("sampling.stride", 1)
     epochs = f"{made} of {wanted} epochs" if isinstance(wanted, int) and wanted > 0 else f"{made} epochs"
     took = run_duration(run)

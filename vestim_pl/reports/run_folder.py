@@ -97,7 +97,18 @@ class RunFolder:
     @property
     def trained(self) -> bool:
         """Whether the run logged anything in training; an evaluation logs only its test."""
-        return bool((~self.metrics["key"].astype(str).str.startswith("test/")).any())
+        return not self.fit_metrics.empty
+
+    @property
+    def fit_metrics(self) -> pd.DataFrame:
+        """Metrics of training and validation, without those of the test."""
+        return self.metrics[~self.metrics["key"].astype(str).str.startswith("test/")]
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs that logged anything."""
+        epochs = self.fit_metrics["epoch"]
+        return 0 if epochs.isna().all() else int(epochs.max()) + 1
 
     def setting(self, key: str, default: Any = None) -> Any:
         """Return a setting by its dotted name, or the default if the configuration lacks it.

@@ -96,34 +96,25 @@ def _continued(run: RunFolder, event: dict[str, Any]) -> bool:
     if event["kind"] != "stop" and _tested(run):
         return True
     step = event.get("step")
-    return isinstance(step, int | float) and bool((_fit(run)["step"] > step).any())
+    return isinstance(step, int | float) and bool((run.fit_metrics["step"] > step).any())
 
 
 def _tested(run: RunFolder) -> bool:
     return run.errors is not None or bool(run.metrics["key"].str.startswith("test/").any())
 
 
-def _fit(run: RunFolder) -> pd.DataFrame:
-    return run.metrics[~run.metrics["key"].str.startswith("test/")]
-
-
-def _epochs(run: RunFolder) -> int:
-    epochs = _fit(run)["epoch"]
-    return 0 if epochs.isna().all() else int(epochs.max()) + 1
-
-
 def _made_all(run: RunFolder) -> bool:
     wanted = run.setting("trainer.max_epochs")
-    return isinstance(wanted, int) and _epochs(run) >= wanted > 0
+    return isinstance(wanted, int) and run.epochs >= wanted > 0
 
 
 def _without_event(run: RunFolder) -> RunStatus:
     """Judge a run without such an event by its epochs, its last validation and its test."""
-    last, epochs = _last_validation(run), _epochs(run)
+    last, epochs = _last_validation(run), run.epochs
     if last is not None and not math.isfinite(last):
         reason = f"the last validation RMSE is {last} mV (epoch {epochs - 1}); no event says why"
         return RunStatus(RunState.DIVERGED, reason)
-    if _tested(run) and _fit(run).empty:
+    if _tested(run) and not run.trained:
         return RunStatus(RunState.FINISHED, "a checkpoint was tested, nothing was trained")
     if _tested(run) or _made_all(run):
         wanted = run.setting("trainer.max_epochs")

@@ -40,7 +40,7 @@ KEYS: dict[str, Key] = {
     "MODEL_TYPE": Key(
         Word(NETWORKS, f"write one of {', '.join(NETWORKS)} (NARX is not supported)"),
         "network=lstm, gru, fnn, lstm_ema, lstm_lpf",
-        "LSTM if the key is missing. The filters of LSTM_EMA and LSTM_LPF run over time here; in VEstim they never ran.",
+        "LSTM if the key is missing. The filters of LSTM_EMA and LSTM_LPF run over time here; in VEstim never.",
     ),
     "RNN_LAYER_SIZES": Key(Layers(), "network.hidden_sizes", "LSTM and GRU. Must agree with LAYERS and HIDDEN_UNITS."),
     "LSTM_UNITS": Key(Layers(), "network.hidden_sizes", "Another name of RNN_LAYER_SIZES for LSTMs."),

@@ -1,8 +1,8 @@
 """Write a conversion as YAML: a preset to train with, and the space of a search."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def _nested(settings: Iterable[Setting], conversion: Conversion) -> list[str]:
     open_nodes: list[str] = []
     for setting in sorted(settings, key=lambda setting: _order(setting.target)):
         *nodes, name = setting.target.split(".")
-        shared = len(os.path.commonprefix([open_nodes, nodes]))
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(open_nodes, nodes, strict=False)))
         lines += [f"{'  ' * depth}{nodes[depth]}:" for depth in range(shared, len(nodes))]
         open_nodes = nodes
         lines.append(_line(f"{'  ' * len(nodes)}{name}: {_scalar(setting.choice)}", _origin(setting, conversion)))
