@@ -93,29 +93,6 @@ def test_clipping_at_one_is_the_default_for_every_network(network):
     assert compose(f"network={network}").trainer.gradient_clip_val == 1.0
 
 
-@pytest.mark.parametrize("preset", choices("preset"))
-def test_every_preset_composes_and_passes_the_check(preset):
-    check(compose(f"+preset={preset}"))
-
-
-GROUPS = [
-    f"{group}={choice}"
-    for group in ("network", "sampling", "optimizer", "scheduler", "logger", "trainer", "data")
-    for choice in choices(group)
-]
-
-
-@pytest.mark.parametrize("override", GROUPS)
-def test_every_choice_of_every_group_composes_and_passes_the_check(override):
-    check(compose(override, *(["data.root=somewhere"] if override == "data=folder" else [])))
-
-
-@pytest.mark.parametrize("choice", choices("callbacks"))
-def test_every_callback_choice_composes_and_passes_the_check(choice):
-    names = list(dict.fromkeys([choice, "default"]))
-    check(compose(f"callbacks=[{','.join(names)}]"))
-
-
 def test_every_line_of_the_tree_that_sets_a_number_says_what_it_does():
     bare = []
     for path in sorted(conf_folder().rglob("*.yaml")):

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from tests.app.test_configuration import GROUPS
 from tests.composing import compose
 from vestim_pl.app import early_check
 from vestim_pl.app.configuration import check, choices
@@ -13,6 +12,11 @@ from vestim_pl.networks import NETWORKS
 from vestim_pl.settings.arguments import argument_types
 from vestim_pl.settings.source_types import source_signature
 
+GROUPS = [
+    f"{group}={choice}"
+    for group in ("network", "sampling", "optimizer", "scheduler", "logger", "trainer", "data")
+    for choice in choices(group)
+]
 ACCEPTED = [
     *([f"+preset={name}"] for name in choices("preset")),
     *([override, "data.root=somewhere"] for override in GROUPS),
@@ -35,7 +39,7 @@ ACCEPTED = [
 
 
 @pytest.mark.parametrize("overrides", ACCEPTED, ids=" ".join)
-def test_nothing_is_refused_that_the_full_check_accepts(overrides, monkeypatch):
+def test_every_preset_and_choice_passes_both_checks(overrides, monkeypatch):
     config = compose(*overrides)
     with monkeypatch.context() as patch:
         patch.setattr("vestim_pl.app.configuration.check_before_import", lambda config: None)

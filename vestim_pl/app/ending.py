@@ -1,4 +1,4 @@
-"""How a training ends, whatever ends it: an event, a report, and one line with what is kept."""
+"""End a training, whatever ends it, with an event, a report, and a line that says what is kept."""
 
 import logging
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _log = logging.getLogger("vestim_pl")
 
 @contextmanager
 def record_early_interrupt(config: DictConfig) -> Iterator[None]:
-    """Where a signal stops a run within the block, before there is a trainer, write event and report.
+    """Write event and report if a signal stops a run within the block, before there is a trainer.
 
     Args:
         config: The composed configuration of ``conf/train.yaml``.
@@ -44,7 +44,7 @@ def record_early_interrupt(config: DictConfig) -> Iterator[None]:
 
 @contextmanager
 def record_ending(config: DictConfig, trainer: pl.Trainer) -> Iterator[None]:
-    """Where a signal or an error ends the training within the block, write event and report.
+    """Write event and report if a signal or an error ends the training within the block.
 
     Args:
         config: The composed configuration of ``conf/train.yaml``.
@@ -103,7 +103,7 @@ def _append_interrupt(config: DictConfig, stop: Interrupted) -> None:
 
 
 def _publish_interrupt(trainer: pl.Trainer, stop: Interrupted, last: Path) -> None:
-    """Publish the event, unless the callback that stopped the training has, and advise how to resume."""
+    """Publish the event, unless the callback that stopped the training has done so, and suggest how to resume."""
     request = StopRequest.current()
     if request is not None:
         request.children = list(getattr(trainer.strategy.launcher, "procs", []))
@@ -115,7 +115,7 @@ def _publish_interrupt(trainer: pl.Trainer, stop: Interrupted, last: Path) -> No
 
 
 def _what_is_kept(run_dir: Path) -> str:
-    """Name the newest complete checkpoint of a run that the machine stopped, and the command that resumes from it."""
+    """Name the newest complete checkpoint, and the command that resumes from it."""
     try:
         found = newest_checkpoint(run_dir / "checkpoints")
     except VestimError:

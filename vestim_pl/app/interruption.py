@@ -1,4 +1,4 @@
-"""How a command ends on a signal: one line, what is kept, and a conventional exit status."""
+"""End a command on a signal, with one line that says what is kept, and a conventional exit status."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ _PATIENCE = 10.0  # seconds for the other processes of a training that all stopp
 
 @contextmanager
 def ends_in_one_line() -> Iterator[None]:
-    """Handle the signals of a whole command: the first ends it in an orderly way, in one line, the second at once.
+    """Handle the signals of a whole command: the first ends it in an orderly way, the second at once.
 
     The line is printed on standard error and written to the log file: what was stopped, what is kept, and the command
     that continues. The exit status is 128 plus the signal's number, 130 for Ctrl-C.

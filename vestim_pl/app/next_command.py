@@ -1,4 +1,4 @@
-"""Command lines that continue from a run: resume it, or test its best checkpoint."""
+"""Write the commands that follow a run: resume it, or test its best checkpoint."""
 
 from pathlib import Path
 

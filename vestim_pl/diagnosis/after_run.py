@@ -1,4 +1,4 @@
-"""Run every check on the folder of a finished or dead run."""
+"""Run every check on the folder of a run, finished or not."""
 
 import math
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ ENDED = (RunState.FINISHED, RunState.EARLY_STOPPED)
 
 
 def diagnose_run(run: RunFolder) -> list[Finding]:
-    """Diagnose a run from its files; a check reports a missing file and does not fail.
+    """Diagnose a run from its files; a check reports a missing file instead of failing.
 
     Args:
         run: The run's folder.
@@ -114,13 +114,13 @@ def target_std_mv(path: Path) -> float:
         try:
             weights = load_checkpoint(path / "checkpoints" / f"{name}.ckpt")["state_dict"]
             return float(weights["scaler.target_std"]) * MILLIVOLTS
-        except (ConfigurationError, KeyError, RuntimeError):  # the last two: a checkpoint of another module
+        except (ConfigurationError, KeyError, RuntimeError):  # KeyError, RuntimeError: of another module
             continue
     return math.nan
 
 
 def _suggestion(run: RunFolder, callbacks: Mapping[str, Any], rate: float | None) -> tuple[Override, ...]:
-    """Recovery if the run had none, and a learning rate that it tolerates; nothing without a configuration."""
+    """Suggest a recovery if the run had none, and a tolerable learning rate; nothing without a configuration."""
     streams = str(run.setting("sampling._target_", "")).endswith(".StreamSampling")
     recovery = missing_recovery(callbacks, streams) if "callbacks" in run.config else ()
     return (*recovery, *learning_rate(rate))

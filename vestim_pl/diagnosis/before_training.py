@@ -28,7 +28,7 @@ __all__ = ["diagnose_data", "diagnose_settings", "diagnose_training"]
 
 
 def diagnose_settings(settings: Mapping[str, Any], precision: str, multirun: bool) -> list[Finding]:
-    """Check for settings that contradict each other on this machine.
+    """Check whether settings contradict each other on this machine.
 
     Args:
         settings: The composed configuration as plain dictionaries.
@@ -75,7 +75,7 @@ def diagnose_training(
         parameters: Trainable parameters.
         precision: Precision of the trainer on this machine.
         found: The measurements.
-        plan: Work of the training.
+        plan: Length of the training.
 
     """
     network, optimizer, sampling = (settings[name] for name in ("network", "optimizer", "sampling"))
@@ -107,7 +107,7 @@ def diagnose_training(
 
 
 def _check_memory(found: Measurements, network: Mapping[str, Any], lookback: int, probe: str) -> Finding:
-    """Check how far attention reaches; how far the gradient does, for a network without attention."""
+    """Check how far attention reaches, or how far the gradient does in a network without attention."""
     if found.spans:
         covered = len(network["hidden_sizes"]) * (int(network["lookback"]) - 1) + 1
         return check_attention_span(found.spans, lookback, covered, probe)
@@ -118,7 +118,7 @@ def _check_memory(found: Measurements, network: Mapping[str, Any], lookback: int
 def flow_probe(callbacks: Mapping[str, Any]) -> str:
     """Name the callback that logs how far back the gradient reaches, or the override that adds it.
 
-    A choice of ``callbacks=[...]`` would replace that of a preset, so the override adds a single callback.
+    ``callbacks=[...]`` would replace the choice of a preset, so the override adds one callback.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""Verdict of the guide's Quick Test on a run."""
+"""The verdict of the guide's Quick Test on a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ __all__ = ["QuickTest", "quick_test_title"]
 class QuickTest:
     """Verdict on the findings of a run's monitors.
 
-    A monitor passes with ``ok`` and fails with a warning or an error. A note means that it could not be judged: it does
-    not fail, but the test does not pass either.
+    A monitor passes with ``ok`` and fails with a warning or an error. A note means that it was not judged: the test
+    neither fails nor passes.
 
     Attributes:
         findings: From `quick_test_run`.

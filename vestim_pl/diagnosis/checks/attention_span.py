@@ -93,8 +93,8 @@ SHORT = 0.25
 def check_attention_span(spans: Sequence[AttentionSpan], lookback: int, covered: int, probe: str = "") -> Finding:
     """Compare the steps that attention covers, and where its weights lie, with the lookback.
 
-    A Transformer has no gradient through time that could vanish: every step that a layer attends to is one step away.
-    Two things can go wrong: no layer attends to a part of the window, or nearly all weight lies on its end.
+    In a Transformer no gradient vanishes over time, because every step is directly connected. But layers may not reach
+    the start of the window, or nearly all weight may lie on its end.
 
     Args:
         spans: One per layer, from `measure_attention_span`.

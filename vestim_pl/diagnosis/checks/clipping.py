@@ -65,7 +65,7 @@ class ClipSetting:
 
     @property
     def size(self) -> str:
-        """What is compared with the threshold, for a person."""
+        """What is compared with the threshold, in words."""
         return "largest gradient value" if self.by_value else "gradient norm"
 
 

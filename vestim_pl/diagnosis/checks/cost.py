@@ -13,16 +13,16 @@ __all__ = ["Plan", "check_memory", "check_time", "duration", "milliseconds"]
 
 @dataclass(frozen=True)
 class Plan:
-    """Work of a training, with every limit of the trainer applied.
+    """Length of a training, with every limit of the trainer applied.
 
     Attributes:
         batches: Batches an epoch, of one process.
         steps: Optimizer steps an epoch.
-        epochs: Epochs of the training, fractional if a number of steps ends it; None without an end.
+        epochs: Epochs of the training, fractional if a number of steps ends it; None if nothing ends it.
         validations: Validations an epoch; below 1 if not every epoch has one.
         validation_batches: Batches of a validation, of one process.
         max_steps: Steps that end it before the epochs do; else None.
-        limited: Whether a limit of the trainer, not the number of windows, sets the batches or the end.
+        limited: Whether a limit of the trainer, not the number of windows, sets the number of batches or the end.
 
     """
 
@@ -100,7 +100,7 @@ def check_time(plan: Plan, step_seconds: float, validation_seconds: float, strid
     """Estimate the time of a training with its validations; early stopping may end it sooner.
 
     Args:
-        plan: Work of the training.
+        plan: Length of the training.
         step_seconds: Median seconds of a batch: gather, forward, backward, update.
         validation_seconds: Median seconds of a batch of validation.
         stride: ``sampling.stride`` of windows; None for streams.

@@ -28,7 +28,7 @@ def check_divergence(
     reason: str,
     overrides: tuple[Override, ...] = (),
 ) -> Finding:
-    """Report the step of a divergence, where it began, and earlier signs: events, and norms or losses that grew.
+    """Report the step of a divergence, where it began, and earlier signs: events, and growing norms or losses.
 
     `check_ending` reports how the run ended.
 
@@ -73,7 +73,7 @@ def check_divergence(
 
 
 def _first(seen: Sequence[Mapping[str, Any]], metrics: pd.DataFrame) -> tuple[int | None, str, str]:
-    """Step where it began, the reason of the event or the metric there, and the words for it."""
+    """Find the step where it began, what was seen there, and the name for it."""
     bad = metrics[~np.isfinite(metrics["value"].to_numpy("float64"))].sort_values("step", kind="stable")
     at_metric = int(bad["step"].iloc[0]) if len(bad) and not math.isnan(bad["step"].iloc[0]) else None
     event = next((event for event in seen if isinstance(event.get("step"), int)), None)
@@ -86,7 +86,7 @@ def _first(seen: Sequence[Mapping[str, Any]], metrics: pd.DataFrame) -> tuple[in
 
 
 def _reason(event: Mapping[str, Any]) -> str:
-    """Reason of an event; for a monitored metric its value alone, without the action of the callback."""
+    """Return the reason of an event; for a monitored metric only its value, not what the callback did."""
     values = event.get("values", {})
     if "monitor" in values and "value" in values:
         return f"{values['monitor']} is {str(values['value']).lower().replace('infinity', 'inf')}"
@@ -94,7 +94,7 @@ def _reason(event: Mapping[str, Any]) -> str:
 
 
 def _last_step(events: Sequence[Mapping[str, Any]], first: int | None) -> int | None:
-    """Step of the error that ended the run, else of the first non-finite value."""
+    """Find the step of the error that ended the run, else of the first non-finite value."""
     ends = [event["step"] for event in events if _ends(event) and isinstance(event.get("step"), int)]
     return int(ends[-1]) if ends else first
 
@@ -118,7 +118,7 @@ def _event_signs(events: Sequence[Mapping[str, Any]], at: int | None) -> list[st
 
 
 def _growth(metrics: pd.DataFrame, at: int | None) -> list[str]:
-    """Norms and losses whose largest value in the second half is far above the median of the first half."""
+    """Find norms and losses whose maximum in the second half is far above their median in the first half."""
     signs = []
     for key, name in {"grad_norm/pre_clip": "the gradient norm", "train/loss": "the training loss"}.items():
         rows = metrics[metrics["key"] == key]
