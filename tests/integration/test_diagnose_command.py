@@ -3,14 +3,13 @@
 import json
 import re
 import shlex
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from omegaconf import DictConfig
 
 from tests.composing import compose
-from tests.integration.diagnose_command import by_check, command
+from tests.integration.diagnose_command import by_check, command, dead_run
 from tests.pairs import some
 from vestim_pl.app.configuration import check, conf_folder
 from vestim_pl.diagnose import diagnose, exit_status
@@ -154,14 +153,6 @@ def test_a_folder_that_holds_no_run_is_refused_and_left_as_it_is(compose_diagnos
 )
 def test_exit_status(severity, statuses):
     assert tuple(exit_status(Severity(severity), fail_on) for fail_on in ("warning", "error", "never")) == statuses
-
-
-def dead_run(folder: Path) -> Path:
-    run = folder / "outputs" / "dead"
-    run.mkdir(parents=True)
-    event = {"kind": "non_finite", "reason": "model parameters became NaN/Inf after optimizer step", "step": 70}
-    (run / "events.jsonl").write_text(json.dumps(event) + "\n")
-    return run
 
 
 def test_the_command_reads_a_dead_run_and_exits_with_its_severity(tmp_path):

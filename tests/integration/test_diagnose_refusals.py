@@ -1,15 +1,13 @@
 """Diagnose refuses what train refuses, and leaves no trace."""
 
-import json
 import shlex
 import signal
-from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from tests.composing import compose
-from tests.integration.diagnose_command import by_check, command
+from tests.integration.diagnose_command import by_check, command, dead_run
 from vestim_pl.app.configuration import conf_folder
 from vestim_pl.app.trainer import build_trainer
 from vestim_pl.diagnose import diagnose, main
@@ -19,14 +17,6 @@ from vestim_pl.errors import ConfigurationError
 from vestim_pl.train import train
 
 PRESETS = sorted(path.stem for path in (conf_folder() / "preset").glob("*.yaml"))
-
-
-def dead_run(folder: Path) -> Path:
-    run = folder / "outputs" / "dead"
-    run.mkdir(parents=True)
-    event = {"kind": "non_finite", "reason": "model parameters became NaN/Inf after optimizer step", "step": 70}
-    (run / "events.jsonl").write_text(json.dumps(event) + "\n")
-    return run
 
 
 @pytest.mark.parametrize(
