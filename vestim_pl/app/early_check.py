@@ -48,9 +48,6 @@ def check_before_import(config: DictConfig) -> None:
     full check, `vestim_pl.app.configuration.check`. Nothing is refused here that the full check accepts; it also checks
     what the source does not show, such as a range.
 
-    Args:
-        config: The composed configuration.
-
     Raises:
         ConfigurationError: With the full name of the key, what was found, and the nearest valid key or the type.
 

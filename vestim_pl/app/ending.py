@@ -27,12 +27,7 @@ _log = logging.getLogger("vestim_pl")
 
 @contextmanager
 def record_early_interrupt(config: DictConfig) -> Iterator[None]:
-    """Write event and report if a signal stops a run within the block, before there is a trainer.
-
-    Args:
-        config: The composed configuration of ``conf/train.yaml``.
-
-    """
+    """Write event and report if a signal stops a run within the block, before there is a trainer."""
     try:
         yield
     except Interrupted as stop:
@@ -45,10 +40,6 @@ def record_early_interrupt(config: DictConfig) -> Iterator[None]:
 @contextmanager
 def record_ending(config: DictConfig, trainer: pl.Trainer) -> Iterator[None]:
     """Write event and report if a signal or an error ends the training within the block.
-
-    Args:
-        config: The composed configuration of ``conf/train.yaml``.
-        trainer: The trainer.
 
     Raises:
         FileError: For an error of the machine, such as a full disk, with the last complete checkpoint.
@@ -73,9 +64,6 @@ def record_ending(config: DictConfig, trainer: pl.Trainer) -> Iterator[None]:
 
 def write_run_report(config: DictConfig) -> None:
     """Write the report of a training or an evaluation.
-
-    Args:
-        config: The composed configuration of the command.
 
     Raises:
         FileError: If it cannot be written, with the command that tries again.

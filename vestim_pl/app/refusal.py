@@ -20,9 +20,6 @@ __all__ = ["RefuseMistakes", "RefusedRun", "composed", "refuse_mistakes"]
 def refuse_mistakes(config: DictConfig) -> None:
     """Refuse every mistake in the settings of a job: first what the source shows, then what torch and Lightning know.
 
-    Args:
-        config: The composed configuration.
-
     Raises:
         ConfigurationError: With the key, what was found, and a fix.
 

@@ -27,10 +27,6 @@ def resolve_checkpoint(ckpt_path: str | None, run_dir: Path) -> str | None:
     Without a checkpoint the run starts from the beginning, so that a batch job can have the same command line the first
     time and after every requeue.
 
-    Args:
-        ckpt_path: The setting.
-        run_dir: The run's folder.
-
     Raises:
         ConfigurationError: If there are checkpoints, and none of them is sound.
 

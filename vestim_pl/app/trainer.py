@@ -48,9 +48,6 @@ class _NoProfiler(PassThroughProfiler):
 def build_trainer(config: DictConfig) -> pl.Trainer:
     """Build Lightning's trainer with the callbacks and loggers of the configuration.
 
-    Args:
-        config: The composed configuration of ``conf/train.yaml``.
-
     Raises:
         ConfigurationError: If Lightning refuses the settings, as for a device that the machine does not have.
 
@@ -87,9 +84,6 @@ def refuse_multirun_of_several_processes(config: DictConfig) -> None:
     """Refuse several processes a job in a multirun.
 
     Lightning starts the other processes with this command line; with ``-m`` in it each would start the sweep again.
-
-    Args:
-        config: The composed configuration of ``conf/train.yaml``.
 
     Raises:
         ConfigurationError: With the number of processes.

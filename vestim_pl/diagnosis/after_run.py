@@ -33,9 +33,6 @@ ENDED = (RunState.FINISHED, RunState.EARLY_STOPPED)
 def diagnose_run(run: RunFolder) -> list[Finding]:
     """Diagnose a run from its files; a check reports a missing file instead of failing.
 
-    Args:
-        run: The run's folder.
-
     Example::
 
         >>> findings = diagnose_run(RunFolder(Path("nowhere")))
@@ -67,9 +64,6 @@ def diagnose_run(run: RunFolder) -> list[Finding]:
 
 def quick_test_run(run: RunFolder) -> list[Finding]:
     """Check how a run ended, and the four monitors of the guide's Quick Test: loss, non-finite, validation, epoch time.
-
-    Args:
-        run: The run's folder.
 
     Example::
 
@@ -104,12 +98,7 @@ def _was_unstable(run: RunFolder) -> bool:
 
 
 def target_std_mv(path: Path) -> float:
-    """Read the standard deviation in mV of a run's training voltage from its checkpoints; NaN without one.
-
-    Args:
-        path: The run's folder.
-
-    """
+    """Read the standard deviation in mV of a run's training voltage from its checkpoints; NaN without one."""
     for name in ("best", "last"):
         try:
             weights = load_checkpoint(path / "checkpoints" / f"{name}.ckpt")["state_dict"]

@@ -31,11 +31,6 @@ def print_findings(findings: Sequence[Finding], title: str, console: Console | N
 
     In a terminal the overrides follow below the table, each on its own unfolded line, to be copied.
 
-    Args:
-        findings: Results of the checks.
-        title: What was diagnosed.
-        console: Where to print; standard output by default.
-
     """
     console = console or Console()
     if console.is_terminal:
@@ -49,14 +44,7 @@ def print_findings(findings: Sequence[Finding], title: str, console: Console | N
 
 
 def print_quick_test(test: QuickTest, title: str, console: Console | None = None) -> None:
-    """Print monitors with verdict, figures and suggestion, and the overall verdict in the last line.
-
-    Args:
-        test: The verdict.
-        title: From `quick_test_title`.
-        console: Where to print; standard output by default.
-
-    """
+    """Print monitors with verdict, figures and suggestion, and the overall verdict in the last line."""
     console = console or Console()
     if console.is_terminal:
         _print_table(console, title, ("monitor", "verdict", "figures"), test.findings, _VERDICTS)

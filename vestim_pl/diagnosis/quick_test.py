@@ -51,12 +51,7 @@ class QuickTest:
 
 
 def quick_test_title(run: RunFolder) -> str:
-    """Describe the run: folder, epochs, duration, and the share of the data that an epoch uses.
-
-    Args:
-        run: The run's folder.
-
-    """
+    """Describe the run: folder, epochs, duration, and the share of the data that an epoch uses."""
     made = run.epochs
     wanted, stride = run.setting("trainer.max_epochs"), run.setting("sampling.stride", 1)
     epochs = f"{made} of {wanted} epochs" if isinstance(wanted, int) and wanted > 0 else f"{made} epochs"

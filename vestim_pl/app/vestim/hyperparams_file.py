@@ -79,9 +79,6 @@ def read_hyperparams(path: str | Path) -> dict[str, Any]:
 def hyperparams_of(config: DictConfig) -> dict[str, Any] | None:
     """Read file and values of ``vestim=FILE`` for the provenance; None without a file.
 
-    Args:
-        config: The composed configuration of ``conf/train.yaml``.
-
     Raises:
         ConfigurationError: Outside of the command line, which alone turns the file into settings.
 
