@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from tests.composing import compose
 from tests.integration.diagnose_command import by_check, command, dead_run
 from tests.pairs import some
-from vestim_pl.app.configuration import check, conf_folder
+from vestim_pl.app.configuration import check, choices
 from vestim_pl.diagnose import diagnose, exit_status
 from vestim_pl.diagnosis import Severity
 from vestim_pl.errors import ConfigurationError
@@ -71,7 +71,7 @@ def test_a_training_of_days_comes_with_a_setting_that_is_accepted(compose_diagno
     assert 0 < fixed.trainer.max_epochs < 20_000_000
 
 
-PRESETS = sorted(path.stem for path in (conf_folder() / "preset").glob("*.yaml"))
+PRESETS = choices("preset")
 
 
 @pytest.mark.parametrize("preset", some(PRESETS, fast=["safer", "fast"]))

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from tests.composing import compose
 from tests.integration.diagnose_command import by_check, command, dead_run
-from vestim_pl.app.configuration import conf_folder
+from vestim_pl.app.configuration import choices
 from vestim_pl.app.trainer import build_trainer
 from vestim_pl.diagnose import diagnose, main
 from vestim_pl.diagnosis import Finding, Severity, measure
@@ -16,7 +16,7 @@ from vestim_pl.diagnosis.before_training import flow_probe
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.train import train
 
-PRESETS = sorted(path.stem for path in (conf_folder() / "preset").glob("*.yaml"))
+PRESETS = choices("preset")
 
 
 @pytest.mark.parametrize(

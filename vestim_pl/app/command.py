@@ -5,7 +5,6 @@ This module imports neither torch nor Lightning, which takes seconds: the comman
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -160,7 +159,7 @@ def _one_line(error: Exception, config_name: str, folder: Path | None) -> str | 
         return explain(error, _valid_keys(config_name))
     if isinstance(error, VestimError | OmegaConfBaseException):
         return str(error)
-    if re.match("Config group override must be a string or a list", str(error)):  # Hydra's, of no class of its own
+    if str(error).startswith("Config group override must be a string or a list"):  # Hydra's, of no class of its own
         return (
             "a group of settings cannot be null; choose one of its files, or set its parts to null, such as"
             " logger.csv=null"
