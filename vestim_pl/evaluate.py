@@ -15,20 +15,18 @@ if __name__ == "__main__":  # before the imports below, so that a mistake on the
 import logging
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pandas as pd
 from omegaconf import DictConfig
 
-from vestim_pl.app.configuration import build
 from vestim_pl.app.earlier_runs import prepare_folder
-from vestim_pl.app.interruption import finish_first, now
+from vestim_pl.app.ending import write_run_report
+from vestim_pl.app.estimator import read_recordings
+from vestim_pl.app.interruption import now
 from vestim_pl.app.scoring import score_checkpoint
 from vestim_pl.app.threads import choose_threads
 from vestim_pl.app.trainer import build_trainer, quiet_lightning
-from vestim_pl.data import VoltageDataModule
 from vestim_pl.deploy.checkpoint import load_estimator
 from vestim_pl.reports.provenance import write_provenance
-from vestim_pl.reports.run_report import write_report
 
 __all__ = ["evaluate", "main"]
 
@@ -36,7 +34,7 @@ _log = logging.getLogger("vestim_pl")
 
 
 def evaluate(config: DictConfig) -> pd.DataFrame:
-    """Test a checkpoint as the configuration says; leaves errors, estimates and a report in the folder of the run.
+    """Test a checkpoint as the configuration says; writes errors, estimates and a report to the folder of the run.
 
     Args:
         config: The composed configuration of ``conf/evaluate.yaml``.
@@ -45,31 +43,27 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
         RMSE, MAE and largest error in mV by recording and overall.
 
     Raises:
-        ConfigurationError: If the checkpoint is none, or settings contradict each other.
-        DataError: If a recording cannot be used, or lacks a column that the estimator is fed with.
+        ConfigurationError: If the file is not a checkpoint of an estimator, or settings contradict each other.
+        DataError: If a recording cannot be used, or lacks an input column of the estimator.
 
     """
     now("reading the recordings", "nothing was tested; the same command starts again")
     quiet_lightning()
-    estimator, folder = load_estimator(str(config.ckpt_path)), Path(str(config.run_dir))
+    folder, ckpt_path = Path(str(config.run_dir)), str(config.ckpt_path)
+    estimator = load_estimator(ckpt_path)
     pairs = {"rc_pairs": [], "cold_factor": 0.0}
-    if estimator.rc_pairs is not None:  # windows too are to know what came before them, as in the training
+    if estimator.rc_pairs is not None:  # a window starts with the states of the RC pairs, as in training
         pairs = {"rc_pairs": estimator.rc_pairs.options["steps"], "cold_factor": estimator.rc_pairs.cold_factor}
-    datamodule: VoltageDataModule = build(
-        config.data, sampling=build(config.sampling), features=list(estimator.hparams["features"]), **pairs
-    )
-    datamodule.setup("test")
+    datamodule = read_recordings(config, "test", features=list(estimator.hparams["features"]), **pairs)
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
-    trainer: pl.Trainer = build_trainer(config)
+    trainer = build_trainer(config)
     if trainer.is_global_zero:
         prepare_folder(folder, None)
-    choose_threads(trainer, estimator, datamodule.sampling, str(config.ckpt_path))
+    choose_threads(trainer, estimator, datamodule.sampling, ckpt_path)
     write_provenance(folder, trainer)
     now("testing", "nothing was written; the same command starts again")
     errors = score_checkpoint(trainer, estimator, datamodule, None, folder)
-    with finish_first("writing the report"):
-        if trainer.is_global_zero:
-            _log.info("report: %s", write_report(folder))
+    write_run_report(config)
     now("ending", f"everything is written, in {folder}")
     return errors
 

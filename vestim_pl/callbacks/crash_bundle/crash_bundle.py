@@ -45,7 +45,7 @@ class CrashBundle(Callback):
     cannot run again, both say ``not located`` and why. Batches are not copied before a step, so a batch that
     ``training_step`` changes in place is recorded as changed.
 
-    Some modules raise an error of their own at a NaN. A step that ends with an error and holds a non-finite value gets a
+    Some modules raise an error of their own at a NaN. A step that ends so and holds a non-finite value gets a
     bundle too; the error itself is not changed.
 
     It works alone and with guards. Place it before them, so that it sees gradients before they are cleared, and before
