@@ -2,6 +2,7 @@ import csv
 import json
 import math
 import random
+import re
 
 import numpy as np
 import pytest
@@ -156,13 +157,18 @@ def test_manual_optimization_is_refused():
         run(GradientFlowProbe(), model=Manual)
 
 
-def test_missing_recurrence_is_refused():
+@pytest.mark.parametrize(
+    ("output", "message"), [(lambda head: head(torch.ones(1, 6)).sum(), r"nn\.LSTM"), (lambda head: None, "no loss")]
+)
+def test_module_that_cannot_be_measured_is_reported_once_and_trains_on(output, message, caplog):
     class Linear(Foreign):
         def training_step(self, batch, batch_idx):
-            return self.head(batch[0].new_ones(1, 6)).sum()
+            return output(self.head)
 
-    with pytest.raises(ConfigurationError, match=r"nn\.LSTM"):
-        run(GradientFlowProbe(), model=Linear)
+    _, trainer = run(GradientFlowProbe([0, 2, 4]), model=Linear)
+    assert trainer.global_step == 6 or output(torch.nn.Linear(6, 1)) is None
+    (line,) = (record.message for record in caplog.records if "was not measured" in record.message)
+    assert re.search(message, line)
 
 
 @pytest.mark.parametrize("options", [{"steps": [-1]}, {"every_n_steps": 0}, {"mass": 1.0}])
