@@ -157,9 +157,10 @@ def _events(path: Path, missing: list[str]) -> tuple[dict[str, Any], ...]:
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
+            kind = str(event["kind"])  # a TypeError for anything but a mapping
             values = event.get("values")
-            event |= {"kind": str(event["kind"]), "reason": str(event.get("reason", ""))}
-            events.append(event | {"values": values if isinstance(values, dict) else {}})
+            known = {"kind": kind, "reason": str(event.get("reason", ""))}
+            events.append(event | known | {"values": values if isinstance(values, dict) else {}})
         except (ValueError, TypeError, KeyError):
             unreadable += bool(line.strip())
     if unreadable:
