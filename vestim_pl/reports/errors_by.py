@@ -16,8 +16,9 @@ CONDITIONS: Mapping[str, str] = {
     "soc": "%",
     "current": "A",
     "c_rate": "C",
+    "outside": "",
 }
-"""Quantities by which errors are pooled, with the unit of their names."""
+"""Quantities by which errors are pooled, with the unit of their bands."""
 
 _C_RATES = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, np.inf)
 _MOST_BANDS = 8
@@ -36,11 +37,12 @@ def errors_by(steps: pd.DataFrame, capacity_ah: float | None = None) -> pd.DataF
 
     Args:
         steps: Columns ``recording``, ``time`` [s], ``measured`` and ``estimated`` [V]; optional ``temperature`` [degC],
-            ``soc`` [0 to 1], ``current`` [A], ``lower_v`` and ``upper_v`` [V], ``checkpoint``.
+            ``soc`` [0 to 1], ``current`` [A], ``outside`` (of the training range), ``lower_v`` and ``upper_v`` [V],
+            ``checkpoint``.
         capacity_ah: Rated capacity for the C-rate; by default what SOC and current imply.
 
     Returns:
-        Columns ``by`` (``temperature``, ``soc``, ``current``, ``c_rate`` or ``lag``), ``group`` (name of the band),
+        Columns ``by`` (``temperature``, ``soc``, ``current``, ``c_rate``, ``outside`` or ``lag``), ``group`` (name of the band),
         ``low`` and ``high`` (its limits, upper one excluded), ``recordings``, ``steps``, ``rmse_mv``, ``mae_mv``,
         ``max_error_mv``, ``mean_mv`` (estimated minus measured), ``p5_mv`` and ``p95_mv`` (5 % and 95 % quantile),
         ``coverage`` (share of steps within the interval; only where there is one) and ``autocorrelation`` (only in
@@ -112,6 +114,7 @@ def _conditions(
         "temperature": _tens,
         "soc": lambda _: [-np.inf, *(tenth / 10 for tenth in range(1, 10)), np.inf],
         "current": _around_rest,
+        "outside": lambda _: (-np.inf, 0.5, np.inf),
     }
     for by, choose in edges.items():
         values = steps[by].to_numpy(np.float64) if by in steps else np.empty(0)
@@ -155,15 +158,18 @@ def _in_bands(
 
 
 def _name(low: float, high: float, by: str) -> str:
-    """Name a band: '-10 to 0 °C', 'below 10 %', 'rest (-0.1 to 0.1 A)'."""
+    """Name a band: '−10 to 0 °C', 'below 10 %', 'rest (−0.1 to 0.1 A)'."""
     scale, unit = (100.0, CONDITIONS[by]) if by == "soc" else (1.0, CONDITIONS[by])
+    least, most = (f"{scale * limit:g}".replace("-", "−") for limit in (low, high))  # no formula to a spreadsheet
+    if by == "outside":
+        return "outside" if low > 0 else "inside"
     if np.isinf(low) and np.isinf(high):
         return "all"
     if np.isinf(low):
-        return f"below {scale * high:g} {unit}"
+        return f"below {most} {unit}"
     if np.isinf(high):
-        return f"{scale * low:g} {unit} and above"
-    name = f"{scale * low:g} to {scale * high:g} {unit}"
+        return f"{least} {unit} and above"
+    name = f"{least} to {most} {unit}"
     return f"rest ({name})" if (by == "current" and low == -high) or (by == "c_rate" and low == 0) else name
 
 

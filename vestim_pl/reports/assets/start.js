@@ -1,0 +1,8 @@
+(async () => {
+  makeTablesSortable();
+  if (!(await startPlotly())) return;
+  drawFigures();
+  await showRecordings();
+  followTheme();
+  document.documentElement.dataset.ready = "";
+})();
