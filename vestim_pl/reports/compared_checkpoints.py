@@ -67,7 +67,8 @@ class ComparedCheckpoints:
             by_temperature=ambient.to_numpy().tolist(),
             temperature_spread=_spreads(ambient),
             recordings=[
-                (str(name), row.tolist(), _spreads(row.to_frame())[0]) for name, row in pivot.loc[worst_first].iterrows()
+                (str(name), row.tolist(), _spreads(row.to_frame())[0])
+                for name, row in pivot.loc[worst_first].iterrows()
             ],
         )
 
@@ -86,7 +87,11 @@ def mean_errors(errors: pd.DataFrame) -> pd.DataFrame:
     if "checkpoint" not in errors:
         return errors
     kept = errors[["recording", "steps", *_FIGURES]]
-    return kept.groupby("recording", sort=False).agg(lambda values: values.mean(skipna=False)).reset_index()
+    return kept.groupby("recording", sort=False).agg(_mean).reset_index()
+
+
+def _mean(values: "pd.Series[float]") -> float:
+    return float(values.mean(skipna=False))  # a NaN is not averaged away
 
 
 def _ambient(errors: pd.DataFrame) -> "pd.Series[float]":

@@ -1,5 +1,6 @@
 """Build the figures of a test: distribution of errors, errors by condition, autocorrelation of the error."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ __all__ = ["condition_figure", "correlation_figure", "error_histogram", "error_m
 
 _HEIGHT = 320
 _BINS = 80
+_UNIT = re.compile(r"\s*\(.*\)| (?:°C|%|A|C)(?= |$)")
 
 
 def error_mv(steps: pd.DataFrame) -> NDArray[np.float64]:
@@ -61,12 +63,13 @@ def error_histogram(steps: pd.DataFrame) -> Figure | None:
     return {"data": data, "layout": {**layout, "bargap": 0, "shapes": shapes}}
 
 
-def condition_figure(table: pd.DataFrame, title: str) -> Figure:
+def condition_figure(table: pd.DataFrame, title: str, axis: str) -> Figure:
     """Arrange RMSE, and mean with 5-95 % range of the error, over the bands of one condition.
 
     Args:
         table: Rows of one ``by`` of `errors_by`.
         title: Heading.
+        axis: Name of the quantity, with its unit.
 
     """
     data: list[dict[str, Any]] = []
@@ -86,8 +89,14 @@ def condition_figure(table: pd.DataFrame, title: str) -> Figure:
              "customdata": [numbers(pair) for pair in table[["p5_mv", "p95_mv"]].to_numpy()],
              "hovertemplate": "mean %{y:.1f} mV, from %{customdata[0]:.1f} to %{customdata[1]:.1f}"},
         ]  # fmt: skip
-    layout = _layout(title, "", "Error [mV]")
-    layout["xaxis"] |= {"type": "category", "tickangle": "auto"}
+    layout = _layout(title, axis, "Error [mV]")
+    bands = table.drop_duplicates("group")
+    names = _groups(bands)
+    layout["xaxis"] |= {
+        "type": "category", "tickangle": 0, "tickfont": {"size": 11}, "tickvals": names,
+        "ticktext": [_tick(name) for name in names],
+        "categoryorder": "array", "categoryarray": _groups(bands.sort_values("low")),
+    }  # fmt: skip
     return {"data": data, "layout": {**layout, "hovermode": "x unified", "barmode": "group"}}
 
 
@@ -110,10 +119,13 @@ def correlation_figure(table: pd.DataFrame) -> Figure:
         )  # fmt: skip
         decay = decay_time(lags)
         if decay is not None and len(parts) == 1:
-            label = {"text": f"1/e after {decay:.3g} s", "textposition": "start", "font": {"color": VERMILION}}
+            label = {
+                "text": f"1/e after {decay:.3g} s", "textposition": "end", "textangle": 0, "xanchor": "left",
+                "yanchor": "top", "padding": 4, "font": {"color": VERMILION},
+            }  # fmt: skip
             shapes.append(upright(decay, VERMILION, label=label))
     layout = _layout("Autocorrelation of the error", "Lag [s]", "")
-    layout["xaxis"] |= {"type": "log"}
+    layout["xaxis"] |= {"type": "log", "exponentformat": "none"}
     layout["yaxis"] |= {"range": [min(-0.1, float(table["autocorrelation"].min()) - 0.05), 1.05]}
     return {"data": data, "layout": {**layout, "shapes": shapes}}
 
@@ -126,6 +138,11 @@ def _by_checkpoint(steps: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def _groups(table: pd.DataFrame) -> list[str]:
     return [plain(group) for group in table["group"]]
+
+
+def _tick(group: str) -> str:
+    """Name a band in two short lines without its unit, which the axis has."""
+    return _UNIT.sub("", group).replace(" ", "<br>", 1)
 
 
 def _bars(table: pd.DataFrame, name: str, color: str) -> dict[str, Any]:
@@ -141,7 +158,7 @@ def _bars(table: pd.DataFrame, name: str, color: str) -> dict[str, Any]:
 
 def _key(name: str, color: str, dash: str) -> dict[str, Any]:
     """An entry of the legend for lines that are shapes."""
-    return line([None], [None], name, color, line={"width": 2, "dash": dash}, hoverinfo="skip")
+    return line([np.nan], [np.nan], name, color, line={"width": 2, "dash": dash}, hoverinfo="skip")
 
 
 def _layout(title: str, x: str, y: str) -> dict[str, Any]:
@@ -149,7 +166,7 @@ def _layout(title: str, x: str, y: str) -> dict[str, Any]:
     return {
         "height": _HEIGHT,
         "title": heading,
-        "margin": {"t": 62},
+        "margin": {"t": 58},
         "xaxis": {"title": {"text": x}},
         "yaxis": {"title": {"text": y}},
     }

@@ -20,6 +20,7 @@ CONDITIONS: Mapping[str, str] = {
 }
 """Quantities by which errors are pooled, with the unit of their bands."""
 
+MINUS = "\N{MINUS SIGN}"
 _C_RATES = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, np.inf)
 _MOST_BANDS = 8
 _REST = 0.05  # of a band of current: below that the cell rests
@@ -42,8 +43,8 @@ def errors_by(steps: pd.DataFrame, capacity_ah: float | None = None) -> pd.DataF
         capacity_ah: Rated capacity for the C-rate; by default what SOC and current imply.
 
     Returns:
-        Columns ``by`` (``temperature``, ``soc``, ``current``, ``c_rate``, ``outside`` or ``lag``), ``group`` (name of the band),
-        ``low`` and ``high`` (its limits, upper one excluded), ``recordings``, ``steps``, ``rmse_mv``, ``mae_mv``,
+        Columns ``by`` (``temperature``, ``soc``, ``current``, ``c_rate``, ``outside`` or ``lag``), ``group`` (name of
+        the band), ``low`` and ``high`` (its limits, upper one excluded), ``recordings``, ``steps``, ``rmse_mv``, ``mae_mv``,
         ``max_error_mv``, ``mean_mv`` (estimated minus measured), ``p5_mv`` and ``p95_mv`` (5 % and 95 % quantile),
         ``coverage`` (share of steps within the interval; only where there is one) and ``autocorrelation`` (only in
         the rows of a ``lag``, in s). The first column is ``checkpoint`` where the steps have one.
@@ -158,9 +159,9 @@ def _in_bands(
 
 
 def _name(low: float, high: float, by: str) -> str:
-    """Name a band: '−10 to 0 °C', 'below 10 %', 'rest (−0.1 to 0.1 A)'."""
+    """Name a band, as '0 to 10 °C', 'below 10 %' or 'rest (0 to 0.05 C)'; a minus sign is no formula in a spreadsheet."""
     scale, unit = (100.0, CONDITIONS[by]) if by == "soc" else (1.0, CONDITIONS[by])
-    least, most = (f"{scale * limit:g}".replace("-", "−") for limit in (low, high))  # no formula to a spreadsheet
+    least, most = (f"{scale * limit:g}".replace("-", MINUS) for limit in (low, high))
     if by == "outside":
         return "outside" if low > 0 else "inside"
     if np.isinf(low) and np.isinf(high):

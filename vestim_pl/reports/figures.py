@@ -23,12 +23,12 @@ __all__ = [
     "VERMILION",
     "Figure",
     "Panel",
-    "is_wide",
     "line",
     "numbers",
     "plain",
     "stack",
     "upright",
+    "value_axis",
 ]
 
 Figure = dict[str, Any]
@@ -41,7 +41,8 @@ PALETTE = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
 """Colours of checkpoints or jobs, in order."""
 
 _GAP = 0.075  # of the height, between panels
-_WIDE = 4.0
+_WIDE = 4.0  # ratio of largest to smallest value
+_LABEL = 22  # pixels
 
 
 def numbers(values: ArrayLike, digits: int = 5) -> list[float | None]:
@@ -89,17 +90,26 @@ def line(x: ArrayLike, y: ArrayLike, name: str, color: str, **more: Any) -> dict
     }
 
 
-def is_wide(values: Iterable[float]) -> bool:
-    """Whether positive values spread so far that a logarithmic axis shows them better.
+def value_axis(values: Iterable[float], height: int, always_log: bool = False) -> dict[str, Any]:
+    """Choose a logarithmic axis where positive values spread far, with ticks at 1, 2, 5, 10 if they fit.
+
+    Args:
+        values: What the axis shows; non-finite ones do not count.
+        height: Pixels for the labels of ticks.
+        always_log: Whether it is logarithmic in any case.
 
     Example::
 
-        >>> is_wide([1.0, 100.0]), is_wide([1.0, 2.0]), is_wide([-1.0, 100.0]), is_wide([float("nan")])
-        (True, False, False, False)
+        >>> value_axis([1.0, 20.0], 300)["dtick"], value_axis([1.0, 2.0], 300), value_axis([-1.0, 100.0], 300)
+        ('D2', {}, {})
 
     """
-    finite = [value for value in values if np.isfinite(value)]
-    return bool(finite) and min(finite) > 0 and max(finite) / min(finite) > _WIDE
+    finite = [value for value in values if np.isfinite(value) and (value > 0 or not always_log)]
+    spread = max(finite) / min(finite) if finite and min(finite) > 0 else 0.0
+    if not always_log and spread <= _WIDE:
+        return {}
+    fits = spread > 0 and 3 * _LABEL * np.log10(spread) < height
+    return {"type": "log"} | ({"dtick": "D2"} if fits else {})
 
 
 @dataclass(frozen=True)
@@ -157,7 +167,7 @@ def stack(panels: Sequence[Panel], x_axis: Mapping[str, Any]) -> Figure:
              "yanchor": "bottom", "showarrow": False}
         )  # fmt: skip
         top = low - _GAP
-    layout["xaxis"] = {"anchor": "y" if len(panels) == 1 else f"y{len(panels)}", **x_axis}
+    layout["xaxis"] = {"zeroline": False, "anchor": "y" if len(panels) == 1 else f"y{len(panels)}", **x_axis}
     layout["hoversubplots"] = "axis"
     return {"data": data, "layout": layout}
 

@@ -18,11 +18,11 @@ from vestim_pl.reports.figures import (
     VERMILION,
     Figure,
     Panel,
-    is_wide,
     line,
     plain,
     stack,
     upright,
+    value_axis,
 )
 from vestim_pl.reports.run_folder import RunFolder
 from vestim_pl.reports.run_metrics import EpochAxis, curve, find_key
@@ -71,7 +71,9 @@ def learning_curves(run: RunFolder) -> Figure | None:
     """
     axis = EpochAxis.of(run.metrics)
     panels = [
-        panel for panel in (_errors(run, axis), _learning_rate(run, axis), _gradient_norm(run, axis)) if panel is not None
+        panel
+        for panel in (_errors(run, axis), _learning_rate(run, axis), _gradient_norm(run, axis))
+        if panel is not None
     ]
     if not panels:
         return None
@@ -79,8 +81,9 @@ def learning_curves(run: RunFolder) -> Figure | None:
     if placed:
         panels.append(_event_marks(placed))
     last = max([0.0, float(axis.epochs[-1]), *(x for events in placed.values() for x, _ in events)])
-    title = "Epoch, from 0; values at the end of an epoch are at its number"
-    figure = stack(panels, {"title": {"text": title}, "range": [-1.0, last + 0.02 * (last + 1.0)], "hoverformat": ".2f"})
+    margin = 0.02 * (last + 1.0)
+    epochs = {"title": {"text": "Epoch"}, "range": [-1.0 - margin, last + margin], "hoverformat": ".2f"}
+    figure = stack(panels, epochs)
     figure["layout"]["shapes"] = [*_limit(run, panels), *_guides(placed)]
     return figure
 
@@ -91,9 +94,7 @@ def _errors(run: RunFolder, axis: EpochAxis) -> Panel | None:
     title = "RMSE [mV]"
     if find_key(run.metrics, r"(train|val)/rmse_mv") is None:
         keys, title = [("train/loss", "training loss", SKY)], "Training loss [scaled units]; no epoch was completed"
-    drawn = [
-        (label, color, rows) for key, label, color in keys if len(rows := _thinned(curve(run.metrics, key, axis)))
-    ]
+    drawn = [(label, color, rows) for key, label, color in keys if len(rows := _thinned(curve(run.metrics, key, axis)))]
     if not drawn:
         return None
     traces = [
@@ -104,7 +105,9 @@ def _errors(run: RunFolder, axis: EpochAxis) -> Panel | None:
     if title.startswith("RMSE"):
         traces += _best(run, axis)
     values = pd.concat([rows["value"] for _, _, rows in drawn])
-    return Panel(300, title, traces, _axis(values), _non_finite_marks([(color, rows) for _, color, rows in drawn]))
+    return Panel(
+        300, title, traces, value_axis(values, 300), _non_finite_marks([(color, rows) for _, color, rows in drawn])
+    )
 
 
 def _best(run: RunFolder, axis: EpochAxis) -> list[dict[str, Any]]:
@@ -141,7 +144,7 @@ def _learning_rate(run: RunFolder, axis: EpochAxis) -> Panel | None:
     trace = line(
         rows["x"], rows["value"], "learning rate", PURPLE, line=shape, showlegend=False, hovertemplate="%{y:.3g}"
     )
-    return Panel(110, "Learning rate", [trace], _axis(rows.loc[rows["value"] > 0, "value"]))
+    return Panel(110, "Learning rate", [trace], value_axis(rows.loc[rows["value"] > 0, "value"], 110))
 
 
 def _gradient_norm(run: RunFolder, axis: EpochAxis) -> Panel | None:
@@ -160,7 +163,8 @@ def _gradient_norm(run: RunFolder, axis: EpochAxis) -> Panel | None:
         for label, color, width, rows in drawn
     ]  # fmt: skip
     marks = _non_finite_marks([(color, rows) for _, color, _, rows in drawn])
-    return Panel(170, "Gradient norm", traces, {"type": "log"}, marks)
+    values = pd.concat([rows["value"] for *_, rows in drawn])
+    return Panel(170, "Gradient norm", traces, value_axis(values, 170, always_log=True), marks)
 
 
 def _limit(run: RunFolder, panels: Sequence[Panel]) -> list[dict[str, Any]]:
@@ -217,12 +221,10 @@ def _guides(placed: dict[str, list[tuple[float, str]]]) -> list[dict[str, Any]]:
     if sum(map(len, guided.values())) > _MOST_GUIDES:
         return []
     return [
-        upright(x, _EVENT_STYLES[kind][0], opacity=0.45, layer="below") for kind, events in guided.items() for x, _ in events
+        upright(x, _EVENT_STYLES[kind][0], opacity=0.45, layer="below")
+        for kind, events in guided.items()
+        for x, _ in events
     ]
-
-
-def _axis(values: "pd.Series[float]") -> dict[str, Any]:
-    return {"type": "log"} if is_wide(values) else {}
 
 
 def _thinned(rows: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ those with the lowest and the highest voltage and error, and the worst minute st
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def outside_spans(time: NDArray[np.float64], outside: NDArray[np.bool_]) -> list
     edges = np.flatnonzero(np.diff(np.concatenate([[False], outside, [False]]).astype(np.int8)))
     spans = [(float(time[start]), float(time[end - 1])) for start, end in edges.reshape(-1, 2)]
     while len(spans) > _MOST_SPANS:
-        gaps = np.array([later[0] - earlier[1] for earlier, later in zip(spans, spans[1:], strict=False)])
+        gaps = np.array([later[0] - earlier[1] for earlier, later in pairwise(spans)])
         limit = float(np.median(gaps))
         joined = [spans[0]]
         for gap, span in zip(gaps, spans[1:], strict=True):

@@ -177,7 +177,9 @@ def _steps(path: Path, missing: list[str]) -> pd.DataFrame | None:
 def _errors(path: Path, steps: pd.DataFrame | None, missing: list[str]) -> pd.DataFrame | None:
     names = ["recording", "steps", "rmse_mv", "mae_mv", "max_error_mv"]
     try:
-        errors = pd.read_csv(path / "test_errors.csv", converters={"recording": original_cell, "checkpoint": original_cell})  # keeps the name NA
+        errors = pd.read_csv(
+            path / "test_errors.csv", converters={"recording": original_cell, "checkpoint": original_cell}
+        )  # keeps the name NA
         if set(names) <= set(errors) and len(errors):
             return errors[[*(["checkpoint"] if "checkpoint" in errors else []), *names]]
         missing.append("test_errors.csv: is empty or lacks a column of " + ", ".join(names))

@@ -123,7 +123,11 @@ def _headline(run: RunFolder) -> Iterable[Figure]:
     overall, compared = _overall(run), ComparedCheckpoints.of(run.errors) if run.errors is not None else None
     for place, (name, label, digits) in enumerate(_TEST_FIGURES):
         if name in overall:
-            spread = f"± {rounded(compared.spread[place].deviation, digits)}, {len(compared.names)} checkpoints" if compared else None
+            spread = (
+                f"± {rounded(compared.spread[place].deviation, digits)}, {len(compared.names)} checkpoints"
+                if compared
+                else None
+            )
             yield Figure(label, overall[name], digits, spread)
     if best := best_validation(run.metrics):
         rmse, epoch = best

@@ -23,11 +23,11 @@ _EVALUATION = {
     "streams": "Whole recordings, the state carried from step to step",
 }
 _TITLES = {
-    "temperature": "Error by temperature",
-    "soc": "Error by state of charge",
-    "current": "Error by current",
-    "c_rate": "Error by C-rate",
-    "outside": "Error by training range",
+    "temperature": ("Error by temperature", "Temperature [°C]"),
+    "soc": ("Error by state of charge", "SOC [%]"),
+    "current": ("Error by current", "Current, discharge negative [A]"),
+    "c_rate": ("Error by C-rate", "C-rate, charge or discharge"),
+    "outside": ("Error by training range", "Features inside or outside the range of the training"),
 }
 _STRONGEST = 0.55  # opacity of the highest error in the grid
 
@@ -114,7 +114,9 @@ class TestedErrors:
             temperatures=list(by_temperature(errors).itertuples()),
             grid=_grid(errors),
             conditions=[
-                Condition(name, _TITLES[name], list(by[name].itertuples())) for name in CONDITIONS if len(by[name]) > 1
+                Condition(name, _TITLES[name][0], list(by[name].itertuples()))
+                for name in CONDITIONS
+                if len(by[name]) > 1
             ],
             correlated=list(by["lag"].itertuples()),
             capacity=None if steps is None else implied_capacity(steps),
@@ -127,7 +129,7 @@ class TestedErrors:
 
 
 def _plots(steps: pd.DataFrame, by: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
-    plots = {f"by_{name}": condition_figure(by[name], _TITLES[name]) for name in CONDITIONS if len(by[name]) > 1}
+    plots = {f"by_{name}": condition_figure(by[name], *_TITLES[name]) for name in CONDITIONS if len(by[name]) > 1}
     if histogram := error_histogram(steps):
         plots["histogram"] = histogram
     if len(by["lag"]):

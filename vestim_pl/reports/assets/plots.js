@@ -53,8 +53,8 @@ function coloured(node, key = "") {
 function template() {
   const axis = {
     gridcolor: "--line", linecolor: "--soft", zerolinecolor: "--soft", zerolinewidth: 1, ticks: "outside",
-    tickcolor: "--soft", ticklen: 4, automargin: true, exponentformat: "power", spikethickness: 1,
-    spikecolor: "--soft", spikedash: "solid", minorloglabels: "none",
+    tickcolor: "--soft", ticklen: 4, automargin: true, exponentformat: "e", spikethickness: 1,
+    spikecolor: "--soft", spikedash: "solid", minorloglabels: "complete", title: { font: { size: 12.5 } },
   };
   return {
     paper_bgcolor: "rgba(0,0,0,0)",

@@ -1,8 +1,9 @@
 (async () => {
   makeTablesSortable();
-  if (!(await startPlotly())) return;
-  drawFigures();
-  await showRecordings();
-  followTheme();
+  if (await startPlotly()) {
+    drawFigures();
+    await showRecordings();
+    followTheme();
+  }
   document.documentElement.dataset.ready = "";
 })();
