@@ -1,7 +1,7 @@
 """Use a trained checkpoint from Python: tables in and out, or sample by sample."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from vestim_pl.data.columns import Columns
 from vestim_pl.data.training_data import Evaluation, TrainingData
 from vestim_pl.deploy.checkpoint import build_estimator, load_checkpoint
 from vestim_pl.deploy.intervals import PredictionIntervals
-from vestim_pl.deploy.prediction import RunningPrediction, refuse_added
+from vestim_pl.deploy.prediction import ADDED, RunningPrediction
 from vestim_pl.deploy.running_estimate import RunningEstimate
 from vestim_pl.deploy.streaming import StreamingEstimator
 from vestim_pl.errors import ConfigurationError, DataError
@@ -132,7 +132,9 @@ class VoltageModel:
             DataError: If a column is missing, a value is not a finite number, or time does not increase.
 
         """
-        added = self.start("the table").feed(frame)
+        prediction = self.start("the table")
+        prediction.refuse_added([str(name) for name in frame.columns])
+        added = prediction.feed(frame)
         return pd.concat([frame, added.set_axis(frame.index)], axis=1)
 
     def start(self, label: str) -> "TablePrediction":
@@ -170,6 +172,10 @@ class TablePrediction:
         model: The model.
         label: Name of the recording in messages.
 
+    Attributes:
+        figures: Errors and counts of the rows so far.
+        reads: Names of the columns that are read where they are there.
+
     """
 
     def __init__(self, model: VoltageModel, label: str) -> None:
@@ -178,6 +184,7 @@ class TablePrediction:
         self._running = model.running_prediction()
         self._last_time = -math.inf
         self.figures = self._running.figures
+        self.reads = {*model.features, model.columns.time, model.columns.voltage}
 
     def feed(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Predict the next rows; see `VoltageModel.predict`.
@@ -190,7 +197,6 @@ class TablePrediction:
 
         """
         names = [str(name) for name in frame.columns]
-        refuse_added(names, self._label)
         for feature in self._model.features:
             if feature not in names:
                 raise DataError(
@@ -203,6 +209,18 @@ class TablePrediction:
         inputs = np.column_stack([self._finite(frame[name], name) for name in self._model.features])
         target = self._numbers(frame[columns.voltage], columns.voltage)[0] if columns.voltage in names else None
         return self._running.feed(inputs, target)
+
+    def refuse_added(self, names: Sequence[str]) -> None:
+        """Refuse a table that has a column of a prediction already.
+
+        Raises:
+            DataError: With the column.
+
+        """
+        if taken := [name for name in names if name in ADDED]:
+            raise DataError(
+                f"{self._label}: has a column {taken[0]!r} already, from an earlier prediction; give the original table"
+            )
 
     def _finite(self, values: pd.Series, column: str) -> NDArray[np.float32]:
         numbers, given = self._numbers(values, column)

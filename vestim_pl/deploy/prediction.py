@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from vestim_pl.data.training_data import rows_outside
 from vestim_pl.deploy.intervals import PredictionIntervals
 from vestim_pl.deploy.running_estimate import RunningEstimate
-from vestim_pl.errors import DataError
 from vestim_pl.metrics import VoltageErrors
 
 __all__ = ["ADDED", "Figures", "RunningPrediction"]
@@ -110,8 +109,8 @@ class RunningPrediction:
         volts = self._estimate.feed(torch.from_numpy(np.require(inputs, np.float32, ["C", "W"]))).numpy()
         columns: dict[str, NDArray[np.float32] | pd.Series] = {"estimated_v": volts}
         if target is not None:
-            columns["error_mv"] = (volts - target) * np.float32(1000)
-            self._score(columns["error_mv"])
+            columns["error_mv"] = error = (volts - target) * np.float32(1000)
+            self._score(error)
         if self._intervals is not None:
             half = self._intervals.half_widths(inputs)
             half[: max(0, self._without_interval - self.figures.rows)] = np.nan
@@ -144,16 +143,3 @@ class RunningPrediction:
             words = [" ".join(np.asarray(self._features, dtype=object)[kind]) for kind in kinds]
             names[anywhere] = np.asarray(words, dtype=object)[which.reshape(-1)]
         return pd.Series(names, dtype="str" if pd.__version__ >= "3" else object)
-
-
-def refuse_added(names: list[str], label: str) -> None:
-    """Refuse a table that has a column of `ADDED` already.
-
-    Raises:
-        DataError: With the column.
-
-    """
-    if taken := [name for name in names if name in ADDED]:
-        raise DataError(
-            f"{label}: has a column {taken[0]!r} already, from an earlier prediction; give the original file"
-        )
