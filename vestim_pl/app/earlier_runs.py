@@ -26,7 +26,7 @@ _log = logging.getLogger("vestim_pl")
 
 LOGS = (".hydra", "train.log", "evaluate.log", "*_ddp_process_*.log")  # what Hydra writes before the command starts
 _HISTORY = ("metrics.csv", "metrics.*.csv", "events.jsonl", "provenance.json", "hparams.yaml")
-_RESULTS = ("test_errors.csv", "test_steps.parquet", "report.html", "diagnosis.json")
+_RESULTS = ("test_errors.csv", "test_errors_by.csv", "test_steps.parquet", "report.html", "diagnosis.json")
 _FOLDERS = ("checkpoints", "bundles", "gradient_flow")
 _SIGNS = (".hydra", "train.log", "evaluate.log", "metrics.csv", "events.jsonl", "test_errors.csv")
 _OF_A_SWEEP = ("multirun.yaml", "optimization_results.yaml", "sweep.csv", "sweep.html")

@@ -10,6 +10,7 @@ from vestim_pl.data import VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.files import whole_file
 from vestim_pl.reports.csv_cells import safe_table
+from vestim_pl.reports.errors_by import errors_by
 from vestim_pl.reports.recording_errors import RecordingErrors, error_table
 from vestim_pl.reports.terminal import print_errors
 
@@ -23,7 +24,9 @@ def score_checkpoint(
     checkpoint: str | None,
     folder: Path,
 ) -> pd.DataFrame:
-    """Test a checkpoint on the test split; writes ``test_errors.csv`` and ``test_steps.parquet``, prints the table.
+    """Test a checkpoint on the test split; writes errors by recording and by condition and all steps, prints a table.
+
+    The files are ``test_errors.csv``, ``test_errors_by.csv`` and ``test_steps.parquet``.
 
     With several processes each tests a share of the recordings. All return the errors of the whole split; only the
     process of rank zero writes and prints.
@@ -42,12 +45,12 @@ def score_checkpoint(
         FileError: If a file cannot be written; the table is printed nevertheless.
 
     """
-    soc = datamodule.columns.soc
-    collected = RecordingErrors(
-        datamodule.table("test"),
-        horizon=datamodule.sampling.horizon,
-        soc=datamodule.features.index(soc) if soc in datamodule.features else None,
-    )
+    places = {
+        name: datamodule.features.index(getattr(datamodule.columns, name))
+        for name in ("soc", "current", "temperature")
+        if getattr(datamodule.columns, name) in datamodule.features
+    }
+    collected = RecordingErrors(datamodule.table("test"), datamodule.sampling.horizon, places)
     trainer.callbacks.append(collected)  # type: ignore[attr-defined]
     try:
         trainer.test(
@@ -68,11 +71,13 @@ def score_checkpoint(
 
 
 def _write(errors: pd.DataFrame, steps: pd.DataFrame, folder: Path, evaluation: str) -> None:
-    """Write both files, and print the table even on a full disk."""
+    """Write the files, and print the table even on a full disk."""
     try:
         with whole_file(folder / "test_errors.csv") as partial:
             safe_table(errors).to_csv(partial, index=False)
         with whole_file(folder / "test_steps.parquet") as partial:
             steps.to_parquet(partial, index=False)
+        with whole_file(folder / "test_errors_by.csv") as partial:
+            safe_table(errors_by(steps)).to_csv(partial, index=False)
     finally:
         print_errors(errors, evaluation=evaluation)
