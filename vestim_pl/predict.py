@@ -97,7 +97,8 @@ def _describe(model: VoltageModel) -> None:
         if evaluation.mode == "streams"
         else f"windows of {evaluation.lookback} rows"
     )
-    _log.info("features %s; %s", ", ".join(model.features), how)
+    scored = f"; errors and intervals from row {evaluation.burn_in} on" if evaluation.burn_in else ""
+    _log.info("features %s; %s%s", ", ".join(model.features), how, scored)
     if model.intervals is None:
         _log.info("no prediction intervals: this checkpoint has none, see docs/predict.md")
     else:

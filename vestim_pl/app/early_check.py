@@ -17,7 +17,7 @@ _GROUPS = (
     "callbacks", "columns", "data", "hydra", "logger", "network", "optimizer", "sampling", "scheduler", "trainer",
 )  # fmt: skip
 _SETTINGS = {
-    "seed": int, "compile": bool, "test": bool, "run_dir": str, "ckpt_path": str | None,
+    "seed": int, "compile": bool, "test": bool, "run_dir": str, "ckpt_path": str | list[str] | None,
     "checkpoint_every": str | None, "vestim": str | None, "run": str | None, "checks": str, "fail_on": str,
     "json": str | None, "path": str | None, "checkpoint": str, "input": str, "output": str, "format": str | None,
     "existing": str, "evaluation": str | None, "device": str, "coverage": float | None,
@@ -51,6 +51,8 @@ def check_before_import(config: DictConfig) -> None:
 
     """
     _check_root(config)
+    if "network" in config and not isinstance(config.get("ckpt_path"), str | None):
+        raise ConfigurationError(f"ckpt_path: {config.ckpt_path} is a list; a training resumes from one checkpoint")
     refuse_missing_checkpoint(config.get("ckpt_path"))
     refuse_missing_checkpoint(config.get("checkpoint"), "checkpoint")
     for name, value in in_order(config):

@@ -69,7 +69,8 @@ def scored_steps(
         half = intervals.half_widths(inputs)
         steps = steps.assign(lower_v=steps["estimated"] - half, upper_v=steps["estimated"] + half)
     if ranges := TrainingData.of(estimator.hparams.get("data")).ranges:
-        steps = steps.assign(outside=rows_outside(inputs, features, ranges).any(axis=1))
+        outside = rows_outside(inputs, features, ranges)
+        steps = steps.assign(outside=pd.Series(outside.any(axis=1), steps.index))
     return steps
 
 

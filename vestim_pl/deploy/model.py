@@ -34,6 +34,7 @@ def load(
     columns: Mapping[str, str] | None = None,
     evaluation: Literal["streams", "windows"] | None = None,
     device: str | torch.device = "cpu",
+    setting: str = "checkpoint",
 ) -> "VoltageModel":
     """Load a checkpoint for use.
 
@@ -46,19 +47,20 @@ def load(
         evaluation: ``streams`` carries the state over a whole recording, ``windows`` estimates each row from the last
             ``lookback`` rows; by default as validation and test of the training did, whose errors then apply.
         device: Device of the computation.
+        setting: Name of the path in messages.
 
     Raises:
         ConfigurationError: If the file is missing, damaged or no checkpoint of a voltage estimator, or a name is
             unknown.
 
     """
-    content = load_checkpoint(checkpoint, setting="checkpoint")
-    estimator = build_estimator(content, checkpoint, setting="checkpoint").to(device)
+    content = load_checkpoint(checkpoint, setting=setting)
+    estimator = build_estimator(content, checkpoint, setting=setting).to(device)
     try:
         data = TrainingData.of(estimator.hparams["data"])
         intervals = PredictionIntervals.of(content)
     except ConfigurationError as error:
-        raise ConfigurationError(f"checkpoint: {checkpoint}: {error}; give another one of that run") from None
+        raise ConfigurationError(f"{setting}: {checkpoint}: {error}; give another one of that run") from None
     if evaluation not in (None, "streams", "windows"):
         raise ConfigurationError(_AS_IN_TRAINING.format(evaluation))
     if evaluation == "windows" and data.evaluation.lookback == 1 and not estimator.hparams["data"]:

@@ -24,10 +24,10 @@ class Figures:
 
     Attributes:
         rows: Rows estimated.
-        errors: RMSE, MAE and largest error in mV, over the rows with a known voltage.
-        compared: Rows with a known voltage.
-        covered: Rows with a known voltage and an interval that contains it.
-        with_interval: Rows with a known voltage and an interval.
+        errors: RMSE, MAE and largest error in mV, over the scored rows.
+        compared: Scored rows: those with a known voltage, after the burn-in.
+        covered: Scored rows with an interval that contains the voltage.
+        with_interval: Scored rows with an interval.
         outside: Rows outside the range of the training in any feature.
         outside_by: The same by feature.
 
@@ -72,7 +72,7 @@ class RunningPrediction:
         features: Names of the features.
         ranges: Range of each feature in the training; empty where the checkpoint does not know them.
         intervals: Half widths; None without.
-        without_interval: First rows, for which the intervals were not calibrated.
+        burn_in: First rows, which are estimated but, as in the test of the training, not scored; without interval.
 
     Attributes:
         figures: Figures of the rows so far.
@@ -85,13 +85,13 @@ class RunningPrediction:
         features: tuple[str, ...],
         ranges: Mapping[str, tuple[float, float]],
         intervals: PredictionIntervals | None = None,
-        without_interval: int = 0,
+        burn_in: int = 0,
     ) -> None:
         self._estimate = estimate
         self._features = features
         self._ranges = ranges
         self._intervals = intervals
-        self._without_interval = without_interval
+        self._burn_in = burn_in
         self.figures = Figures(outside_by=dict.fromkeys(features, 0))
 
     def feed(self, inputs: NDArray[np.float32], target: NDArray[np.float32] | None = None) -> pd.DataFrame:
@@ -106,14 +106,15 @@ class RunningPrediction:
             outside the range of the training.
 
         """
+        first = max(0, self._burn_in - self.figures.rows)
         volts = self._estimate.feed(torch.from_numpy(np.require(inputs, np.float32, ["C", "W"]))).numpy()
         columns: dict[str, NDArray[np.float32] | pd.Series] = {"estimated_v": volts}
         if target is not None:
             columns["error_mv"] = error = (volts - target) * np.float32(1000)
-            self._score(error)
+            self._score(error[first:])
         if self._intervals is not None:
             half = self._intervals.half_widths(inputs)
-            half[: max(0, self._without_interval - self.figures.rows)] = np.nan
+            half[:first] = np.nan
             columns |= {"lower_v": volts - half, "upper_v": volts + half}
             if target is not None:
                 known = np.isfinite(target) & np.isfinite(half) & np.isfinite(volts)
