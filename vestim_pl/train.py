@@ -44,7 +44,7 @@ from vestim_pl.app.trainer import (
 )
 from vestim_pl.app.vestim import hyperparams_of
 from vestim_pl.data import VoltageDataModule
-from vestim_pl.deploy.intervals import store_intervals
+from vestim_pl.deploy.intervals import PredictionIntervals, store_intervals
 from vestim_pl.errors import DivergenceError
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.lightning_support.stop_request import Interrupted, is_first_process
@@ -162,9 +162,17 @@ def _test_best(
     errors = None
     if config.test:
         errors = score_checkpoint(trainer, estimator, datamodule, best.best_model_path, run_dir, intervals)
-    if intervals is not None and trainer.is_global_zero:
-        with finish_first("writing the prediction intervals"):
-            store_intervals(best.best_model_path, intervals)
-        _log.info("%s", intervals.describe())
+    if trainer.is_global_zero:
+        _store(intervals, best.best_model_path, config.coverage)
     now("ending", f"the training is complete, and everything is written, in {run_dir}")
     return TrainingRun(estimator, datamodule, trainer, float(best.best_model_score), best.best_model_path, errors)
+
+
+def _store(intervals: PredictionIntervals | None, checkpoint: str, coverage: float | None) -> None:
+    """Write the prediction intervals into the best checkpoint, and log them, or why there are none."""
+    if intervals is not None:
+        with finish_first("writing the prediction intervals"):
+            store_intervals(checkpoint, intervals)
+        _log.info("%s", intervals.describe())
+    elif coverage is not None:
+        _log.info("no prediction intervals: the validation recordings are too short for coverage=%g", coverage)

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import lightning.pytorch as pl
-import numpy as np
 import pandas as pd
 
 from vestim_pl.app.interruption import finish_first
@@ -127,11 +126,7 @@ def calibrated_intervals(
             return_predictions=False,
             weights_only=True,
         )
-    steps = collected.steps()
-    error = (steps["estimated"] - steps["measured"]).to_numpy(dtype=np.float64)
-    recording = collected.table.recording_of(collected.rows())
-    temperature = steps["temperature"].to_numpy() if "temperature" in steps else None
-    return calibrate(error, recording, temperature, coverage, collected.features.get("temperature", -1))
+    return calibrate(collected.steps(), coverage, collected.features.get("temperature", -1))
 
 
 def _places(datamodule: VoltageDataModule) -> dict[str, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,6 +19,7 @@ from vestim_pl.lightning_support.whole_checkpoint_io import WholeCheckpointIO
 
 __all__ = ["PredictionIntervals", "calibrate", "store_intervals"]
 
+BLOCK_SECONDS = 600.0
 _KEY = "prediction_intervals"
 _BORDERS = (
     -15.0,
@@ -27,7 +29,6 @@ _BORDERS = (
     32.0,
     45.0,
 )  # degC, between the usual chamber temperatures -20, -10, 0, 10, 25, 40, 50
-_BLOCK = 100  # rows
 
 
 @dataclass(frozen=True)
@@ -112,49 +113,58 @@ class PredictionIntervals:
 
 
 def calibrate(
-    error: NDArray[np.floating[Any]],
-    recording: NDArray[np.int64],
-    temperature: NDArray[np.floating[Any]] | None,
-    coverage: float,
-    feature: int = -1,
+    steps: pd.DataFrame, coverage: float, feature: int = -1, block_seconds: float = BLOCK_SECONDS
 ) -> PredictionIntervals | None:
     """Compute intervals from the errors on recordings that were not trained on.
 
-    Blocks of 100 successive rows of a recording count as exchangeable, see `conformal_quantile`. Errors that stay alike
-    for longer, and cells or drive cycles unlike those of the calibration, make the true coverage smaller or larger.
+    Recordings are divided into blocks of about ten minutes, after which the errors of a recording are nearly
+    uncorrelated, and the blocks count as exchangeable, see `conformal_quantile`. Cells, drive cycles or temperatures
+    unlike those of the calibration make the true coverage another one.
 
-    A band of temperature with too few blocks for the coverage has the widest interval of the others.
+    A band of temperature with too few blocks for the coverage has the widest interval of the others. Where every band
+    has too few, there is one band.
 
     Args:
-        error: ``[n]`` estimated minus measured voltage in volts, in the order of the rows.
-        recording: ``[n]`` number of each row's recording.
-        temperature: ``[n]`` degC; None where the estimator is not fed with it.
+        steps: Columns ``recording``, ``time`` [s], ``measured``, ``estimated`` [V] and, if it is a feature,
+            ``temperature`` [degC]; recordings one after the other, rows in the order of time.
         coverage: Share of rows that the intervals are to contain, between 0 and 1.
-        feature: Index of the temperature among the features.
+        feature: Index of the temperature among the features; -1 for one band.
+        block_seconds: Length of a block.
 
     Returns:
-        None where even all rows together are too few.
+        None where even all blocks together are too few.
 
     """
-    position = np.arange(len(error)) - np.searchsorted(recording, recording)  # row in its recording
-    block = np.unique(np.stack([recording, position // _BLOCK]), axis=1, return_inverse=True)[1].reshape(-1)
-    scores = torch.from_numpy(np.abs(error).astype(np.float64))
-    banded = temperature is not None and feature >= 0
-    borders = torch.tensor(_BORDERS if banded else ())
-    band = torch.zeros(len(error), dtype=torch.int64)
-    if temperature is not None and banded:
-        band = torch.bucketize(torch.from_numpy(temperature.astype(np.float32)), borders, right=True)
+    scores = torch.tensor((steps["estimated"] - steps["measured"]).to_numpy(dtype=np.float64)).abs()
+    blocks = torch.from_numpy(_blocks(steps, block_seconds))
+    borders = torch.tensor(_BORDERS if feature >= 0 else ())
+    band = torch.zeros(len(steps), dtype=torch.int64)
+    if feature >= 0:
+        band = torch.bucketize(torch.tensor(steps["temperature"].to_numpy(dtype=np.float32)), borders, right=True)
     widths, groups = [], []
     for number in range(len(borders) + 1):
         inside = band == number
-        blocks = torch.from_numpy(block)[inside].unique(return_inverse=True)[1]
-        widths.append(conformal_quantile(scores[inside], blocks, coverage))
-        groups.append(len(blocks.unique()) if math.isfinite(widths[-1]) else 0)
+        own = blocks[inside].unique(return_inverse=True)[1]
+        widths.append(conformal_quantile(scores[inside], own, coverage))
+        groups.append(len(own.unique()) if math.isfinite(widths[-1]) else 0)
     finite = [width for width in widths if math.isfinite(width)]
     if not finite:
-        return None
+        return calibrate(steps, coverage, -1, block_seconds) if feature >= 0 else None
     half_width = torch.tensor([width if math.isfinite(width) else max(finite) for width in widths])
-    return PredictionIntervals(coverage, feature if banded else -1, borders, half_width, torch.tensor(groups))
+    return PredictionIntervals(coverage, feature, borders, half_width, torch.tensor(groups))
+
+
+def _blocks(steps: pd.DataFrame, seconds: float) -> NDArray[np.int64]:
+    """Number the blocks; those of a recording are equally long."""
+    numbers, first = np.empty(len(steps), dtype=np.int64), 0
+    for rows in steps.groupby("recording", sort=False, observed=True).indices.values():
+        time = steps["time"].to_numpy(dtype=np.float64)[rows]
+        length = time[-1] - time[0]
+        count = max(1, round(length / seconds))
+        place = (time - time[0]) / max(length, 1e-9) * count
+        numbers[rows] = first + np.minimum(place.astype(np.int64), count - 1)
+        first += count
+    return numbers
 
 
 def store_intervals(path: str | Path, intervals: PredictionIntervals) -> None:
