@@ -62,6 +62,7 @@ class VoltageEstimator(LightningModule):
         scheduler: ``name`` and options, see `build_scheduler`; none by default.
         rc_pairs: Options of `RCPairs`, whose voltages are additional inputs; none by default. The inputs may already
             contain these voltages after the features, as the rows of a data module do.
+        data: What the checkpoint keeps about the training data, see `vestim_pl.data.training_data`; not used here.
 
     Raises:
         ConfigurationError: If a name or an option is unknown or out of range.
@@ -84,6 +85,7 @@ class VoltageEstimator(LightningModule):
         optimizer: Mapping[str, Any] | None = None,
         scheduler: Mapping[str, Any] | None = None,
         rc_pairs: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(
@@ -93,6 +95,7 @@ class VoltageEstimator(LightningModule):
                 "optimizer": _plain(optimizer or {"name": "Adam", "lr": 1e-3}),
                 "scheduler": _plain(scheduler or {"name": "none"}),
                 "rc_pairs": _plain(rc_pairs or {}),
+                "data": _plain(data or {}),
             }
         )
         spec = self.hparams["rc_pairs"]

@@ -146,9 +146,10 @@ class SetAsideEarlierRun(Callback):
             return
         folder = Path(_resolved(config, "hydra.run.dir"))
         ckpt_path = _resolved(config, "ckpt_path") or requeued_checkpoint(folder)
-        if resumes(folder, ckpt_path):
+        several = [ckpt_path] if ckpt_path is None or isinstance(ckpt_path, str) else map(str, ckpt_path)
+        if made := next((path for path in several if resumes(folder, path)), None):
             if not self.trains and (folder / ".hydra").exists():
-                _refuse(f"{folder} is the folder of the run that made {ckpt_path}, and its files would be overwritten")
+                _refuse(f"{folder} is the folder of the run that made {made}, and its files would be overwritten")
             return
         self._set_aside(lambda: set_aside(folder), folder)
 

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from vestim_pl.app.conf_tree import plain
 from vestim_pl.callbacks.runtime.denormals import flush_denormals
 from vestim_pl.data import VoltageDataModule
+from vestim_pl.data.training_data import TrainingData
 from vestim_pl.estimator import VoltageEstimator
 
 __all__ = ["build_estimator", "reset_global_state"]
@@ -22,7 +23,8 @@ def build_estimator(config: DictConfig, datamodule: VoltageDataModule) -> Voltag
     """
     specs = {key: plain(config[key]) for key in ("network", "optimizer", "scheduler")}
     rc_pairs = datamodule.rc_pairs.options if datamodule.rc_pairs else None
-    estimator = VoltageEstimator(features=datamodule.features, rc_pairs=rc_pairs, **specs)
+    data = TrainingData.describe(datamodule).to_dict()
+    estimator = VoltageEstimator(features=datamodule.features, rc_pairs=rc_pairs, data=data, **specs)
     table = datamodule.table("train")
     estimator.scaler.fit(table.inputs, table.target)
     return estimator

@@ -51,9 +51,9 @@ def _errors(name: str, error: "np.ndarray[Any, np.dtype[np.float64]]") -> dict[s
 
 
 class RecordingErrors(Callback):
-    """Collect the estimated voltage of every scored step of a test.
+    """Collect the estimated voltage of every scored step of a test, or of a prediction, which logs nothing.
 
-    With several processes each estimates its share; after the test every process has all steps.
+    With several processes each estimates its share; at the end every process has all steps.
 
     Args:
         table: The rows of the test split.
@@ -89,10 +89,31 @@ class RecordingErrors(Callback):
         self._rows.append(rows[scored].cpu())
         self._estimated.append(outputs[scored].cpu())
 
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.on_test_start(trainer, pl_module)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: SequenceBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self.on_test_batch_end(trainer, pl_module, outputs[:, -batch.target.shape[1] :], batch, batch_idx)
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.on_test_epoch_end(trainer, pl_module)
+
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         own = torch.cat([torch.empty(0, dtype=torch.int64), *self._rows]), torch.cat([torch.empty(0), *self._estimated])
         rows, estimated = zip(*gather(trainer, own), strict=True)
         self._rows, self._estimated = list(rows), list(estimated)
+
+    def rows(self) -> Tensor:
+        """Row in the table of every scored step, in order."""
+        return torch.cat(self._rows).sort().values
 
     def steps(self) -> pd.DataFrame:
         """Table of scored steps: ``recording``, ``time`` [s], ``measured`` [V], ``estimated`` [V] and the features."""
