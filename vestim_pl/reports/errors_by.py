@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vestim_pl.reports.error_autocorrelation import error_autocorrelation
 
-__all__ = ["CONDITIONS", "errors_by", "implied_capacity"]
+__all__ = ["CONDITIONS", "MINUS", "errors_by", "implied_capacity"]
 
 CONDITIONS: Mapping[str, str] = {
     "temperature": "°C",
@@ -44,8 +44,8 @@ def errors_by(steps: pd.DataFrame, capacity_ah: float | None = None) -> pd.DataF
 
     Returns:
         Columns ``by`` (``temperature``, ``soc``, ``current``, ``c_rate``, ``outside`` or ``lag``), ``group`` (name of
-        the band), ``low`` and ``high`` (its limits, upper one excluded), ``recordings``, ``steps``, ``rmse_mv``, ``mae_mv``,
-        ``max_error_mv``, ``mean_mv`` (estimated minus measured), ``p5_mv`` and ``p95_mv`` (5 % and 95 % quantile),
+        the band), ``low`` and ``high`` (its limits, upper one excluded), ``recordings``, ``steps``, ``rmse_mv``,
+        ``mae_mv``, ``max_error_mv``, ``mean_mv`` (estimated minus measured), ``p5_mv`` and ``p95_mv`` (quantiles),
         ``coverage`` (share of steps within the interval; only where there is one) and ``autocorrelation`` (only in
         the rows of a ``lag``, in s). The first column is ``checkpoint`` where the steps have one.
 
@@ -159,7 +159,7 @@ def _in_bands(
 
 
 def _name(low: float, high: float, by: str) -> str:
-    """Name a band, as '0 to 10 °C', 'below 10 %' or 'rest (0 to 0.05 C)'; a minus sign is no formula in a spreadsheet."""
+    """Name a band: '0 to 10 °C', 'below 10 %', 'rest (0 to 0.05 C)'; a hyphen would start a formula in a sheet."""
     scale, unit = (100.0, CONDITIONS[by]) if by == "soc" else (1.0, CONDITIONS[by])
     least, most = (f"{scale * limit:g}".replace("-", MINUS) for limit in (low, high))
     if by == "outside":

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vestim_pl.reports.figures import plain
 from vestim_pl.reports.page import compressed
 from vestim_pl.reports.worst_minute import worst_minute
 
@@ -63,7 +64,7 @@ def recording_traces(
         share *= min(0.9, 0.95 * bytes_of_all / size)
         most = [max(200, int(share * min(rows_of_one, len(each.outside)))) for each in found]
         packed = [_packed(recording, rows) for recording, rows in zip(found, most, strict=True)]
-    return {"checkpoints": checkpoints, "recordings": packed}
+    return {"checkpoints": [plain(name) for name in checkpoints], "recordings": packed}
 
 
 def outside_spans(time: NDArray[np.float64], outside: NDArray[np.bool_]) -> list[tuple[float, float]]:

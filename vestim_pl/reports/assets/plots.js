@@ -5,7 +5,9 @@
 const CONFIG = {
   responsive: true,
   displaylogo: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  showTips: false,
+  plotlyServerURL: "",
+  modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]], // none that sends data anywhere
   toImageButtonOptions: { format: "png", scale: 2, filename: "vestim_pl" },
 };
 const drawn = new Map(); // element -> figure
@@ -53,7 +55,7 @@ function coloured(node, key = "") {
 function template() {
   const axis = {
     gridcolor: "--line", linecolor: "--soft", zerolinecolor: "--soft", zerolinewidth: 1, ticks: "outside",
-    tickcolor: "--soft", ticklen: 4, automargin: true, exponentformat: "e", spikethickness: 1,
+    tickcolor: "--soft", ticklen: 4, automargin: true, exponentformat: "e", spikethickness: -2, // thin and without an outline
     spikecolor: "--soft", spikedash: "solid", minorloglabels: "complete", title: { font: { size: 12.5 } },
   };
   return {
@@ -62,7 +64,7 @@ function template() {
     font: { color: "--ink", size: 12.5, family: "system-ui, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif" },
     hoverlabel: { bgcolor: "--panel", bordercolor: "--line", font: { color: "--ink" }, namelength: -1 },
     legend: { orientation: "h", x: 1, xanchor: "right", y: 1, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
-    margin: { l: 56, r: 14, t: 44, b: 44 },
+    margin: { l: 56, r: 34, t: 44, b: 44 },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: "--soft", activecolor: "--blue", orientation: "v" },
     annotationdefaults: { font: { size: 13 } },
     xaxis: axis,
@@ -76,7 +78,7 @@ function draw(element, figure) {
   if (first) element.replaceChildren(); // the words for a page without scripts
   drawn.set(element, figure);
   const layout = { uirevision: "same", ...figure.layout, template: { layout: template() } };
-  Plotly.react(element, coloured(figure.data), coloured(layout), CONFIG);
+  Plotly.react(element, coloured(figure.data), coloured(layout), { ...CONFIG, ...figure.config });
 }
 
 function drawAll() {

@@ -2,6 +2,10 @@
 
 const CHECKPOINT_COLOURS = ["--vermilion", "--blue", "--green", "--purple", "--orange", "--sky"];
 
+const HOVER = {
+  voltage: "4f} V", error: "1f} mV", current: "2f} A", temperature: "1f} °C", soc: "1f} %",
+}; // digits and unit
+
 /** Series of a recording by name, as `pack` of recording_traces.py wrote them. */
 async function unpack(recording) {
   const bytes = await inflate(recording.data);
@@ -65,7 +69,7 @@ function recordingFigure(recording, series, checkpoints) {
   const add = (panel, name, y, color, more = {}) =>
     data.push({
       type: "scatter", mode: "lines", x, y, name, xaxis: "x", yaxis: place[panel],
-      line: { color, width: 1.2 }, hovertemplate: `%{y:.${{ voltage: 4, error: 1, current: 2 }[panel] ?? 1}f}`, ...more,
+      line: { color, width: 1.2 }, hovertemplate: `%{y:.${HOVER[panel]}`, ...more,
     });
   const hidden = { showlegend: false };
   (checkpoints.length ? checkpoints : ["estimated"]).forEach((name, number) => {
@@ -78,8 +82,9 @@ function recordingFigure(recording, series, checkpoints) {
       const fill = { ...own, fill: "tonexty", fillcolor: `${color}/0.22` };
       add("voltage", "lower", plus(estimated, series[`below.${number}`], -1e-3), color, { ...own, ...hidden });
       add("voltage", `${checkpoints.length ? `${name}: ` : ""}interval`, plus(estimated, series[`above.${number}`], 1e-3), color, fill);
-      add("error", "lower", plus(error, series[`below.${number}`], -1), color, { ...own, ...hidden });
-      add("error", "upper", plus(error, series[`above.${number}`], 1), color, { ...fill, ...hidden });
+      // the measured voltage is within the interval where the error is within these
+      add("error", "lower", series[`above.${number}`].map((value) => -value), color, { ...own, ...hidden });
+      add("error", "upper", series[`below.${number}`], color, { ...fill, ...hidden });
     }
     add("error", checkpoints.length ? name : "error", error, checkpoints.length ? color : "--blue", hidden);
     if (number === 0) add("voltage", "measured", series.measured, "--grey", { line: { color: "--grey", width: 2.4 } });
@@ -100,14 +105,14 @@ function recordingFigure(recording, series, checkpoints) {
   swatch("worst minute", "--vermilion/0.3");
   if (recording.outside.length) swatch("outside the training range", "--grey/0.35");
   layout.shapes = [
-    ...recording.outside.map(([from, to]) => span(from, Math.max(to, from + recording.seconds / 60), "--grey/0.3")),
-    span(recording.worst.start, recording.worst.end, "--vermilion/0.25"),
+    ...recording.outside.map(([from, to]) => span(from, Math.max(to, from + recording.seconds / 60), "--grey/0.25")),
+    span(recording.worst.start, recording.worst.end, "--vermilion/0.18"),
   ];
-  layout.xaxis = { anchor: place[panels.at(-1).key], title: { text: axis.title }, range: [x[0], x.at(-1)] };
+  layout.xaxis = { anchor: place[panels.at(-1).key], title: { text: axis.title }, range: [x[0], x.at(-1)], unifiedhovertitle: { text: `%{x:.2f} ${recording.unit}` } };
   layout.hovermode = "x unified";
   layout.hoversubplots = "axis";
   layout.uirevision = recording.name;
-  return { figure: { data, layout }, axis };
+  return { figure: { data, layout, config: { doubleClick: false } }, axis };
 }
 
 /** Fit every y axis to what the time range shows. */
@@ -209,12 +214,11 @@ async function showRecordings() {
     });
   }
   await show();
+  plot.on("plotly_doubleclick", actions.whole);
   plot.on("plotly_relayout", (change) => {
     // a drag along the time alone: the heights follow
     if ("xaxis.range[0]" in change && !Object.keys(change).some((key) => key.startsWith("yaxis"))) {
       zoom(change["xaxis.range[0]"], change["xaxis.range[1]"]);
-    } else if (change["xaxis.autorange"]) {
-      actions.whole();
     }
   });
 }
