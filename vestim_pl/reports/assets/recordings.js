@@ -78,7 +78,8 @@ function recordingFigure(recording, series, checkpoints) {
     const estimated = plus(series.measured, error, 1e-3);
     const band = { line: { width: 0 }, hoverinfo: "skip", hovertemplate: null };
     if (series[`below.${number}`]) {
-      const own = { ...band, legendgroup: `band${number}` };
+      const visible = checkpoints.length ? "legendonly" : true; // several at once hide the lines
+      const own = { ...band, visible, legendgroup: `band${number}` };
       const fill = { ...own, fill: "tonexty", fillcolor: `${color}/0.22` };
       add("voltage", "lower", plus(estimated, series[`below.${number}`], -1e-3), color, { ...own, ...hidden });
       add("voltage", `${checkpoints.length ? `${name}: ` : ""}interval`, plus(estimated, series[`above.${number}`], 1e-3), color, fill);
