@@ -247,9 +247,13 @@ def test_a_dark_page_has_other_colours_and_prints_in_light_ones(folder: Path, op
     assert light[0] == "rgb(255, 255, 255)" != dark[0]
     page.page.emulate_media(color_scheme="dark")
     page.wait(f"{colours}[1] === {json.dumps(dark[1])}")
-    page.page.emulate_media(color_scheme="dark", media="print")
-    page.wait(f"{colours}[1] === {json.dumps(light[1])}")
+    page.ask("dispatchEvent(new Event('beforeprint'))")
+    assert page.ask(f"{PLOT}._fullLayout.width") < 740, "the width of paper"
+    assert page.ask("[...document.querySelectorAll('details.figures')].every((each) => each.open)")
     assert page.ask(colours) == light
+    page.ask("dispatchEvent(new Event('afterprint'))")
+    page.wait(f"{PLOT}._fullLayout.width > 900")
+    assert page.ask(colours) == dark
     assert page.said == []
 
 

@@ -109,7 +109,7 @@ def value_axis(values: Iterable[float], height: int, always_log: bool = False) -
     if not always_log and spread <= _WIDE:
         return {}
     fits = spread > 0 and 3 * _LABEL * np.log10(spread) < height
-    return {"type": "log"} | ({"dtick": "D2"} if fits else {})
+    return {"type": "log"} | ({"dtick": "D2"} if fits else {"dtick": 1} if spread > 10 else {})
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,8 @@ def stack(panels: Sequence[Panel], x_axis: Mapping[str, Any]) -> Figure:
     """
     total = sum(panel.height for panel in panels)
     free = 1.0 - _GAP * (len(panels) - 1)
-    layout: dict[str, Any] = {"height": total + 90, "annotations": [], "hovermode": "x unified"}
+    above = {"y": 1 + _LABEL / total}  # the legend, so that it stays clear of the first title
+    layout: dict[str, Any] = {"height": total + 110, "annotations": [], "hovermode": "x unified", "legend": above}
     data: list[Any] = []
     top = 1.0
     for place, panel in enumerate(panels, start=1):

@@ -10,6 +10,7 @@ const CONFIG = {
   modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]], // none that sends data anywhere
   toImageButtonOptions: { format: "png", scale: 2, filename: "vestim_pl" },
 };
+const PAPER = 690; // pixels of width that A4 and Letter have within their margins
 const drawn = new Map(); // element -> figure
 
 /** Read a JSON script of the page. */
@@ -77,7 +78,9 @@ function draw(element, figure) {
   const first = !drawn.has(element);
   if (first) element.replaceChildren(); // the words for a page without scripts
   drawn.set(element, figure);
-  const layout = { uirevision: "same", ...figure.layout, template: { layout: template() } };
+  element.style.minHeight = `${figure.layout.height}px`;
+  const width = document.documentElement.classList.contains("printing") ? { width: PAPER } : {};
+  const layout = { uirevision: "same", ...figure.layout, ...width, template: { layout: template() } };
   Plotly.react(element, coloured(figure.data), coloured(layout), { ...CONFIG, ...figure.config });
 }
 
@@ -96,15 +99,19 @@ function drawFigures() {
 
 function followTheme() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  matchMedia("print").addEventListener("change", drawAll);
   const open = [];
   addEventListener("beforeprint", () => {
+    document.documentElement.classList.add("printing"); // light colours, and the width of paper
+    drawAll();
     for (const details of document.querySelectorAll("details.figures:not([open])")) {
       details.open = true;
       open.push(details);
     }
   });
   addEventListener("afterprint", () => {
+    document.documentElement.classList.remove("printing");
     while (open.length) open.pop().open = false;
+    drawAll();
+    for (const element of drawn.keys()) Plotly.Plots.resize(element);
   });
 }

@@ -50,11 +50,11 @@ function recordingFigure(recording, series, checkpoints) {
     ...(series.temperature ? [{ key: "temperature", title: "Temperature [°C]", height: 1 }] : []),
     ...(series.soc ? [{ key: "soc", title: "SOC [%]", height: 1 }] : []),
   ];
-  const layout = { height: 100 + 95 * panels.reduce((sum, panel) => sum + panel.height, 0), annotations: [] };
+  const total = panels.reduce((sum, panel) => sum + panel.height, 0);
+  const layout = { height: 100 + 95 * total, annotations: [], legend: { y: 1 + 22 / (95 * total) } };
   const place = {};
   const gap = 0.055;
   const free = 1 - gap * (panels.length - 1);
-  const total = panels.reduce((sum, panel) => sum + panel.height, 0);
   let top = 1;
   panels.forEach((panel, index) => {
     const low = Math.max(0, top - (free * panel.height) / total);
