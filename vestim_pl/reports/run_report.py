@@ -17,6 +17,7 @@ from vestim_pl.errors import FileError
 from vestim_pl.files import whole_file
 from vestim_pl.reports.compared_checkpoints import ComparedCheckpoints, mean_errors
 from vestim_pl.reports.event_story import event_story
+from vestim_pl.reports.gradient_flow_figure import gradient_flow_figure
 from vestim_pl.reports.learning_curves import learning_curves
 from vestim_pl.reports.page import render_page, rounded
 from vestim_pl.reports.run_duration import run_duration
@@ -89,8 +90,9 @@ def render(run: RunFolder) -> str:
         True
 
     """
-    status, errors, curves = run_status(run), TestedErrors.of(run), learning_curves(run)
-    plots = {**({"learning_curves": curves} if curves else {}), **(errors.plots if errors else {})}
+    status, errors = run_status(run), TestedErrors.of(run)
+    own = {"learning_curves": learning_curves(run), "gradient_flow": gradient_flow_figure(run.path)}
+    plots = {name: figure for name, figure in own.items() if figure} | dict(errors.plots if errors else {})
     return render_page(
         "run_report.html",
         run=run,
