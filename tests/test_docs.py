@@ -67,8 +67,8 @@ def test_every_command_exists_and_composes(command):
     overrides = [word for word in overrides if word != "+preset=hyperparams"]  # which `convert` has written
     GlobalHydra.instance().clear()
     for word in overrides:  # train and others refuse a checkpoint that is not there
-        if word.startswith("ckpt_path=") and word.endswith(".ckpt"):
-            path = Path(word.partition("=")[2])
+        for name in re.findall(r"[^=,\[\]]+\.ckpt", word) if word.startswith("ckpt_path=") else []:
+            path = Path(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
     with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
