@@ -72,4 +72,6 @@ class FileOptions:
         if self.header_row is not None and (not isinstance(self.header_row, int) or self.header_row < 1):
             raise ConfigurationError(f"data.csv.header_row: {self.header_row!r} is not a line; choose 1 or more")
         if self.names is not None and self.header_row is not None:
-            raise ConfigurationError("data.csv.header_row: data.csv.names are for a file without a header; set one only")
+            raise ConfigurationError(
+                "data.csv.header_row: data.csv.names are for a file without a header; set one only"
+            )
