@@ -35,6 +35,8 @@ def with_sign(table: StandardTable, sign: str, label: str = "") -> tuple[Standar
         [0.0, -2.0, 1.0]
 
     """
+    if "current" not in table.frame:
+        return table, []
     current = table.frame["current"].to_numpy()
     if sign == "discharge_positive":
         note = Note("current: discharge is positive in the files (data.current_sign), so its sign is turned")

@@ -54,9 +54,7 @@ def cut_at_gaps(table: StandardTable, max_gap: float | None, label: str = "") ->
     return replace(table, starts=tuple(starts)), notes
 
 
-def _refuse_disorder(
-    table: StandardTable, steps: np.ndarray, restarts: np.ndarray, small: float, label: str
-) -> None:
+def _refuse_disorder(table: StandardTable, steps: np.ndarray, restarts: np.ndarray, small: float, label: str) -> None:
     """Tell a time that starts again from rows in the wrong order and from the time within a step."""
     small_steps = restarts[-steps[restarts] < small]
     many = len(restarts) > max(1, _FEW_RESTARTS * len(table.frame))

@@ -24,7 +24,7 @@ def trim_leading_rest(table: StandardTable, kept: float | None) -> tuple[Standar
         [2.0, 3.0]
 
     """
-    if kept is None:
+    if kept is None or "current" not in table.frame:
         return table, []
     current, time = (table.frame[name].to_numpy() for name in ("current", "time"))
     loaded = np.abs(current) > _AT_REST * np.abs(current).max(initial=0.0)

@@ -91,9 +91,13 @@ class PreparationSettings:
             if value is not None and not value > 0:
                 raise ConfigurationError(f"data.{name}: {value} is not positive; set seconds, for example 1.0, or null")
         if self.trim_rest is not None and not self.trim_rest >= 0:
-            raise ConfigurationError(f"data.trim_rest: {self.trim_rest} is negative; set seconds, for example 10, or null")
+            raise ConfigurationError(
+                f"data.trim_rest: {self.trim_rest} is negative; set seconds, for example 10, or null"
+            )
         if self.cells_in_series is not None and self.cells_in_series < 1:
-            raise ConfigurationError(f"data.cells_in_series: {self.cells_in_series} is not positive; set for example 96")
+            raise ConfigurationError(
+                f"data.cells_in_series: {self.cells_in_series} is not positive; set for example 96"
+            )
         check_temperature(self.temperature)
         check_formulas(derived)
 
@@ -102,7 +106,9 @@ class PreparationSettings:
         """Quantity, derived column or column of the file behind each feature, in order."""
         by_name = {getattr(self.columns, quantity): quantity for quantity in QUANTITIES}
         known = self.roles or {}
-        return {name: known.get(name, name if name in self.derived else by_name.get(name, name)) for name in self.features}
+        return {
+            name: known.get(name, name if name in self.derived else by_name.get(name, name)) for name in self.features
+        }
 
     @property
     def needed(self) -> tuple[set[str], set[str]]:

@@ -60,8 +60,11 @@ class SocSource:
 
     def _check_ocv(self) -> None:
         points = None if self.ocv is None else [list(point) for point in self.ocv]
-        if not points or len(points) < 2 or any(len(point) != 2 for point in points) or np.any(
-            np.diff(np.asarray(sorted(points), dtype=np.float64), axis=0) <= 0
+        if (
+            not points
+            or len(points) < 2
+            or any(len(point) != 2 for point in points)
+            or np.any(np.diff(np.asarray(sorted(points), dtype=np.float64), axis=0) <= 0)
         ):
             raise ConfigurationError(
                 "data.soc.ocv: data.soc.initial=rest_ocv needs points [soc, volts] that rise in both, for example "
@@ -115,7 +118,9 @@ def with_soc(table: StandardTable, source: SocSource, label: str = "") -> tuple[
     soc = initial + (charge - charge[0]) / source.capacity_ah
     notes = [Note(f"SOC: no column, so it is counted from {origin} with {source.capacity_ah:g} Ah (data.soc)")]
     if has_column:
-        notes = [Note(f"SOC: counted anew from the first value of its column, with {source.capacity_ah:g} Ah (data.soc)")]
+        notes = [
+            Note(f"SOC: counted anew from the first value of its column, with {source.capacity_ah:g} Ah (data.soc)")
+        ]
     known = float(table.frame["soc"].iloc[-1]) if has_column else source.final
     if known is not None and abs(drift := float(soc[-1]) - known) > _DRIFT_SAID:
         notes.append(Note(f"SOC: {label} ends {100 * drift:+.1f} % off its known end of {known:.3f}"))

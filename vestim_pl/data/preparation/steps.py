@@ -44,9 +44,7 @@ class Prepared(NamedTuple):
     notes: list[Note]
 
 
-def run_steps(
-    table: StandardTable, settings: PreparationSettings, names: Sequence[str], label: str = ""
-) -> Prepared:
+def run_steps(table: StandardTable, settings: PreparationSettings, names: Sequence[str], label: str = "") -> Prepared:
     """Run steps one after the other.
 
     Args:

@@ -60,9 +60,7 @@ def named_temperature(name: str, pattern: str = "name") -> float | None:
     return None
 
 
-def with_temperature(
-    table: StandardTable, source: float | str | None, name: str
-) -> tuple[StandardTable, list[Note]]:
+def with_temperature(table: StandardTable, source: float | str | None, name: str) -> tuple[StandardTable, list[Note]]:
     """Add the temperature where the file has none.
 
     Args:

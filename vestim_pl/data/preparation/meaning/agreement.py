@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vestim_pl.data.meaning.evidence import Evidence
+from vestim_pl.data.preparation.meaning.evidence import Evidence
 from vestim_pl.settings.override import Override
 
 __all__ = ["ALIKE_INTERVAL", "disagreements", "interval_problem"]

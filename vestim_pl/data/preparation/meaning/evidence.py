@@ -85,7 +85,7 @@ def sign_evidence(table: StandardTable) -> SignEvidence | None:
         None with fewer than 15 steps.
 
     """
-    if "voltage" not in table.frame:
+    if not {"current", "voltage"} <= set(table.frame):
         return None
     current, voltage = (np.diff(table.frame[name].to_numpy()) for name in ("current", "voltage"))
     inside = np.ones(len(current), dtype=bool)
@@ -114,7 +114,7 @@ def implied_capacity(table: StandardTable) -> float | None:
         3.0
 
     """
-    if "soc" not in table.frame:
+    if not {"current", "soc"} <= set(table.frame):
         return None
     soc, charge = table.frame["soc"].to_numpy(np.float64), counted_charge(table)
     if not _finite_span(soc):

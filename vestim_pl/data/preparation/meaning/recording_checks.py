@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from vestim_pl.data.meaning.evidence import Evidence
+from vestim_pl.data.preparation.meaning.evidence import Evidence
 from vestim_pl.data.preparation.settings import PreparationSettings
 from vestim_pl.data.preparation.units import UNITS
 from vestim_pl.settings.override import Override, command_text
@@ -87,7 +87,7 @@ def _check_interval(evidence: Evidence, settings: PreparationSettings, found: Ju
     if not SHORTEST <= usual <= LONGEST:
         unit = "h" if usual < SHORTEST else "ms"
         factor = UNITS["time"][unit][0]
-        if spread and evidence.irregular > 0 or not SHORTEST <= usual * factor <= LONGEST:
+        if (spread and evidence.irregular > 0) or not SHORTEST <= usual * factor <= LONGEST:
             found.add(
                 f"the interval between rows jumps{spread} (usually {_seconds(usual)})",
                 other="name another column of time by data.columns.time, or correct the file",
@@ -112,10 +112,11 @@ def _check_soc(evidence: Evidence, settings: PreparationSettings, found: Judgeme
     shown = f"SOC is from {low:.4g} to {high:.4g}"
     if settings.soc.capacity_ah is not None and settings.units.soc != "%" and high < 2:
         found.add(
-            f"{shown}, outside 0 to 1", other="correct data.soc.capacity_ah or data.soc.initial, with which it is counted"
+            f"{shown}, outside 0 to 1",
+            other="correct data.soc.capacity_ah or data.soc.initial, with which it is counted",
         )
         return 1.0
-    if -5 <= low and 1.05 < high <= 110:
+    if low >= -5 and 1.05 < high <= 110:
         found.add(f"{shown}, so it is in %", Override("data.units.soc", "%"))
         return UNITS["soc"]["%"][0]
     found.add(f"{shown}, outside 0 to 1", other="name another column of SOC by data.columns.soc")
@@ -146,9 +147,7 @@ def _check_temperature(evidence: Evidence, settings: PreparationSettings, found:
         )  # fmt: skip
 
 
-def _check_current(
-    evidence: Evidence, capacity: float | None, settings: PreparationSettings, found: Judgement
-) -> None:
+def _check_current(evidence: Evidence, capacity: float | None, settings: PreparationSettings, found: Judgement) -> None:
     largest = max(map(abs, evidence.ranges.get("current", (0.0, 0.0))))
     if largest > CELL_CURRENT and not settings.cells_in_series:
         found.add(f"the current reaches {largest:,.5g} A, so it is in mA", Override("data.units.current", "mA"))
@@ -156,9 +155,7 @@ def _check_current(
     if capacity is None or capacity == 0:
         return
     if abs(capacity) > CELL_CAPACITY:
-        found.add(
-            f"current and SOC imply a capacity of {abs(capacity):,.4g} Ah", Override("data.units.current", "mA")
-        )
+        found.add(f"current and SOC imply a capacity of {abs(capacity):,.4g} Ah", Override("data.units.current", "mA"))
     elif largest / abs(capacity) > HIGHEST_RATE:
         found.add(
             f"the current reaches {largest / abs(capacity):,.3g} C of the {abs(capacity):.3g} Ah that current and SOC imply",
@@ -166,9 +163,7 @@ def _check_current(
         )
 
 
-def _check_sign(
-    evidence: Evidence, capacity: float | None, settings: PreparationSettings, found: Judgement
-) -> None:
+def _check_sign(evidence: Evidence, capacity: float | None, settings: PreparationSettings, found: Judgement) -> None:
     sign = evidence.sign
     other = "charge_positive" if settings.current_sign == "discharge_positive" else "discharge_positive"
     turned = Override("data.current_sign", other)
