@@ -26,7 +26,7 @@ from vestim_pl.app.scoring import scored_steps, write_scores
 from vestim_pl.app.several_checkpoints import load_several, paths_of, side_by_side
 from vestim_pl.app.threads import choose_threads
 from vestim_pl.app.trainer import build_trainer, quiet_lightning
-from vestim_pl.data import VoltageDataModule
+from vestim_pl.data import PreparationSettings, VoltageDataModule
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.reports.run_report import write_report
@@ -82,11 +82,14 @@ def main(config: DictConfig) -> float:
 
 
 def _read_recordings(config: DictConfig, estimator: VoltageEstimator) -> VoltageDataModule:
-    """Read the recordings with the features and the RC pairs of an estimator."""
-    pairs = {"rc_pairs": [], "cold_factor": 0.0}
-    if estimator.rc_pairs is not None:  # windows too are to know what came before them, as in the training
-        pairs = {"rc_pairs": estimator.rc_pairs.options["steps"], "cold_factor": estimator.rc_pairs.cold_factor}
-    features = list(estimator.hparams["features"])
-    datamodule: VoltageDataModule = build(config.data, sampling=build(config.sampling), features=features, **pairs)
+    """Read the recordings as the training of an estimator did."""
+    datamodule: VoltageDataModule = build(
+        config.data,
+        sampling=build(config.sampling),
+        features=list(estimator.hparams["features"]),
+        trained=PreparationSettings.of_estimator(estimator.hparams),
+        trained_pairs=estimator.rc_pairs,  # windows too are to know what came before them, as in the training
+        rc_pairs=[],
+    )
     datamodule.setup("test")
     return datamodule

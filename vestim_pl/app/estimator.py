@@ -23,8 +23,13 @@ def build_estimator(config: DictConfig, datamodule: VoltageDataModule) -> Voltag
     """
     specs = {key: plain(config[key]) for key in ("network", "optimizer", "scheduler")}
     rc_pairs = datamodule.rc_pairs.options if datamodule.rc_pairs else None
-    data = TrainingData.describe(datamodule).to_dict()
-    estimator = VoltageEstimator(features=datamodule.features, rc_pairs=rc_pairs, data=data, **specs)
+    estimator = VoltageEstimator(
+        features=datamodule.features,
+        rc_pairs=rc_pairs,
+        preparation=datamodule.preparation.to_dict(),
+        data=TrainingData.describe(datamodule).to_dict(),
+        **specs,
+    )
     table = datamodule.table("train")
     estimator.scaler.fit(table.inputs, table.target)
     return estimator

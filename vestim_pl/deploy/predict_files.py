@@ -14,7 +14,8 @@ from vestim_pl.data.formats.recordings import SUFFIXES
 from vestim_pl.data.formats.split_files import list_split
 from vestim_pl.deploy.model import VoltageModel
 from vestim_pl.deploy.prediction import Figures
-from vestim_pl.deploy.table_files import Format, read_batches, write_batches
+from vestim_pl.deploy.table_files import Format, write_batches
+from vestim_pl.deploy.table_pieces import pieces
 from vestim_pl.errors import ConfigurationError, DataError
 from vestim_pl.files import whole_file
 
@@ -89,28 +90,25 @@ def predict_file(model: VoltageModel, job: Job, progress: Callable[[int], object
         FileError: If the file cannot be written.
 
     """
-    prediction = model.start(job.label)
-    job.target.parent.mkdir(parents=True, exist_ok=True)
+    prediction = model.start(job.label, progress)
 
     def batches() -> Iterator[pa.Table]:
-        for batch in read_batches(job.source, job.label):
-            prediction.refuse_added(batch.column_names)
-            read = batch.select([name for name in batch.column_names if name in prediction.reads])
-            yield _joined(batch, prediction.feed(read.to_pandas(ignore_metadata=True)))
-            progress(batch.num_rows)
+        for piece in pieces(job.source, job.label, model.settings):
+            added = prediction.feed(piece.raw, piece.carried)
+            resampled = model.settings.resample is not None
+            yield _joined(pa.table({}) if resampled else piece.written, added)
 
+    job.target.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(job.target) as partial:
         write_batches(partial, job.kind, batches())
-        if not prediction.figures.rows:
-            raise DataError(f"{job.label}: has no rows; remove the file")
     return prediction.figures
 
 
-def _joined(batch: pa.Table, added: pd.DataFrame) -> pa.Table:
+def _joined(table: pa.Table, added: pd.DataFrame) -> pa.Table:
     for name in added:
         column = pa.Array.from_pandas(added[name], type=pa.string() if added[name].dtype == object else None)
-        batch = batch.append_column(str(name), column)
-    return batch
+        table = table.append_column(str(name), column)
+    return table
 
 
 def _recordings(source: Path) -> tuple[list[Path], Path]:

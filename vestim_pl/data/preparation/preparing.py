@@ -1,0 +1,214 @@
+"""Prepare one file: read it, convert it, check what its values mean, and cut it into recordings."""
+
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vestim_pl.data.formats.quantities import find_columns
+from vestim_pl.data.formats.raw_table import RawTable
+from vestim_pl.data.formats.reading import read_table
+from vestim_pl.data.preparation.meaning.agreement import interval_problem
+from vestim_pl.data.preparation.meaning.evidence import Evidence
+from vestim_pl.data.preparation.meaning.recording_checks import judge
+from vestim_pl.data.preparation.settings import PreparationSettings
+from vestim_pl.data.preparation.standardizing import standard_table
+from vestim_pl.data.preparation.steps import run_steps
+from vestim_pl.data.preparation.table import Note, StandardTable, usual_interval
+from vestim_pl.errors import DataError
+
+__all__ = ["PreparedFile", "PreparedRecording", "prepare_file", "prepare_recording"]
+
+_AFTER_CHECKS = ("trim_rest", "resample", "derived")
+_LEAVE_OUT = "or leave the file out with data.on_bad_file=skip"
+
+
+@dataclass(frozen=True)
+class PreparedRecording:
+    """One recording without gaps, as a network takes it.
+
+    Attributes:
+        name: Path of the file without suffix; parts after a cut end in ``.part2`` and so on.
+        inputs: ``[n, F]`` float32 features in physical units, in the order of ``settings.features``.
+        target: ``[n]`` float32 terminal voltage in volts; None where the file has none.
+        time: ``[n]`` float64 seconds.
+        frame: ``[n]`` rows of the prepared columns, by quantity.
+        source_rows: ``[n]`` row of the file, from 0; None after resampling.
+        interval: Seconds between rows; None with one row.
+        notes: What was assumed or changed, one sentence each.
+
+    """
+
+    name: str
+    inputs: NDArray[np.float32]
+    target: NDArray[np.float32] | None
+    time: NDArray[np.float64]
+    frame: pd.DataFrame
+    source_rows: NDArray[np.int64] | None
+    interval: float | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PreparedFile:
+    """All recordings of a file.
+
+    Attributes:
+        recordings: The recordings, in the order of the file.
+        notes: What was assumed or changed.
+        warnings: What is doubtful, one line each.
+        evidence: Figures that show what the values mean; None where nothing is checked.
+        interval: Seconds between the prepared rows.
+
+    """
+
+    recordings: list[PreparedRecording]
+    notes: list[Note] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    evidence: Evidence | None = None
+    interval: float | None = None
+
+
+def prepare_recording(
+    source: Path | pd.DataFrame | RawTable, settings: PreparationSettings, label: str = "", voltage: bool | None = None
+) -> list[PreparedRecording]:
+    """Read a file and prepare it as a checkpoint's training did.
+
+    Args:
+        source: A file, its table, or what a reader made of it.
+        settings: Settings of the checkpoint, see `PreparationSettings.of_estimator`.
+        label: Name of the file for messages, and its path below the folder of the data; the path by default.
+        voltage: Whether there must be a measured voltage; None takes it where there is one.
+
+    Returns:
+        One recording, or several where the file has gaps.
+
+    Raises:
+        DataError: If the file is unreadable, lacks a column, has values that are not finite or cannot mean what they
+            should, or has another interval than the training.
+
+    Example::
+
+        >>> frame = pd.DataFrame({"Time": [0.0, 1.0], "SOC": 0.5, "Current": [0.0, -1.0], "Temp": 25.0})
+        >>> (prepared,) = prepare_recording(frame, PreparationSettings())
+        >>> prepared.inputs.shape, prepared.target is None
+        ((2, 3), True)
+
+    """
+    return prepare_file(source, settings, label, voltage).recordings
+
+
+def prepare_file(
+    source: Path | pd.DataFrame | RawTable, settings: PreparationSettings, label: str = "", voltage: bool | None = True
+) -> PreparedFile:
+    """Read and prepare a file; see `prepare_recording`, which returns its recordings alone."""
+    label = label or (str(source) if isinstance(source, Path) else "table")
+    raw = _raw_table(source, settings, label)
+    found = find_columns(raw.names, raw.units, settings.columns, label)
+    if not len(raw.frame):
+        found.require(["time"])
+        raise DataError(f"{label}: has no rows; remove the file, {_LEAVE_OUT}")
+    table, notes = standard_table(raw, found, settings, label, voltage, lambda row: _place(source, raw, row))
+    notes = [*(Note(text) for text in raw.notes), *notes]
+    first = next((index for index, name in enumerate(settings.prepare) if name in _AFTER_CHECKS), len(settings.prepare))
+    table, said = run_steps(table, settings, settings.prepare[:first], label)
+    notes += said
+    _require_order(table, label)
+    evidence = Evidence.of(table) if settings.checks != "off" else None
+    warnings = _judged(evidence, settings, label)
+    table, said = run_steps(table, settings, settings.prepare[first:], label)
+    notes += said
+    interval = usual_interval(table)
+    if (problem := interval_problem(label, interval, settings.interval)) is not None:
+        _refuse_or_warn(problem, settings, warnings)
+    return PreparedFile(_recordings(table, settings, label, interval, notes), notes, warnings, evidence, interval)
+
+
+def _raw_table(source: Path | pd.DataFrame | RawTable, settings: PreparationSettings, label: str) -> RawTable:
+    if isinstance(source, RawTable):
+        return source
+    if isinstance(source, pd.DataFrame):
+        return RawTable(source, [str(name) for name in source.columns], {}, "table")
+    _, others = settings.needed
+    return read_table(source, label, settings.files, settings.columns, sorted(others))
+
+
+def _judged(evidence: Evidence | None, settings: PreparationSettings, label: str) -> list[str]:
+    """Return warnings, or refuse the file."""
+    if evidence is None:
+        return []
+    found, warnings = judge(evidence, settings), []
+    if found.problems:
+        _refuse_or_warn(found.message(label), settings, warnings)
+    return warnings + [f"{label}: {note}" for note in found.notes]
+
+
+def _refuse_or_warn(problem: str, settings: PreparationSettings, warnings: list[str]) -> None:
+    if settings.checks == "refuse":
+        raise DataError(problem)
+    if settings.checks == "warn":
+        warnings.append(problem)
+
+
+def _require_order(table: StandardTable, label: str) -> None:
+    """Refuse a time that does not increase, where the steps that handle it are not run."""
+    back = np.flatnonzero(table.intervals() <= 0)
+    if back.size:
+        raise DataError(
+            f"{label}: time does not increase in {back.size} rows; let data.prepare have twin_times and max_gap, sort the "
+            f"rows by time, {_LEAVE_OUT}"
+        )
+
+
+def _recordings(
+    table: StandardTable, settings: PreparationSettings, label: str, interval: float | None, notes: list[Note]
+) -> list[PreparedRecording]:
+    texts, path = tuple(note.text for note in notes), Path(label)
+    stem = path.with_suffix("").as_posix() if path.suffix else label
+    recordings = []
+    for number, span in enumerate(table.spans(), start=1):
+        frame = table.frame.iloc[span]
+        inputs = np.empty((len(frame), len(settings.features)), dtype=np.float32)
+        for index, role in enumerate(settings.feature_roles.values()):
+            inputs[:, index] = frame[role].to_numpy()
+        target = frame["voltage"].to_numpy(np.float32) if "voltage" in frame else None
+        recordings.append(
+            PreparedRecording(
+                stem if number == 1 else f"{stem}.part{number}",
+                inputs,
+                target,
+                frame["time"].to_numpy(np.float64),
+                frame,
+                None if table.rows is None else table.rows[span],
+                interval,
+                texts,
+            )
+        )
+    return recordings
+
+
+def _place(source: Path | pd.DataFrame | RawTable, raw: RawTable, row: int) -> str:
+    """Describe a row as the user can find it: counted from 0, with the line of a text file."""
+    if not raw.first_line:
+        return f"row {row} (counted from 0)"
+    line = raw.first_line + row
+    if isinstance(source, Path) and raw.format.lower().startswith("csv") and source.suffix != ".gz":
+        with source.open(encoding="utf-8", errors="replace") as file:
+            lines = enumerate(islice(file, raw.first_line - 1, None), start=raw.first_line)
+            filled = (number for number, text in lines if text.strip())
+            line = next(islice(filled, row, None), line)
+    return f"row {row} (line {line} of the file)"
+
+
+def first_date(path: Path, settings: PreparationSettings, label: str = "") -> date | None:
+    """Return the day on which a recording starts; None if its time has no dates."""
+    raw = read_table(path, label, settings.files, settings.columns)
+    column = find_columns(raw.names, raw.units, settings.columns, label).columns.get("time")
+    if column is None or not len(raw.frame) or pd.api.types.is_numeric_dtype(raw.frame[column]):
+        return None
+    day = pd.to_datetime(raw.frame[column].iloc[0], errors="coerce", dayfirst=settings.files.date_order == "day_first")
+    return None if pd.isna(day) else day.date()
