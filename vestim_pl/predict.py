@@ -89,7 +89,7 @@ def _predict_all(model: VoltageModel, jobs: list[Job], output: Path) -> dict[str
             f"input: {len(failed)} of {len(jobs)} recordings could not be used ({failed[0]}{more}), for the reasons"
             f" above; the others are in {output}"
         )
-    _log.info("%d recordings written to %s", len(done), output)
+    _log.info("%d recording%s written to %s", len(done), "" if len(done) == 1 else "s", output)
     return done
 
 

@@ -49,7 +49,7 @@ class Figures:
         Example::
 
             >>> Figures(rows=1320, outside=7, outside_by={"Temp": 7}).describe()
-            '1,320 rows; 7 rows (0.5 %) outside the training range: Temp 7'
+            '1,320 rows; 7 (0.53 %) outside the training range: Temp 7'
 
         """
         parts = [f"{self.rows:,} rows"]

@@ -17,7 +17,7 @@ from vestim_pl.errors import DataError
 
 __all__ = ["Piece", "count_rows", "pieces"]
 
-ROWS = 1_000_000  # in memory at once: twelve days at one row a second
+ROWS = 250_000  # in memory at once: three days at one row a second
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Piece:
 
 
 def pieces(path: Path, label: str, settings: PreparationSettings) -> Iterator[Piece]:
-    """Yield the pieces of a file; one for a file of at most a million rows.
+    """Yield the pieces of a file; one for a file of at most 250,000 rows.
 
     Larger Parquet and plain CSV files are read in pieces, unless a step of the preparation needs all rows, as the
     counting of SOC and the resampling do.
