@@ -44,7 +44,7 @@ def standard_table(
     required = _required(settings, wanted, voltage)
     found.require(sorted(required, key=QUANTITIES.index), sorted(others))
     notes = _taken(found, wanted | {"time", "current", "voltage"})
-    columns: dict[str, Any] = {}
+    columns: dict[str, NDArray[Any]] = {}
     for quantity in QUANTITIES:
         if quantity in wanted | {"time", "current", "voltage"} and quantity in found.columns:
             if quantity == "voltage" and voltage is False:
@@ -55,10 +55,10 @@ def standard_table(
         column = found.resolve(name)
         columns[name] = _finite(raw.frame[column], label, column, where)
     if "state" in found.columns:
-        columns["state"] = raw.frame[found.columns["state"]]
+        columns["state"] = raw.frame[found.columns["state"]].to_numpy()
     if settings.soc.capacity_ah is not None and (counter := _counter(raw, found)) is not None:
         columns["ah"] = counter
-    return StandardTable.of(pd.DataFrame(columns, copy=False)), notes
+    return StandardTable(columns, rows=np.arange(len(raw.frame), dtype=np.int64)), notes
 
 
 def _required(settings: PreparationSettings, wanted: set[str], voltage: bool | None) -> set[str]:
