@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vestim_pl.data.columns import Columns
-from vestim_pl.data.formats.recordings import SUFFIXES, Recording, read_recording, rows_at_most
+from vestim_pl.data.formats.reading import READABLE
+from vestim_pl.data.formats.recordings import Recording, read_recording, rows_at_most
 from vestim_pl.data.formats.split_files import SplitFiles, list_split
 from vestim_pl.data.recording_table import RecordingTable
 from vestim_pl.errors import DataError
@@ -50,10 +51,10 @@ def split_files(root: Path, split: str) -> SplitFiles:
     if not folder.is_dir():
         found = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "none"
         raise DataError(f"data.root: {root} has no subfolder {split!r} (found: {found}); put recordings into {folder}")
-    files = list_split(folder, SUFFIXES)
+    files = list_split(folder)
     if not files.recordings:
         unread = f" ({unread})" if (unread := files.describe_unread()) else ""
-        raise DataError(f"data.root: {folder} has no {' or '.join(SUFFIXES)} file{unread}; put recordings into it")
+        raise DataError(f"data.root: {folder} has no recording ({READABLE}){unread}; put recordings into it")
     return files
 
 
@@ -136,7 +137,7 @@ class SplitReader:
 
     def _read_split(self, split: str, files: Sequence[Path]) -> RecordingTable | None:
         """Fill the table of one split file by file; memory for all rows is reserved once."""
-        bound = sum(rows_at_most(path) for path in files)
+        bound = sum(rows_at_most(path, self.columns) for path in files)
         width = len(self.features) + (len(self.rc_pairs.names) if self.rc_pairs else 0)
         inputs, target, time = self.allocate(bound, width)
         borders, names = [0], []
