@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vestim_pl.data.formats.quantities import find_columns
-from vestim_pl.data.formats.raw_table import RawTable
+from vestim_pl.data.formats.raw_table import LEAVE_OUT, RawTable
 from vestim_pl.data.formats.reading import read_table
 from vestim_pl.data.preparation.meaning.agreement import interval_problem
 from vestim_pl.data.preparation.meaning.evidence import Evidence
@@ -26,7 +25,6 @@ from vestim_pl.errors import DataError
 __all__ = ["PreparedFile", "PreparedRecording", "prepare_file", "prepare_recording"]
 
 _AFTER_CHECKS = ("trim_rest", "resample", "derived")
-_LEAVE_OUT = "or leave the file out with data.on_bad_file=skip"
 
 
 @dataclass(frozen=True)
@@ -118,8 +116,8 @@ def prepare_file(
     found = find_columns(raw.names, raw.units, settings.columns, label)
     if not len(raw.frame):
         found.require(["time"])
-        raise DataError(f"{label}: has no rows; remove the file, {_LEAVE_OUT}")
-    table, notes = standard_table(raw, found, settings, label, voltage, lambda row: _place(source, raw, row))
+        raise DataError(f"{label}: has no rows; remove the file, {LEAVE_OUT}")
+    table, notes = standard_table(raw, found, settings, label, voltage)
     notes = [*(Note(text) for text in raw.notes), *notes]
     first = next((index for index, name in enumerate(settings.prepare) if name in _AFTER_CHECKS), len(settings.prepare))
     table, said = run_steps(table, settings, settings.prepare[:first], label)
@@ -165,7 +163,7 @@ def _require_order(table: StandardTable, label: str) -> None:
     if back.size:
         raise DataError(
             f"{label}: time does not increase in {back.size} rows; let data.prepare have twin_times and max_gap, sort the "
-            f"rows by time, {_LEAVE_OUT}"
+            f"rows by time, {LEAVE_OUT}"
         )
 
 
@@ -194,19 +192,6 @@ def _recordings(
             )
         )
     return recordings
-
-
-def _place(source: Path | pd.DataFrame, raw: RawTable, row: int) -> str:
-    """Describe a row as the user can find it: counted from 0, with the line of a text file."""
-    if not raw.first_line:
-        return f"row {row} (counted from 0)"
-    line = raw.first_line + row
-    if isinstance(source, Path) and raw.format.lower().startswith("csv") and source.suffix != ".gz":
-        with source.open(encoding="utf-8", errors="replace") as file:
-            lines = enumerate(islice(file, raw.first_line - 1, None), start=raw.first_line)
-            filled = (number for number, text in lines if text.strip())
-            line = next(islice(filled, row, None), line)
-    return f"row {row} (line {line} of the file)"
 
 
 def first_date(path: Path, settings: PreparationSettings, label: str = "") -> date | None:
