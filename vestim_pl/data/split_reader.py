@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vestim_pl.data.formats.recordings import SUFFIXES
+from vestim_pl.data.formats.raw_table import LEAVE_OUT
+from vestim_pl.data.formats.reading import READABLE
 from vestim_pl.data.formats.split_files import SplitFiles, list_split
 from vestim_pl.data.preparation.meaning.agreement import disagreements
 from vestim_pl.data.preparation.meaning.evidence import Evidence
@@ -28,7 +29,6 @@ __all__ = ["Reading", "SplitReader", "demo_folder", "find_recordings"]
 
 _log = logging.getLogger("vestim_pl")
 _MOST_REPORTED = 10
-_LEAVE_OUT = "or leave the file out with data.on_bad_file=skip"
 PairsOf = Callable[[float | None], RCPairs | None]
 
 
@@ -51,10 +51,10 @@ def find_recordings(root: Path, split: str) -> SplitFiles:
         )
     if not folder.is_dir():
         raise DataError(_no_subfolder(root, split))
-    found = list_split(folder, SUFFIXES)
+    found = list_split(folder)
     if not found.recordings:
         unread = f" ({unread})" if (unread := found.describe_unread()) else ""
-        raise DataError(f"data.root: {folder} has no {' or '.join(SUFFIXES)} file{unread}; put recordings into it")
+        raise DataError(f"data.root: {folder} has no file that can be read ({READABLE}){unread}; put recordings into it")
     return found
 
 
@@ -62,7 +62,7 @@ def _no_subfolder(root: Path, split: str) -> str:
     """Explain a missing subfolder; in a folder of recordings, propose rules that split them."""
     found = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "none"
     problem = f"data.root: {root} has no subfolder {split!r} (found: {found})"
-    names = [path.relative_to(root).as_posix() for path in list_split(root, SUFFIXES).recordings]
+    names = [path.relative_to(root).as_posix() for path in list_split(root).recordings]
     if any((root / each).is_dir() for each in ("train", "val", "test")) or not names:
         return f"{problem}; put recordings into {root / split}"
     if rules := proposed_rules(names):
@@ -178,11 +178,11 @@ class SplitReader:
     def _assign(self) -> None:
         if not self.root.is_dir():
             raise DataError(f"data.root: {self.root} is not a folder; set it to a folder of recordings")
-        found = list_split(self.root, SUFFIXES)
+        found = list_split(self.root)
         if unread := found.describe_unread():
             _log.warning("%s", unread)
         if not found.recordings:
-            raise DataError(f"data.root: {self.root} has no {' or '.join(SUFFIXES)} file; put recordings into it")
+            raise DataError(f"data.root: {self.root} has no file that can be read ({READABLE}); put recordings into it")
         self._files = assign(
             self.root, found.recordings, self.rules, lambda path: first_date(path, self.settings, self._label(path))
         )
@@ -233,7 +233,7 @@ class SplitReader:
             what = f"has {lengths[0]} rows" if len(lengths) == 1 else f"has no part of more than {max(lengths)} rows"
             raise DataError(
                 f"{label}: {what} but {self.minimum_reason or 'the sampling'} needs at least {self.minimum_rows}; "
-                f"choose a smaller value, remove the file, {_LEAVE_OUT}"
+                f"choose a smaller value, remove the file, {LEAVE_OUT}"
             )
         if short := sum(lengths) - sum(len(recording.time) for recording in enough):
             self._note(

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vestim_pl.data.formats.raw_table import RawTable
+from vestim_pl.data.formats.raw_table import RawTable, row_in_file
 from vestim_pl.data.formats.reading import read_table
 from vestim_pl.data.formats.units import split_unit
 from vestim_pl.data.preparation import PreparationSettings
@@ -79,26 +80,24 @@ def _row_by_row(settings: PreparationSettings) -> bool:
 
 def _in_pieces(path: Path, label: str) -> Iterator[Piece]:
     batches: list[pa.Table] = []
-    last: pd.DataFrame | None = None
-    for batch in read_batches(path, label):
-        batches.append(batch)
-        if sum(each.num_rows for each in batches) >= ROWS:
-            piece, last = _piece(batches, last, path)
-            yield piece
-            batches = []
-    if batches:
-        yield _piece(batches, last, path)[0]
+    last, first = None, 0
+    for batch in chain(read_batches(path, label), [None]):
+        if batch is not None:
+            batches.append(batch)
+        if batches and (batch is None or sum(each.num_rows for each in batches) >= ROWS):
+            written, batches = pa.concat_tables(batches), []
+            frame = written.to_pandas(ignore_metadata=True)
+            if path.suffix.lower() == ".csv":
+                frame = frame.apply(_numbers)
+            carried = frame if last is None else pd.concat([last, frame], ignore_index=True)
+            yield Piece(_raw(carried, first - int(last is not None)), written, last is not None)
+            last, first = frame.tail(1), first + len(frame)
 
 
-def _piece(batches: list[pa.Table], last: pd.DataFrame | None, path: Path) -> tuple[Piece, pd.DataFrame]:
-    written = pa.concat_tables(batches)
-    frame = written.to_pandas(ignore_metadata=True)
-    if path.suffix.lower() == ".csv":
-        frame = frame.apply(_numbers)
-    whole = frame if last is None else pd.concat([last, frame], ignore_index=True)
-    names = list(whole.columns)
+def _raw(frame: pd.DataFrame, first: int) -> RawTable:
+    names = [str(name) for name in frame.columns]
     units = {name: unit for name in names if (unit := split_unit(name)[1])}
-    return Piece(RawTable(whole, names, units, "Parquet or CSV"), written, last is not None), frame.tail(1)
+    return RawTable(frame, names, units, "Parquet or CSV", where=lambda row: row_in_file(first + row))
 
 
 def _numbers(column: pd.Series) -> pd.Series:

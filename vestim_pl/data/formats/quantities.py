@@ -6,19 +6,32 @@ from dataclasses import dataclass, field, fields
 from functools import lru_cache
 
 from vestim_pl.data.columns import Columns
+from vestim_pl.data.formats.raw_table import LEAVE_OUT
 from vestim_pl.data.formats.synonyms import SYNONYMS
-from vestim_pl.data.formats.units import KINDS, parse_unit, split_unit
+from vestim_pl.data.formats.units import KINDS, Unit, parse_unit, split_unit, units_of_names
 from vestim_pl.errors import DataError, printable
 from vestim_pl.settings.names import nearest_name
-from vestim_pl.settings.override import Override
+from vestim_pl.settings.override import Override, command_text
 
-__all__ = ["FoundColumns", "find_columns", "number_doubled"]
+__all__ = ["FoundColumns", "columns_to_read", "count_quantities", "find_columns", "number_doubled"]
 
 _MOST_LISTED = 20
+_ALIKE = 0.8
 _SUPPLIED = {  # settings that give a quantity which no column has
-    "soc": Override("data.soc.capacity_ah", 3.0),
-    "temperature": Override("data.temperature", 25),
+    "soc": f"give the capacity of the cell, from which SOC is counted: {Override('data.soc.capacity_ah', 3.0)}",
+    "temperature": f"give a constant temperature in degC: {Override('data.temperature', 25)}",
 }
+_STEMS = {
+    quantity: re.compile(stem, re.IGNORECASE)
+    for quantity, stem in {
+        "time": "time|zeit|sec",
+        "current": "curr|amp(?!.*h)|strom",
+        "voltage": "volt|spann|potential",
+        "temperature": "temp",
+        "soc": r"soc|state.?of.?charge",
+    }.items()
+}
+"""Parts of names that say which quantity a column may have; for proposals only."""
 
 
 @dataclass(frozen=True)
@@ -64,50 +77,58 @@ class FoundColumns:
 
         """
         missing = [quantity for quantity in dict.fromkeys(quantities) if quantity not in self.columns]
-        settings = {getattr(self.settings, quantity) for quantity in missing}
-        others = [name for name in dict.fromkeys(features) if self.resolve(name) not in self.names]
-        others = [name for name in others if name not in settings]
-        if not missing and not others:
-            return
-        found = [self._problem(quantity) for quantity in missing]
-        found += [f"column {name!r} is missing{_near(name, self.names)}" for name in others]
-        advice = self._advice(missing, bool(others))
-        raise DataError(f"{self.label}: {', '.join(found)}. {_listed(self.names)}; {advice}")
+        known = {getattr(self.settings, quantity) for quantity in missing}
+        others = [
+            name for name in dict.fromkeys(features) if name not in known and self.resolve(name) not in self.names
+        ]
+        if missing or others:
+            raise DataError(f"{self.label}: {self._problem(missing, others)}; {self._advice(missing, others)}")
 
-    def _problem(self, quantity: str) -> str:
-        asked = getattr(self.settings, quantity)
-        if choices := self.ambiguous.get(quantity):
-            *some, last = map(repr, choices)
-            return f"the {quantity} may be {', '.join(some)} or {last}"
-        if doubled := _numbered(asked or "", self.names):
-            return f"column {asked!r} is in the file {len(doubled)} times ({', '.join(map(repr, doubled))})"
-        return f"column {asked!r} ({quantity}) is missing{_near(asked or quantity, self._proposals(quantity))}"
-
-    def _advice(self, missing: Sequence[str], features: bool) -> str:
-        overrides, alternatives = [], []
+    def _problem(self, missing: Sequence[str], others: Sequence[str]) -> str:
+        problems, absent = [], []
         for quantity in missing:
-            proposals = self._proposals(quantity)
-            if proposals:
-                overrides.append(str(Override(f"data.columns.{quantity}", proposals[0])))
-            elif quantity not in _SUPPLIED:
-                alternatives.append(f"name the column of the {quantity} by data.columns.{quantity}")
+            asked = getattr(self.settings, quantity) or quantity
+            if choices := self.ambiguous.get(quantity):
+                problems.append(f"the {quantity} may be {_joined(choices, 'or')}")
+            elif doubled := _numbered(asked, self.names):
+                problems.append(f"column {asked!r} is there {len(doubled)} times: {_joined(doubled, 'and')}")
+            else:
+                absent.append(asked)
+        absent += others
+        if absent:
+            problems.append(f"column{'s' * (len(absent) > 1)} {_joined(absent, 'and')} {_is(absent)} missing")
+        return f"{', '.join(problems)} among {_listed(self.names)}"
+
+    def _advice(self, missing: Sequence[str], others: Sequence[str]) -> str:
+        overrides = [
+            Override(f"data.columns.{quantity}", name) for quantity in missing for name in self._proposals(quantity)[:1]
+        ]
+        advice = [f"name {'it' if len(overrides) == 1 else 'them'} with {command_text(overrides)}"] if overrides else []
+        for quantity in missing:
             if quantity in _SUPPLIED:
-                alternatives.append(f"{'or ' if proposals else ''}supply the {quantity} with {_SUPPLIED[quantity]}")
-        if features:
-            alternatives.append("correct data.features")
-        named = [f"name {'it' if len(overrides) == 1 else 'them'} with {' '.join(overrides)}"] if overrides else []
-        return f"{', '.join([*named, *alternatives])}, rename the columns in the file, or leave the file out with data.on_bad_file=skip"
+                advice.append(_SUPPLIED[quantity])
+            elif not self._proposals(quantity):
+                advice.append(f"set data.columns.{quantity} to the column of the {quantity}")
+        for name in others:
+            near = nearest_name(name, self.names)
+            advice.append(f"correct {name!r} in data.features" + (f" (the nearest is {near!r})" if near else ""))
+        return f"{', '.join(advice)}, {LEAVE_OUT}"
 
     def _proposals(self, quantity: str) -> tuple[str, ...]:
         """Columns that may be meant, the likeliest first."""
-        asked = getattr(self.settings, quantity)
-        certain = self.ambiguous.get(quantity) or _numbered(asked or "", self.names)
+        asked = getattr(self.settings, quantity) or quantity
+        certain = self.ambiguous.get(quantity) or _numbered(asked, self.names)
         if certain:
             return tuple(certain)
+        # A column whose unit is one of another quantity is not meant, nor is one that is taken.
+        kinds = {name: parse_unit(self.units[name]) for name in self.names if self.units.get(name)}
         free = [name for name in self.names if name not in self.columns.values()]
-        close = nearest_name(asked or quantity, free)
-        alike = [name for name in free if parse_unit(self.units.get(name, "")) in KINDS[quantity]]
-        return tuple(dict.fromkeys([*([close] if close else []), *alike]))
+        free = [name for name in free if kinds.get(name) is None or kinds[name] in KINDS[quantity]]
+        by_base = {split_unit(name)[0]: name for name in reversed(free)}
+        near = nearest_name(asked, free, _ALIKE) or by_base.get(nearest_name(asked, by_base, _ALIKE) or "")
+        named = [name for name in free if _STEMS[quantity].search(name)]
+        measured = [name for name in free if kinds.get(name) in KINDS[quantity] - {Unit.ONE}]
+        return tuple(dict.fromkeys([*([near] if near else []), *named, *measured]))
 
 
 def find_columns(
@@ -115,8 +136,8 @@ def find_columns(
 ) -> FoundColumns:
     """Find the column of each quantity.
 
-    A column that ``data.columns`` names is taken as it is. Where a setting is None, or still has its default and the file has
-    no such column, the known names decide; a column whose unit does not fit the quantity is no candidate.
+    A column that ``data.columns`` names is taken as it is. Where a setting is None, or still has its default and the
+    file has no such column, the known names decide. A column whose unit does not fit the quantity is no candidate.
 
     Args:
         names: Columns of the file.
@@ -134,7 +155,7 @@ def find_columns(
 
     """
     asked = Columns() if columns is None else columns
-    found = FoundColumns(names, {**{name: split_unit(name)[1] for name in names}, **units}, asked, label)
+    found = FoundColumns(names, {**units_of_names(names), **units}, asked, label)
     defaults = {item.name: item.default for item in fields(Columns)}
     for quantity in SYNONYMS:
         setting, default = getattr(asked, quantity, None), defaults.get(quantity)
@@ -149,6 +170,31 @@ def find_columns(
         elif candidates:
             found.ambiguous[quantity] = candidates
     return found
+
+
+def columns_to_read(
+    names: Sequence[str], units: Mapping[str, str], wanted: Columns | None, extra: Sequence[str]
+) -> list[str]:
+    """Return the columns to read, in the order of the file.
+
+    Args:
+        names: Columns of the file.
+        units: Unit by column as written.
+        wanted: Columns of the quantities; None for all columns.
+        extra: Further columns.
+
+    """
+    if wanted is None:
+        return list(names)
+    found = find_columns(names, units, wanted)
+    chosen = {*found.columns.values(), *map(found.resolve, extra)}
+    return [name for name in names if name in chosen]
+
+
+def count_quantities(names: Sequence[str], wanted: Columns | None) -> int:
+    """How many quantities a table has, to choose among the tables of a file."""
+    found = find_columns(names, {}, wanted)
+    return sum(item.name in found.columns or item.name in found.ambiguous for item in fields(Columns))
 
 
 def number_doubled(names: Sequence[str]) -> list[str]:
@@ -206,12 +252,16 @@ def _numbered(name: str, names: Sequence[str]) -> list[str]:
     return [other for other in names if re.fullmatch(rf"{re.escape(name)} #\d+", other)] if name else []
 
 
-def _near(name: str, names: Iterable[str]) -> str:
-    near = nearest_name(name, names)
-    return f" (the nearest is {near!r})" if near else ""
+def _joined(names: Sequence[str], word: str) -> str:
+    *some, last = [repr(printable(name)) for name in names]
+    return f"{', '.join(some)} {word} {last}" if some else last
+
+
+def _is(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(repr(printable(name[:60])) for name in names[:_MOST_LISTED])
     more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
-    return f"The file has {shown or 'no columns'}{more}"
+    return f"{shown or 'no columns'}{more}"

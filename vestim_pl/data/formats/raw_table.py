@@ -1,6 +1,6 @@
 """A file's table as it is, before its values are given a meaning."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,7 +9,22 @@ import pandas as pd
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.settings.checks import check_choice
 
-__all__ = ["FileOptions", "RawTable"]
+__all__ = ["LEAVE_OUT", "FileOptions", "RawTable", "row_in_file"]
+
+LEAVE_OUT = "or leave the file out with data.on_bad_file=skip"
+"""End of every message about a file."""
+
+
+def row_in_file(row: int, line: int = 0) -> str:
+    """Describe a row as the user can find it.
+
+    Example::
+
+        >>> row_in_file(3, 5), row_in_file(3)
+        ('row 3 (line 5 of the file)', 'row 3 (counted from 0)')
+
+    """
+    return f"row {row} (line {line} of the file)" if line else f"row {row} (counted from 0)"
 
 
 @dataclass
@@ -23,6 +38,7 @@ class RawTable:
         format: Format in words, such as ``CSV`` or ``MATLAB 7.3``.
         notes: What was assumed, one plain sentence each.
         first_line: Line of the file, or row of the sheet, that holds row 0; 0 where the format has no lines.
+        where: Describes a row of the frame for messages.
 
     """
 
@@ -32,6 +48,7 @@ class RawTable:
     format: str
     notes: list[str] = field(default_factory=list)
     first_line: int = 0
+    where: Callable[[int], str] = row_in_file
 
 
 @dataclass(frozen=True)

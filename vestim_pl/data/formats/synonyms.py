@@ -1,15 +1,15 @@
 """Names that testers and data sets give to the columns, by quantity.
 
-To add a name, put it into the row of its quantity. Case, spaces, punctuation and units do not count: ``Test Time`` stands
-for ``Test_Time(s)``, ``test_time_second`` and ``TestTime`` too. ``#`` stands for a number. A name of one letter is
-compared with its case, because ``t`` is a time and ``T`` a temperature.
+To add a name, put it into the row of its quantity. Case, spaces, punctuation and units do not count: ``Test Time``
+stands for ``Test_Time(s)``, ``test_time_second`` and ``TestTime`` too. ``#`` stands for a number. A name of one letter
+is compared with its case, because ``t`` is a time and ``T`` a temperature.
 
 The names of an earlier line are preferred to those of a later one. If a file has two names of one line, the user has to
 choose: they are different measurements, such as ``Current_load`` and ``Current_measured``.
 
-Sources: Battery Data Format (battery-data-alliance/battery-data-format: preferred labels and machine-readable names), whose
-words come first; exports of Arbin, Basytec, BioLogic EC-Lab and BT-Lab, Bitrode, Digatron, Landt, Maccor, Neware, Novonix
-and PEC; VEstim; PyBaMM; PyProBE; cellpy; fastnda; Battery Archive; NASA PCoE; Oxford; Kollmeyer's Panasonic and LG data.
+Sources: the Battery Data Format (battery-data-alliance/battery-data-format), both its labels and its machine-readable
+names; exports of Arbin, Basytec, BioLogic EC-Lab and BT-Lab, Bitrode, Digatron, Landt, Maccor, Neware, Novonix and PEC;
+VEstim; PyBaMM; PyProBE; cellpy; fastnda; Battery Archive; NASA PCoE; Oxford; Kollmeyer's Panasonic and LG data.
 """
 
 __all__ = ["SYNONYMS"]
@@ -59,7 +59,7 @@ SYNONYMS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "soc": (("SOC", "State of Charge", "Battery SOC", "Cell SOC", "SOC est", "Ladezustand", "荷电状态"),),
     "ah": (
-        ("Net Capacity", "Ah", "Ah Accu", "AhAccu", "Q-Qo", "Ah Counter", "Ah Step", "Accumulated Ah"),
+        ("Net Capacity", "Ah", "Ah Accu", "AhAccu", "Q-Qo", "Ah Counter", "Accumulated Ah"),
         ("Capacity",),  # net in Digatron and PyProBE, of one step in Neware
     ),
     "charge_ah": (
@@ -75,5 +75,5 @@ SYNONYMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "discharge_ah": (
         ("Discharge Capacity", "Discharging Capacity", "Cumulative Discharge Capacity", "Q discharge", "DChg Cap"),
     ),
-    "state": (("State", "Step Type", "Status", "MD", "Mode", "Command", "Step State"),),
+    "state": (("State", "MD"), ("Step Type", "Status"), ("Mode", "Command", "Step State")),
 }

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vestim_pl.data.formats.raw_table import LEAVE_OUT
 from vestim_pl.data.formats.units import Unit
 from vestim_pl.errors import DataError, printable
 from vestim_pl.settings.override import Override
@@ -20,7 +21,6 @@ DateOrder = Literal["day_first", "month_first"]
 _SECONDS = {Unit.SECOND: 1.0, Unit.MILLISECOND: 1e-3, Unit.MICROSECOND: 1e-6, Unit.MINUTE: 60.0, Unit.HOUR: 3600.0}
 _CLOCK = re.compile(r"\s*(?:(?P<days>\d+)\s*(?:d|days?|[:.-])\s*)?(?P<clock>\d+:\d{1,2}:\d{1,2}(?:[.,]\d+)?)\s*")
 _TWO_PARTS = re.compile(r"\d+:\d\d(?:[.,]\d+)?")
-_LEAVE_OUT = "or leave the file out with data.on_bad_file=skip"
 
 
 def _plain(row: int) -> str:
@@ -37,8 +37,8 @@ def seconds(
 ) -> NDArray[np.float64]:
     """Return a column of times in seconds.
 
-    Numbers are multiplied by their unit. Clock times (``24:00:05.5``, ``0d 00:01:00``, ``1.02:03:04``), dates and durations are
-    seconds whatever the unit; dates count from the first row. Whether times increase is not checked.
+    Numbers are multiplied by their unit. Clock times (``24:00:05.5``, ``0d 00:01:00``, ``1.02:03:04``), dates and
+    durations are seconds whatever the unit; dates count from the first row. Whether times increase is not checked.
 
     Args:
         values: The column.
@@ -69,9 +69,7 @@ def seconds(
     if pd.api.types.is_datetime64_any_dtype(values):
         return _of_dates(values)
     if pd.api.types.is_bool_dtype(values) or pd.api.types.is_complex_dtype(values):
-        raise DataError(
-            f"{label}: column {column!r} has no times but {values.dtype}; name another column, {_LEAVE_OUT}"
-        )
+        raise DataError(f"{label}: column {column!r} has no times but {values.dtype}; name another column, {LEAVE_OUT}")
     if pd.api.types.is_numeric_dtype(values):
         return values.to_numpy(dtype=np.float64, na_value=np.nan) * _SECONDS[unit or Unit.SECOND]
     return _of_objects(values, label, column, unit, date_order, where)
@@ -111,7 +109,8 @@ def _refuse_first(bad: pd.Series, values: pd.Series, label: str, column: str, wh
         row = int(rows[0])
         shown = printable(str(values.iloc[row])[:60])
         raise DataError(
-            f"{label}: column {column!r}, {where(row)} is not a time but {shown!r}; correct or remove the row, {_LEAVE_OUT}"
+            f"{label}: column {column!r}, {where(row)} is not a time but {shown!r}; correct or remove the row, "
+            f"{LEAVE_OUT}"
         )
 
 
@@ -135,11 +134,11 @@ def _dates(text: pd.Series, label: str, column: str, order: DateOrder | None) ->
         return _parse(text, True)
     readings = [_parse(text, day_first) for day_first in (True, False)]
     whole = [dates for dates in readings if dates.notna().sum() == text.notna().sum()]
-    if len(whole) == 2 and not np.array_equal(*map(_of_dates, whole), equal_nan=True):
+    if len(whole) == 2 and not np.array_equal(_of_dates(whole[0]), _of_dates(whole[1]), equal_nan=True):
         choices = " or ".join(str(Override("data.date_order", choice)) for choice in ("day_first", "month_first"))
         raise DataError(
-            f"{label}: column {column!r} has dates such as {str(text.dropna().iloc[0])!r}, in which day and month cannot be "
-            f"told apart; choose {choices}"
+            f"{label}: column {column!r} has dates such as {str(text.dropna().iloc[0])!r}, in which day and month "
+            f"cannot be told apart; choose {choices}"
         )
     return whole[0] if whole else max(readings, key=lambda dates: int(dates.notna().sum()))
 

@@ -1,11 +1,11 @@
 """Units of columns, as files write them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import lru_cache
 
-__all__ = ["KINDS", "Unit", "parse_unit", "split_unit", "unit_of"]
+__all__ = ["KINDS", "Unit", "parse_unit", "split_unit", "unit_of", "units_of_names"]
 
 
 class Unit(StrEnum):
@@ -128,6 +128,18 @@ def split_unit(name: str) -> tuple[str, str]:
     if suffixed is not None and not suffixed["unit"].isdigit() and parse_unit(suffixed["unit"]) is not None:
         return suffixed["base"], suffixed["unit"]
     return name, name if len(name) > 2 and parse_unit(name) is not None else ""
+
+
+def units_of_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the unit that the name of each column says; columns without one are left out.
+
+    Example::
+
+        >>> units_of_names(["Time [s]", "Step", "I/mA"])
+        {'Time [s]': 's', 'I/mA': 'mA'}
+
+    """
+    return {name: unit for name in names if (unit := split_unit(name)[1])}
 
 
 def unit_of(name: str, units: Mapping[str, str]) -> Unit | None:

@@ -30,21 +30,21 @@ def with_sign(table: StandardTable, sign: str, label: str = "") -> tuple[Standar
 
     Example::
 
-        >>> table = StandardTable(pd.DataFrame({"current": [0.0, 2.0, 1.0], "state": ["R", "D", "C"]}))
-        >>> with_sign(table, "auto")[0].frame["current"].tolist()
+        >>> table = StandardTable({"current": np.array([0.0, 2.0, 1.0]), "state": np.array(["R", "D", "C"])})
+        >>> with_sign(table, "auto")[0]["current"].tolist()
         [0.0, -2.0, 1.0]
 
     """
-    if "current" not in table.frame:
+    if "current" not in table:
         return table, []
-    current = table.frame["current"].to_numpy()
+    current = table["current"]
     if sign == "discharge_positive":
         note = Note("current: discharge is positive in the files (data.current_sign), so its sign is turned")
         return table.with_columns(current=-current), [note]
-    unsigned = sign == "auto" and "state" in table.frame and len(current) and current.min() >= 0 < current.max()
+    unsigned = sign == "auto" and "state" in table and len(current) and current.min() >= 0 < current.max()
     if not unsigned:
         return table, []
-    signs = signed_by_states(table.frame["state"], current > _SMALL * current.max(), label)
+    signs = signed_by_states(pd.Series(table["state"]), current > _SMALL * current.max(), label)
     return table.with_columns(current=current * signs), [Note("current: has no sign, so the column of states signs it")]
 
 

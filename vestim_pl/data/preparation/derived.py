@@ -69,8 +69,9 @@ def names_in(formulas: Mapping[str, str]) -> set[str]:
     """
     found: set[str] = set()
     for name, formula in formulas.items():
-        called = {node.func for node in ast.walk(_parsed(name, formula)) if isinstance(node, ast.Call)}
-        found |= {n.id for n in ast.walk(_parsed(name, formula)) if isinstance(n, ast.Name) and n not in called}
+        tree = list(ast.walk(_parsed(name, formula)))
+        called = {node.func for node in tree if isinstance(node, ast.Call)}
+        found |= {n.id for n in tree if isinstance(n, ast.Name) and n not in called}
     return found - set(formulas)
 
 
@@ -91,8 +92,8 @@ def with_derived(
 
     Example::
 
-        >>> table = StandardTable(pd.DataFrame({"current": [1.0, -2.0], "voltage": [4.0, 3.0]}))
-        >>> with_derived(table, {"Power": "current * voltage"}, 1.0)[0].frame["Power"].tolist()
+        >>> table = StandardTable.of(pd.DataFrame({"time": [0.0, 1.0], "current": [1.0, -2.0], "voltage": [4.0, 3.0]}))
+        >>> with_derived(table, {"Power": "current * voltage"}, 1.0)[0]["Power"].tolist()
         [4.0, -6.0]
 
     """
@@ -111,7 +112,8 @@ def with_derived(
                     "the file out with data.on_bad_file=skip"
                 )
         pieces.append(frame)
-    return StandardTable(pd.concat(pieces), table.starts, table.rows), []
+    whole = pd.concat(pieces)
+    return table.with_columns(**{name: whole[name].to_numpy() for name in formulas}), []
 
 
 def _parsed(name: str, formula: str) -> ast.expr:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vestim_pl.data.preparation.table import Note, StandardTable, usual_interval
+from vestim_pl.data.preparation.table import Note, StandardTable
 from vestim_pl.errors import DataError
 
 __all__ = ["cut_at_gaps"]
@@ -28,20 +28,19 @@ def cut_at_gaps(table: StandardTable, max_gap: float | None, label: str = "") ->
 
     Example::
 
-        >>> import pandas as pd
-        >>> table = StandardTable(pd.DataFrame({"time": [0.0, 1.0, 2.0, 3602.0, 3603.0]}))
+        >>> table = StandardTable({"time": np.array([0.0, 1.0, 2.0, 3602.0, 3603.0])})
         >>> cut_at_gaps(table, None)[0].starts
         (0, 3)
 
     """
-    usual = usual_interval(table)
-    if usual is None:
+    if len(table) < 2:
         return table, []
-    steps = np.diff(table.frame["time"].to_numpy())
-    forward = steps[steps > 0]
-    usual = float(np.median(forward)) if forward.size else 0.0
-    limit = USUAL_GAP * usual if max_gap is None else max_gap
+    steps = np.diff(table["time"])
     restarts = np.flatnonzero(steps <= 0)
+    usual = table.usual_interval or 0.0
+    if restarts.size:
+        usual = float(np.median(steps[steps > 0])) if restarts.size < steps.size else 0.0
+    limit = USUAL_GAP * usual if max_gap is None else max_gap
     _refuse_disorder(table, steps, restarts, USUAL_GAP * usual, label)
     gaps = np.flatnonzero(steps > limit)
     notes = []
@@ -50,6 +49,8 @@ def cut_at_gaps(table: StandardTable, max_gap: float | None, label: str = "") ->
         notes.append(Note(f"time: cut into two recordings where a gap is longer than {longest}", len(gaps)))
     if restarts.size:
         notes.append(Note("time: cut into two recordings where time starts again", len(restarts)))
+    if not notes:
+        return table, []
     starts = sorted({*table.starts, *(int(row) + 1 for row in gaps), *(int(row) + 1 for row in restarts)})
     return replace(table, starts=tuple(starts)), notes
 
@@ -57,11 +58,11 @@ def cut_at_gaps(table: StandardTable, max_gap: float | None, label: str = "") ->
 def _refuse_disorder(table: StandardTable, steps: np.ndarray, restarts: np.ndarray, small: float, label: str) -> None:
     """Tell a time that starts again from rows in the wrong order and from the time within a step."""
     small_steps = restarts[-steps[restarts] < small]
-    many = len(restarts) > max(1, _FEW_RESTARTS * len(table.frame))
+    many = len(restarts) > max(1, _FEW_RESTARTS * len(table))
     if not small_steps.size and not many:
         return
     row = int((small_steps if small_steps.size else restarts)[0]) + 1
-    time = table.frame["time"].to_numpy()
+    time = table["time"]
     often = f", and so {len(restarts)} times" if len(restarts) > 1 else ""
     where = row if table.rows is None else int(table.rows[row])
     raise DataError(

@@ -1,16 +1,17 @@
 """Prepare one file: read it, convert it, check what its values mean, and cut it into recordings."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from vestim_pl.data.formats.quantities import find_columns
-from vestim_pl.data.formats.raw_table import RawTable
+from vestim_pl.data.formats.raw_table import LEAVE_OUT, RawTable
 from vestim_pl.data.formats.reading import read_table
 from vestim_pl.data.preparation.meaning.agreement import interval_problem
 from vestim_pl.data.preparation.meaning.evidence import Evidence
@@ -18,13 +19,12 @@ from vestim_pl.data.preparation.meaning.recording_checks import judge
 from vestim_pl.data.preparation.settings import PreparationSettings
 from vestim_pl.data.preparation.standardizing import standard_table
 from vestim_pl.data.preparation.steps import run_steps
-from vestim_pl.data.preparation.table import Note, StandardTable, usual_interval
+from vestim_pl.data.preparation.table import Note, StandardTable
 from vestim_pl.errors import DataError
 
 __all__ = ["PreparedFile", "PreparedRecording", "prepare_file", "prepare_recording"]
 
 _AFTER_CHECKS = ("trim_rest", "resample", "derived")
-_LEAVE_OUT = "or leave the file out with data.on_bad_file=skip"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PreparedRecording:
         inputs: ``[n, F]`` float32 features in physical units, in the order of ``settings.features``.
         target: ``[n]`` float32 terminal voltage in volts; None where the file has none.
         time: ``[n]`` float64 seconds.
-        frame: ``[n]`` rows of the prepared columns, by quantity.
+        columns: ``[n]`` values of the prepared columns, by quantity.
         source_rows: ``[n]`` row of the file, from 0; None after resampling.
         interval: Seconds between rows; None with one row.
         notes: What was assumed or changed, one sentence each.
@@ -47,10 +47,15 @@ class PreparedRecording:
     inputs: NDArray[np.float32]
     target: NDArray[np.float32] | None
     time: NDArray[np.float64]
-    frame: pd.DataFrame
+    columns: Mapping[str, NDArray[Any]]
     source_rows: NDArray[np.int64] | None
     interval: float | None
     notes: tuple[str, ...] = ()
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The prepared columns as a data frame."""
+        return pd.DataFrame(dict(self.columns), copy=False)
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,8 @@ def prepare_file(
     found = find_columns(raw.names, raw.units, settings.columns, label)
     if not len(raw.frame):
         found.require(["time"])
-        raise DataError(f"{label}: has no rows; remove the file, {_LEAVE_OUT}")
-    table, notes = standard_table(raw, found, settings, label, voltage, lambda row: _place(source, raw, row))
+        raise DataError(f"{label}: has no rows; remove the file, {LEAVE_OUT}")
+    table, notes = standard_table(raw, found, settings, label, voltage)
     notes = [*(Note(text) for text in raw.notes), *notes]
     first = next((index for index, name in enumerate(settings.prepare) if name in _AFTER_CHECKS), len(settings.prepare))
     table, said = run_steps(table, settings, settings.prepare[:first], label)
@@ -122,7 +127,7 @@ def prepare_file(
     warnings = _judged(evidence, settings, label)
     table, said = run_steps(table, settings, settings.prepare[first:], label)
     notes += said
-    interval = usual_interval(table)
+    interval = table.usual_interval
     if (problem := interval_problem(label, interval, settings.interval)) is not None:
         _refuse_or_warn(problem, settings, warnings)
     return PreparedFile(_recordings(table, settings, label, interval, notes), notes, warnings, evidence, interval)
@@ -156,11 +161,11 @@ def _refuse_or_warn(problem: str, settings: PreparationSettings, warnings: list[
 
 def _require_order(table: StandardTable, label: str) -> None:
     """Refuse a time that does not increase, where the steps that handle it are not run."""
-    back = np.flatnonzero(table.intervals() <= 0)
+    back = np.flatnonzero(table.intervals <= 0)
     if back.size:
         raise DataError(
             f"{label}: time does not increase in {back.size} rows; let data.prepare have twin_times and max_gap, sort the "
-            f"rows by time, {_LEAVE_OUT}"
+            f"rows by time, {LEAVE_OUT}"
         )
 
 
@@ -171,37 +176,24 @@ def _recordings(
     stem = path.with_suffix("").as_posix() if path.suffix else label
     recordings = []
     for number, span in enumerate(table.spans(), start=1):
-        frame = table.frame.iloc[span]
-        inputs = np.empty((len(frame), len(settings.features)), dtype=np.float32)
+        columns = {name: values[span] for name, values in table.columns.items()}
+        inputs = np.empty((len(columns["time"]), len(settings.features)), dtype=np.float32)
         for index, role in enumerate(settings.feature_roles.values()):
-            inputs[:, index] = frame[role].to_numpy()
-        target = frame["voltage"].to_numpy(np.float32) if "voltage" in frame else None
+            inputs[:, index] = columns[role]
+        target = columns["voltage"].astype(np.float32, copy=False) if "voltage" in columns else None
         recordings.append(
             PreparedRecording(
                 stem if number == 1 else f"{stem}.part{number}",
                 inputs,
                 target,
-                frame["time"].to_numpy(np.float64),
-                frame,
+                columns["time"],
+                columns,
                 None if table.rows is None else table.rows[span],
                 interval,
                 texts,
             )
         )
     return recordings
-
-
-def _place(source: Path | pd.DataFrame | RawTable, raw: RawTable, row: int) -> str:
-    """Describe a row as the user can find it: counted from 0, with the line of a text file."""
-    if not raw.first_line:
-        return f"row {row} (counted from 0)"
-    line = raw.first_line + row
-    if isinstance(source, Path) and raw.format.lower().startswith("csv") and source.suffix != ".gz":
-        with source.open(encoding="utf-8", errors="replace") as file:
-            lines = enumerate(islice(file, raw.first_line - 1, None), start=raw.first_line)
-            filled = (number for number, text in lines if text.strip())
-            line = next(islice(filled, row, None), line)
-    return f"row {row} (line {line} of the file)"
 
 
 def first_date(path: Path, settings: PreparationSettings, label: str = "") -> date | None:

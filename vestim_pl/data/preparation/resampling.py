@@ -24,7 +24,7 @@ def resampled(table: StandardTable, interval: float | None) -> tuple[StandardTab
     Example::
 
         >>> frame = pd.DataFrame({"time": [0.0, 0.5, 1.0, 1.5], "current": [0.0, -2.0, -4.0, -4.0]})
-        >>> resampled(StandardTable(frame), 1.0)[0].frame
+        >>> resampled(StandardTable.of(frame), 1.0)[0].frame
            time  current
         0   0.0     -1.0
         1   1.0     -4.0
@@ -32,12 +32,14 @@ def resampled(table: StandardTable, interval: float | None) -> tuple[StandardTab
     """
     if interval is None:
         return table, []
-    intervals = table.intervals()
+    intervals = table.intervals
     if not intervals.size or np.all(np.abs(intervals - interval) <= _JITTER * interval):
         return table, []
     pieces = [_piece(piece.select_dtypes("number").astype(np.float64), interval) for piece in table.pieces()]
-    note = Note(f"resampled to an interval of {interval:g} s (data.resample)", len(table.frame))
-    return table.of_pieces(pieces), [note]
+    starts = np.cumsum([0, *(len(piece) for piece in pieces[:-1])])
+    whole = StandardTable.of(pd.concat(pieces, ignore_index=True))
+    note = Note(f"resampled to an interval of {interval:g} s (data.resample)")
+    return StandardTable(whole.columns, tuple(int(start) for start in starts)), [note]
 
 
 def _piece(frame: pd.DataFrame, interval: float) -> pd.DataFrame:

@@ -20,13 +20,13 @@ def trim_leading_rest(table: StandardTable, kept: float | None) -> tuple[Standar
 
         >>> import pandas as pd
         >>> table = StandardTable.of(pd.DataFrame({"time": [0.0, 1.0, 2.0, 3.0], "current": [0.0, 0.0, 0.0, -1.0]}))
-        >>> trim_leading_rest(table, 1.0)[0].frame["time"].tolist()
+        >>> trim_leading_rest(table, 1.0)[0]["time"].tolist()
         [2.0, 3.0]
 
     """
-    if kept is None or "current" not in table.frame:
+    if kept is None or "current" not in table:
         return table, []
-    current, time = (table.frame[name].to_numpy() for name in ("current", "time"))
+    current, time = table["current"], table["time"]
     loaded = np.abs(current) > _AT_REST * np.abs(current).max(initial=0.0)
     stays = np.ones(len(time), dtype=bool)
     for span in table.spans():

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 from vestim_pl.data.columns import Columns
@@ -101,7 +102,7 @@ class PreparationSettings:
         check_temperature(self.temperature)
         check_formulas(derived)
 
-    @property
+    @cached_property
     def feature_roles(self) -> dict[str, str]:
         """Quantity, derived column or column of the file behind each feature, in order."""
         by_name = {getattr(self.columns, quantity): quantity for quantity in QUANTITIES}
@@ -110,7 +111,7 @@ class PreparationSettings:
             name: known.get(name, name if name in self.derived else by_name.get(name, name)) for name in self.features
         }
 
-    @property
+    @cached_property
     def needed(self) -> tuple[set[str], set[str]]:
         """Quantities and other columns that features and formulas need, besides time and current."""
         wanted = {role for role in self.feature_roles.values() if role not in self.derived} | names_in(self.derived)

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vestim_pl.data.formats.quantities import FoundColumns
-from vestim_pl.data.formats.raw_table import RawTable
+from vestim_pl.data.formats.raw_table import LEAVE_OUT, RawTable
 from vestim_pl.data.formats.times import seconds
 from vestim_pl.data.formats.units import Unit, parse_unit
 from vestim_pl.data.preparation.settings import PreparationSettings
@@ -19,12 +19,11 @@ from vestim_pl.settings.override import Override
 
 __all__ = ["standard_table"]
 
-_LEAVE_OUT = "or leave the file out with data.on_bad_file=skip"
 Place = Callable[[int], str]
 
 
 def standard_table(
-    raw: RawTable, found: FoundColumns, settings: PreparationSettings, label: str, voltage: bool | None, where: Place
+    raw: RawTable, found: FoundColumns, settings: PreparationSettings, label: str, voltage: bool | None
 ) -> tuple[StandardTable, list[Note]]:
     """Take the columns that the settings need, in standard units, and refuse values that are no finite numbers.
 
@@ -34,7 +33,6 @@ def standard_table(
         settings: What is needed, and the units that are set.
         label: Name of the file for messages.
         voltage: Whether the file must have a voltage; None takes it where there is one.
-        where: Describes a row for messages.
 
     Raises:
         DataError: If a column is missing, or has text, NaN or Inf.
@@ -44,21 +42,21 @@ def standard_table(
     required = _required(settings, wanted, voltage)
     found.require(sorted(required, key=QUANTITIES.index), sorted(others))
     notes = _taken(found, wanted | {"time", "current", "voltage"})
-    columns: dict[str, Any] = {}
+    columns: dict[str, NDArray[Any]] = {}
     for quantity in QUANTITIES:
         if quantity in wanted | {"time", "current", "voltage"} and quantity in found.columns:
             if quantity == "voltage" and voltage is False:
                 continue
-            columns[quantity], said = _quantity(raw, found, quantity, settings, label, where)
+            columns[quantity], said = _quantity(raw, found, quantity, settings, label)
             notes += said
     for name in sorted(others):
         column = found.resolve(name)
-        columns[name] = _finite(raw.frame[column], label, column, where)
+        columns[name] = _finite(raw.frame[column], label, column, raw.where)
     if "state" in found.columns:
-        columns["state"] = raw.frame[found.columns["state"]]
+        columns["state"] = raw.frame[found.columns["state"]].to_numpy()
     if settings.soc.capacity_ah is not None and (counter := _counter(raw, found)) is not None:
         columns["ah"] = counter
-    return StandardTable.of(pd.DataFrame(columns, copy=False)), notes
+    return StandardTable(columns, rows=np.arange(len(raw.frame), dtype=np.int64)), notes
 
 
 def _required(settings: PreparationSettings, wanted: set[str], voltage: bool | None) -> set[str]:
@@ -77,40 +75,46 @@ def _taken(found: FoundColumns, used: set[str]) -> list[Note]:
 
 
 def _quantity(
-    raw: RawTable, found: FoundColumns, quantity: str, settings: PreparationSettings, label: str, where: Place
+    raw: RawTable, found: FoundColumns, quantity: str, settings: PreparationSettings, label: str
 ) -> tuple[NDArray[Any], list[Note]]:
     column = found.columns[quantity]
-    said = parse_unit(found.units[column]) if found.units.get(column) else None
-    unit = _unit(quantity, column, said, settings, label)
+    unit = _unit(quantity, column, found.units.get(column, ""), settings, label)
     standard = next(iter(UNITS[quantity]))
-    how = "by its name" if settings.units.of(quantity) == "auto" else f"by data.units.{quantity}"
+    how = "as the file says" if settings.units.of(quantity) == "auto" else f"by data.units.{quantity}"
     notes = []
     if unit != standard:
         notes = [
             Note(f"{quantity}: {column!r} is in {unit} {how}, converted to {'0 to 1' if standard == '1' else standard}")
         ]
     if quantity == "time":
-        time = seconds(raw.frame[column], label, column, Unit(unit), settings.files.date_order, where)
+        time = seconds(raw.frame[column], label, column, Unit(unit), settings.files.date_order, raw.where)
         missing = np.flatnonzero(~np.isfinite(time))
         if missing.size:
             raise DataError(
-                f"{label}: column {column!r}, {where(int(missing[0]))} is not a finite time; fix or remove the row, "
-                f"{_LEAVE_OUT}"
+                f"{label}: column {column!r}, {raw.where(int(missing[0]))} is not a finite time; fix or remove the row, "
+                f"{LEAVE_OUT}"
             )
         return time, notes if pd.api.types.is_numeric_dtype(raw.frame[column]) else []
-    return converted(_finite(raw.frame[column], label, column, where), quantity, unit), notes
+    return converted(_finite(raw.frame[column], label, column, raw.where), quantity, unit), notes
 
 
-def _unit(quantity: str, column: str, said: Unit | None, settings: PreparationSettings, label: str) -> str:
-    """Choose the unit of a column: the one that is set, else the one in its name, else the standard one."""
+def _unit(quantity: str, column: str, written: str, settings: PreparationSettings, label: str) -> str:
+    """Choose the unit of a column: the one that is set, else the one that the file says, else the standard one."""
     units, chosen = UNITS[quantity], settings.units.of(quantity)
-    by_name = str(said) if said is not None and str(said) in units else None
+    known = parse_unit(written) if written else None
+    said = str(known) if known is not None and str(known) in units else None
     if chosen == "auto":
-        return by_name or next(iter(units))
-    if by_name not in (None, chosen) and settings.checks == "refuse":
+        if written and said is None:
+            standard = next(iter(units))
+            raise DataError(
+                f"{label}: column {column!r} is in {printable(repr(written))}, which is no known unit of the {quantity} "
+                f"({', '.join(units)}); set for example {Override(f'data.units.{quantity}', standard)}"
+            )
+        return said or next(iter(units))
+    if said not in (None, chosen) and settings.checks == "refuse":
         raise DataError(
-            f"{label}: column {column!r} is in {by_name} by its name, but data.units.{quantity}={chosen}; set "
-            f"{Override(f'data.units.{quantity}', by_name)}, or take the setting in spite of the name with "
+            f"{label}: column {column!r} is in {said} as the file says, but data.units.{quantity}={chosen}; set "
+            f"{Override(f'data.units.{quantity}', said)}, or take the setting all the same with "
             f"{Override('data.checks', 'warn')}"
         )
     return chosen
@@ -139,7 +143,7 @@ def _numbers(values: pd.Series, label: str, column: str, where: Place) -> NDArra
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values):
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
     if pd.api.types.is_datetime64_any_dtype(values):
-        raise DataError(f"{label}: column {column!r} has dates, not numbers; convert it to numbers, {_LEAVE_OUT}")
+        raise DataError(f"{label}: column {column!r} has dates, not numbers; convert it to numbers, {LEAVE_OUT}")
     parsed = pd.to_numeric(values, errors="coerce")
     bad = np.flatnonzero((parsed.isna() & values.notna()).to_numpy())
     text = np.flatnonzero([isinstance(value, str) for value in values])
@@ -147,7 +151,7 @@ def _numbers(values: pd.Series, label: str, column: str, where: Place) -> NDArra
         row = int(bad[0] if bad.size else text[0])
         raise DataError(
             f"{label}: column {column!r}, {where(row)} is not a number but {printable(repr(str(values.iloc[row])[:60]))}; "
-            f"correct it (numbers need a decimal point and must not be stored as text), {_LEAVE_OUT}"
+            f"correct it (numbers need a decimal point and must not be stored as text), {LEAVE_OUT}"
         )
     return parsed.to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -165,6 +169,6 @@ def _finite(values: pd.Series, label: str, column: str, where: Place) -> NDArray
             found = f"{numbers[row]:g}, beyond single precision"
         raise DataError(
             f"{label}: column {column!r}, {where(row)} is {found} ({bad.size} such of {len(numbers)} rows); "
-            f"fix or remove these rows, {_LEAVE_OUT}"
+            f"fix or remove these rows, {LEAVE_OUT}"
         )
     return numbers

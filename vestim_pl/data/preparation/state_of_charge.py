@@ -77,14 +77,13 @@ def counted_charge(table: StandardTable) -> NDArray[np.float64]:
 
     Example::
 
-        >>> import pandas as pd
-        >>> frame = pd.DataFrame({"time": [0.0, 1800.0, 3600.0], "current": [-2.0, -2.0, -2.0]})
-        >>> counted_charge(StandardTable(frame))
+        >>> table = StandardTable({"time": np.array([0.0, 1800.0, 3600.0]), "current": np.array([-2.0, -2.0, -2.0])})
+        >>> counted_charge(table)
         array([ 0., -1., -2.])
 
     """
-    time, current = (table.frame[name].to_numpy(np.float64) for name in ("time", "current"))
-    steps = np.diff(time)
+    current = table["current"].astype(np.float64)
+    steps = np.diff(table["time"])
     steps[[start - 1 for start in table.starts[1:]]] = 0.0
     flown = 0.5 * (current[1:] + current[:-1]) * steps / _HOUR
     return np.concatenate([[0.0], np.cumsum(flown)])
@@ -105,7 +104,7 @@ def with_soc(table: StandardTable, source: SocSource, label: str = "") -> tuple[
         DataError: If the cell is not at rest where ``rest_ocv`` needs it.
 
     """
-    has_column = "soc" in table.frame
+    has_column = "soc" in table
     if source.capacity_ah is None or (has_column and source.initial != "column"):
         return table, []
     if not has_column and source.initial == "column":
@@ -121,7 +120,7 @@ def with_soc(table: StandardTable, source: SocSource, label: str = "") -> tuple[
         notes = [
             Note(f"SOC: counted anew from the first value of its column, with {source.capacity_ah:g} Ah (data.soc)")
         ]
-    known = float(table.frame["soc"].iloc[-1]) if has_column else source.final
+    known = float(table["soc"][-1]) if has_column else source.final
     if known is not None and abs(drift := float(soc[-1]) - known) > _DRIFT_SAID:
         notes.append(Note(f"SOC: {label} ends {100 * drift:+.1f} % off its known end of {known:.3f}"))
     return table.with_columns(soc=soc), notes
@@ -130,9 +129,9 @@ def with_soc(table: StandardTable, source: SocSource, label: str = "") -> tuple[
 def _charge(table: StandardTable, capacity: float) -> tuple[NDArray[np.float64], str]:
     """Return the net charge in Ah, and where it comes from."""
     counted = counted_charge(table)
-    if "ah" not in table.frame:
+    if "ah" not in table:
         return counted, "the current"
-    counter = table.frame["ah"].to_numpy(np.float64)
+    counter = table["ah"]
     counter = counter - counter[0]
     for sign in (1.0, -1.0):  # some testers count discharge as positive
         if np.all(np.isfinite(counter)) and np.max(np.abs(sign * counter - counted)) <= _ALIKE * capacity:
@@ -142,14 +141,14 @@ def _charge(table: StandardTable, capacity: float) -> tuple[NDArray[np.float64],
 
 def _initial(table: StandardTable, source: SocSource, label: str) -> float:
     if source.initial == "column":
-        return float(table.frame["soc"].iloc[0])
+        return float(table["soc"][0])
     if source.initial != "rest_ocv":
         return float(source.initial)
-    current, capacity = float(table.frame["current"].iloc[0]), source.capacity_ah or 0.0
-    if "voltage" not in table.frame or abs(current) > _AT_REST * capacity:
+    current, capacity = float(table["current"][0]), source.capacity_ah or 0.0
+    if "voltage" not in table or abs(current) > _AT_REST * capacity:
         raise DataError(
             f"{label}: the cell is not at rest in its first row ({current:g} A), as data.soc.initial=rest_ocv needs; set "
             "the SOC of the first row, for example data.soc.initial=1.0"
         )
     points = np.asarray(sorted(map(list, source.ocv or [])), dtype=np.float64)
-    return float(np.interp(float(table.frame["voltage"].iloc[0]), points[:, 1], points[:, 0]))
+    return float(np.interp(float(table["voltage"][0]), points[:, 1], points[:, 0]))

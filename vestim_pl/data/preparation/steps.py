@@ -10,7 +10,7 @@ from vestim_pl.data.preparation.resampling import resampled
 from vestim_pl.data.preparation.rest import trim_leading_rest
 from vestim_pl.data.preparation.settings import DEFAULT_STEPS, PreparationSettings
 from vestim_pl.data.preparation.state_of_charge import with_soc
-from vestim_pl.data.preparation.table import Note, StandardTable, usual_interval
+from vestim_pl.data.preparation.table import Note, StandardTable
 from vestim_pl.data.preparation.temperature import with_temperature
 from vestim_pl.data.preparation.twin_times import keep_later_twins
 
@@ -20,7 +20,8 @@ Step = Callable[[StandardTable, PreparationSettings, str], tuple[StandardTable, 
 
 
 def _interval(table: StandardTable, settings: PreparationSettings) -> float | None:
-    return settings.resample or settings.interval or usual_interval(table)
+    """Seconds between the rows that features are derived from."""
+    return settings.resample or settings.interval or table.usual_interval
 
 
 # To add a step: a pure function in a file of its own, a line here, and its name in `DEFAULT_STEPS`.

@@ -1,14 +1,15 @@
 """The table that every preparation step takes and returns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["QUANTITIES", "Note", "StandardTable", "usual_interval"]
+__all__ = ["QUANTITIES", "Note", "StandardTable"]
 
 QUANTITIES = ("time", "current", "voltage", "temperature", "soc")
 
@@ -31,71 +32,77 @@ class StandardTable:
     """One file's rows in standard units.
 
     Attributes:
-        frame: Columns ``time`` [s], ``current`` [A, discharge negative], ``voltage`` [V], ``temperature`` [degC] and
-            ``soc`` [0..1], as far as the file has them, and other columns under their own names.
+        columns: ``time`` [s], ``current`` [A, discharge negative], ``voltage`` [V], ``temperature`` [degC] and ``soc``
+            [0..1], as far as the file has them, and other columns under their own names. Each is ``[n]`` and is not
+            changed in place.
         starts: First row of each piece, in increasing order. Rows of different pieces are not neighbours in time.
         rows: Row of the file that each row comes from; None after resampling.
 
     Example::
 
-        >>> frame = pd.DataFrame({"time": [0.0, 1.0, 2.0, 90.0, 91.0]})
-        >>> [len(piece) for piece in StandardTable(frame, starts=(0, 3)).pieces()]
+        >>> table = StandardTable({"time": np.array([0.0, 1.0, 2.0, 90.0, 91.0])}, starts=(0, 3))
+        >>> [len(piece) for piece in table.pieces()]
         [3, 2]
 
     """
 
-    frame: pd.DataFrame
+    columns: Mapping[str, NDArray[Any]]
     starts: tuple[int, ...] = (0,)
     rows: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> "StandardTable":
         """Build the table of a whole file."""
-        return cls(frame, rows=np.arange(len(frame), dtype=np.int64))
+        columns = {str(name): frame[name].to_numpy() for name in frame}
+        return cls(columns, rows=np.arange(len(frame), dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.columns["time"])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.columns
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.columns[name]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The columns as a data frame."""
+        return pd.DataFrame(dict(self.columns), copy=False)
 
     def spans(self) -> Iterator[slice]:
         """Yield the rows of each piece."""
-        for first, last in zip(self.starts, (*self.starts[1:], len(self.frame)), strict=True):
+        for first, last in zip(self.starts, (*self.starts[1:], len(self)), strict=True):
             yield slice(first, last)
 
     def pieces(self) -> Iterator[pd.DataFrame]:
         """Yield the frame of each piece."""
+        frame = self.frame
         for span in self.spans():
-            yield self.frame.iloc[span]
+            yield frame.iloc[span]
 
     def keep(self, kept: NDArray[np.bool_]) -> "StandardTable":
         """Return the table with the rows of a mask, and without pieces that have none left."""
         before = np.concatenate([[0], np.cumsum(kept)])
         starts = tuple(dict.fromkeys(int(before[start]) for start in self.starts))
-        rows = None if self.rows is None else self.rows[kept]
         total = int(before[-1])
         return StandardTable(
-            self.frame[kept].reset_index(drop=True), tuple(s for s in starts if s < total) or (0,), rows
+            {name: values[kept] for name, values in self.columns.items()},
+            tuple(start for start in starts if start < total) or (0,),
+            None if self.rows is None else self.rows[kept],
         )
 
-    def with_columns(self, **columns: object) -> "StandardTable":
+    def with_columns(self, **columns: NDArray[Any]) -> "StandardTable":
         """Return the table with columns added or replaced."""
-        return replace(self, frame=self.frame.assign(**columns))
+        return replace(self, columns={**self.columns, **columns})
 
-    def of_pieces(self, frames: Sequence[pd.DataFrame]) -> "StandardTable":
-        """Return the table of other pieces, whose rows are no longer those of the file."""
-        starts = np.cumsum([0, *(len(frame) for frame in frames[:-1])])
-        return StandardTable(pd.concat(frames, ignore_index=True), tuple(int(start) for start in starts))
-
+    @cached_property
     def intervals(self) -> NDArray[np.float64]:
-        """Return the seconds between neighbouring rows of the same piece."""
-        steps = np.diff(self.frame["time"].to_numpy(np.float64))
-        return np.delete(steps, [start - 1 for start in self.starts[1:]])
+        """Seconds between neighbouring rows of the same piece."""
+        steps = np.diff(self["time"])
+        return steps if len(self.starts) == 1 else np.delete(steps, [start - 1 for start in self.starts[1:]])
 
-
-def usual_interval(table: StandardTable) -> float | None:
-    """Return the median of the seconds between rows; None with fewer than two rows.
-
-    Example::
-
-        >>> usual_interval(StandardTable(pd.DataFrame({"time": [0.0, 1.0, 2.0, 90.0]})))
-        1.0
-
-    """
-    intervals = table.intervals()
-    return float(np.median(intervals)) if intervals.size else None
+    @cached_property
+    def usual_interval(self) -> float | None:
+        """Median of the seconds between rows; None with fewer than two rows."""
+        return float(np.median(self.intervals)) if self.intervals.size else None

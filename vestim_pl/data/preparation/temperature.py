@@ -2,6 +2,8 @@
 
 import re
 
+import numpy as np
+
 from vestim_pl.data.preparation.table import Note, StandardTable
 from vestim_pl.errors import ConfigurationError, DataError
 from vestim_pl.settings.override import Override
@@ -72,15 +74,15 @@ def with_temperature(table: StandardTable, source: float | str | None, name: str
         DataError: If the path names no temperature.
 
     """
-    if source is None or "temperature" in table.frame:
+    if source is None or "temperature" in table:
         return table, []
     if not isinstance(source, str):
         note = Note(f"temperature: no column, so {source:g} degC is taken (data.temperature)")
-        return table.with_columns(temperature=float(source)), [note]
+        return table.with_columns(temperature=np.full(len(table), float(source))), [note]
     value = named_temperature(name, source)
     if value is None:
         raise DataError(
             f"{name}: has no column of temperature, and its path names none; set a constant with data.temperature=25, or "
             f"a pattern that fits, for example {Override('data.temperature', '(?P<temperature>n?[0-9]+)degC')}"
         )
-    return table.with_columns(temperature=value), [Note("temperature: no column, so that in the file's name is taken")]
+    return table.with_columns(temperature=np.full(len(table), value)), [Note("temperature: no column, so that in the file's name is taken")]

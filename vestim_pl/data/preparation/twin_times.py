@@ -17,11 +17,11 @@ def keep_later_twins(table: StandardTable) -> tuple[StandardTable, list[Note]]:
 
         >>> import pandas as pd
         >>> table = StandardTable.of(pd.DataFrame({"time": [0.0, 1.0, 1.0], "current": [0.0, 0.0, -2.0]}))
-        >>> keep_later_twins(table)[0].frame["current"].tolist()
+        >>> keep_later_twins(table)[0]["current"].tolist()
         [0.0, -2.0]
 
     """
-    time = table.frame["time"].to_numpy()
+    time = table["time"]
     twins = np.append(time[1:] == time[:-1], False)
     twins[[start - 1 for start in table.starts[1:]]] = False
     count = int(np.count_nonzero(twins))

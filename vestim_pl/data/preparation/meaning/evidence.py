@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vestim_pl.data.preparation.state_of_charge import counted_charge
-from vestim_pl.data.preparation.table import StandardTable, usual_interval
+from vestim_pl.data.preparation.table import StandardTable
 
 __all__ = ["Evidence", "SignEvidence", "implied_capacity", "sign_evidence"]
 
@@ -14,6 +13,7 @@ LARGEST = 0.02  # of the current steps
 ENOUGH = 15  # of them
 _STEP = 0.05  # of the largest current: smaller changes are noise
 _SPAN = 0.02  # of SOC, to see a capacity in it
+_POINTS = 500
 _FOLLOWS = 0.9  # correlation squared of charge and SOC
 
 
@@ -58,12 +58,12 @@ class Evidence:
     @classmethod
     def of(cls, table: StandardTable) -> "Evidence":
         """Measure a table in standard units, before it is resampled."""
-        intervals, usual = table.intervals(), usual_interval(table)
+        intervals, usual = table.intervals, table.usual_interval
         odd = 0.0
         if usual is not None:
             odd = float(np.mean(np.abs(intervals - usual) > 0.5 * usual))
-        names = [name for name in ("current", "voltage", "temperature", "soc") if name in table.frame]
-        values = {name: table.frame[name].to_numpy() for name in names}
+        names = [name for name in ("current", "voltage", "temperature", "soc") if name in table]
+        values = {name: table[name] for name in names}
         spread = (float(intervals.min()), float(intervals.max())) if intervals.size else (0.0, 0.0)
         return cls(
             usual,
@@ -85,15 +85,15 @@ def sign_evidence(table: StandardTable) -> SignEvidence | None:
         None with fewer than 15 steps.
 
     """
-    if not {"current", "voltage"} <= set(table.frame):
+    if "current" not in table or "voltage" not in table:
         return None
-    current, voltage = (np.diff(table.frame[name].to_numpy()) for name in ("current", "voltage"))
+    current, voltage = (np.diff(table[name]) for name in ("current", "voltage"))
     inside = np.ones(len(current), dtype=bool)
     inside[[start - 1 for start in table.starts[1:]]] = False
     size = np.where(inside, np.abs(current), 0.0)
     count = max(ENOUGH, int(np.ceil(LARGEST * len(size))))
     largest = np.argpartition(size, -count)[-count:] if len(size) > count else np.arange(len(size))
-    largest = largest[size[largest] > _STEP * np.abs(table.frame["current"].to_numpy()).max(initial=0.0)]
+    largest = largest[size[largest] > _STEP * np.abs(table["current"]).max(initial=0.0)]
     if len(largest) < ENOUGH:
         return None
     ohms = voltage[largest].astype(np.float64) / current[largest]
@@ -108,25 +108,20 @@ def implied_capacity(table: StandardTable) -> float | None:
 
     Example::
 
-        >>> import pandas as pd
-        >>> frame = pd.DataFrame({"time": [0.0, 1800.0, 3600.0], "current": -1.5, "soc": [1.0, 0.75, 0.5]})
-        >>> implied_capacity(StandardTable(frame))
+        >>> columns = {"time": [0.0, 1800.0, 3600.0], "current": [-1.5, -1.5, -1.5], "soc": [1.0, 0.75, 0.5]}
+        >>> implied_capacity(StandardTable({name: np.array(values) for name, values in columns.items()}))
         3.0
 
     """
-    if not {"current", "soc"} <= set(table.frame):
+    if "current" not in table or "soc" not in table or len(table) < 2 or np.ptp(table["soc"]) < _SPAN:
         return None
-    soc, charge = table.frame["soc"].to_numpy(np.float64), counted_charge(table)
-    if not _finite_span(soc):
-        return None
+    soc, charge = table["soc"], counted_charge(table)
     products, squares, charges = 0.0, 0.0, 0.0
     for span in table.spans():
-        x, y = soc[span] - soc[span].mean(), charge[span] - charge[span].mean()
+        few = slice(span.start, span.stop, 1 + (span.stop - span.start) // _POINTS)  # they lie on a line
+        x, y = (values[few].astype(np.float64) for values in (soc, charge))
+        x, y = x - x.mean(), y - y.mean()
         products, squares, charges = products + float(x @ y), squares + float(x @ x), charges + float(y @ y)
     if squares * charges == 0.0 or products**2 < _FOLLOWS * squares * charges:
         return None
     return products / squares
-
-
-def _finite_span(soc: NDArray[np.float64]) -> bool:
-    return len(soc) > 1 and float(soc.max() - soc.min()) >= _SPAN
