@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vestim_pl.app.configuration import build
 from vestim_pl.app.interruption import finish_first, now
+from vestim_pl.data.formats.raw_table import LEAVE_OUT
 from vestim_pl.deploy.model import VoltageModel, load_model
 from vestim_pl.deploy.predict_files import Job, predict_file, predicted_files
 from vestim_pl.deploy.prediction import Figures
@@ -75,7 +76,7 @@ def _predict_all(model: VoltageModel, jobs: list[Job], output: Path) -> dict[str
                 figures = predict_file(model, job, lambda rows: progress.advance(bar, rows))
             except DataError as error:
                 failed.append(job.label)
-                _log.error("error: %s", error)
+                _log.error("error: %s", str(error).removesuffix(f", {LEAVE_OUT}"))  # it is left out already
                 continue
             with finish_first("reporting a recording"):
                 done[job.label] = figures

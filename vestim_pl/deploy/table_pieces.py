@@ -117,4 +117,12 @@ def _as_in_file(path: Path, raw: RawTable) -> pa.Table:
             table = None
         if table is not None and table.column_names == raw.names and table.num_rows == len(raw.frame):
             return table
-    return pa.Table.from_pandas(raw.frame, preserve_index=False)
+    return pa.table({name: _array(raw.frame[name]) for name in raw.frame})
+
+
+def _array(column: pd.Series) -> pa.Array:
+    """Return a column as it is, or as text where its cells are of several kinds, as in a workbook."""
+    try:
+        return pa.Array.from_pandas(column)
+    except pa.ArrowException:
+        return pa.array([None if missing else str(cell) for cell, missing in zip(column, column.isna(), strict=True)])
