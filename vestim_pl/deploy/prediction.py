@@ -60,9 +60,8 @@ class Figures:
             parts[0] += f", {100 * self.covered / self.with_interval:.1f} % within the interval"
         if self.outside:
             by = ", ".join(f"{name} {count:,}" for name, count in self.outside_by.items() if count)
-            parts.append(
-                f"{self.outside:,} rows ({100 * self.outside / self.rows:.1f} %) outside the training range: {by}"
-            )
+            share = 100 * self.outside / self.rows
+            parts.append(f"{self.outside:,} ({share:.2g} %) outside the training range: {by}")
         return "; ".join(parts)
 
 

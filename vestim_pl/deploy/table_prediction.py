@@ -50,7 +50,7 @@ class TablePrediction:
         Args:
             table: Rows of the file.
             carried: Whether the first of them is the last one of the piece before, which shows whether there is a gap
-                between the pieces. It is not predicted again.
+                between the pieces. It is not predicted again. Should both have the same time, both are taken.
 
         Returns:
             The columns of `ADDED` that apply, one row for each new row of the table, empty in rows that the preparation
