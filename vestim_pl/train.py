@@ -45,7 +45,7 @@ from vestim_pl.app.trainer import (
 from vestim_pl.app.vestim import hyperparams_of
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.deploy.intervals import PredictionIntervals, store_intervals
-from vestim_pl.errors import DivergenceError
+from vestim_pl.errors import ConfigurationError, DivergenceError
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.lightning_support.stop_request import Interrupted, is_first_process
 from vestim_pl.reports.provenance import write_provenance
@@ -123,6 +123,8 @@ def _build(config: DictConfig) -> tuple[pl.Trainer, VoltageEstimator, VoltageDat
     vestim = hyperparams_of(config)
     refuse_multirun_of_several_processes(config)
     refuse_wrong_checkpoints(plain(config.callbacks))
+    if config.coverage is not None and not 0 < config.coverage < 1:
+        raise ConfigurationError(f"coverage: {config.coverage} is not between 0 and 1; use for example 0.9, or null")
     refuse_missing_checkpoint(config.ckpt_path)
     run_dir = Path(config.run_dir)
     ckpt_path = resolve_checkpoint(config.ckpt_path, run_dir) or requeued_checkpoint(run_dir)

@@ -53,7 +53,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     root = write_recordings(folder / "recordings")
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        overrides = ["data=folder", f"data.root={root}", f"run_dir={folder / 'run'}", *SMALL]
+        overrides = ["data=folder", f"data.root={root}", f"run_dir={folder / 'run'}", *SMALL, "coverage=0.5"]
         config = hydra.compose("train", [*overrides, "trainer.max_epochs=1", "sampling.evaluation=streams"])
     return train(config)
 

@@ -97,7 +97,7 @@ def predict_file(model: VoltageModel, job: Job, progress: Callable[[int], object
         prediction.figures.notes[f"{job.source.suffix} files are only read; the prediction is in Parquet or CSV"] = None
 
     def batches() -> Iterator[pa.Table]:
-        for piece in pieces(job.source, job.label, model.settings):
+        for piece in pieces(job.source, job.label, model.settings, as_text=job.kind == "csv"):
             added = prediction.feed(piece.raw, piece.carried)
             resampled = model.settings.resample is not None
             yield _joined(pa.table({}) if resampled else piece.written, added)

@@ -37,7 +37,7 @@ class Piece:
     carried: bool = False
 
 
-def pieces(path: Path, label: str, settings: PreparationSettings) -> Iterator[Piece]:
+def pieces(path: Path, label: str, settings: PreparationSettings, *, as_text: bool = False) -> Iterator[Piece]:
     """Yield the pieces of a file; one for a file of at most 250,000 rows.
 
     Larger Parquet and plain CSV files are read in pieces, unless a step of the preparation needs all rows, as the
@@ -47,16 +47,18 @@ def pieces(path: Path, label: str, settings: PreparationSettings) -> Iterator[Pi
         path: The file.
         label: Its name in messages.
         settings: How it is prepared.
+        as_text: Whether the cells of a text file are written again as they are; else as numbers.
 
     Raises:
         DataError: If the file cannot be read.
 
     """
     if path.suffix.lower() in (".parquet", ".csv") and count_rows(path) > ROWS and _row_by_row(settings):
-        yield from _in_pieces(path, label)
+        yield from _in_pieces(path, label, as_text)
         return
     raw = read_table(path, label, settings.files)
-    yield Piece(raw, _as_in_file(path, raw))
+    written = _as_in_file(path, raw) if as_text or path.suffix.lower() == ".parquet" else None
+    yield Piece(raw, pa.table({name: _array(raw.frame[name]) for name in raw.frame}) if written is None else written)
 
 
 def count_rows(path: Path) -> int:
@@ -78,20 +80,37 @@ def _row_by_row(settings: PreparationSettings) -> bool:
     return not settings.derived and all(setting is None for setting in with_memory)
 
 
-def _in_pieces(path: Path, label: str) -> Iterator[Piece]:
+def _in_pieces(path: Path, label: str, as_text: bool) -> Iterator[Piece]:
     batches: list[pa.Table] = []
     last, first = None, 0
+    is_text = path.suffix.lower() == ".csv"
+    numbers: list[str] | None = None  # columns of a text file that are numbers, by its first piece
     for batch in chain(read_batches(path, label), [None]):
         if batch is not None:
             batches.append(batch)
         if batches and (batch is None or sum(each.num_rows for each in batches) >= ROWS):
             written, batches = pa.concat_tables(batches), []
             frame = written.to_pandas(ignore_metadata=True)
-            if path.suffix.lower() == ".csv":
+            if is_text:
                 frame = frame.apply(_numbers)
+                numbers = [name for name in frame if frame[name].dtype.kind in "if"] if numbers is None else numbers
+            if is_text and not as_text:
+                written = _typed(frame, written, numbers or [], label)
             carried = frame if last is None else pd.concat([last, frame], ignore_index=True)
             yield Piece(_raw(carried, first - int(last is not None)), written, last is not None)
             last, first = frame.tail(1), first + len(frame)
+
+
+def _typed(frame: pd.DataFrame, text: pa.Table, numbers: list[str], label: str) -> pa.Table:
+    """Return a text file's columns as numbers, those that are numbers in all pieces alike."""
+    for name in numbers:
+        if frame[name].dtype.kind not in "if":
+            raise DataError(
+                f"{label}: column {name!r} begins with numbers and has other text later, which format=parquet cannot"
+                " hold; use format=csv"
+            )
+    columns = {name: pa.array(frame[name].to_numpy(float)) if name in numbers else text[name] for name in frame}
+    return pa.table(columns)
 
 
 def _raw(frame: pd.DataFrame, first: int) -> RawTable:
@@ -108,16 +127,15 @@ def _numbers(column: pd.Series) -> pd.Series:
         return column
 
 
-def _as_in_file(path: Path, raw: RawTable) -> pa.Table:
-    """Return all columns as they are in a Parquet or plain CSV file, or else as the reader found them."""
-    if path.suffix.lower() in (".parquet", ".csv"):
-        try:
-            table = pa.concat_tables(read_batches(path))
-        except DataError:  # text that only the reader of all kinds of text understands
-            table = None
-        if table is not None and table.column_names == raw.names and table.num_rows == len(raw.frame):
-            return table
-    return pa.table({name: _array(raw.frame[name]) for name in raw.frame})
+def _as_in_file(path: Path, raw: RawTable) -> pa.Table | None:
+    """Return all columns as they are in a Parquet or plain CSV file; None for what only its reader understands."""
+    if path.suffix.lower() not in (".parquet", ".csv"):
+        return None
+    try:
+        table = pa.concat_tables(read_batches(path))
+    except DataError:
+        return None
+    return table if table.column_names == raw.names and table.num_rows == len(raw.frame) else None
 
 
 def _array(column: pd.Series) -> pa.Array:
