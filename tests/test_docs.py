@@ -67,12 +67,12 @@ def test_every_command_exists_and_composes(command):
     overrides = [word for word in overrides if word != "+preset=hyperparams"]  # which `convert` has written
     GlobalHydra.instance().clear()
     for word in overrides:  # train and others refuse a checkpoint that is not there
-        if word.startswith("ckpt_path=") and word.endswith(".ckpt"):
-            path = Path(word.partition("=")[2])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
+        if word.startswith(("ckpt_path=", "checkpoint=")):
+            for path in map(Path, re.findall(r"[^\s\[\],=]+\.ckpt", word)):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
     with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        run_dir = [] if module == "vestim_pl.export" else ["run_dir=run"]
+        run_dir = [] if module in ("vestim_pl.export", "vestim_pl.predict") else ["run_dir=run"]
         check(hydra.compose(module.rpartition(".")[2], [*run_dir, *first_job(overrides)]))
     assert "-m" in words or first_job(overrides) == overrides, "several values without -m"
 
