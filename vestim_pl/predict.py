@@ -25,7 +25,7 @@ from vestim_pl.deploy.model import VoltageModel, load_model
 from vestim_pl.deploy.predict_files import Job, predict_file, predicted_files
 from vestim_pl.deploy.prediction import Figures
 from vestim_pl.deploy.table_pieces import count_rows
-from vestim_pl.errors import DataError
+from vestim_pl.errors import DataError, FileError, VestimError
 from vestim_pl.settings.checks import check_choice
 
 __all__ = ["main", "predict"]
@@ -74,7 +74,9 @@ def _predict_all(model: VoltageModel, jobs: list[Job], output: Path) -> dict[str
         for job in jobs:
             try:
                 figures = predict_file(model, job, lambda rows: progress.advance(bar, rows))
-            except DataError as error:
+            except FileError:  # the next one could not be written either
+                raise
+            except VestimError as error:
                 failed.append(job.label)
                 _log.error("error: %s", str(error).removesuffix(f", {LEAVE_OUT}"))  # it is left out already
                 continue

@@ -181,6 +181,8 @@ def test_a_table_that_cannot_be_used_is_one_line(checkpoint, frame, change, erro
         ({"evaluation": "stream"}, "evaluation: 'stream' is unknown"),
         ({"colums": {}}, "did you mean columns"),
         ({"columns": {"curent": "I"}}, "did you mean current"),
+        ({"device": "cuda:99"}, "^device: cuda:99 cannot be used .* use device=cpu"),
+        ({"device": "gpu"}, "^device: gpu cannot be used .* use device=cpu"),
     ],
 )
 def test_a_misspelt_option_is_one_line(checkpoint, options, error):

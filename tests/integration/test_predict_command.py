@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,15 @@ def test_the_command_says_what_it_did_and_leaves_nothing_else(trained, recording
     assert re.search(r"^f_25degC\.parquet: \d+ rows, RMSE", done.stdout, re.MULTILINE)
     assert "2 recordings written to out" in done.stdout
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["f_25degC.csv", "g_25degC.csv", "out"]
+
+
+def test_the_python_of_the_page_runs(trained, recordings_of_run, tmp_path):
+    """In a folder with ``best.ckpt`` and ``drive.csv``, block after block."""
+    shutil.copy(trained.best_checkpoint, tmp_path / "best.ckpt")
+    pd.read_parquet(recordings_of_run / "test" / "f_25degC.parquet").to_csv("drive.csv", index=False)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "predict.md").read_text(), flags=re.DOTALL)
+    assert len(blocks) == 3
+    names: dict = {}
+    for block in blocks:
+        exec(block, names)
+    assert names["volts"] == pytest.approx(names["result"]["estimated_v"].iloc[0], abs=1e-6)

@@ -50,7 +50,7 @@ MISTAKES = [
     ("evaluate", "ckpt_path=[x.ckpt,nowhere.ckpt]", "error: ckpt_path: nowhere.ckpt is not a file"),
     ("predict", "checkpoint=nowhere.ckpt", "error: checkpoint: nowhere.ckpt is not a file"),
     ("predict", "data.units.curent=mA", "error: data.units.curent: no such key"),
-    ("train", "ckpt_path=[x.ckpt,x.ckpt]", "error: ckpt_path: ['x.ckpt', 'x.ckpt'] is a list; a training resumes from one"),
+    ("train", "ckpt_path=[x.ckpt,x.ckpt]", "error: ckpt_path: ['x.ckpt', 'x.ckpt'] is a list"),
 ]
 
 

@@ -89,7 +89,12 @@ def load_model(
             )
         data = replace(data, evaluation=replace(data.evaluation, mode=evaluation))
     settings = trained if given is None else trained.overridden_by(given)
-    return VoltageModel(estimator.to(device), data, intervals, settings)
+    try:
+        estimator = estimator.to(device)
+    except (AssertionError, RuntimeError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigurationError(f"device: {device} cannot be used ({reason}); use device=cpu") from error
+    return VoltageModel(estimator, data, intervals, settings)
 
 
 class VoltageModel:
