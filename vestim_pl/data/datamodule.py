@@ -126,8 +126,10 @@ class VoltageDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.sampling = WindowSampling() if sampling is None else sampling
+        if features is not None and not len(features):
+            raise ConfigurationError("data.features: no column is named; name at least one")
         own = PreparationSettings(
-            features=tuple((columns or Columns()).features if features is None else features),
+            features=tuple(features or ()),
             columns=columns or Columns(),
             files=replace(csv or FileOptions(), sheet=sheet, date_order=date_order),
             units=units or Units(),
@@ -202,8 +204,6 @@ class VoltageDataModule(LightningDataModule):
         check_choice("data.on_bad_file", self.on_bad_file, ("raise", "skip"))
         check_storage(self.storage, self.cache, self.num_workers)
         self._pairs_of(None)
-        if not self.features:
-            raise ConfigurationError("data.features: no column is named; name at least one")
         for name in self.features:
             if self.features.count(name) > 1:
                 raise ConfigurationError(f"data.features: {name!r} is named twice; name it once")

@@ -10,20 +10,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vestim_pl.data.formats.quantities import find_columns
+from vestim_pl.data.formats.quantities import FoundColumns, find_columns
 from vestim_pl.data.formats.raw_table import LEAVE_OUT, RawTable
 from vestim_pl.data.formats.reading import read_table
 from vestim_pl.data.preparation.meaning.agreement import interval_problem
 from vestim_pl.data.preparation.meaning.evidence import Evidence
 from vestim_pl.data.preparation.meaning.recording_checks import judge
 from vestim_pl.data.preparation.settings import PreparationSettings
-from vestim_pl.data.preparation.standardizing import standard_table
+from vestim_pl.data.preparation.standardizing import require_columns, standard_table
 from vestim_pl.data.preparation.steps import run_steps
 from vestim_pl.data.preparation.table import Note, StandardTable
 from vestim_pl.errors import DataError
 
 __all__ = ["PreparedFile", "PreparedRecording", "prepare_file", "prepare_recording"]
 
+_ORDERING = ("current_sign", "twin_times", "max_gap")
 _AFTER_CHECKS = ("trim_rest", "resample", "derived")
 
 
@@ -115,8 +116,11 @@ def prepare_file(
     raw = _raw_table(source, settings, label)
     found = find_columns(raw.names, raw.units, settings.columns, label)
     if not len(raw.frame):
-        found.require(["time"])
         raise DataError(f"{label}: has no rows; remove the file, {LEAVE_OUT}")
+    try:
+        require_columns(found, settings, voltage)
+    except DataError as error:
+        raise DataError(f"{error}{_also(raw, found, settings, label)}") from None
     table, notes = standard_table(raw, found, settings, label, voltage)
     notes = [*(Note(text) for text in raw.notes), *notes]
     first = next((index for index, name in enumerate(settings.prepare) if name in _AFTER_CHECKS), len(settings.prepare))
@@ -138,6 +142,19 @@ def _raw_table(source: Path | pd.DataFrame, settings: PreparationSettings, label
         return RawTable(source, [str(name) for name in source.columns], {}, "table")
     _, others = settings.needed
     return read_table(source, label, settings.files, settings.columns, sorted(others))
+
+
+def _also(raw: RawTable, found: FoundColumns, settings: PreparationSettings, label: str) -> str:
+    """Say what else is wrong with a file that lacks columns, so that its second run has no surprise."""
+    if settings.checks != "refuse" or not {"time", "current"} <= set(found.columns):
+        return ""
+    try:
+        table, _ = standard_table(raw, found, settings, label, None)
+        table, _ = run_steps(table, settings, [name for name in settings.prepare if name in _ORDERING], label)
+        problems = judge(Evidence.of(table), settings)
+    except DataError as error:
+        return f"; also, {str(error).removeprefix(f'{label}: ')}"
+    return f"; also, {problems.text}" if problems.problems else ""
 
 
 def _judged(evidence: Evidence | None, settings: PreparationSettings, label: str) -> list[str]:

@@ -29,7 +29,8 @@ class PreparationSettings:
     """Settings of the preparation, with what a training found.
 
     Attributes:
-        features: Inputs of the network in order, each a name of ``columns``, of ``derived``, or of a file's column.
+        features: Inputs of the network in order, each a name of ``columns``, of ``derived``, or of a file's column; by
+            default state of charge, current, temperature. Derived ones are added.
         columns: Column of each quantity in the files.
         files: How the files are written, where their content does not show it.
         units: Unit of each quantity.
@@ -54,8 +55,9 @@ class PreparationSettings:
     Example::
 
         >>> settings = PreparationSettings(resample=1.0, units=Units(current="mA"))
-        >>> PreparationSettings.from_dict(settings.to_dict()) == settings
-        True
+        >>> again = PreparationSettings.from_dict(settings.to_dict())
+        >>> again.resample, again.units.current, again.feature_roles["Temp"]
+        (1.0, 'mA', 'temperature')
 
     """
 

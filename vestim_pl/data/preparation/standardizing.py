@@ -17,7 +17,7 @@ from vestim_pl.data.preparation.units import UNITS, converted
 from vestim_pl.errors import DataError, printable
 from vestim_pl.settings.override import Override
 
-__all__ = ["standard_table"]
+__all__ = ["require_columns", "standard_table"]
 
 Place = Callable[[int], str]
 
@@ -25,22 +25,22 @@ Place = Callable[[int], str]
 def standard_table(
     raw: RawTable, found: FoundColumns, settings: PreparationSettings, label: str, voltage: bool | None
 ) -> tuple[StandardTable, list[Note]]:
-    """Take the columns that the settings need, in standard units, and refuse values that are no finite numbers.
+    """Take the columns that the settings need and the file has, in standard units.
+
+    Values that are no finite numbers are refused.
 
     Args:
         raw: The file's columns.
         found: Which of them has which quantity.
         settings: What is needed, and the units that are set.
         label: Name of the file for messages.
-        voltage: Whether the file must have a voltage; None takes it where there is one.
+        voltage: False leaves the voltage out.
 
     Raises:
-        DataError: If a column is missing, or has text, NaN or Inf.
+        DataError: If a column has text, NaN or Inf, or an unknown unit.
 
     """
     wanted, others = settings.needed
-    required = _required(settings, wanted, voltage)
-    found.require(sorted(required, key=QUANTITIES.index), sorted(others))
     notes = _taken(found, wanted | {"time", "current", "voltage"})
     columns: dict[str, NDArray[Any]] = {}
     for quantity in QUANTITIES:
@@ -51,6 +51,8 @@ def standard_table(
             notes += said
     for name in sorted(others):
         column = found.resolve(name)
+        if column not in raw.frame:
+            continue
         columns[name] = _finite(raw.frame[column], label, column, raw.where)
     if "state" in found.columns:
         columns["state"] = raw.frame[found.columns["state"]].to_numpy()
@@ -59,14 +61,20 @@ def standard_table(
     return StandardTable(columns, rows=np.arange(len(raw.frame), dtype=np.int64)), notes
 
 
-def _required(settings: PreparationSettings, wanted: set[str], voltage: bool | None) -> set[str]:
-    """Quantities that a column of the file has to have, because no setting supplies them."""
+def require_columns(found: FoundColumns, settings: PreparationSettings, voltage: bool | None) -> None:
+    """Refuse a file that lacks a column of a quantity that no setting supplies.
+
+    Raises:
+        DataError: One line with all missing columns and a proposal for each.
+
+    """
+    wanted, others = settings.needed
     required = wanted | {"time"} | ({"voltage"} if voltage else set())
     if settings.soc.capacity_ah is not None and "soc" in wanted:
         required = required - {"soc"} | {"current"}
     if settings.temperature is not None:
         required = required - {"temperature"}
-    return required
+    found.require(sorted(required, key=QUANTITIES.index), sorted(others))
 
 
 def _taken(found: FoundColumns, used: set[str]) -> list[Note]:

@@ -85,8 +85,11 @@ def counted_charge(table: StandardTable) -> NDArray[np.float64]:
     current = table["current"].astype(np.float64)
     steps = np.diff(table["time"])
     steps[[start - 1 for start in table.starts[1:]]] = 0.0
-    flown = 0.5 * (current[1:] + current[:-1]) * steps / _HOUR
-    return np.concatenate([[0.0], np.cumsum(flown)])
+    steps *= current[1:] + current[:-1]
+    charge = np.zeros(len(current))
+    np.cumsum(steps, out=charge[1:])
+    charge *= 0.5 / _HOUR
+    return charge
 
 
 def with_soc(table: StandardTable, source: SocSource, label: str = "") -> tuple[StandardTable, list[Note]]:

@@ -58,20 +58,18 @@ class Evidence:
     @classmethod
     def of(cls, table: StandardTable) -> "Evidence":
         """Measure a table in standard units, before it is resampled."""
-        intervals, usual = table.intervals, table.usual_interval
-        odd = 0.0
-        if usual is not None:
+        intervals, usual, odd = table.intervals, table.usual_interval, 0.0
+        spread = (float(intervals.min()), float(intervals.max())) if intervals.size else (0.0, 0.0)
+        if usual is not None and not (spread[0] >= 0.5 * usual and spread[1] <= 1.5 * usual):
             odd = float(np.mean(np.abs(intervals - usual) > 0.5 * usual))
         names = [name for name in ("current", "voltage", "temperature", "soc") if name in table]
-        values = {name: table[name] for name in names}
-        spread = (float(intervals.min()), float(intervals.max())) if intervals.size else (0.0, 0.0)
         return cls(
             usual,
             odd,
             spread,
             sign_evidence(table),
             implied_capacity(table),
-            {name: (float(each.min()), float(each.max())) for name, each in values.items() if len(each)},
+            {name: (float(table[name].min()), float(table[name].max())) for name in names if len(table)},
         )
 
 
@@ -88,9 +86,8 @@ def sign_evidence(table: StandardTable) -> SignEvidence | None:
     if "current" not in table or "voltage" not in table:
         return None
     current, voltage = (np.diff(table[name]) for name in ("current", "voltage"))
-    inside = np.ones(len(current), dtype=bool)
-    inside[[start - 1 for start in table.starts[1:]]] = False
-    size = np.where(inside, np.abs(current), 0.0)
+    size = np.abs(current)
+    size[[start - 1 for start in table.starts[1:]]] = 0.0  # no step, but another piece
     count = max(ENOUGH, int(np.ceil(LARGEST * len(size))))
     largest = np.argpartition(size, -count)[-count:] if len(size) > count else np.arange(len(size))
     largest = largest[size[largest] > _STEP * np.abs(table["current"]).max(initial=0.0)]

@@ -43,13 +43,15 @@ class Judgement:
         if other:
             self.others.append(other)
 
-    def message(self, label: str) -> str:
-        """Return the problems and the advice in one line."""
+    @property
+    def text(self) -> str:
+        """The problems and what fixes them."""
         advice = [f"set {command_text(self.fixes)}"] if self.fixes else []
-        return (
-            f"{label}: {', '.join(self.problems)}; {', '.join([*advice, *self.others])}, or accept the values as they are "
-            f"with {Override('data.checks', 'warn')}"
-        )
+        return f"{', '.join(self.problems)}; {', '.join([*advice, *self.others])}"
+
+    def message(self, label: str) -> str:
+        """Return problems and advice for a file in one line."""
+        return f"{label}: {self.text}, or accept the values as they are with {Override('data.checks', 'warn')}"
 
 
 def judge(evidence: Evidence, settings: PreparationSettings) -> Judgement:
