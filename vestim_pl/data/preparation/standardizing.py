@@ -88,7 +88,8 @@ def _quantity(
     column = found.columns[quantity]
     unit = _unit(quantity, column, found.units.get(column, ""), settings, label)
     standard = next(iter(UNITS[quantity]))
-    how = "as the file says" if settings.units.of(quantity) == "auto" else f"by data.units.{quantity}"
+    set_units = (settings.units.of(quantity), settings.trained_units.of(quantity))
+    how = f"by data.units.{quantity}" if unit in set_units else "as the file says"
     notes = []
     if unit != standard:
         notes = [
@@ -108,24 +109,23 @@ def _quantity(
 
 def _unit(quantity: str, column: str, written: str, settings: PreparationSettings, label: str) -> str:
     """Choose the unit of a column: the one that is set, else the one that the file says, else the standard one."""
-    units, chosen = UNITS[quantity], settings.units.of(quantity)
+    units, chosen, trained = UNITS[quantity], settings.units.of(quantity), settings.trained_units.of(quantity)
+    if chosen != "auto":
+        return chosen
     known = parse_unit(written) if written else None
     said = str(known) if known is not None and str(known) in units else None
-    if chosen == "auto":
-        if written and said is None:
-            standard = next(iter(units))
-            raise DataError(
-                f"{label}: column {column!r} is in {printable(repr(written))}, which is no known unit of the {quantity} "
-                f"({', '.join(units)}); set for example {Override(f'data.units.{quantity}', standard)}"
-            )
-        return said or next(iter(units))
-    if said not in (None, chosen) and settings.checks == "refuse":
+    if trained not in ("auto", said or trained) and settings.checks != "off":
         raise DataError(
-            f"{label}: column {column!r} is in {said} as the file says, but data.units.{quantity}={chosen}; set "
-            f"{Override(f'data.units.{quantity}', said)}, or take the setting all the same with "
-            f"{Override('data.checks', 'warn')}"
+            f"{label}: column {column!r} is in {said} as the file says, but the checkpoint was trained with "
+            f"data.units.{quantity}={trained}; choose {Override(f'data.units.{quantity}', said)} or "
+            f"{Override(f'data.units.{quantity}', trained)}"
         )
-    return chosen
+    if written and said is None:
+        raise DataError(
+            f"{label}: column {column!r} is in {printable(repr(written))}, which is no known unit of the {quantity} "
+            f"({', '.join(units)}); set for example {Override(f'data.units.{quantity}', next(iter(units)))}"
+        )
+    return said or (next(iter(units)) if trained == "auto" else trained)
 
 
 def _counter(raw: RawTable, found: FoundColumns) -> NDArray[np.float64] | None:

@@ -135,9 +135,11 @@ def _charge(table: StandardTable, capacity: float) -> tuple[NDArray[np.float64],
     if "ah" not in table:
         return counted, "the current"
     counter = table["ah"]
-    counter = counter - counter[0]
+    steps = np.diff(counter)
+    steps[[start - 1 for start in table.starts[1:]]] = 0.0  # what flowed in a gap is known to the counter alone
+    inside = np.concatenate([[0.0], np.cumsum(steps)])
     for sign in (1.0, -1.0):  # some testers count discharge as positive
-        if np.all(np.isfinite(counter)) and np.max(np.abs(sign * counter - counted)) <= _ALIKE * capacity:
+        if np.all(np.isfinite(counter)) and np.max(np.abs(sign * inside - counted)) <= _ALIKE * capacity:
             return sign * counter, "the tester's Ah counter"
     return counted, "the current (the Ah counter does not follow it)"
 
