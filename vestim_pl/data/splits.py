@@ -53,7 +53,8 @@ class SplitRules:
             for rule in [rules] if isinstance(rules, str) else rules or []:
                 if not isinstance(rule, str) or not rule.strip() or rule.strip() == "..":
                     raise ConfigurationError(
-                        f"data.split.{item.name}: {rule!r} names no recordings; use for example '*LA92*', '@list.txt' or "
+                        f"data.split.{item.name}: {rule!r} names no recordings; use for example '*LA92*', "
+                        "'@list.txt' or "
                         "'2031-03-01..2031-03-31'"
                     )
 

@@ -72,7 +72,8 @@ def signed_by_states(states: pd.Series, loaded: NDArray[np.bool_], label: str = 
     if unknown.size:
         way = Override("data.current_sign", "discharge_positive")
         raise DataError(
-            f"{label}: the current is never negative, and state {str(states.iloc[int(unknown[0])])!r} is neither a charge "
+            f"{label}: the current is never negative, and state {str(states.iloc[int(unknown[0])])!r} is neither a "
+            "charge "
             f"nor a discharge, so its sign is unknown; set {way} if the cell is only discharged, "
             f"{Override('data.current_sign', 'charge_positive')} if it is only charged, or name a signed column by "
             "data.columns.current"

@@ -131,7 +131,9 @@ def prepare_file(
     notes += said
     _require_order(table, label)
     evidence = Evidence.of(table) if settings.checks != "off" else None
-    warnings = _judged(evidence, settings, label, counted="soc" not in found.columns or settings.soc.initial == "column")
+    warnings = _judged(
+        evidence, settings, label, counted="soc" not in found.columns or settings.soc.initial == "column"
+    )
     table, said = run_steps(table, settings, settings.prepare[first:], label)
     notes += said
     interval = table.usual_interval
@@ -169,10 +171,11 @@ def _judged(evidence: Evidence | None, settings: PreparationSettings, label: str
     """Return warnings, or refuse the file."""
     if evidence is None:
         return []
-    found, warnings = judge(evidence, settings, counted), []
+    found = judge(evidence, settings, counted)
+    warnings = [f"{label}: {note}" for note in found.notes]
     if found.problems:
         _refuse_or_warn(found.message(label), settings, warnings)
-    return warnings + [f"{label}: {note}" for note in found.notes]
+    return warnings
 
 
 def _refuse_or_warn(problem: str, settings: PreparationSettings, warnings: list[str]) -> None:
@@ -187,7 +190,8 @@ def _require_order(table: StandardTable, label: str) -> None:
     back = np.flatnonzero(table.intervals <= 0)
     if back.size:
         raise DataError(
-            f"{label}: time does not increase in {back.size} rows; let data.prepare have twin_times and max_gap, sort the "
+            f"{label}: time does not increase in {back.size} rows; let data.prepare have twin_times and max_gap, "
+            "sort the "
             f"rows by time, {LEAVE_OUT}"
         )
 

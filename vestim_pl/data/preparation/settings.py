@@ -13,7 +13,7 @@ from vestim_pl.data.preparation.state_of_charge import SocSource
 from vestim_pl.data.preparation.table import QUANTITIES
 from vestim_pl.data.preparation.temperature import check_temperature
 from vestim_pl.data.preparation.units import Units
-from vestim_pl.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError, name_error, printable
 from vestim_pl.settings.checks import check_choice
 
 __all__ = ["DEFAULT_STEPS", "PreparationSettings"]
@@ -140,7 +140,14 @@ class PreparationSettings:
     def of_estimator(cls, hyperparameters: Mapping[str, Any]) -> "PreparationSettings":
         """Build from the hyperparameters of an estimator; those of an old checkpoint only name the features."""
         stored = hyperparameters.get("preparation") or {}
-        settings = cls.from_dict({"features": tuple(hyperparameters["features"]), **stored})
+        try:
+            settings = cls.from_dict({"features": tuple(hyperparameters["features"]), **stored})
+        except (TypeError, AttributeError, ValueError) as error:  # settings in a file can be anything
+            raise ConfigurationError(
+                f"ckpt_path: the checkpoint's settings of the preparation cannot be used "
+                f"({printable(name_error(error))}); "
+                "give another checkpoint"
+            ) from error
         return replace(settings, units=Units(), trained_units=settings.units)
 
     def overridden_by(self, own: "PreparationSettings") -> "PreparationSettings":

@@ -100,7 +100,8 @@ def _quantity(
         missing = np.flatnonzero(~np.isfinite(time))
         if missing.size:
             raise DataError(
-                f"{label}: column {column!r}, {raw.where(int(missing[0]))} is not a finite time; fix or remove the row, "
+                f"{label}: column {column!r}, {raw.where(int(missing[0]))} is not a finite time; fix or remove the "
+                "row, "
                 f"{LEAVE_OUT}"
             )
         return time, notes if pd.api.types.is_numeric_dtype(raw.frame[column]) else []
@@ -158,7 +159,8 @@ def _numbers(values: pd.Series, label: str, column: str, where: Place) -> NDArra
     if bad.size or text.size:
         row = int(bad[0] if bad.size else text[0])
         raise DataError(
-            f"{label}: column {column!r}, {where(row)} is not a number but {printable(repr(str(values.iloc[row])[:60]))}; "
+            f"{label}: column {column!r}, {where(row)} is not a number but "
+            f"{printable(repr(str(values.iloc[row])[:60]))}; "
             f"correct it (numbers need a decimal point and must not be stored as text), {LEAVE_OUT}"
         )
     return parsed.to_numpy(dtype=np.float64, na_value=np.nan)

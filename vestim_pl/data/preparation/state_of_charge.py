@@ -95,7 +95,8 @@ def counted_charge(table: StandardTable) -> NDArray[np.float64]:
 def with_soc(table: StandardTable, source: SocSource, label: str = "") -> tuple[StandardTable, list[Note]]:
     """Add the state of charge where the file has none, or count it anew from its first value.
 
-    The tester's counter ``ah`` is taken where it follows the current to 2 % of the capacity; it knows what flowed between
+    The tester's counter ``ah`` is taken where it follows the current to 2 % of the capacity; it knows what flowed
+    between
     the rows. Else the current is counted.
 
     Args:
@@ -112,7 +113,8 @@ def with_soc(table: StandardTable, source: SocSource, label: str = "") -> tuple[
         return table, []
     if not has_column and source.initial == "column":
         raise DataError(
-            f"{label}: has no column of SOC, which data.soc.initial=column needs; set the SOC of the first row, for example "
+            f"{label}: has no column of SOC, which data.soc.initial=column needs; set the SOC of the first row, for "
+            "example "
             "data.soc.initial=1.0"
         )
     charge, origin = _charge(table, source.capacity_ah)
@@ -152,7 +154,8 @@ def _initial(table: StandardTable, source: SocSource, label: str) -> float:
     current, capacity = float(table["current"][0]), source.capacity_ah or 0.0
     if "voltage" not in table or abs(current) > _AT_REST * capacity:
         raise DataError(
-            f"{label}: the cell is not at rest in its first row ({current:g} A), as data.soc.initial=rest_ocv needs; set "
+            f"{label}: the cell is not at rest in its first row ({current:g} A), as data.soc.initial=rest_ocv needs; "
+            "set "
             "the SOC of the first row, for example data.soc.initial=1.0"
         )
     points = np.asarray(sorted(map(list, source.ocv or [])), dtype=np.float64)

@@ -174,7 +174,8 @@ def _check_temperature(evidence: Evidence, settings: PreparationSettings, found:
         found.add(f"{shown}, so it is in K", Override("data.units.temperature", "K"))
     elif low < -100:
         found.add(
-            f"{shown}, which no cell has", other="correct data.units.temperature, or name another column of temperature by "
+            f"{shown}, which no cell has", other="correct data.units.temperature, or name another column of "
+            "temperature by "
             "data.columns.temperature"
         )  # fmt: skip
 
@@ -190,7 +191,8 @@ def _check_current(evidence: Evidence, capacity: float | None, settings: Prepara
         found.add(f"current and SOC imply a capacity of {abs(capacity):,.4g} Ah", Override("data.units.current", "mA"))
     elif largest / abs(capacity) > HIGHEST_RATE:
         found.add(
-            f"the current reaches {largest / abs(capacity):,.3g} C of the {abs(capacity):.3g} Ah that current and SOC imply",
+            f"the current reaches {largest / abs(capacity):,.3g} C of the {abs(capacity):.3g} Ah that current and "
+            "SOC imply",
             other="check data.units.time, data.units.current and data.units.soc",
         )
 
@@ -208,18 +210,21 @@ def _check_sign(evidence: Evidence, capacity: float | None, settings: Preparatio
         return
     if sign is not None and sign.share < FINE:
         found.notes.append(
-            f"the voltage rises with the current in only {100 * sign.share:.0f} % of the {sign.steps} largest steps, so "
+            f"the voltage rises with the current in only {100 * sign.share:.0f} % of the {sign.steps} largest steps, "
+            "so "
             "the sign of the current is uncertain"
         )
     if capacity is not None and capacity < 0:
         if sign is not None and sign.share >= FINE:
             found.add(
-                f"SOC falls while the current charges (implied capacity {capacity:.3g} Ah), so it is a depth of discharge",
+                f"SOC falls while the current charges (implied capacity {capacity:.3g} Ah), so it is a depth of "
+                "discharge",
                 other="name another column of SOC by data.columns.soc",
             )
         else:
             found.add(
-                f"SOC falls while the current charges (implied capacity {capacity:.3g} Ah), so the sign of the current is "
+                f"SOC falls while the current charges (implied capacity {capacity:.3g} Ah), so the sign of the "
+                "current is "
                 "wrong or SOC is a depth of discharge",
                 turned,
             )
