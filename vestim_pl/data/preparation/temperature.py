@@ -10,9 +10,9 @@ from vestim_pl.settings.override import Override
 
 __all__ = ["check_temperature", "named_temperature", "with_temperature"]
 
-_NUMBER = r"(?<![A-Za-z0-9.])(?P<temperature>(?:n|m|minus|neg|-)?_?\d+(?:\.\d+)?)"
+_NUMBER = r"(?<![A-Za-z0-9.])(?P<temperature>(?:minus|neg|n|m|-)?_?\d+(?:\.\d+)?)"
 _DEGREES = _NUMBER + r"[ _]?(?:(?:deg|°)[ _]?|(?<=\d\d))C(?![A-Za-z])"  # 1C is a rate, 25C a temperature
-_MINUS = re.compile(r"^(?:n|m|minus|neg|-)_?", re.IGNORECASE)
+_MINUS = re.compile(r"^(?:minus|neg|n|m|-)_?", re.IGNORECASE)
 
 
 def check_temperature(source: float | str | None) -> None:

@@ -14,6 +14,7 @@ ENOUGH = 15  # of them
 _STEP = 0.05  # of the largest current: smaller changes are noise
 _SPAN = 0.02  # of SOC, to see a capacity in it
 _POINTS = 500
+_IRREGULAR = 3  # intervals; fewer are rows that were lost
 _FOLLOWS = 0.9  # correlation squared of charge and SOC
 
 
@@ -39,7 +40,7 @@ class Evidence:
 
     Attributes:
         interval: Usual seconds between rows; None with one row.
-        irregular: Share of the intervals that are far from the usual one.
+        irregular: Share of the intervals that are far from the usual one; 0 for fewer than three.
         intervals: Smallest and largest interval within a piece, in seconds.
         sign: Response of the voltage to the current; None with too few steps.
         capacity_ah: Capacity that current and SOC imply, negative if SOC falls while the current charges; None if the
@@ -61,7 +62,8 @@ class Evidence:
         intervals, usual, odd = table.intervals, table.usual_interval, 0.0
         spread = (float(intervals.min()), float(intervals.max())) if intervals.size else (0.0, 0.0)
         if usual is not None and not (spread[0] >= 0.5 * usual and spread[1] <= 1.5 * usual):
-            odd = float(np.mean(np.abs(intervals - usual) > 0.5 * usual))
+            count = int(np.count_nonzero(np.abs(intervals - usual) > 0.5 * usual))
+            odd = count / len(intervals) if count >= _IRREGULAR else 0.0
         names = [name for name in ("current", "voltage", "temperature", "soc") if name in table]
         return cls(
             usual,

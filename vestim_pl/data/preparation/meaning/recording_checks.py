@@ -91,7 +91,7 @@ def _check_interval(evidence: Evidence, settings: PreparationSettings, found: Ju
     if not SHORTEST <= usual <= LONGEST:
         unit = "h" if usual < SHORTEST else "ms"
         factor = UNITS["time"][unit][0]
-        if (spread and evidence.irregular > 0) or not SHORTEST <= usual * factor <= LONGEST:
+        if low < 0.1 * usual or not SHORTEST <= usual * factor <= LONGEST:
             found.add(
                 f"the interval between rows jumps{spread} (usually {_seconds(usual)})",
                 other="name another column of time by data.columns.time, or correct the file",
@@ -145,7 +145,7 @@ def soc_that_fits(lowest: float, highest: float, capacity: float) -> tuple[Overr
     Example::
 
         >>> [str(fix) for fix in soc_that_fits(-0.5, 2.0, capacity=2.0)]
-        ['data.soc.capacity_ah=2.6', 'data.soc.initial=0.23']
+        ['data.soc.capacity_ah=2.5', 'data.soc.initial=0.2']
 
     """
     if highest - lowest > capacity:
