@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vestim_pl.reports.errors_by import errors_by, implied_capacity
+from vestim_pl.reports.errors_by import MINUS, errors_by, implied_capacity
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_limits_belong_to_the_band_above_and_a_missing_value_to_none():
     steps = pd.DataFrame({"recording": "a", "time": range(6), "measured": 3.7, "estimated": 3.7})
     table = errors_by(steps.assign(temperature=[-10.0, 0.0, 9.99, 10.0, math.nan, math.inf]))
     found = table[table["by"] == "temperature"].set_index("group")["steps"].to_dict()
-    assert found == {"-10 to 0 °C": 1, "0 to 10 °C": 2, "10 to 20 °C": 1}
+    assert found == {f"{MINUS}10 to 0 °C": 1, "0 to 10 °C": 2, "10 to 20 °C": 1}
 
 
 def test_bands_of_current_are_round_and_have_one_of_rest():
@@ -57,7 +57,10 @@ def test_bands_of_current_are_round_and_have_one_of_rest():
     steps = pd.DataFrame({"recording": "a", "time": range(6), "measured": 3.7, "estimated": 3.7, "current": current})
     table = errors_by(steps)
     assert table.loc[table["by"] == "current", ["group", "steps"]].to_numpy().tolist() == [
-        ["-20 to -15 A", 1], ["-5 to -0.25 A", 1], ["rest (-0.25 to 0.25 A)", 3], ["5 to 10 A", 1]
+        [f"{MINUS}20 to {MINUS}15 A", 1],
+        [f"{MINUS}5 to {MINUS}0.25 A", 1],
+        [f"rest ({MINUS}0.25 to 0.25 A)", 3],
+        ["5 to 10 A", 1],
     ]  # fmt: skip
     assert "c_rate" not in set(table["by"]), "no capacity is known"
     rates = errors_by(steps, capacity_ah=3.0)
@@ -80,6 +83,13 @@ def test_a_constant_quantity_is_one_band_and_an_unknown_one_has_no_row():
         ["temperature", "20 to 30 °C"], ["soc", "90 % and above"], ["current", "all"]
     ]  # fmt: skip
     assert set(errors_by(steps)["by"]) <= {"lag"}
+
+
+def test_steps_outside_the_training_range_are_apart():
+    steps = pd.DataFrame({"recording": "a", "time": range(3), "measured": 3.7, "estimated": [3.7, 3.71, 3.75]})
+    table = errors_by(steps.assign(outside=[False, False, True])).set_index(["by", "group"])
+    assert table.loc[("outside", "outside"), ["steps", "max_error_mv"]].tolist() == pytest.approx([1, 50.0])
+    assert table.loc[("outside", "inside"), ["steps", "max_error_mv"]].tolist() == pytest.approx([2, 10.0])
 
 
 def test_a_non_finite_estimate_is_not_averaged_away():

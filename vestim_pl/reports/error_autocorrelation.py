@@ -1,5 +1,7 @@
 """Correlate the error of an estimate with itself over time."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -80,6 +82,6 @@ def _lags(longest: int) -> list[int]:
     ]
 
 
-def _interval(time: NDArray[np.float64], codes: NDArray[np.int8]) -> float:
+def _interval(time: NDArray[np.float64], codes: NDArray[np.integer[Any]]) -> float:
     within = np.diff(time)[np.diff(codes) == 0]
     return float(np.median(within)) if len(within) else 1.0

@@ -9,16 +9,18 @@ from numpy.typing import NDArray
 
 from vestim_pl.reports.error_autocorrelation import error_autocorrelation
 
-__all__ = ["CONDITIONS", "errors_by", "implied_capacity"]
+__all__ = ["CONDITIONS", "MINUS", "errors_by", "implied_capacity"]
 
 CONDITIONS: Mapping[str, str] = {
     "temperature": "°C",
     "soc": "%",
     "current": "A",
     "c_rate": "C",
+    "outside": "",
 }
-"""Quantities by which errors are pooled, with the unit of their names."""
+"""Quantities by which errors are pooled, with the unit of their bands."""
 
+MINUS = "\N{MINUS SIGN}"
 _C_RATES = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, np.inf)
 _MOST_BANDS = 8
 _REST = 0.05  # of a band of current: below that the cell rests
@@ -36,13 +38,14 @@ def errors_by(steps: pd.DataFrame, capacity_ah: float | None = None) -> pd.DataF
 
     Args:
         steps: Columns ``recording``, ``time`` [s], ``measured`` and ``estimated`` [V]; optional ``temperature`` [degC],
-            ``soc`` [0 to 1], ``current`` [A], ``lower_v`` and ``upper_v`` [V], ``checkpoint``.
+            ``soc`` [0 to 1], ``current`` [A], ``outside`` (of the training range), ``lower_v`` and ``upper_v`` [V],
+            ``checkpoint``.
         capacity_ah: Rated capacity for the C-rate; by default what SOC and current imply.
 
     Returns:
-        Columns ``by`` (``temperature``, ``soc``, ``current``, ``c_rate`` or ``lag``), ``group`` (name of the band),
-        ``low`` and ``high`` (its limits, upper one excluded), ``recordings``, ``steps``, ``rmse_mv``, ``mae_mv``,
-        ``max_error_mv``, ``mean_mv`` (estimated minus measured), ``p5_mv`` and ``p95_mv`` (5 % and 95 % quantile),
+        Columns ``by`` (``temperature``, ``soc``, ``current``, ``c_rate``, ``outside`` or ``lag``), ``group`` (name of
+        the band), ``low`` and ``high`` (its limits, upper one excluded), ``recordings``, ``steps``, ``rmse_mv``,
+        ``mae_mv``, ``max_error_mv``, ``mean_mv`` (estimated minus measured), ``p5_mv`` and ``p95_mv`` (quantiles),
         ``coverage`` (share of steps within the interval; only where there is one) and ``autocorrelation`` (only in
         the rows of a ``lag``, in s). The first column is ``checkpoint`` where the steps have one.
 
@@ -112,6 +115,7 @@ def _conditions(
         "temperature": _tens,
         "soc": lambda _: [-np.inf, *(tenth / 10 for tenth in range(1, 10)), np.inf],
         "current": _around_rest,
+        "outside": lambda _: (-np.inf, 0.5, np.inf),
     }
     for by, choose in edges.items():
         values = steps[by].to_numpy(np.float64) if by in steps else np.empty(0)
@@ -155,15 +159,18 @@ def _in_bands(
 
 
 def _name(low: float, high: float, by: str) -> str:
-    """Name a band: '-10 to 0 °C', 'below 10 %', 'rest (-0.1 to 0.1 A)'."""
+    """Name a band: '0 to 10 °C', 'below 10 %', 'rest (0 to 0.05 C)'; a hyphen would start a formula in a sheet."""
     scale, unit = (100.0, CONDITIONS[by]) if by == "soc" else (1.0, CONDITIONS[by])
+    least, most = (f"{scale * limit:g}".replace("-", MINUS) for limit in (low, high))
+    if by == "outside":
+        return "outside" if low > 0 else "inside"
     if np.isinf(low) and np.isinf(high):
         return "all"
     if np.isinf(low):
-        return f"below {scale * high:g} {unit}"
+        return f"below {most} {unit}"
     if np.isinf(high):
-        return f"{scale * low:g} {unit} and above"
-    name = f"{scale * low:g} to {scale * high:g} {unit}"
+        return f"{least} {unit} and above"
+    name = f"{least} to {most} {unit}"
     return f"rest ({name})" if (by == "current" and low == -high) or (by == "c_rate" and low == 0) else name
 
 
