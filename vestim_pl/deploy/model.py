@@ -169,16 +169,17 @@ class VoltageModel:
         """
         return TablePrediction(self.running_prediction(), self.settings, label, progress)
 
-    def stream(self, cells: int = 1) -> StreamingEstimator:
+    def stream(self, cells: int = 1, interval: float | None = None) -> StreamingEstimator:
         """Return the estimator for one sample at a time, as in a battery management system.
 
         Args:
             cells: Number of cells, estimated in parallel.
+            interval: Seconds between your samples, to be compared with those of the training.
 
         """
         roles = {role: name for name, role in self.settings.feature_roles.items()}
-        names = {role: roles[role] for role in ("current", "temperature", "soc") if role in roles}
-        return StreamingEstimator(self.estimator, cells, **names)
+        names: dict[str, Any] = {role: roles[role] for role in ("current", "temperature", "soc") if role in roles}
+        return StreamingEstimator(self.estimator, cells, interval=interval, **names)
 
     def running_prediction(self) -> RunningPrediction:
         """Start the prediction of recordings from arrays in physical units."""
