@@ -1,13 +1,12 @@
 from pathlib import Path
 
-import hydra
 import pandas as pd
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from tests import composing
 from tests.integration.conftest import simulate_recording
-from vestim_pl.app.configuration import check, conf_folder
+from vestim_pl.app.configuration import check
 from vestim_pl.errors import ConfigurationError, DataError
 from vestim_pl.evaluate import evaluate, main
 from vestim_pl.train import train
@@ -22,13 +21,10 @@ def checkpoint(trained):
 def settings(recordings, tmp_path):
     def compose_evaluate(checkpoint, *overrides):
         (tmp_path / "evaluated").mkdir(exist_ok=True)
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            config = hydra.compose(
-                "evaluate",
-                [f"ckpt_path={checkpoint}", "data=folder", f"data.root={recordings}",
-                 f"run_dir={tmp_path / 'evaluated'}", "sampling.lookback=20", *overrides],
-            )  # fmt: skip
+        config = composing.compose(
+            f"ckpt_path={checkpoint}", "data=folder", f"data.root={recordings}", f"run_dir={tmp_path / 'evaluated'}",
+            "sampling.lookback=20", *overrides, command="evaluate",
+        )  # fmt: skip
         check(config)
         return config
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vestim_pl.app.log_file import LogFile
+from vestim_pl.app.log_handlers import LogFile
 
 
 @pytest.fixture

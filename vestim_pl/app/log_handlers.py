@@ -1,15 +1,50 @@
-"""The log file of a run, on a disk that may be full."""
+"""Log lines of a command: on the terminal above a progress bar, and in a file on a disk that may be full."""
 
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from vestim_pl.files import writing_problem
 
-__all__ = ["LogFile", "log_to_file"]
+__all__ = ["LogFile", "TerminalHandler", "log_to_file"]
 
 _log = logging.getLogger("vestim_pl")
+
+
+class TerminalHandler(logging.StreamHandler[TextIO]):
+    r"""Write to the current ``sys.stdout``, which a progress bar of Rich replaces so that lines appear above it.
+
+    A plain StreamHandler keeps the stream it was created with. RichHandler folds long lines, and with them the commands
+    that users paste: in a terminal of 80 columns a suggestion of 90 characters becomes two lines.
+
+    Args:
+        stream: Ignored; logging's configuration passes one.
+
+    Example::
+
+        >>> import contextlib, io
+        >>> handler, screen = TerminalHandler(), io.StringIO()
+        >>> with contextlib.redirect_stdout(screen):
+        ...     handler.emit(logging.LogRecord("vestim_pl", logging.INFO, "", 0, "epoch 0: 12 mV", None, None))
+        >>> screen.getvalue()
+        'epoch 0: 12 mV\n'
+
+    """
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Stay silent where the terminal or pipe refuses a line, which is in the log file."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    @property
+    def stream(self) -> TextIO:
+        """The current standard output."""
+        return sys.stdout
+
+    @stream.setter
+    def stream(self, stream: TextIO) -> None:
+        """Ignore the stream."""
 
 
 class LogFile(logging.FileHandler):

@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from vestim_pl.diagnosis.finding import Finding, Severity
-from vestim_pl.diagnosis.terminal import print_findings
+from vestim_pl.diagnosis.output import print_findings
 from vestim_pl.settings.override import Override
 
 FINDINGS = [

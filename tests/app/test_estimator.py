@@ -6,7 +6,7 @@ import functools
 import pytest
 import torch
 
-from vestim_pl.app.compilation import compile_network
+from vestim_pl.app.estimator import compile_network
 from vestim_pl.deploy.checkpoint import copy_estimator
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
