@@ -18,13 +18,14 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vestim_pl.app.configuration import plain
+from vestim_pl.app.configuration import build
 from vestim_pl.app.interruption import finish_first, now
-from vestim_pl.data.formats.recordings import rows_at_most
-from vestim_pl.deploy.model import VoltageModel, load
+from vestim_pl.data.formats.raw_table import LEAVE_OUT
+from vestim_pl.deploy.model import VoltageModel, load_model
 from vestim_pl.deploy.predict_files import Job, predict_file, predicted_files
 from vestim_pl.deploy.prediction import Figures
-from vestim_pl.errors import DataError
+from vestim_pl.deploy.table_pieces import count_rows
+from vestim_pl.errors import DataError, FileError, VestimError
 from vestim_pl.settings.checks import check_choice
 
 __all__ = ["main", "predict"]
@@ -52,7 +53,7 @@ def predict(config: DictConfig) -> dict[str, Figures]:
     check_choice("existing", config.existing, ("refuse", "replace", "skip"))
     jobs = predicted_files(Path(config.input), Path(config.output), config.format, config.existing)
     now("loading the checkpoint", "nothing was written; the same command starts again")
-    model = load(config.checkpoint, columns=plain(config.columns), evaluation=config.evaluation, device=config.device)
+    model = load_model(config.checkpoint, build(config.data), config.evaluation, config.device)
     _describe(model)
     return _predict_all(model, jobs, Path(config.output))
 
@@ -66,18 +67,24 @@ def _predict_all(model: VoltageModel, jobs: list[Job], output: Path) -> dict[str
     """Predict one recording after the other; one that cannot be used does not stop the others."""
     done: dict[str, Figures] = {}
     failed: list[str] = []
+    said: set[str] = set()  # each note once
     now("predicting", f"what is in {output} is whole; the same command with existing=skip does the others")
     with _progress() as progress:
-        bar = progress.add_task("rows", total=sum(rows_at_most(job.source) for job in jobs))
+        bar = progress.add_task("rows", total=sum(count_rows(job.source) for job in jobs))
         for job in jobs:
             try:
                 figures = predict_file(model, job, lambda rows: progress.advance(bar, rows))
-            except DataError as error:
+            except FileError:  # the next one could not be written either
+                raise
+            except VestimError as error:
                 failed.append(job.label)
-                _log.error("error: %s", error)
+                _log.error("error: %s", str(error).removesuffix(f", {LEAVE_OUT}"))  # it is left out already
                 continue
             with finish_first("reporting a recording"):
                 done[job.label] = figures
+                for note in (note for note in figures.notes if note not in said):
+                    _log.info("%s: %s", job.label, note)
+                said.update(figures.notes)
                 _log.info("%s: %s", job.label, figures.describe())
     if failed:
         more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
@@ -85,7 +92,7 @@ def _predict_all(model: VoltageModel, jobs: list[Job], output: Path) -> dict[str
             f"input: {len(failed)} of {len(jobs)} recordings could not be used ({failed[0]}{more}), for the reasons"
             f" above; the others are in {output}"
         )
-    _log.info("%d recordings written to %s", len(done), output)
+    _log.info("%d recording%s written to %s", len(done), "" if len(done) == 1 else "s", output)
     return done
 
 
@@ -103,7 +110,7 @@ def _describe(model: VoltageModel) -> None:
         _log.info("no prediction intervals: this checkpoint has none, see docs/predict.md")
     else:
         _log.info("%s", model.intervals.describe())
-    if not model.ranges:
+    if not model.data.ranges:
         _log.warning("rows outside the training range are not marked: this checkpoint does not know the range")
 
 

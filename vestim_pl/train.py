@@ -21,31 +21,29 @@ import lightning.pytorch as pl
 import pandas as pd
 from omegaconf import DictConfig
 
-from vestim_pl.app.auto_resume import resolve_checkpoint
-from vestim_pl.app.checkpoint_settings import best_checkpoint, refuse_wrong_checkpoints, why_no_best
-from vestim_pl.app.compilation import compile_network
-from vestim_pl.app.configuration import build, plain
+from vestim_pl.app.conf_tree import plain
 from vestim_pl.app.earlier_runs import prepare_folder
 from vestim_pl.app.early_check import refuse_missing_checkpoint
 from vestim_pl.app.ending import record_early_interrupt, record_ending, write_run_report
-from vestim_pl.app.estimator import build_estimator, reset_global_state
+from vestim_pl.app.estimator import build_estimator, compile_network, read_recordings, reset_global_state
 from vestim_pl.app.fitting import fit
 from vestim_pl.app.interruption import finish_first, now
 from vestim_pl.app.next_command import evaluate_command
-from vestim_pl.app.resume import refuse_unfit_checkpoint
-from vestim_pl.app.scoring import calibrated_intervals, score_checkpoint
+from vestim_pl.app.resume import refuse_unfit_checkpoint, resolve_checkpoint
+from vestim_pl.app.scoring import best_checkpoint, calibrated_intervals, score_checkpoint, why_no_best
 from vestim_pl.app.slurm import requeue_job, requeued_checkpoint
 from vestim_pl.app.threads import choose_threads
 from vestim_pl.app.trainer import (
     build_trainer,
     quiet_lightning,
     refuse_multirun_of_several_processes,
+    refuse_wrong_checkpoints,
     warn_of_missing_guards,
 )
 from vestim_pl.app.vestim import hyperparams_of
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.deploy.intervals import PredictionIntervals, store_intervals
-from vestim_pl.errors import DivergenceError
+from vestim_pl.errors import ConfigurationError, DivergenceError
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.lightning_support.stop_request import Interrupted, is_first_process
 from vestim_pl.reports.provenance import write_provenance
@@ -123,17 +121,19 @@ def _build(config: DictConfig) -> tuple[pl.Trainer, VoltageEstimator, VoltageDat
     vestim = hyperparams_of(config)
     refuse_multirun_of_several_processes(config)
     refuse_wrong_checkpoints(plain(config.callbacks))
+    if config.coverage is not None and not 0 < config.coverage < 1:
+        raise ConfigurationError(f"coverage: {config.coverage} is not between 0 and 1; use for example 0.9, or null")
     refuse_missing_checkpoint(config.ckpt_path)
     run_dir = Path(config.run_dir)
     ckpt_path = resolve_checkpoint(config.ckpt_path, run_dir) or requeued_checkpoint(run_dir)
     quiet_lightning()
     reset_global_state(config)
-    datamodule: VoltageDataModule = build(config.data, sampling=build(config.sampling))
-    datamodule.setup("fit")
+    datamodule = read_recordings(config, "fit")
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
     estimator = build_estimator(config, datamodule)
     refuse_unfit_checkpoint(ckpt_path, estimator)
-    compile_network(estimator, wanted=config.compile)
+    if config.compile:
+        compile_network(estimator)
     warn_of_missing_guards(config)
     trainer = build_trainer(config)
     if trainer.is_global_zero and not config.trainer.get("fast_dev_run"):

@@ -11,7 +11,13 @@ from vestim_pl.errors import ConfigurationError
 from vestim_pl.settings.arguments import check_arguments, check_type
 from vestim_pl.settings.source_types import SourceSignature, source_signature
 
-__all__ = ["NETWORK_SOURCES", "check_before_import", "check_node", "in_order", "refuse_missing_checkpoint"]
+__all__ = [
+    "NETWORK_SOURCES",
+    "check_before_import",
+    "check_node",
+    "in_order",
+    "refuse_missing_checkpoint",
+]
 
 _GROUPS = (
     "callbacks", "columns", "data", "hydra", "logger", "network", "optimizer", "sampling", "scheduler", "trainer",
@@ -23,7 +29,7 @@ _SETTINGS = {
     "existing": str, "evaluation": str | None, "device": str, "coverage": float | None,
 }  # fmt: skip
 _INTERNAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
-# What the names of networks build; a test holds this table to the registry, which imports torch.
+# Classes that a network's name builds. The registry imports torch; a test compares the two.
 _RECURRENT = "vestim_pl.networks.RecurrentNetwork"
 NETWORK_SOURCES = {
     "LSTM": (_RECURRENT,),
@@ -33,18 +39,15 @@ NETWORK_SOURCES = {
     "FNN": ("vestim_pl.networks.FeedForwardNetwork",),
     "Transformer": ("vestim_pl.networks.TransformerNetwork",),
 }
-_NO_OPTIONS = ("features", "output_filter", "cell")  # what the registry passes by itself
+_NO_OPTIONS = ("features", "output_filter", "cell")  # set by the registry
 
 
 def check_before_import(config: DictConfig) -> None:
     """Refuse unknown keys and wrong types, as far as the source of what they configure shows them.
 
-    Importing torch and Lightning takes seconds, and a mistake should be reported at once. The messages are those of
-    the full check, `vestim_pl.app.configuration.check`, and nothing is refused here that the full check accepts: what
-    the source does not show (a type that is more than plain types, a range) is left to the full check.
-
-    Args:
-        config: The composed configuration.
+    Importing torch and Lightning takes seconds, and a mistake should be reported at once. Messages are those of the
+    full check, `vestim_pl.app.configuration.check`. Nothing is refused here that the full check accepts; it also checks
+    what the source does not show, such as a range.
 
     Raises:
         ConfigurationError: With the full name of the key, what was found, and the nearest valid key or the type.
@@ -122,7 +125,7 @@ def check_node(where: str, node: dict[str, Any], types: dict[str, Any], takes_mo
 
 
 def _check_root(config: DictConfig) -> None:
-    """Refuse what ``+name=...`` added at the top, where nothing reads it, and wrong types of what is read there."""
+    """Refuse unknown names at the top level, which ``+name=...`` adds, and wrong types of the known ones."""
     for name in map(str, config):
         if name not in _SETTINGS and name not in _GROUPS:
             known = [key for key in flat_keys(config) if key.partition(".")[0] in (*_SETTINGS, *_GROUPS)]
@@ -155,13 +158,13 @@ def _check_options(
 
 
 def _refuse_settings_without_callback(callbacks: DictConfig) -> None:
-    """Refuse settings that a preset has for a callback that ``callbacks=[...]`` on the command line took out again."""
+    """Refuse a preset's settings of a callback that ``callbacks=[...]`` on the command line removed."""
     for name in map(str, callbacks):
         node = callbacks[name]
         if node is not None and not isinstance(node, DictConfig):
-            raise ConfigurationError(f"callbacks.{name}: {node!r} is no callback; null takes it out")
+            raise ConfigurationError(f"callbacks.{name}: {node!r} is no callback; null removes it")
         if node is not None and "_target_" not in node:
             raise ConfigurationError(
-                f"callbacks.{name}: has settings, but the callback is not there; add {name} to callbacks=[...], or take"
-                f" the settings out with callbacks.{name}=null"
+                f"callbacks.{name}: has settings, but the callback is not there; add {name} to callbacks=[...], or"
+                f" remove the settings with callbacks.{name}=null"
             )

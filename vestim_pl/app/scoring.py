@@ -1,4 +1,4 @@
-"""Test a checkpoint: a table of errors, and a file of every estimate; and calibrate its prediction intervals."""
+"""Test a checkpoint, the best one after a training: tables of errors and all estimates; and its intervals."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import pandas as pd
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig
 
 from vestim_pl.app.interruption import finish_first
 from vestim_pl.data import VoltageDataModule
@@ -13,12 +15,28 @@ from vestim_pl.data.training_data import TrainingData, rows_outside
 from vestim_pl.deploy.intervals import PredictionIntervals, calibrate
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.files import whole_file
+from vestim_pl.lightning_support.lightning_classes import model_checkpoints
 from vestim_pl.reports.csv_cells import safe_table
 from vestim_pl.reports.errors_by import errors_by
 from vestim_pl.reports.recording_errors import RecordingErrors, error_table
 from vestim_pl.reports.terminal import print_checkpoints, print_errors
 
-__all__ = ["calibrated_intervals", "score_checkpoint", "scored_steps", "write_scores"]
+__all__ = [
+    "best_checkpoint", "calibrated_intervals", "score_checkpoint", "scored_steps", "why_no_best", "write_scores",
+]  # fmt: skip
+
+
+def best_checkpoint(trainer: pl.Trainer) -> ModelCheckpoint | None:
+    """Find the callback that kept a best checkpoint; None if no callback did."""
+    kept = [callback for callback in model_checkpoints(trainer) if callback.best_model_path]
+    return kept[0] if kept else None
+
+
+def why_no_best(config: DictConfig) -> str:
+    """Explain why a complete training has no best checkpoint."""
+    if config.callbacks.get("checkpoint") is None:
+        return "callbacks has no checkpoint; write callbacks=[default,...] to add to the default ones"
+    return "no validation ended; check trainer.check_val_every_n_epoch and trainer.limit_val_batches"
 
 
 def score_checkpoint(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vestim_pl.deploy.model import VoltageModel, load
+from vestim_pl.deploy.model import VoltageModel, load_model
 from vestim_pl.errors import ConfigurationError
 
 __all__ = ["load_several", "paths_of", "short_names", "side_by_side"]
@@ -26,7 +26,7 @@ def load_several(ckpt_path: str | Sequence[str]) -> dict[str, VoltageModel]:
     for path in paths:
         if paths.count(path) > 1:
             raise ConfigurationError(f"ckpt_path: {path} is named twice; name each checkpoint once")
-    return {name: load(path, setting="ckpt_path") for name, path in zip(short_names(paths), paths, strict=True)}
+    return {name: load_model(path, setting="ckpt_path") for name, path in zip(short_names(paths), paths, strict=True)}
 
 
 def paths_of(ckpt_path: str | Sequence[str]) -> list[str]:

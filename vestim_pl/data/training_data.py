@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vestim_pl.data.columns import Columns
 from vestim_pl.data.datamodule import VoltageDataModule
 from vestim_pl.errors import ConfigurationError
 
@@ -42,10 +41,9 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Columns, ranges and evaluation of a training, as the hyperparameter ``data`` of its checkpoint.
+    """Ranges and evaluation of a training, as the hyperparameter ``data`` of its checkpoint.
 
     Attributes:
-        columns: Column of each quantity in the files.
         ranges: Lowest and highest value of each feature in the training rows, in its unit; empty where unknown.
         evaluation: How validation and test were run.
 
@@ -57,7 +55,6 @@ class TrainingData:
 
     """
 
-    columns: Columns = field(default_factory=Columns)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
@@ -73,7 +70,6 @@ class TrainingData:
         low, high = torch.aminmax(inputs[:, : len(datamodule.features)], dim=0)
         limits = zip(low.tolist(), high.tolist(), strict=True)
         return cls(
-            datamodule.columns,
             dict(zip(datamodule.features, limits, strict=True)),
             Evaluation(sampling.evaluation, sampling.lookback, sampling.horizon, sampling.scored_from),
         )
@@ -89,7 +85,6 @@ class TrainingData:
         plain = plain or {}
         try:
             return cls(
-                Columns(**plain.get("columns", {})),
                 {str(name): _limits(value) for name, value in plain.get("ranges", {}).items()},
                 Evaluation(**plain.get("evaluation", {})),
             )
@@ -99,7 +94,7 @@ class TrainingData:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for a checkpoint."""
         ranges = {name: list(limits) for name, limits in self.ranges.items()}
-        return {"columns": asdict(self.columns), "ranges": ranges, "evaluation": asdict(self.evaluation)}
+        return {"ranges": ranges, "evaluation": asdict(self.evaluation)}
 
 
 def rows_outside(

@@ -10,11 +10,12 @@ from typing import Literal
 import pandas as pd
 import pyarrow as pa
 
-from vestim_pl.data.formats.recordings import SUFFIXES
+from vestim_pl.data.formats.reading import READABLE
 from vestim_pl.data.formats.split_files import list_split
 from vestim_pl.deploy.model import VoltageModel
 from vestim_pl.deploy.prediction import Figures
-from vestim_pl.deploy.table_files import Format, read_batches, write_batches
+from vestim_pl.deploy.table_files import Format, write_batches
+from vestim_pl.deploy.table_pieces import pieces
 from vestim_pl.errors import ConfigurationError, DataError
 from vestim_pl.files import whole_file
 
@@ -22,6 +23,8 @@ __all__ = ["Job", "predict_file", "predicted_files"]
 
 _log = logging.getLogger("vestim_pl")
 
+_ONLY_READ = (".mat", ".xlsx", ".xlsm", ".xls", ".nda", ".ndax")
+_NO_TEXT = (".parquet", ".pq", *_ONLY_READ)
 Existing = Literal["refuse", "replace", "skip"]
 
 
@@ -63,7 +66,7 @@ def predicted_files(source: Path, output: Path, kind: Format | None = None, exis
         )
     files, root = _recordings(source)
     kinds = {path: kind or _kind(path) for path in files}
-    targets = {path: output / path.relative_to(root).with_suffix(f".{kinds[path]}") for path in files}
+    targets = {path: output / path.relative_to(root).with_name(f"{_stem(path)}.{kinds[path]}") for path in files}
     shared = {target for target, count in Counter(targets.values()).items() if count > 1}
     for path, target in targets.items():  # a.csv and a.parquet, both to Parquet
         if target in shared:
@@ -89,50 +92,52 @@ def predict_file(model: VoltageModel, job: Job, progress: Callable[[int], object
         FileError: If the file cannot be written.
 
     """
-    prediction = model.start(job.label)
-    job.target.parent.mkdir(parents=True, exist_ok=True)
+    prediction = model.start(job.label, progress)
+    if job.source.suffix.lower() in _ONLY_READ:
+        prediction.figures.notes[f"{job.source.suffix} files are only read; the prediction is in Parquet or CSV"] = None
 
     def batches() -> Iterator[pa.Table]:
-        for batch in read_batches(job.source, job.label):
-            prediction.refuse_added(batch.column_names)
-            read = batch.select([name for name in batch.column_names if name in prediction.reads])
-            yield _joined(batch, prediction.feed(read.to_pandas(ignore_metadata=True)))
-            progress(batch.num_rows)
+        for piece in pieces(job.source, job.label, model.settings, as_text=job.kind == "csv"):
+            added = prediction.feed(piece.raw, piece.carried)
+            resampled = model.settings.resample is not None
+            yield _joined(pa.table({}) if resampled else piece.written, added)
 
+    job.target.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(job.target) as partial:
         write_batches(partial, job.kind, batches())
-        if not prediction.figures.rows:
-            raise DataError(f"{job.label}: has no rows; remove the file")
     return prediction.figures
 
 
-def _joined(batch: pa.Table, added: pd.DataFrame) -> pa.Table:
+def _joined(table: pa.Table, added: pd.DataFrame) -> pa.Table:
     for name in added:
         column = pa.Array.from_pandas(added[name], type=pa.string() if added[name].dtype == object else None)
-        batch = batch.append_column(str(name), column)
-    return batch
+        table = table.append_column(str(name), column)
+    return table
 
 
 def _recordings(source: Path) -> tuple[list[Path], Path]:
     """Return the files and the folder to which they are relative."""
     if source.is_file():
-        if source.suffix.lower() not in SUFFIXES:
-            raise DataError(f"input: {source} is neither {' nor '.join(SUFFIXES)}; give such a file, or a folder")
         return [source], source.parent
     if not source.is_dir():
         raise DataError(f"input: {source} does not exist; give a file or a folder of recordings")
-    found = list_split(source, SUFFIXES)
+    found = list_split(source)
     unread = found.describe_unread()
     if not found.recordings:
         note = f" ({unread})" if unread else ""
-        raise DataError(f"input: {source} has no {' or '.join(SUFFIXES)} file{note}; give the folder of the recordings")
+        raise DataError(f"input: {source} has no file of {READABLE}{note}; give the folder of the recordings")
     if unread:
         _log.warning("%s", unread)
     return found.recordings, source
 
 
 def _kind(path: Path) -> Format:
-    return "parquet" if path.suffix.lower() == ".parquet" else "csv"
+    """Text stays text; what is only read is written as Parquet."""
+    return "parquet" if path.suffix.lower() in _NO_TEXT else "csv"
+
+
+def _stem(path: Path) -> str:
+    return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
 
 
 def _refuse_overwriting(jobs: Iterable[Job], output: Path, existing: Existing) -> None:

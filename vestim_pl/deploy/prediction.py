@@ -1,6 +1,6 @@
 """What is written beside the rows of a recording: estimate, error, interval, and what is outside the training."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,7 +29,8 @@ class Figures:
         covered: Scored rows with an interval that contains the voltage.
         with_interval: Scored rows with an interval.
         outside: Rows outside the range of the training in any feature.
-        outside_by: The same by feature.
+        notes: What the preparation assumed or changed, one sentence each, in order.
+        outside_by: The same as ``outside`` by feature.
 
     """
 
@@ -39,6 +40,7 @@ class Figures:
     covered: int = 0
     with_interval: int = 0
     outside: int = 0
+    notes: dict[str, None] = field(default_factory=dict)
     outside_by: dict[str, int] = field(default_factory=dict)
 
     def describe(self) -> str:
@@ -47,7 +49,7 @@ class Figures:
         Example::
 
             >>> Figures(rows=1320, outside=7, outside_by={"Temp": 7}).describe()
-            '1,320 rows; 7 rows (0.5 %) outside the training range: Temp 7'
+            '1,320 rows; 7 (0.53 %) outside the training range: Temp 7'
 
         """
         parts = [f"{self.rows:,} rows"]
@@ -58,41 +60,46 @@ class Figures:
             parts[0] += f", {100 * self.covered / self.with_interval:.1f} % within the interval"
         if self.outside:
             by = ", ".join(f"{name} {count:,}" for name, count in self.outside_by.items() if count)
-            parts.append(
-                f"{self.outside:,} rows ({100 * self.outside / self.rows:.1f} %) outside the training range: {by}"
-            )
+            share = 100 * self.outside / self.rows
+            parts.append(f"{self.outside:,} ({share:.2g} %) outside the training range: {by}")
         return "; ".join(parts)
 
 
 class RunningPrediction:
-    """Predict one recording, in chunks of any size.
+    """Predict recordings one after the other, each in chunks of any size.
 
     Args:
-        estimate: Estimates the rows of this recording.
+        estimate: Makes what estimates the rows of a recording.
         features: Names of the features.
         ranges: Range of each feature in the training; empty where the checkpoint does not know them.
         intervals: Half widths; None without.
         burn_in: First rows, which are estimated but, as in the test of the training, not scored; without interval.
 
     Attributes:
-        figures: Figures of the rows so far.
+        figures: Figures of all rows so far.
 
     """
 
     def __init__(
         self,
-        estimate: RunningEstimate,
+        estimate: Callable[[], RunningEstimate],
         features: tuple[str, ...],
         ranges: Mapping[str, tuple[float, float]],
         intervals: PredictionIntervals | None = None,
         burn_in: int = 0,
     ) -> None:
-        self._estimate = estimate
+        self._new_estimate = estimate
         self._features = features
         self._ranges = ranges
         self._intervals = intervals
         self._burn_in = burn_in
         self.figures = Figures(outside_by=dict.fromkeys(features, 0))
+        self.restart()
+
+    def restart(self) -> None:
+        """Start another recording, from the zero state."""
+        self._estimate = self._new_estimate()
+        self._place = 0
 
     def feed(self, inputs: NDArray[np.float32], target: NDArray[np.float32] | None = None) -> pd.DataFrame:
         """Predict the next rows.
@@ -106,7 +113,7 @@ class RunningPrediction:
             outside the range of the training.
 
         """
-        first = max(0, self._burn_in - self.figures.rows)
+        first = max(0, self._burn_in - self._place)
         volts = self._estimate.feed(torch.from_numpy(np.require(inputs, np.float32, ["C", "W"]))).numpy()
         columns: dict[str, NDArray[np.float32] | pd.Series] = {"estimated_v": volts}
         if target is not None:
@@ -123,6 +130,7 @@ class RunningPrediction:
         if self._ranges:
             columns["outside_training_range"] = self._mark(rows_outside(inputs, self._features, self._ranges))
         self.figures.rows += len(inputs)
+        self._place += len(inputs)
         return pd.DataFrame(columns)
 
     def _score(self, error: NDArray[np.float32]) -> None:

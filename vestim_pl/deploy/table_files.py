@@ -85,16 +85,17 @@ def _text(path: Path) -> Iterator[pa.Table]:
         raise pa.ArrowInvalid(f"several columns are named {doubled!r}")
     options = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
     reading = pacsv.ReadOptions(block_size=_BLOCK, column_names=names, skip_rows=1, use_threads=False)
+    empty = True
     try:
-        reader = pacsv.open_csv(path, reading, convert_options=options)
+        with pacsv.open_csv(path, reading, convert_options=options) as reader:
+            for batch in reader:
+                empty = False
+                yield pa.Table.from_batches([batch])
     except pa.ArrowInvalid as error:
         if "Empty CSV file" not in str(error):
             raise
+    if empty:
         yield pa.table({name: pa.array([], pa.string()) for name in names})
-        return
-    with reader:
-        for batch in reader:
-            yield pa.Table.from_batches([batch])
 
 
 def _header(path: Path) -> list[str]:

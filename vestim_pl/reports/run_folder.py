@@ -34,7 +34,7 @@ class RunFolder:
         overrides: Overrides of the command line.
         metrics: Rows ``key``, ``epoch``, ``step``, ``value``, see `read_metrics`.
         parts: Number of metrics files; more than one if the run was resumed.
-        events: Events in order, as dictionaries.
+        events: Events in order, each with ``kind``, ``reason`` and a dictionary ``values``.
         errors: Test errors by recording, ``overall`` in the last row; None without a test. Where several checkpoints
             were tested, a first column ``checkpoint``, and these rows for each.
         steps: Measured and estimated voltage of every tested step; None without a test. It may have a column
@@ -99,7 +99,18 @@ class RunFolder:
     @property
     def trained(self) -> bool:
         """Whether the run logged anything in training; an evaluation logs only its test."""
-        return bool((~self.metrics["key"].astype(str).str.startswith("test/")).any())
+        return not self.fit_metrics.empty
+
+    @property
+    def fit_metrics(self) -> pd.DataFrame:
+        """Metrics of training and validation, without those of the test."""
+        return self.metrics[~self.metrics["key"].astype(str).str.startswith("test/")]
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs that logged anything."""
+        epochs = self.fit_metrics["epoch"]
+        return 0 if epochs.isna().all() else int(epochs.max()) + 1
 
     def setting(self, key: str, default: Any = None) -> Any:
         """Return a setting by its dotted name, or the default if the configuration lacks it.
@@ -148,7 +159,9 @@ def _events(path: Path, missing: list[str]) -> tuple[dict[str, Any], ...]:
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
-            events.append({**event, "kind": str(event["kind"]), "reason": str(event.get("reason", ""))})
+            values = event.get("values")
+            event |= {"kind": str(event["kind"]), "reason": str(event.get("reason", ""))}
+            events.append(event | {"values": values if isinstance(values, dict) else {}})
         except (ValueError, TypeError, KeyError):
             unreadable += bool(line.strip())
     if unreadable:
