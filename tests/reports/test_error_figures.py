@@ -46,7 +46,7 @@ def test_bars_are_rmse_and_whiskers_reach_from_5_to_95_percent(steps):
 def test_ticks_are_short_and_in_the_order_of_the_bands(steps):
     table = errors_by(steps)
     axis = condition_figure(table[table["by"] == "soc"], "Error", "SOC [%]")["layout"]["xaxis"]
-    assert axis["ticktext"][:2] + axis["ticktext"][-1:] == ["below<br>10", "10<br>to 20", "90<br>and above"]
+    assert axis["ticktext"][:2] + axis["ticktext"][-1:] == ["below<br>10", "10<br>to 20", "from<br>90"]
     assert axis["categoryarray"][0] == "below 10 %"
 
 
