@@ -152,7 +152,8 @@ def _bars(table: pd.DataFrame, name: str, color: str) -> dict[str, Any]:
         "y": numbers(table["rmse_mv"]),
         "name": plain(name),
         "marker": {"color": color},
-        "hovertemplate": "%{y:.2f} mV",
+        "customdata": [int(steps) for steps in table["steps"]],
+        "hovertemplate": "%{y:.2f} mV, %{customdata:,} steps",
     }
 
 
