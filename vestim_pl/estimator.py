@@ -61,6 +61,9 @@ class VoltageEstimator(LightningModule):
         scheduler: ``name`` and options, see `build_scheduler`; none by default.
         rc_pairs: Options of `RCPairs`, whose voltages are additional inputs; none by default. The inputs may already
             contain these voltages after the features, as the rows of a data module do.
+        data: What the checkpoint keeps about the training data, see `vestim_pl.data.training_data`; not used here.
+        preparation: How the files of the training were prepared, as plain values, see
+            `vestim_pl.data.PreparationSettings`. Commands apply it again to other files.
 
     Raises:
         ConfigurationError: If a name or an option is unknown or out of range.
@@ -83,6 +86,8 @@ class VoltageEstimator(LightningModule):
         optimizer: Mapping[str, Any] | None = None,
         scheduler: Mapping[str, Any] | None = None,
         rc_pairs: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        preparation: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(
@@ -92,6 +97,8 @@ class VoltageEstimator(LightningModule):
                 "optimizer": _plain(optimizer or {"name": "Adam", "lr": 1e-3}),
                 "scheduler": _plain(scheduler or {"name": "none"}),
                 "rc_pairs": _plain(rc_pairs or {}),
+                "data": _plain(data or {}),
+                "preparation": _plain(preparation or {}),
             }
         )
         spec = self.hparams["rc_pairs"]
@@ -106,6 +113,13 @@ class VoltageEstimator(LightningModule):
         )
         self.train_errors.persistent(True)  # so that a run resumed within an epoch reports the whole epoch
         self._carried: dict[str, State | None] = {}
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds between the rows of the training; None for a checkpoint that does not know it."""
+        preparation = self.hparams["preparation"]
+        interval = preparation.get("interval") if isinstance(preparation, Mapping) else None
+        return float(interval) if isinstance(interval, int | float) else None
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Estimate the terminal voltage; pass the state on to continue with the next chunk.

@@ -49,7 +49,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     """One small training for all tests that only read a run; it is in the parent folder of its ``checkpoints/``."""
     folder = tmp_path_factory.mktemp("trained")
     root = write_recordings(folder / "recordings")
-    overrides = ["data=folder", f"data.root={root}", f"run_dir={folder / 'run'}", *SMALL]
+    overrides = ["data=folder", f"data.root={root}", f"run_dir={folder / 'run'}", *SMALL, "coverage=0.5"]
     return train(composing.compose(*overrides, "trainer.max_epochs=1", "sampling.evaluation=streams"))
 
 

@@ -59,7 +59,7 @@ def run_folder(ckpt_path: str | None, now: datetime | None = None) -> str:
         outputs = Path("outputs")
         written = [*outputs.glob("*/checkpoints/*.ckpt"), *outputs.glob("*/*/checkpoints/*.ckpt")]
         ckpt_path = str(max(written, key=lambda path: path.stat().st_mtime)) if written else None
-    if ckpt_path and Path(ckpt_path).parent.name == "checkpoints":
+    if isinstance(ckpt_path, str) and Path(ckpt_path).parent.name == "checkpoints":  # a list is refused later
         return str(Path(ckpt_path).parent.parent)
     dated = (now or datetime.now()).strftime("outputs/%Y-%m-%d/%H-%M-%S")
     return dated if now else job_folder(sys.argv[1:]) or dated

@@ -26,7 +26,7 @@ _log = logging.getLogger("vestim_pl")
 
 LOGS = (".hydra", "train.log", "evaluate.log", "*_ddp_process_*.log")  # what Hydra writes before the command starts
 _HISTORY = ("metrics.csv", "metrics.*.csv", "events.jsonl", "provenance.json", "hparams.yaml")
-_RESULTS = ("test_errors.csv", "test_steps.parquet", "report.html", "diagnosis.json")
+_RESULTS = ("test_errors.csv", "test_errors_by.csv", "test_steps.parquet", "report.html", "diagnosis.json")
 _FOLDERS = ("checkpoints", "bundles", "gradient_flow")
 _SIGNS = (".hydra", "train.log", "evaluate.log", "metrics.csv", "events.jsonl", "test_errors.csv")
 _OF_A_SWEEP = ("multirun.yaml", "optimization_results.yaml", "sweep.csv", "sweep.html")
@@ -146,9 +146,10 @@ class SetAsideEarlierRun(Callback):
             return
         folder = Path(_resolved(config, "hydra.run.dir"))
         ckpt_path = _resolved(config, "ckpt_path") or requeued_checkpoint(folder)
-        if resumes(folder, ckpt_path):
+        several = [ckpt_path] if ckpt_path is None or isinstance(ckpt_path, str) else map(str, ckpt_path)
+        if made := next((path for path in several if resumes(folder, path)), None):
             if not self.trains and (folder / ".hydra").exists():
-                _refuse(f"{folder} is the folder of the run that made {ckpt_path}, and its files would be overwritten")
+                _refuse(f"{folder} is the folder of the run that made {made}, and its files would be overwritten")
             return
         self._set_aside(lambda: set_aside(folder), folder)
 

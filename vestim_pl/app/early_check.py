@@ -1,6 +1,6 @@
 """The first check of a configuration: from the source alone, before torch and Lightning are imported."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ _GROUPS = (
     "callbacks", "columns", "data", "hydra", "logger", "network", "optimizer", "sampling", "scheduler", "trainer",
 )  # fmt: skip
 _SETTINGS = {
-    "seed": int, "compile": bool, "test": bool, "run_dir": str, "ckpt_path": str | None,
+    "seed": int, "compile": bool, "test": bool, "run_dir": str, "ckpt_path": str | list[str] | None,
     "checkpoint_every": str | None, "vestim": str | None, "run": str | None, "checks": str, "fail_on": str,
-    "json": str | None, "path": str | None,
+    "json": str | None, "path": str | None, "checkpoint": str, "input": str, "output": str, "format": str | None,
+    "existing": str, "evaluation": str | None, "device": str, "coverage": float | None,
 }  # fmt: skip
 _INTERNAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 # Classes that a network's name builds. The registry imports torch; a test compares the two.
@@ -53,7 +54,10 @@ def check_before_import(config: DictConfig) -> None:
 
     """
     _check_root(config)
+    if "network" in config and not isinstance(config.get("ckpt_path"), str | None):
+        raise ConfigurationError(f"ckpt_path: {config.ckpt_path} is a list; a training resumes from one checkpoint")
     refuse_missing_checkpoint(config.get("ckpt_path"))
+    refuse_missing_checkpoint(config.get("checkpoint"), "checkpoint")
     for name, value in in_order(config):
         if name == "network":
             _check_network(plain(value))
@@ -72,15 +76,21 @@ def check_before_import(config: DictConfig) -> None:
                     check_node(where, node, signature.types, signature.takes_more)
 
 
-def refuse_missing_checkpoint(ckpt_path: str | None) -> None:
+def refuse_missing_checkpoint(ckpt_path: str | Sequence[str] | None, setting: str = "ckpt_path") -> None:
     """Refuse a path that names no file; ``last`` and ``auto`` stand for a file that is found later.
+
+    Args:
+        ckpt_path: The path, or several.
+        setting: Its setting, for the message.
 
     Raises:
         ConfigurationError: With the path.
 
     """
-    if ckpt_path not in (None, "last", "auto") and not Path(str(ckpt_path)).is_file():
-        raise ConfigurationError(f"ckpt_path: {ckpt_path} is not a file; give a checkpoint of an earlier run")
+    paths = [ckpt_path] if ckpt_path is None or isinstance(ckpt_path, str) else list(ckpt_path)
+    for path in paths:
+        if path not in (None, "last", "auto") and not Path(str(path)).is_file():
+            raise ConfigurationError(f"{setting}: {path} is not a file; give a checkpoint of an earlier run")
 
 
 def in_order(config: DictConfig) -> Iterator[tuple[str, Any]]:

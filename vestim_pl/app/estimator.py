@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from vestim_pl.app.conf_tree import plain
 from vestim_pl.app.configuration import build
 from vestim_pl.data import VoltageDataModule
+from vestim_pl.data.training_data import TrainingData
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
 
@@ -42,7 +43,13 @@ def build_estimator(config: DictConfig, datamodule: VoltageDataModule) -> Voltag
     """
     specs = {key: plain(config[key]) for key in ("network", "optimizer", "scheduler")}
     rc_pairs = datamodule.rc_pairs.options if datamodule.rc_pairs else None
-    estimator = VoltageEstimator(features=datamodule.features, rc_pairs=rc_pairs, **specs)
+    estimator = VoltageEstimator(
+        features=datamodule.features,
+        rc_pairs=rc_pairs,
+        preparation=datamodule.preparation.to_dict(),
+        data=TrainingData.describe(datamodule).to_dict(),
+        **specs,
+    )
     table = datamodule.table("train")
     estimator.scaler.fit(table.inputs, table.target)
     return estimator

@@ -5,9 +5,8 @@ import socket
 
 import pytest
 
-from vestim_pl.data.columns import Columns
-from vestim_pl.data.formats.folders import SplitReader, find_recordings
 from vestim_pl.data.formats.split_files import list_split
+from vestim_pl.data.split_reader import SplitReader, find_recordings
 from vestim_pl.errors import DataError
 
 SUFFIXES = (".parquet", ".csv")
@@ -86,8 +85,8 @@ def test_a_reader_says_it_in_one_line_a_split_and_a_folder_without_recordings_sa
         recording(30, seed=len(split)).to_csv(tmp_path / split / "a.csv", index=False)
     os.mkfifo(tmp_path / "train" / "pipe.csv")
     (tmp_path / "train" / "gone.csv").symlink_to("nowhere")
-    SplitReader(tmp_path, Columns(), Columns().features).read(["train", "val"])
+    SplitReader(tmp_path).read(["train", "val"])
     assert caplog.messages == ["train: 2 files not read: gone.csv (a link to nothing); pipe.csv (a pipe)"]
-    (tmp_path / "train" / "a.csv").rename(tmp_path / "train" / "a.txt")
-    with pytest.raises(DataError, match=r"has no .* file \(3 files not read: gone.* a\.txt \(neither \.parquet"):
+    (tmp_path / "train" / "a.csv").rename(tmp_path / "train" / "a.md")
+    with pytest.raises(DataError, match=r"has no file that can be read .*\(3 files not read: gone.* a\.md \("):
         find_recordings(tmp_path, "train")

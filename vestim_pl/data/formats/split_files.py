@@ -2,12 +2,18 @@
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vestim_pl.data.formats.reading import CONVERTERS, has_known_suffix
+
 __all__ = ["SplitFiles", "list_split"]
+
+_ABOUT = re.compile(r"(readme|licen[cs]e|notes?|sources?|changelog|copying)\b.*\.txt", re.IGNORECASE)
+"""Texts about recordings."""
 
 _MOST_NAMED = 3
 _NO_FILE = (
@@ -48,7 +54,7 @@ class SplitFiles:
         return f"{count} file{'s' if count > 1 else ''} not read: {'; '.join(kinds)}"
 
 
-def list_split(folder: Path, suffixes: Sequence[str]) -> SplitFiles:
+def list_split(folder: Path) -> SplitFiles:
     """List the recordings below a folder without opening files; opening a pipe would wait for its writer.
 
     Subfolders and linked folders are read, unless a link leads to a folder that is read already or that contains this
@@ -57,7 +63,6 @@ def list_split(folder: Path, suffixes: Sequence[str]) -> SplitFiles:
 
     Args:
         folder: Folder of a split.
-        suffixes: Suffixes of recordings in lower case, with the dot.
 
     """
     found = SplitFiles()
@@ -75,7 +80,7 @@ def list_split(folder: Path, suffixes: Sequence[str]) -> SplitFiles:
                 _leave(found, folder, path, "a hidden folder")
             elif path.is_dir():
                 (links if path.is_symlink() else folders).append(path)
-            elif reason := _why_not(path, suffixes):
+            elif reason := _why_not(path):
                 _leave(found, folder, path, reason)
             elif not path.name.startswith((".", "_")):
                 found.recordings.append(path)
@@ -91,9 +96,9 @@ def _entries(found: SplitFiles, folder: Path, top: Path) -> list[Path]:
         return []
 
 
-def _why_not(path: Path, suffixes: Sequence[str]) -> str:
+def _why_not(path: Path) -> str:
     """Return why a file is not read; empty if it is read, or need not be reported."""
-    known = path.suffix.lower() in suffixes
+    known = has_known_suffix(path) and not _ABOUT.match(path.name)
     if path.name.startswith((".", "_")):
         return "the name begins with . or _" if known else ""
     try:
@@ -104,7 +109,7 @@ def _why_not(path: Path, suffixes: Sequence[str]) -> str:
     for is_kind, name in _NO_FILE:
         if is_kind(mode):
             return name
-    return "" if known else f"neither {' nor '.join(suffixes)}"
+    return "" if known else CONVERTERS.get(path.suffix.lower(), "no known format")
 
 
 def _leave(found: SplitFiles, folder: Path, path: Path, reason: str) -> None:
