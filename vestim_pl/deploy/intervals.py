@@ -15,7 +15,7 @@ from torch import Tensor
 from vestim_pl.deploy.checkpoint import load_checkpoint
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.functional.conformal import conformal_quantile
-from vestim_pl.lightning_support.whole_checkpoint_io import WholeCheckpointIO
+from vestim_pl.lightning_support.checkpoint_files import WholeCheckpointIO
 
 __all__ = ["PredictionIntervals", "calibrate", "store_intervals"]
 
