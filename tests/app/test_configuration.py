@@ -9,6 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from tests.pairs import in_turn
 from vestim_pl.app.configuration import build, check, conf_folder, flat_keys
 from vestim_pl.app.override_mistakes import explain
 from vestim_pl.errors import ConfigurationError
@@ -55,8 +56,7 @@ def test_presets_say_what_the_guide_says(preset, values):
     assert config.optimizer.name == "Adam"
 
 
-@pytest.mark.parametrize("preset", choices("preset"))
-@pytest.mark.parametrize("scheduler", choices("scheduler"))
+@pytest.mark.parametrize(("preset", "scheduler"), in_turn(choices("preset"), choices("scheduler")))
 def test_every_preset_takes_every_scheduler(preset, scheduler):
     config = compose(f"+preset={preset}", f"scheduler={scheduler}")
     check(config)

@@ -3,7 +3,6 @@
 import json
 import math
 import subprocess
-from itertools import cycle, islice
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +11,7 @@ import torch
 import yaml
 
 from tests.integration.forked import run_module
+from tests.pairs import rows_in_turn
 from vestim_pl.app.configuration import choices
 from vestim_pl.deploy.checkpoint import load_estimator
 from vestim_pl.errors import ConfigurationError, DivergenceError
@@ -233,13 +233,10 @@ def test_every_network_trains_in_both_samplings(compose, network, sampling):
     )
 
 
-def every_choice() -> list[tuple[str, ...]]:
-    """Rows that have every callback choice, and with them every choice of the smaller groups in turn."""
-    groups = [choices(group) for group in ("callbacks", "optimizer", "scheduler", "trainer", "logger", "data")]
-    return list(islice(zip(*map(cycle, groups), strict=False), max(map(len, groups))))
+GROUPS = ("callbacks", "optimizer", "scheduler", "trainer", "logger", "data")
 
 
-@pytest.mark.parametrize(("callbacks", "optimizer", "scheduler", "trainer", "logger", "data"), every_choice())
+@pytest.mark.parametrize(GROUPS, rows_in_turn([choices(group) for group in GROUPS]))
 def test_every_choice_runs_a_batch(compose, small, callbacks, optimizer, scheduler, trainer, logger, data):
     names = ",".join(dict.fromkeys([callbacks, "default"]))
     chosen = [f"callbacks=[{names}]", f"optimizer={optimizer}", f"scheduler={scheduler}", f"trainer={trainer}"]
