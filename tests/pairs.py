@@ -1,7 +1,7 @@
-"""Pairwise covering arrays, which keep a matrix of settings small enough for the fast lane."""
+"""Covering arrays, which keep a matrix of settings small enough for the fast lane."""
 
 from collections.abc import Iterable, Sequence
-from itertools import combinations, product
+from itertools import combinations, cycle, islice, product
 from typing import Any
 
 import pytest
@@ -33,6 +33,18 @@ def pairwise(*factors: Iterable[Any]) -> list[Any]:
     """
     values = [list(factor) for factor in factors]
     fast = covering_rows(values)
+    return [pytest.param(*row, marks=() if row in fast else pytest.mark.slow) for row in product(*values)]
+
+
+def rows_in_turn(factors: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """Choose combinations of settings in which every value of every factor occurs; values of short factors repeat."""
+    return list(islice(zip(*map(cycle, factors), strict=False), max(map(len, factors))))
+
+
+def in_turn(*factors: Iterable[Any]) -> list[Any]:
+    """Parameters for every combination of independent factors; the fast lane has every value, but not every pair."""
+    values = [list(factor) for factor in factors]
+    fast = rows_in_turn(values)
     return [pytest.param(*row, marks=() if row in fast else pytest.mark.slow) for row in product(*values)]
 
 

@@ -8,6 +8,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from tests.composing import compose
+from tests.pairs import in_turn
 from vestim_pl.app.configuration import build, check, choices, conf_folder, flat_keys
 from vestim_pl.app.override_mistakes import explain
 from vestim_pl.errors import ConfigurationError
@@ -43,8 +44,7 @@ def test_presets_say_what_the_guide_says(preset, values):
     assert config.optimizer.name == "Adam"
 
 
-@pytest.mark.parametrize("preset", choices("preset"))
-@pytest.mark.parametrize("scheduler", choices("scheduler"))
+@pytest.mark.parametrize(("preset", "scheduler"), in_turn(choices("preset"), choices("scheduler")))
 def test_every_preset_takes_every_scheduler(preset, scheduler):
     config = compose(f"+preset={preset}", f"scheduler={scheduler}")
     check(config)

@@ -11,6 +11,8 @@ import torch
 import yaml
 
 from tests.integration.forked import run_module
+from tests.pairs import rows_in_turn
+from vestim_pl.app.configuration import choices
 from vestim_pl.deploy.checkpoint import load_estimator
 from vestim_pl.errors import ConfigurationError, DivergenceError
 from vestim_pl.estimator import VoltageEstimator
@@ -231,33 +233,21 @@ def test_every_network_trains_in_both_samplings(compose, network, sampling):
     )
 
 
-CONF = Path(__file__).parents[2] / "conf"
-CHOICES = [
-    f"{group}={path.stem}"
-    for group in ("optimizer", "scheduler", "trainer", "logger", "data")
-    for path in sorted((CONF / group).glob("*.yaml"))
-]
-CALLBACKS = sorted(path.stem for path in (CONF / "callbacks").glob("*.yaml"))
+GROUPS = ("callbacks", "optimizer", "scheduler", "trainer", "logger", "data")
 
 
-@pytest.mark.parametrize("choice", CHOICES)
-def test_every_choice_of_the_other_groups_runs_a_batch(compose, small, choice):
-    demo = ["data.root=demo"] if choice == "data=demo" else []
-    train(compose(*small, choice, "+trainer.fast_dev_run=true", *demo))
+@pytest.mark.parametrize(GROUPS, rows_in_turn([choices(group) for group in GROUPS]))
+def test_every_choice_runs_a_batch(compose, small, callbacks, optimizer, scheduler, trainer, logger, data):
+    names = ",".join(dict.fromkeys([callbacks, "default"]))
+    chosen = [f"callbacks=[{names}]", f"optimizer={optimizer}", f"scheduler={scheduler}", f"trainer={trainer}"]
+    root = ["data.root=demo"] if data == "demo" else []
+    clip = ["trainer.gradient_clip_val=null"] if callbacks == "adaptive_clipping" else []
+    start = ["callbacks.lookback_warmup.start=5"] if callbacks == "lookback_warmup" else []
+    logs = [f"logger={logger}", f"data={data}", *root]
+    train(compose(*small, *chosen, *logs, "+trainer.fast_dev_run=true", *clip, *start))
 
 
-@pytest.mark.parametrize("choice", CALLBACKS)
-def test_every_callback_choice_runs_a_batch(compose, small, choice):
-    names = ",".join(dict.fromkeys([choice, "default"]))
-    clip = ["trainer.gradient_clip_val=null"] if choice == "adaptive_clipping" else []
-    start = ["callbacks.lookback_warmup.start=5"] if choice == "lookback_warmup" else []
-    train(compose(*small, f"callbacks=[{names}]", "+trainer.fast_dev_run=true", *clip, *start))
-
-
-PRESETS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "preset").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", choices("preset"))
 def test_every_preset_runs_a_batch(compose, preset):
     shorter = [] if preset in ("fast",) else ["sampling.lookback=100"]
     train(compose(f"+preset={preset}", "+trainer.fast_dev_run=true", "trainer.accelerator=cpu", *shorter))

@@ -60,7 +60,7 @@ def with_twin(kind: type) -> tuple[type, ...]:
 def overrides_hook(instance: object, hook: str) -> bool:
     """Whether a callback, module or data module overrides a hook of Lightning.
 
-    Lightning's ``is_overridden`` raises for instances of the other package. Tested with lightning 2.5 and 2.6.6.
+    Lightning's ``is_overridden`` raises for instances of the other package. Tested with lightning 2.6.0 and 2.6.6.
 
     Example::
 

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from tests.callbacks.foreign import same
+from tests.pairs import in_turn
 from vestim_pl.callbacks import (
     DivergenceRecovery,
     FiniteParameterGuard,
@@ -103,8 +104,7 @@ SCHEDULES = {
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
-@pytest.mark.parametrize("every", [None, "1 step"])
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(("schedule", "every"), in_turn(SCHEDULES, [None, "1 step"]))
 def test_resuming_equals_never_stopping(train, tmp_path, schedule, every):
     options = SCHEDULES[schedule]
     train("whole", every=every, **options)
