@@ -19,7 +19,7 @@ _GROUPS = (
 _SETTINGS = {
     "seed": int, "compile": bool, "test": bool, "run_dir": str, "ckpt_path": str | None,
     "checkpoint_every": str | None, "vestim": str | None, "run": str | None, "checks": str, "fail_on": str,
-    "json": str | None, "path": str | None,
+    "json": str | None, "path": str | None, "format": str | None, "name": str, "quantize": str | None,
 }  # fmt: skip
 _INTERNAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 # What the names of networks build; a test holds this table to the registry, which imports torch.

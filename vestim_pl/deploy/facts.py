@@ -1,7 +1,7 @@
 """Collect what a checkpoint knows about its model, to be written into every exported file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vestim_pl import __version__
@@ -51,7 +51,7 @@ class ModelFacts:
     network: Mapping[str, Any]
     version: str
     interval: float | None = None
-    ranges: Mapping[str, tuple[float, float]] | None = None
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     intervals: Intervals | None = None
 
     def metadata(self) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Export a voltage estimator to plain C99."""
 
-import logging
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,9 +13,9 @@ from vestim_pl.deploy.c_code.generator import c_files, c_program
 from vestim_pl.deploy.c_code.program import Program
 from vestim_pl.deploy.c_code.quantization import with_rounded_weights
 from vestim_pl.deploy.checkpoint import copy_estimator
-from vestim_pl.deploy.example_inputs import TOLERANCE, example_inputs, voltage_level
+from vestim_pl.deploy.comparison import example_inputs, refuse_difference
 from vestim_pl.deploy.facts import ModelFacts, model_facts
-from vestim_pl.errors import ConfigurationError, VestimError
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.files import writing
 
@@ -81,18 +80,15 @@ def export_c(
     reference = with_rounded_weights(estimator) if quantize else estimator
     compiler = c_compiler()
     difference = None if compiler is None else _difference(files, program, reference, compiler)
-    if difference is not None and not difference <= TOLERANCE * voltage_level(estimator):
-        raise VestimError(
-            f"export: the C code differs from the estimator by {difference:g} V, more than float32 rounding; nothing was"
-            " written: use format=onnx, and report the network's options"
-        )
+    if difference is not None:
+        refuse_difference("the C code", difference, reference, "use format=onnx, and report the network's options")
     _write(path, files)
     return CExport(program, difference, _rounding(estimator, reference) if quantize else None)
 
 
 @torch.inference_mode()
-def _difference(files: Mapping[str, str], program: Program, reference: torch.nn.Module, compiler: str) -> float:
-    inputs, _ = example_inputs(reference, 1, _STEPS)  # type: ignore[arg-type]
+def _difference(files: Mapping[str, str], program: Program, reference: VoltageEstimator, compiler: str) -> float:
+    inputs, _ = example_inputs(reference, 1, _STEPS)
     names = reference.hparams["features"]
     volts = estimate_with_c(files, program.prefix, names, inputs[0].numpy(), compiler)
     expected, _ = reference(inputs)
@@ -100,7 +96,7 @@ def _difference(files: Mapping[str, str], program: Program, reference: torch.nn.
 
 
 @torch.inference_mode()
-def _rounding(estimator: VoltageEstimator, rounded: torch.nn.Module) -> float:
+def _rounding(estimator: VoltageEstimator, rounded: VoltageEstimator) -> float:
     inputs, _ = example_inputs(estimator, 4, _STEPS)
     return float((rounded(inputs)[0] - estimator(inputs)[0]).square().mean().sqrt())
 

@@ -3,9 +3,8 @@
 Each function adds the statements of a layer, its weights and its state, and returns the expression of its output.
 """
 
-from typing import cast
+from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from vestim_pl.deploy.c_code.names import number
@@ -86,8 +85,7 @@ def write_direct_path(function: Function, name: str, path: nn.Sequential) -> Non
     """Write the perceptron from the features of the step to the voltage, and add its output."""
     function.section("Direct path from the features of this step")
     source = "features"
-    for index, block in enumerate(path[:-1], 1):
-        linear = cast("nn.Sequential", block)[0]
+    for index, linear in enumerate((block[0] for block in cast("Any", path[:-1])), 1):
         source = write_linear(function, f"{name}_{index}", linear, source, f"direct_{index}")
         function.call("hyperbolic_tangent", source, linear.out_features, tanhf=linear.out_features)
     write_output(function, f"{name}_head", cast("nn.Linear", path[-1]), source, "voltage +=")

@@ -10,13 +10,16 @@ from vestim_pl.errors import ConfigurationError
 
 __all__ = ["check_prefix", "comment_text", "identifiers", "number", "string_literal"]
 
-_KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long register"
-    " restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"
-    # of C++, whose compilers read the header too, and macros of the standard headers
-    " alignas alignof and asm bool catch class constexpr delete explicit export false friend mutable namespace new not"
-    " nullptr operator or private protected public static_assert template this thread_local throw true try typeid"
-    " typename using virtual xor errno signbit isfinite isnan complex imaginary".split()
+# Keywords of C and C++, whose compilers read the header too, and names that the standard headers take.
+_TAKEN = frozenset(
+    """
+    auto break case char const continue default do double else enum extern float for goto if inline int long register
+    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
+    alignas alignof and asm bool catch class constexpr delete explicit export false friend mutable namespace new not
+    nullptr operator or private protected public static_assert template this thread_local throw true try typeid
+    typename using virtual xor errno signbit isfinite isnan complex imaginary
+    main math stdint stdio stdlib string
+    """.split()  # noqa: SIM905 - a list of 75 literals would be harder to read
 )
 
 
@@ -38,7 +41,7 @@ def identifiers(names: Iterable[str]) -> list[str]:
         base = re.sub(r"[^a-z0-9]+", "_", ascii_name.lower()).strip("_") or f"feature_{position}"
         if base[0].isdigit():
             base = f"feature_{base}"
-        base = f"{base}_value" if base in _KEYWORDS else base
+        base = f"{base}_value" if base in _TAKEN else base
         unique, count = base, 1
         while unique in found:
             count += 1
@@ -62,7 +65,7 @@ def check_prefix(name: str) -> str:
         name=cell_voltage
 
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or name in _KEYWORDS or name == "main":
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or name in _TAKEN:
         raise ConfigurationError(f"name: {name!r} is no C identifier in lower case; use for example name=cell_voltage")
     return name
 

@@ -1,7 +1,8 @@
 """Write each kind of network as C statements."""
 
+from collections.abc import Iterable
 from functools import singledispatch
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -16,9 +17,11 @@ from vestim_pl.deploy.c_code.layers import (
 )
 from vestim_pl.deploy.c_code.program import Function, Program
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.networks.attention import AttentionLayer
 from vestim_pl.networks.ensemble import Ensemble
 from vestim_pl.networks.feedforward import FeedForwardNetwork
 from vestim_pl.networks.recurrent import RecurrentNetwork
+from vestim_pl.networks.recurrent_layer import RecurrentLayer
 from vestim_pl.networks.transformer import TransformerNetwork
 
 __all__ = ["write_network"]
@@ -64,7 +67,7 @@ def _write(network: Any, function: Function, prefix: str) -> None:
 @_write.register
 def _(network: RecurrentNetwork, function: Function, prefix: str) -> None:
     source = "features"
-    for index, layer in enumerate(network.layers, 1):
+    for index, layer in enumerate(cast("Iterable[RecurrentLayer]", network.layers), 1):
         source = write_recurrent_layer(function, f"{prefix}layer_{index}", layer, source)
     function.section("Head")
     write_output(function, f"{prefix}head", network.head, source)
@@ -111,7 +114,7 @@ def _(network: TransformerNetwork, function: Function, prefix: str) -> None:
     function.line(f"{count} += {count} < {rows};")
     function.section(f"Embedding: {network.embedding.in_features} -> {network.embedding.out_features}")
     source = write_linear(function, f"{prefix}embedding", network.embedding, "features", "embedded")
-    for index, layer in enumerate(network.layers, 1):
+    for index, layer in enumerate(cast("Iterable[AttentionLayer]", network.layers), 1):
         source = write_attention_layer(function, f"{prefix}layer_{index}", layer, source, (newest, count))
     function.section("Head")
     source = write_layer_norm(function, f"{prefix}norm", network.norm, source, "normed")

@@ -229,6 +229,6 @@ class Function:
             self.call("multiply_add", out, program.constant(name, matrix, comment), vector, rows, columns)
             return
         integers, scales = quantize_rows(matrix.detach().cpu().numpy())
-        program.constants.append(Constant(name, integers, f"{comment}, divided by the scale of its row"))
+        program.constants.append(Constant(name, integers, f"{comment}, in units of the scale of its row"))
         scale = program.constant(f"{name}_scales", torch.from_numpy(scales), f"scale of each row of {name}")
         self.call("multiply_add_int8", out, name, scale, vector, rows, columns)

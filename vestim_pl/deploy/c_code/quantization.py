@@ -1,6 +1,8 @@
 """Round weights to 8 bits, each row of a matrix with its own scale."""
 
 import copy
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -8,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 __all__ = ["quantize_rows", "with_rounded_weights"]
+
+Module = TypeVar("Module", bound=nn.Module)
 
 _LARGEST = 127
 
@@ -35,7 +39,7 @@ def quantize_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArra
 
 
 @torch.no_grad()
-def with_rounded_weights(module: nn.Module) -> nn.Module:
+def with_rounded_weights(module: Module) -> Module:
     """Copy a module and round every matrix that C code stores in 8 bits: those of more than one row.
 
     The last layer, which has one row, stays exact: it would add its rounding directly to the voltage.
@@ -54,7 +58,7 @@ def with_rounded_weights(module: nn.Module) -> nn.Module:
     rounded = copy.deepcopy(module)
     for part in rounded.modules():
         if isinstance(part, nn.LSTM | nn.GRU):
-            matrices: list[Tensor] = [part.weight_ih_l0, part.weight_hh_l0]
+            matrices: Sequence[Tensor] = part.all_weights[0][:2]
         else:
             matrices = [part.weight] if isinstance(part, nn.Linear) and part.out_features > 1 else []
         for matrix in matrices:
