@@ -51,7 +51,7 @@ def write_network(network: nn.Module, program: Program, features: str) -> str:
             name, f"Scaled voltage from the scaled features{f', member {index}' * bool(prefix)}."
         )
         _write(member, function, prefix)
-        calls.append(f"{name}(state, {features})")
+        calls.append(f"{name}({'state, ' if function.takes_state else ''}{features})")
     return calls[0] if len(calls) == 1 else f"({' + '.join(calls)}) / {len(calls)}.0f"
 
 

@@ -179,6 +179,11 @@ class Function:
     def buffer_bytes(self) -> int:
         return _BYTES * sum(self.buffers.values())
 
+    @property
+    def takes_state(self) -> bool:
+        """Whether it needs the state of the cell."""
+        return any("state->" in line for line in self.lines)
+
     def section(self, comment: str) -> None:
         """Begin a paragraph with a comment."""
         self.lines += ["", f"/* {comment} */"]

@@ -28,8 +28,8 @@ def quantize_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArra
     Example::
 
         >>> integers, scales = quantize_rows(np.array([[0.5, -1.0], [0.02, 0.0]], dtype=np.float32))
-        >>> integers.tolist(), (scales * 127).round(3).tolist()
-        ([[64, -127], [127, 0]], [1.0, 0.02])
+        >>> integers.tolist(), [f"{scale * 127:.3f}" for scale in scales]
+        ([[64, -127], [127, 0]], ['1.000', '0.020'])
 
     """
     largest = np.abs(matrix).max(axis=1)
@@ -49,7 +49,7 @@ def with_rounded_weights(module: Module) -> Module:
 
     Example::
 
-        >>> layer = nn.Linear(2, 2)
+        >>> layer = nn.Linear(2, 2).requires_grad_(False)
         >>> _ = layer.weight.copy_(torch.tensor([[0.5, -1.0], [0.02, 0.0]]))
         >>> with_rounded_weights(layer).weight[0]
         tensor([ 0.5039, -1.0000])
