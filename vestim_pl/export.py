@@ -91,9 +91,9 @@ def _describe_c(result: CExport) -> list[str]:
     program = result.program
     calls = ", ".join(f"{count} {name}" for name, count in sorted(program.calls.items()))
     lines = [
-        f"flash: {program.flash_bytes:,} bytes of weights, and the code",
-        f"RAM: {program.state_bytes:,} bytes of state for each cell, {program.stack_bytes:,} bytes on the stack",
-        f"each step: {program.multiply_adds:,} multiply-adds and calls of libm ({calls})",
+        f"flash: {program.flash_bytes:,} bytes of weights; the code adds 1 to 3 kB",
+        f"RAM: {program.state_bytes:,} bytes of state for each cell, and {program.stack_bytes:,} on the stack",
+        f"work: {program.multiply_adds:,} multiply-adds a step, and calls of libm ({calls})",
     ]
     if result.rounding is not None:
         lines.append(

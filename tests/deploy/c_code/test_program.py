@@ -28,7 +28,7 @@ def test_flash_and_stack_are_those_of_the_object_file_and_nothing_is_static(name
     padding = 32 * len(program.constants)  # x86 aligns arrays to 32 bytes
     assert program.flash_bytes <= sections[".rodata"] <= program.flash_bytes + padding
 
-    frames = dict(re.findall(r":(\w+)[.\w]*\t(\d+)\tstatic", (tmp_path / "cell.su").read_text()))
+    frames = dict(re.findall(r":(\w+)[.\w]*\t(\d+)\t(?:static|dynamic,bounded)", (tmp_path / "cell.su").read_text()))
     arrays = {function.name: function.buffer_bytes for function in program.functions}
     for function, size in arrays.items():
         assert size <= int(frames[function]) <= size + 256  # saved registers and alignment
