@@ -19,8 +19,8 @@ TOLERANCE = 1e-5  # volts
 CHUNKS = [1, 7, 300]
 SPECS = OPTIONS | {
     "LSTM": {"hidden_sizes": [16], "direct": [8], "members": 2},
-    # heads of two features, as elsewhere, round to 9 microvolts in torch itself: their norm divides by a small difference
-    "Transformer": {"hidden_sizes": [16, 8], "heads": 2, "lookback": 30},
+    # The default size: norms over heads of two features, as in OPTIONS, round to 9 microvolts in torch itself.
+    "Transformer": {"hidden_sizes": [32], "heads": 4, "lookback": 30},
 }
 
 
