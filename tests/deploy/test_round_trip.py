@@ -67,12 +67,14 @@ def check(model, estimator, recordings, expected):
             torch.testing.assert_close(lane[: len(reference)], reference, rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_onnx(estimator, recordings, expected, tmp_path):
     pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
     export_onnx(estimator, tmp_path / "model.onnx")
     check(onnx_runner((tmp_path / "model.onnx").read_bytes()), estimator, recordings, expected)
 
 
+@pytest.mark.slow
 def test_torch_export(estimator, recordings, expected, tmp_path):
     pytest.importorskip("torch._higher_order_ops.scan", reason="this torch has no scan")
     export_torch(estimator, tmp_path / "model.pt2")

@@ -1,5 +1,6 @@
 """A folder of C files is checked before it is written, and whole or absent."""
 
+import shutil
 import subprocess
 
 import numpy as np
@@ -93,6 +94,20 @@ def test_ranges_intervals_and_sampling_time_are_in_the_code(built):
     half_widths = [0.03, 0.02, 0.02, 0.01, 0.01]  # by temperature; a band includes its lower border
     np.testing.assert_allclose(table[:, 0] - table[:, 1], half_widths, atol=1e-6)
     np.testing.assert_allclose(table[:, 2] - table[:, 0], half_widths, atol=1e-6)
+
+
+def test_the_header_can_be_included_from_cpp(built):
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed")
+    (built / "check.cpp").write_text(
+        '#include "cell_voltage.h"\n#include "cell_voltage.h"\n'
+        "float one() { cell_voltage_state s = {}; cell_voltage_inputs i = {0.5f, -1.0f, 20.0f};"
+        " return cell_voltage_step(&s, &i); }\n"
+    )
+    command = ["g++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wno-missing-field-initializers"]
+    subprocess.run([*command, "-c", "check.cpp", "-o", "check.o"], cwd=built, check=True)
+    symbols = (built / "check.o").read_bytes()
+    assert b"cell_voltage_step\0" in symbols  # and not a mangled name
 
 
 def test_one_band_needs_no_temperature(tmp_path):

@@ -3,18 +3,22 @@
 import re
 import shutil
 import subprocess
+from itertools import product
 
 import pytest
 
 from tests.deploy.c_code.c_library import FLAGS, compile_c
 from tests.deploy.estimators import KINDS, make_estimator
+from tests.pairs import some
 from vestim_pl.deploy.c_code.generator import c_files, c_program
 from vestim_pl.deploy.facts import model_facts
 
+FAST = [("GRU", False), ("LSTM_LPF", True), ("Transformer", True), ("fed", False)]
 
-@pytest.mark.parametrize("quantize", [False, True])
-@pytest.mark.parametrize("name", KINDS)
-def test_flash_and_stack_are_those_of_the_object_file_and_nothing_is_static(name, quantize, tmp_path):
+
+@pytest.mark.parametrize("case", some(product(KINDS, (False, True)), fast=FAST))
+def test_flash_and_stack_are_those_of_the_object_file_and_nothing_is_static(case, tmp_path):
+    name, quantize = case
     if shutil.which("size") is None:
         pytest.skip("binutils are not installed")
     estimator = make_estimator(name)
