@@ -1,5 +1,8 @@
 """ONNX, torch.export and C equal torch on every demo test recording, whole and in chunks."""
 
+from importlib.resources import files
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,6 @@ import torch
 from tests.deploy.c_code.c_library import CLibrary
 from tests.deploy.estimators import FEATURES, OPTIONS
 from tests.pairs import some
-from vestim_pl.data.formats.folders import demo_folder
 from vestim_pl.deploy.c_code.generator import c_files, c_program
 from vestim_pl.deploy.facts import model_facts
 from vestim_pl.deploy.onnx_export import export_onnx, onnx_runner
@@ -15,6 +17,7 @@ from vestim_pl.deploy.torch_export import export_torch
 from vestim_pl.estimator import VoltageEstimator
 
 pd = pytest.importorskip("pandas")
+DEMO = Path(str(files("vestim_pl.data"))) / "demo"
 TOLERANCE = 1e-5  # volts
 CHUNKS = [1, 7, 300]
 SPECS = OPTIONS | {
@@ -25,7 +28,7 @@ SPECS = OPTIONS | {
 
 
 def read(split):
-    files = sorted((demo_folder() / split).glob("*.parquet"))
+    files = sorted((DEMO / split).glob("*.parquet"))
     return [torch.tensor(pd.read_parquet(file)[FEATURES].to_numpy(np.float32)) for file in files]
 
 

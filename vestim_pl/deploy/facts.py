@@ -1,10 +1,12 @@
 """Collect what a checkpoint knows about its model, to be written into every exported file."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from vestim_pl import __version__
+from vestim_pl.errors import ConfigurationError, name_error, printable
 from vestim_pl.estimator import VoltageEstimator
 
 __all__ = ["Intervals", "ModelFacts", "model_facts"]
@@ -42,6 +44,7 @@ class ModelFacts:
         version: Version of vestim_pl that exported it.
         interval: Seconds between samples in the training data; None if the checkpoint does not have it.
         ranges: Least and largest value in the training data by feature, where known.
+        formulas: Formula by feature, of those that the training derived from other columns.
         intervals: Prediction intervals, if the checkpoint has them.
 
     """
@@ -52,6 +55,7 @@ class ModelFacts:
     version: str
     interval: float | None = None
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    formulas: Mapping[str, str] = field(default_factory=dict)
     intervals: Intervals | None = None
 
     def metadata(self) -> dict[str, Any]:
@@ -66,6 +70,8 @@ class ModelFacts:
             known["interval_s"] = self.interval
         if self.ranges:
             known["ranges"] = {name: list(ends) for name, ends in self.ranges.items()}
+        if self.formulas:
+            known["formulas"] = dict(self.formulas)
         if self.intervals is not None:
             known["prediction_intervals"] = {
                 "coverage": self.intervals.coverage,
@@ -88,6 +94,9 @@ def model_facts(
         columns: Column of ``current``, ``temperature`` and ``soc``; None as in the training.
         checkpoint: Its checkpoint, for the prediction intervals; None if there is no file.
 
+    Raises:
+        ConfigurationError: If the checkpoint's facts are damaged.
+
     Example::
 
         >>> estimator = VoltageEstimator(["SOC", "I", "Temp"], {"name": "LSTM", "hidden_sizes": [8]})
@@ -98,31 +107,58 @@ def model_facts(
         (None, {}, None)
 
     """
-    features = tuple(estimator.hparams["features"])
-    data = estimator.hparams.get("data") or {}
-    given = {quantity: column for quantity, column in (columns or {}).items() if column is not None}
-    column_of = _COLUMNS | dict(data.get("columns") or {}) | given
-    unit_of = {column_of[quantity]: unit for quantity, unit in _UNITS.items()}
-    interval = (estimator.hparams.get("preparation") or {}).get("interval", data.get("interval_s"))
-    ranges = {name: (float(low), float(high)) for name, (low, high) in (data.get("ranges") or {}).items()}
-    return ModelFacts(
-        features=features,
-        units={name: unit_of[name] for name in features if name in unit_of},
-        network=dict(estimator.hparams["network"]),
-        version=__version__,
-        interval=None if interval is None else float(interval),
-        ranges={name: ranges[name] for name in features if name in ranges},
-        intervals=_intervals((checkpoint or {}).get("prediction_intervals"), features),
-    )
+    settings = estimator.hparams
+    features = tuple(settings["features"])
+    try:
+        preparation, data = (settings.get(key) or {} for key in ("preparation", "data"))
+        quantities = _quantities(features, preparation, columns or {})
+        interval = preparation.get("interval")
+        ranges = {name: _finite(ends, 2) for name, ends in (data.get("ranges") or {}).items()}
+        return ModelFacts(
+            features=features,
+            units={name: _UNITS[quantities[name]] for name in features if name in quantities},
+            network=dict(settings["network"]),
+            version=__version__,
+            interval=None if interval is None else _finite([interval], 1)[0],
+            ranges={name: (ranges[name][0], ranges[name][1]) for name in features if name in ranges},
+            formulas={name: str(text) for name, text in (preparation.get("derived") or {}).items() if name in features},
+            intervals=_intervals((checkpoint or {}).get("prediction_intervals"), features),
+        )
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # a file can hold anything
+        raise ConfigurationError(
+            "ckpt_path: what the checkpoint says about its training data is damaged"
+            f" ({printable(name_error(error))}); give another checkpoint of that run"
+        ) from error
+
+
+def _quantities(
+    features: Sequence[str], preparation: Mapping[str, Any], columns: Mapping[str, str | None]
+) -> dict[str, str]:
+    """Find the quantity behind each feature: as the command says, as the training did, or by its usual name."""
+    given = {column: quantity for quantity, column in columns.items() if column is not None}
+    usual = _COLUMNS | {key: name for key, name in (preparation.get("columns") or {}).items() if key in _UNITS}
+    trained = {column: quantity for quantity, column in usual.items()} | dict(preparation.get("roles") or {})
+    kept = {name: quantity for name, quantity in trained.items() if quantity not in given.values()}
+    found = kept | given
+    return {name: found[name] for name in features if found.get(name) in _UNITS}
+
+
+def _finite(values: Sequence[float], count: int) -> tuple[float, ...]:
+    """Return numbers of a file, if they are so many and finite."""
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"{numbers} are not {count} finite numbers")
+    return numbers
 
 
 def _intervals(stored: Mapping[str, Any] | None, features: Sequence[str]) -> Intervals | None:
     if not stored:
         return None
     feature = int(stored["feature"])
+    borders = stored["borders"].reshape(-1).tolist()
     return Intervals(
-        coverage=float(stored["coverage"]),
+        coverage=_finite([stored["coverage"]], 1)[0],
         feature=feature if 0 <= feature < len(features) else None,
-        borders=tuple(stored["borders"].tolist()),
-        half_widths=tuple(stored["half_width_v"].tolist()),
+        borders=_finite(sorted(borders), len(borders)),
+        half_widths=_finite(stored["half_width_v"].reshape(-1).tolist(), len(borders) + 1),
     )

@@ -132,7 +132,9 @@ def c_files(estimator: VoltageEstimator, program: Program, facts: ModelFacts) ->
 def _comment(facts: ModelFacts, column: str) -> str:
     unit = f" [{facts.units[column]}]" if column in facts.units else ""
     low_high = facts.ranges.get(column)
-    return f"{column}{unit}" + (f"; trained on {low_high[0]:.6g} to {low_high[1]:.6g}" if low_high else "")
+    trained = f"; trained on {low_high[0]:.6g} to {low_high[1]:.6g}" if low_high else ""
+    formula = f"; the training derived it: {facts.formulas[column]}" if column in facts.formulas else ""
+    return f"{column}{unit}{trained}{formula}"
 
 
 def _network(estimator: VoltageEstimator, facts: ModelFacts) -> str:
