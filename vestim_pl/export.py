@@ -57,10 +57,8 @@ def export(config: DictConfig) -> Path:
         lines = _describe_c(export_c(estimator, path, facts, name, quantize))
     else:
         difference = (export_onnx if kind == "onnx" else export_torch)(estimator, path, facts)
-        lines = [
-            f"inputs [batch, length, {len(facts.features)}]: {_features(facts)}",
-            f"voltage [batch, length] in V, within {difference * 1000:.2g} mV of the checkpoint",
-        ]
+        lines = [f"voltage [batch, length] in V, within {difference * 1000:.2g} mV of the checkpoint"]
+    _log.info("inputs%s: %s", "" if kind == "c" else f" [batch, length, {len(facts.features)}]", _features(facts))
     for line in lines:
         _log.info(line)
     _log.info("written to %s", path)

@@ -86,6 +86,6 @@ def test_a_network_that_cannot_be_exported_for_any_length_is_refused_in_one_line
     estimator = make_estimator("FNN")
     monkeypatch.setattr(torch_export, "copy_estimator", lambda *_: estimator)
     monkeypatch.setattr(estimator.network, "forward", lambda inputs, state, last=None: (inputs[..., 0].item(), state))
-    with pytest.raises(ConfigurationError, match=r"^network.name: FNN cannot be exported for any batch") as caught:
-        torch_export._program(estimator)
+    with pytest.raises(ConfigurationError, match=r"^format: torch .* cannot export FNN for any batch and") as caught:
+        export_torch(estimator, "model.pt2")
     assert "\n" not in str(caught.value)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vestim_pl.deploy.checkpoint import copy_estimator
 from vestim_pl.deploy.comparison import example_inputs, largest_difference, refuse_difference
 from vestim_pl.deploy.facts import ModelFacts, model_facts
-from vestim_pl.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError, name_error, printable
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.files import whole_file, writing
 from vestim_pl.networks import State
@@ -38,21 +38,19 @@ def export_torch(estimator: VoltageEstimator, path: str | Path, facts: ModelFact
         Largest difference between program and estimator, in volts.
 
     Raises:
-        ConfigurationError: If torch is too old, or the network cannot be exported for any length.
+        ConfigurationError: If this torch cannot export the network for any length.
         VestimError: If program and estimator differ; nothing is written.
         FileError: If the file cannot be written; an earlier file stays.
 
     """
-    archive = io.BytesIO()
-    metadata = json.dumps((facts or model_facts(estimator)).metadata())
-    torch.export.save(_program(estimator), archive, extra_files={METADATA: metadata})
-    archive.seek(0)
-    difference = largest_difference(_runner(torch.export.load(archive).module()), estimator)
+    archive = _archive(estimator, json.dumps((facts or model_facts(estimator)).metadata()))
+    program = torch.export.load(io.BytesIO(archive)).module()
+    difference = largest_difference(_runner(program), estimator)
     refuse_difference("the torch program", difference, estimator, "try another version of torch")
     with writing(path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
-        partial.write_bytes(archive.getvalue())
+        partial.write_bytes(archive)
     return difference
 
 
@@ -67,7 +65,7 @@ class _Scanned(nn.Module):
         self.estimator = copy_estimator(estimator, "cpu")
 
     def forward(self, inputs: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        from torch._higher_order_ops.scan import scan  # a prototype in torch 2.8 to 2.13
+        from torch._higher_order_ops.scan import scan  # a prototype, even in torch 2.14
 
         def step(carried: list[Tensor], row: Tensor) -> tuple[list[Tensor], Tensor]:
             volts, carried_on = self.estimator(row.unsqueeze(1), tuple(carried))
@@ -77,23 +75,27 @@ class _Scanned(nn.Module):
         return (volts.T, *carried)
 
 
+def _archive(estimator: VoltageEstimator, metadata: str) -> bytes:
+    """Export the estimator and return the content of the file."""
+    archive = io.BytesIO()
+    try:
+        torch.export.save(_program(estimator), archive, extra_files={METADATA: metadata})
+    except Exception as error:  # scan is a prototype, which fails in many ways in older versions
+        name, reason = estimator.hparams["network"].get("name"), printable(name_error(error))
+        raise ConfigurationError(
+            f"format: torch {torch.__version__} cannot export {name} for any batch and length ({reason}); use torch"
+            " 2.13 or newer, format=onnx, or StreamingEstimator"
+        ) from error
+    return archive.getvalue()
+
+
 def _program(estimator: VoltageEstimator) -> torch.export.ExportedProgram:
     inputs, state = example_inputs(estimator, batch=2, length=3)
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
     shapes = {"inputs": {0: batch, 1: length}, "state": tuple({0: batch} for _ in state)}
+    module = _Scanned(estimator)
     with torch.no_grad():
-        try:
-            module = _Scanned(estimator)
-            program = torch.export.export(module, (inputs, *state), dynamic_shapes=shapes, strict=False)
-        except ImportError as error:
-            raise ConfigurationError(
-                f"format: torch {torch.__version__} is too old for torch_export; install torch 2.8 or newer"
-            ) from error
-        except (RuntimeError, ValueError, NotImplementedError) as error:
-            name, reason = estimator.hparams["network"].get("name"), str(error).strip().splitlines()[0]
-            raise ConfigurationError(
-                f"network.name: {name} cannot be exported for any batch and length ({reason}); use StreamingEstimator"
-            ) from error
+        program = torch.export.export(module, (inputs, *state), dynamic_shapes=shapes, strict=False)
     _forget_source(program.graph_module)
     return program
 

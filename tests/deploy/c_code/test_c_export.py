@@ -83,7 +83,7 @@ def built(tmp_path_factory):
 def test_ranges_intervals_and_sampling_time_are_in_the_code(built):
     header = (built / "cell_voltage.h").read_text()
     assert "#define CELL_VOLTAGE_INTERVAL_S 0.5f" in header
-    assert "float soc; /* SOC; trained on 0.25 to 0.75 */" in header
+    assert "float soc;     /* SOC; trained on 0.25 to 0.75 */" in header
     assert "vestim_pl 1.2.3" in header
     rows = [(0.5, -100.0, -10.0), (0.2, 0.0, 0.0), (0.5, 0.0, 24.9), (0.75, 0.0, 25.0), (0.5, 0.0, 41.0)]
     done = build_and_run(built, "\n".join([HEADER, *(",".join(map(str, row)) for row in rows)]))

@@ -118,6 +118,8 @@ def c_files(estimator: VoltageEstimator, program: Program, facts: ModelFacts) ->
         "program": program,
         "facts": facts,
         "features": features,
+        "width": max(len(f"float {feature.identifier};") for feature in features),
+        "state_width": max(len(field.declaration) for field in program.fields),
         "ranged": bool(facts.ranges),
         "count": len(estimator.scaler.input_mean),
         "network": _network(estimator, facts),

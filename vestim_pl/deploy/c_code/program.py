@@ -84,6 +84,10 @@ class Field:
     c_type: str = "float"
 
     @property
+    def declaration(self) -> str:
+        return f"{self.c_type} {self.name}{'' if self.count is None else f'[{self.count}]'};"
+
+    @property
     def bytes(self) -> int:
         return _BYTES * (1 if self.count is None else self.count)
 
