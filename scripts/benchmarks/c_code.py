@@ -1,6 +1,6 @@
 """Accuracy, size and speed of exported C code with float32 and with 8-bit weights, on measured recordings.
 
-    python scripts/benchmarks/c_code.py --checkpoint best.ckpt --folder ../shared/data/lg-hg2/test
+    python scripts/benchmarks/c_code.py --checkpoint best.ckpt --folder lg-hg2/test
 
 Every recording is estimated from its first row to its last by the compiled C program and by torch. The recordings are
 Parquet files with the columns of the checkpoint's features and ``Voltage``. Needs gcc.
