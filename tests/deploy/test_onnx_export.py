@@ -6,49 +6,25 @@ import pytest
 import torch
 from torch import nn
 
+from tests.deploy.estimators import FEATURES, KINDS, make_estimator, make_inputs
 from tests.pairs import some
 from vestim_pl.deploy import onnx_export
-from vestim_pl.deploy.onnx_export import export_onnx, largest_difference, onnx_model
+from vestim_pl.deploy.comparison import largest_difference
+from vestim_pl.deploy.facts import model_facts
+from vestim_pl.deploy.onnx_export import export_onnx, onnx_model, onnx_runner
 from vestim_pl.errors import ConfigurationError, VestimError
-from vestim_pl.estimator import VoltageEstimator
-from vestim_pl.networks import NETWORKS
 
 onnx = pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
 
-FEATURES = ["SOC", "Current", "Temp"]
-OPTIONS = {
-    "LSTM": {"hidden_sizes": [12, 6], "layer_norm": True, "dropout": 0.3},
-    "GRU": {"hidden_sizes": [12, 6], "direct": [9, 5]},
-    "LSTM_EMA": {"hidden_sizes": [6], "smoothing": 0.05},
-    "LSTM_LPF": {"hidden_sizes": [6], "taps": 5},
-    "FNN": {"hidden_sizes": [8], "history": 4},
-    "Transformer": {"hidden_sizes": [8, 4], "heads": 2, "lookback": 7, "dropout": 0.3},
-}
-FED = {"name": "LSTM", "hidden_sizes": [5], "members": 2, "direct": [4]}  # an ensemble that is fed with RC pairs
 TOLERANCE = 1e-5  # volts
 
 
-def make_estimator(name: str) -> VoltageEstimator:
-    torch.manual_seed(2)
-    if name == "fed":
-        estimator = VoltageEstimator(FEATURES, FED, rc_pairs={"steps": [3.0, 40.0]})
-    else:
-        estimator = VoltageEstimator(FEATURES, {"name": name, **OPTIONS[name]})
-    for parameter in estimator.parameters():  # biases too: two of them must not be mixed up
-        nn.init.normal_(parameter, std=0.4) if parameter.ndim == 1 else None
-    inputs = torch.randn(500, 3) * torch.tensor([0.3, 4.0, 15.0]) + torch.tensor([0.5, -1.0, 10.0])
-    if estimator.rc_pairs is not None:
-        inputs = estimator.rc_pairs(inputs.unsqueeze(0), estimator.rc_pairs.zero_state(1))[0][0]
-    estimator.scaler.fit(inputs, 3.7 + 0.2 * torch.randn(500))
-    return estimator
-
-
-@pytest.fixture(scope="module", params=some([*sorted(NETWORKS), "fed"], fast=["LSTM", "fed"]))
+@pytest.fixture(scope="module", params=some(KINDS, fast=["LSTM", "fed"]))
 def exported(request, tmp_path_factory):
     estimator = make_estimator(request.param)
     path = tmp_path_factory.mktemp("onnx") / "sub" / "model.onnx"
-    difference = export_onnx(estimator, path, {"Current": "A"})
+    difference = export_onnx(estimator, path, model_facts(estimator, {"temperature": "T"}))
     assert 0 <= difference < TOLERANCE
     return estimator, path
 
@@ -57,10 +33,6 @@ def run(session, inputs, state):
     feeds = [inputs.numpy(), *(tensor.numpy() for tensor in state)]
     volts, *state = session.run(None, {a.name: f for a, f in zip(session.get_inputs(), feeds, strict=True)})
     return torch.from_numpy(volts), [torch.from_numpy(tensor) for tensor in state]
-
-
-def make_inputs(batch: int, length: int) -> torch.Tensor:
-    return torch.randn(batch, length, 3) * torch.tensor([0.3, 4.0, 15.0]) + torch.tensor([0.5, -1.0, 10.0])
 
 
 @torch.no_grad()
@@ -105,7 +77,7 @@ def test_the_file_says_what_it_takes_and_nothing_of_the_machine_it_was_made_on(e
 
     metadata = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
     assert metadata["features"] == FEATURES
-    assert metadata["units"] == {"Current": "A"}
+    assert metadata["units"] == {"SOC": "0..1", "Current": "A, discharge negative"}
     assert metadata["network"] == estimator.hparams["network"]
     assert b".py" not in path.read_bytes()
 
@@ -124,7 +96,7 @@ def test_a_model_that_computes_something_else_is_not_written(tmp_path, monkeypat
     estimator = make_estimator("FNN")
     with torch.no_grad():
         estimator.network.head.bias += 0.01
-    assert largest_difference(other.SerializeToString(), estimator) == pytest.approx(
+    assert largest_difference(onnx_runner(other.SerializeToString()), estimator) == pytest.approx(
         0.01 * float(estimator.scaler.target_std), rel=1e-2
     )
     monkeypatch.setattr(onnx_export, "onnx_model", lambda *_: other)

@@ -1,4 +1,4 @@
-"""The export command: one grammar, a model beside the checkpoint, one line for a mistake."""
+"""The export command: one grammar for all formats, a model beside the checkpoint, one line for a mistake."""
 
 import json
 import subprocess
@@ -59,6 +59,40 @@ def test_path_is_where_it_is_written(checkpoint):
     path = export_checkpoint(compose(f"ckpt_path={checkpoint}", "path=models/cell.onnx"))
     assert path == Path("models/cell.onnx")
     assert path.is_file()
+
+
+def test_c_code_is_a_folder_and_its_cost_is_printed(checkpoint, caplog):
+    with caplog.at_level("INFO", logger="vestim_pl"):
+        path = export_checkpoint(compose(f"ckpt_path={checkpoint}", "format=c", "name=pack", "quantize=int8"))
+    assert path == checkpoint.with_name("best_c")
+    assert sorted(file.name for file in path.iterdir()) == ["Makefile", "main.c", "pack.c", "pack.h", "pack_weights.h"]
+    printed = "\n".join(record.getMessage() for record in caplog.records)
+    # 3 -> 4 -> 1: 12 bytes of weights, 4 scales, 4 biases, 4 weights of the head, 3 means and 3 deviations
+    assert "flash: 84 bytes of weights" in printed
+    assert "work: 16 multiply-adds a step" in printed
+    assert "8-bit weights change the voltage by" in printed
+
+
+def test_a_torch_program_lies_beside_the_checkpoint(checkpoint):
+    path = export_checkpoint(compose(f"ckpt_path={checkpoint}", "format=torch_export"))
+    assert path == checkpoint.with_suffix(".pt2")
+    volts, *_ = torch.export.load(path).module()(torch.ones(2, 5, 3), torch.zeros(2, 0, 3), torch.zeros(2))
+    assert volts.shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["format=onxn"], r"^format: there is no format 'onxn'; did you mean onnx\?"),
+        (["format=c", "quantize=int4"], r"^quantize: 'int4' is neither int8 nor null; use quantize=int8"),
+        (["quantize=int8"], r"^quantize: int8 is for format=c, not for onnx; add format=c"),
+        (["format=c", "name=my-cell"], r"^name: 'my-cell' is no C identifier"),
+    ],
+)
+def test_a_wrong_choice_is_one_line_and_nothing_is_written(checkpoint, overrides, problem):
+    with pytest.raises(ConfigurationError, match=problem):
+        export_checkpoint(compose(f"ckpt_path={checkpoint}", *overrides))
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["best.ckpt"]
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):

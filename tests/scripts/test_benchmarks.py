@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
@@ -17,6 +18,7 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 BENCHMARKS = Path(__file__).parents[2] / "scripts" / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import c_code  # noqa: E402
 import callback_overhead  # noqa: E402
 import memory  # noqa: E402
 import overhead  # noqa: E402
@@ -27,6 +29,8 @@ import training_step  # noqa: E402
 import transformer  # noqa: E402
 import workers  # noqa: E402
 
+from tests.deploy.c_code.c_library import require_compiler  # noqa: E402
+from tests.deploy.estimators import make_estimator, make_inputs  # noqa: E402
 from vestim_pl.callbacks.runtime.flush_denormals import is_flushing  # noqa: E402
 from vestim_pl.data import RecordingTable, WindowDataset  # noqa: E402
 from vestim_pl.networks import build_network  # noqa: E402
@@ -251,3 +255,20 @@ def test_the_rate_of_the_benchmark_rises_falls_and_ends_with_the_budget(monkeypa
     assert rates == pytest.approx([0.0, 0.5, 0.5, 0.000247], abs=1e-4)
     assert trainer.should_stop
     assert budget.steps == 4
+
+
+def test_c_code_is_measured_against_torch_and_the_measured_voltage(monkeypatch, tmp_path):
+    require_compiler()
+    estimator = make_estimator("fed")
+    monkeypatch.setattr(c_code, "load_estimator", lambda _: estimator)
+    for index, length in enumerate((80, 60)):
+        inputs = make_inputs(1, length, seed=index)
+        frame = pd.DataFrame(inputs[0].numpy(), columns=["SOC", "Current", "Temp"])
+        with torch.no_grad():
+            frame["Voltage"] = estimator(inputs)[0][0].numpy() + 0.005
+        frame.to_parquet(tmp_path / f"{index}.parquet")
+    c_code.main(["--checkpoint", "best.ckpt", "--folder", str(tmp_path), "--json", "figures.json", "--burn-in", "20"])
+    exact, rounded = json.loads(Path("figures.json").read_text())["rows"]
+    assert exact["RMSE mV"] == pytest.approx(5.0, abs=0.01)
+    assert exact["largest from torch mV"] < 0.01 < rounded["largest from torch mV"]
+    assert rounded["flash bytes"] < exact["flash bytes"]

@@ -27,6 +27,7 @@ _SETTINGS = {
     "checkpoint_every": str | None, "vestim": str | None, "run": str | None, "checks": str, "fail_on": str,
     "json": str | None, "path": str | None, "checkpoint": str, "input": str, "output": str, "format": str | None,
     "existing": str, "evaluation": str | None, "device": str, "coverage": float | None,
+    "name": str, "quantize": str | None,
 }  # fmt: skip
 _INTERNAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 # Classes that a network's name builds. The registry imports torch; a test compares the two.

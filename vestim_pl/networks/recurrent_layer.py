@@ -68,7 +68,9 @@ class RecurrentLayer(nn.Module):
 
     def forward(self, inputs: Tensor, state: State, last: int | None = None) -> tuple[Tensor, State]:
         """Run a chunk; return the outputs of the ``last`` steps (None for all) and the state of the kernel."""
-        if inputs.shape[1] == 1 and not torch.is_grad_enabled() and inputs.shape[0] <= _FEW_LANES:
+        # An exported step takes any number of lanes, so the number must not decide.
+        few = torch.compiler.is_compiling() or inputs.shape[0] <= _FEW_LANES
+        if inputs.shape[1] == 1 and not torch.is_grad_enabled() and few:
             carried = self._single_step(inputs[:, 0], state)
             output = carried[0].unsqueeze(1)
         elif self.state_tensors == 2:
