@@ -93,7 +93,12 @@ def test_damaged_intervals_are_one_line(estimator, key, value):
 
 
 def test_intervals_without_a_temperature_have_one_band(estimator):
-    stored = STORED | {"feature": torch.tensor(-1), "borders": torch.empty(0), "half_width_v": torch.tensor([0.5])}
+    stored = STORED | {
+        "feature": torch.tensor(-1),
+        "borders": torch.empty(0),
+        "half_width_v": torch.tensor([0.5]),
+        "groups": torch.tensor([9]),
+    }
     facts = model_facts(estimator, checkpoint={"prediction_intervals": stored})
     assert facts.intervals == Intervals(pytest.approx(0.9), None, (), (0.5,))
     assert facts.metadata()["prediction_intervals"]["feature"] is None
