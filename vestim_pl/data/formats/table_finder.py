@@ -74,6 +74,8 @@ def find_table(rows: Sequence[Sequence[str]], header: int | None = None) -> Foun
         units = next((i for i in range(header + 1, start) if _is_row_of_units(rows[i])), None)
         return FoundTable(start, width, numbers, header, units, _nested(rows, header))
     names, units = _names_above(rows, start)
+    if names is None and (earlier := _earlier_names(rows, counts, start, width)) is not None:
+        start, names = earlier + 1, earlier
     if names is not None and units is None:
         repeated = next((i for i in range(names) if rows[i] == rows[names]), names)
         start, names = (repeated + 1, repeated) if repeated < names else (start, names)
@@ -115,6 +117,15 @@ def _names_above(rows: Sequence[Sequence[str]], start: int) -> tuple[int | None,
     if len(above) > 1 and _is_row_of_units(rows[above[0]]) and _can_be_names(rows[above[1]], width):
         return above[1], above[0]
     return above[0], None
+
+
+def _earlier_names(rows: Sequence[Sequence[str]], counts: Sequence[int], start: int, width: int) -> int | None:
+    """Row of names further up, from which a row that is no values parts the longest run."""
+
+    def has_values_below(index: int) -> bool:
+        return any(counts[i] >= _FEWEST and len(rows[i]) == width for i in range(index + 1, min(start, index + 4)))
+
+    return next((i for i in range(start - 1) if _can_be_names(rows[i], width) and has_values_below(i)), None)
 
 
 def _can_be_names(row: Sequence[str], width: int) -> bool:

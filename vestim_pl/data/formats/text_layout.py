@@ -202,12 +202,14 @@ def _names(
             f"{label}: has no names of columns above its first row, line {table.start + 1} ({sample!r}); name its "
             f"{filled} columns, with these names replaced: {Override('data.csv.names', some)}, {LEAVE_OUT}"
         )
-    names = list(rows[table.header])
+    line = lines[table.header].strip()
+    if line.startswith(("~", "#", "%")):  # the mark of a comment, in files of Basytec and numpy
+        line = line.lstrip("~#% ")
+        names = _split([line], separator)[0]
+    else:
+        names = list(rows[table.header])
     if separator == SPACES and len(names) != table.width:  # names with spaces in them, separated by more of these
-        names = re.split(r"\s{2,}|\t", lines[table.header].strip())
-    if names[0].startswith(("~", "#", "%")):  # the mark of a comment in files of Basytec, numpy and LaTeX
-        names[0] = names[0].lstrip("~#% ")
-        names = names[1:] if not names[0] else names
+        names = re.split(r"\s{2,}|\t", line)
     return names
 
 
