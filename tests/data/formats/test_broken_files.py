@@ -57,7 +57,7 @@ def test_what_is_no_file_is_refused_in_one_line(tmp_path):
         ("a field more, filled", ["row 1 (line 3 of the file)", "'7.0'", "5 names"]),
         ("lfs pointer", ["git lfs pull"]),
         ("page of a login", ["web page"]),
-        ("an open quote", ["row 5 (line 7 of the file)"]),
+        ("an open quote", ["row 5 (counted from 0)", "quotation mark"]),
     ],
 )
 def test_a_message_names_what_was_found(kind, parts, tmp_path):

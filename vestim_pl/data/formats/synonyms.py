@@ -24,8 +24,19 @@ SYNONYMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("Date Time", "Date and Time", "Date", "DPT Time", "Absolute Time", "Sys Time", "Zeitstempel", "Real Time"),
     ),
     "current": (
-        ("Current", "I", "i", "<I>", "Amps", "mAmps", "Cell Current", "Battery Current", "Current measured"),
-        ("Amp", "Ampere", "Current load", "Pack Current", "Current avg", "I avg", "Strom", "courant", "电流"),
+        ("Current", "I", "i", "<I>", "Amps", "mAmps", "Cell Current", "Battery Current"),
+        (
+            "Current measured",
+            "Current load",
+            "Amp",
+            "Ampere",
+            "Pack Current",
+            "Current avg",
+            "I avg",
+            "Strom",
+            "courant",
+            "电流",
+        ),
     ),
     "voltage": (
         ("Voltage", "U", "u", "V", "v", "Volts", "mVolts", "Terminal Voltage", "Cell Voltage", "Battery Voltage"),

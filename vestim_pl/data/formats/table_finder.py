@@ -17,6 +17,7 @@ _DATE = re.compile(
     r"(?:[T ]+\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?(?:\s*[AP]M)?\s*(?:Z|UTC|[+-]\d\d:?\d\d)?)?",
     re.IGNORECASE,
 )
+_VALUE = re.compile("|".join(f"(?:{kind.pattern})" for kind in (NUMBER, COMMA_NUMBER, _TIME, _DATE)), re.IGNORECASE)
 _FEWEST = 2  # numbers in a row
 _ROWS_OF_WIDTH = 20
 
@@ -90,7 +91,7 @@ def without_empty_end(row: Sequence[str]) -> Sequence[str]:
 
 def _numbers(row: Sequence[str]) -> int:
     """How many cells are numbers or times."""
-    return sum(1 for cell in row if cell and any(kind.fullmatch(cell) for kind in (NUMBER, COMMA_NUMBER, _TIME, _DATE)))
+    return sum(1 for cell in row if _VALUE.fullmatch(cell))
 
 
 def _longest_run(rows: Sequence[Sequence[str]], counts: Sequence[int]) -> tuple[int, int]:

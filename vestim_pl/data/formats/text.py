@@ -2,8 +2,10 @@
 
 import gzip
 import io
+import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -36,7 +38,7 @@ def read_text(
     units = units_of_names(names) | {name: unit for name, unit in zip(names, layout.units, strict=False) if unit}
     chosen = columns_to_read(names, units, wanted, extra)
     positions = sorted({*(names.index(name) for name in chosen), *range(len(names), len(names) + beyond)})
-    with _opened(path, label) as file:
+    with _opened(path, label) as file, _faults_by_row(label):
         rows, where = _rows(file, layout)
         frame = pd.read_csv(
             _Headed(rows, len(names) + beyond, " " if layout.separator == SPACES else layout.separator),
@@ -57,6 +59,20 @@ def read_text(
 def is_gzip(head: bytes) -> bool:
     """Whether a file is packed with gzip."""
     return head.startswith(b"\x1f\x8b")
+
+
+@contextmanager
+def _faults_by_row(label: str) -> Iterator[None]:
+    """Name the row where pandas gives up, counted as ours are: without the line of names."""
+    try:
+        yield
+    except pd.errors.ParserError as error:
+        if (row := re.search(r"EOF inside string starting at row (\d+)", str(error))) is None:
+            raise
+        raise DataError(
+            f"{label}: {row_in_file(int(row[1]) - 1)} opens a quotation mark that is never closed; correct it, "
+            f"{LEAVE_OUT}"
+        ) from None
 
 
 def _refuse_beyond(fields: pd.DataFrame, table: RawTable, label: str, layout: TextLayout) -> None:

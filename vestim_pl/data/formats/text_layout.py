@@ -23,7 +23,8 @@ SPACES = "spaces"
 _SEPARATORS = (",", ";", "\t", "|", SPACES)
 _NAMES = {"\t": "tab", SPACES: SPACES}
 _MOST_COLUMNS = 10_000
-_FIRST_LOOK = 300  # lines; more only where the table does not begin in them
+_CONTROL = bytes([*range(9), *range(14, 26), *range(28, 32), 127])
+_FIRST_BYTES, _FIRST_LOOK = 1 << 16, 150  # lines; more only where the table does not begin in them
 _SURE = 20  # rows
 _SHOWN = 100
 
@@ -95,7 +96,7 @@ def find_encoding(head: bytes) -> str | None:
         # Latin letters in UTF-16 have a zero in every second byte.
         if len(zeros) > 1 and zeros.count(0) > 0.9 * len(zeros) and head.count(0) < 0.6 * len(head):
             return name
-    control = sum(head.count(byte) for byte in (*range(9), *range(14, 26), *range(28, 32), 127))
+    control = len(head) - len(head.translate(None, _CONTROL))
     if control > max(2, len(head) // 1000):  # Digatron writes one zero into its preamble
         return None
     try:
@@ -124,7 +125,12 @@ def find_layout(head: bytes, whole: bool, label: str, options: FileOptions) -> T
     encoding = _known_encoding(options.encoding) or find_encoding(head)
     if encoding is None:
         raise DataError(f"{label}: is neither text nor a known binary file; export it as CSV, {LEAVE_OUT}")
-    lines = codecs.getincrementaldecoder(encoding)("replace").decode(head).splitlines()
+    decoder = codecs.getincrementaldecoder(encoding)
+    if len(head) > _FIRST_BYTES:
+        lines = decoder("replace").decode(head[:_FIRST_BYTES]).splitlines()[:-1]
+        if len(lines) > 1 and (layout := _layout(lines[:_FIRST_LOOK], False, encoding, label, options)) is not None:
+            return layout
+    lines = decoder("replace").decode(head).splitlines()
     lines = lines if whole or len(lines) < 2 else lines[:-1]
     if not any(line.strip() for line in lines):
         raise DataError(f"{label}: is empty; remove the file, {LEAVE_OUT}")
@@ -134,20 +140,29 @@ def find_layout(head: bytes, whole: bool, label: str, options: FileOptions) -> T
             f"{label}: line {widest + 1} has more than {_MOST_COLUMNS:,} columns; keep the ones that are needed, "
             f"{LEAVE_OUT}"
         )
-    return _layout(lines, encoding, label, options)
+    return _layout(lines, True, encoding, label, options) or _without_rows(lines, encoding, label, options)
 
 
-def _layout(lines: Sequence[str], encoding: str, label: str, options: FileOptions) -> TextLayout:
-    separators = (options.separator,) if options.separator else _SEPARATORS
+def _layout(
+    lines: Sequence[str], last_look: bool, encoding: str, label: str, options: FileOptions
+) -> TextLayout | None:
+    """Return how the table in some lines is written; None if there is none, or too little of it to be sure."""
     header = None if options.header_row is None else options.header_row - 1
-    for count in (max(_FIRST_LOOK, 2 * (header or 0)), len(lines)):
-        grids = {separator: _split(lines[:count], separator) for separator in separators}
-        found = {separator: table for separator in separators if (table := find_table(grids[separator], header))}
-        if found:
-            best = max(found, key=lambda separator: _quality(separator, found[separator]))
-            if count >= len(lines) or found[best].start <= count - _SURE:
-                return _described(lines, grids[best], best, found[best], encoding, label, options)
-    return _without_rows(lines, encoding, label, options)
+    if header is not None and header >= len(lines) - _SURE and not last_look:
+        return None
+    separators = [options.separator] if options.separator else [*_SEPARATORS]
+    grids = {separator: _split(lines, separator) for separator in separators if _occurs(separator, lines)}
+    found = {separator: table for separator, rows in grids.items() if (table := find_table(rows, header))}
+    if not found:
+        return None
+    best = max(found, key=lambda separator: _quality(separator, found[separator]))
+    if found[best].start > len(lines) - _SURE and not last_look:
+        return None
+    return _described(lines, grids[best], best, found[best], encoding, label, options)
+
+
+def _occurs(separator: str, lines: Sequence[str]) -> bool:
+    return any((" " if separator == SPACES else separator) in line for line in lines)
 
 
 def _quality(separator: str, table: FoundTable) -> tuple[bool, bool, int, int]:
