@@ -62,6 +62,8 @@ class VoltageEstimator(LightningModule):
         scheduler: ``name`` and options, see `build_scheduler`; none by default.
         rc_pairs: Options of `RCPairs`, whose voltages are additional inputs; none by default. The inputs may already
             contain these voltages after the features, as the rows of a data module do.
+        preparation: How the files of the training were prepared, as plain values, see
+            `vestim_pl.data.PreparationSettings`. Commands apply it again to other files.
 
     Raises:
         ConfigurationError: If a name or an option is unknown or out of range.
@@ -84,6 +86,7 @@ class VoltageEstimator(LightningModule):
         optimizer: Mapping[str, Any] | None = None,
         scheduler: Mapping[str, Any] | None = None,
         rc_pairs: Mapping[str, Any] | None = None,
+        preparation: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(
@@ -93,6 +96,7 @@ class VoltageEstimator(LightningModule):
                 "optimizer": _plain(optimizer or {"name": "Adam", "lr": 1e-3}),
                 "scheduler": _plain(scheduler or {"name": "none"}),
                 "rc_pairs": _plain(rc_pairs or {}),
+                "preparation": _plain(preparation or {}),
             }
         )
         spec = self.hparams["rc_pairs"]
@@ -107,6 +111,12 @@ class VoltageEstimator(LightningModule):
         )
         self.train_errors.persistent(True)  # so that a run resumed within an epoch reports the whole epoch
         self._carried: dict[str, State | None] = {}
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds between the rows of the training; None for a checkpoint that does not know it."""
+        interval = self.hparams["preparation"].get("interval")
+        return None if interval is None else float(interval)
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Estimate the terminal voltage; pass the state on to continue with the next chunk.

@@ -25,7 +25,7 @@ from vestim_pl.app.interruption import finish_first, now
 from vestim_pl.app.scoring import score_checkpoint
 from vestim_pl.app.threads import choose_threads
 from vestim_pl.app.trainer import build_trainer, quiet_lightning
-from vestim_pl.data import VoltageDataModule
+from vestim_pl.data import PreparationSettings, VoltageDataModule
 from vestim_pl.deploy.checkpoint import load_estimator
 from vestim_pl.reports.provenance import write_provenance
 from vestim_pl.reports.run_report import write_report
@@ -52,11 +52,13 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
     now("reading the recordings", "nothing was tested; the same command starts again")
     quiet_lightning()
     estimator, folder = load_estimator(str(config.ckpt_path)), Path(str(config.run_dir))
-    pairs = {"rc_pairs": [], "cold_factor": 0.0}
-    if estimator.rc_pairs is not None:  # windows too are to know what came before them, as in the training
-        pairs = {"rc_pairs": estimator.rc_pairs.options["steps"], "cold_factor": estimator.rc_pairs.cold_factor}
     datamodule: VoltageDataModule = build(
-        config.data, sampling=build(config.sampling), features=list(estimator.hparams["features"]), **pairs
+        config.data,
+        sampling=build(config.sampling),
+        features=list(estimator.hparams["features"]),
+        trained=PreparationSettings.of_estimator(estimator.hparams),
+        trained_pairs=estimator.rc_pairs,  # windows too are to know what came before them, as in the training
+        rc_pairs=[],
     )
     datamodule.setup("test")
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())

@@ -9,8 +9,8 @@ import torch
 
 from vestim_pl.data import WindowDataset
 from vestim_pl.data.columns import Columns
-from vestim_pl.data.formats.folders import SplitReader
 from vestim_pl.data.mapped import mapped_tables, open_table, write_table
+from vestim_pl.data.split_reader import SplitReader
 from vestim_pl.errors import DataError
 
 SPLITS = ("train", "val", "test")

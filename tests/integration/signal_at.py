@@ -11,7 +11,7 @@ from typing import Any
 import vestim_pl.app.ending
 import vestim_pl.train
 from vestim_pl.app.command import run_command
-from vestim_pl.data.formats.folders import SplitReader
+from vestim_pl.data.split_reader import SplitReader
 from vestim_pl.estimator import VoltageEstimator
 
 EPOCHS, STEPS = 3, 4

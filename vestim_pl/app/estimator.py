@@ -22,7 +22,9 @@ def build_estimator(config: DictConfig, datamodule: VoltageDataModule) -> Voltag
     """
     specs = {key: plain(config[key]) for key in ("network", "optimizer", "scheduler")}
     rc_pairs = datamodule.rc_pairs.options if datamodule.rc_pairs else None
-    estimator = VoltageEstimator(features=datamodule.features, rc_pairs=rc_pairs, **specs)
+    estimator = VoltageEstimator(
+        features=datamodule.features, rc_pairs=rc_pairs, preparation=datamodule.preparation.to_dict(), **specs
+    )
     table = datamodule.table("train")
     estimator.scaler.fit(table.inputs, table.target)
     return estimator

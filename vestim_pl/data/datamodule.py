@@ -1,6 +1,8 @@
 """Lightning data module: from a folder of recordings to batches."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,10 +11,16 @@ from lightning.pytorch import LightningDataModule
 
 from vestim_pl.data.batches import evaluation_batches, training_batches
 from vestim_pl.data.columns import Columns
-from vestim_pl.data.formats.folders import SplitReader, demo_folder
+from vestim_pl.data.formats.raw_table import FileOptions
 from vestim_pl.data.loader import ResumableLoader
 from vestim_pl.data.mapped import mapped_tables
+from vestim_pl.data.preparation.derived import names_in
+from vestim_pl.data.preparation.settings import DEFAULT_STEPS, PreparationSettings
+from vestim_pl.data.preparation.state_of_charge import SocSource
+from vestim_pl.data.preparation.units import Units
 from vestim_pl.data.recording_table import RecordingTable
+from vestim_pl.data.split_reader import Reading, SplitReader, demo_folder
+from vestim_pl.data.splits import SplitRules
 from vestim_pl.data.storage import check_storage, fits_on
 from vestim_pl.data.stream_sampling import StreamSampling
 from vestim_pl.data.window_sampling import WindowSampling
@@ -24,27 +32,51 @@ from vestim_pl.settings.checks import check_choice
 __all__ = ["VoltageDataModule"]
 
 Loader = ResumableLoader[Any, SequenceBatch]
+_log = logging.getLogger("vestim_pl")
 
 
 class VoltageDataModule(LightningDataModule):
-    """Read and check the recordings of ``train/``, ``val/`` and ``test/``, keep them once, and sample batches.
+    """Read, prepare and check the recordings of ``train/``, ``val/`` and ``test/``, keep them once, and sample batches.
 
     The samplers divide the data among the trainer's ranks, and a resumed run gets exactly the next batch.
 
     Args:
-        root: Folder with the splits' subfolders of Parquet or CSV files; None or ``demo`` for the embedded recordings.
+        root: Folder with the splits' subfolders, or of recordings that ``split`` divides; None or ``demo`` for the
+            embedded recordings.
         sampling: Windows or streams, with their settings; windows by default.
         features: Input columns, in this order; by default state of charge, current, temperature.
         columns: Column of each quantity in the files.
+        split: Recordings of each split by name or date; subfolders by default.
+        csv: How text files are written, where their content does not show it.
+        sheet: Sheet of a workbook that has the table.
+        date_order: Order of day and month in dates, ``day_first`` or ``month_first``.
+        units: Unit of each quantity.
+        current_sign: ``charge_positive`` or ``discharge_positive``; ``auto`` expects the first, and refuses the other.
+        checks: ``refuse``, ``warn`` or ``off``: what happens where values cannot mean what they should.
+        cells_in_series: Cells of a pack whose voltage the files have; None for one cell.
+        prepare: Preparation steps, in order.
+        twin_times: Whether the last of rows with the same time is kept; else such files are refused.
+        max_gap: Longest interval in seconds that is no gap; None for ten usual intervals.
+        soc: How the state of charge is counted where a file has none.
+        temperature: Temperature where a file has none: degC, ``name``, or a pattern for its path.
+        trim_rest: Seconds of rest that stay before the first load; None for all.
+        resample: Seconds between rows; None leaves the rows as they are.
+        derived: Formula by the name of the feature that it computes.
         on_bad_file: ``raise`` stops and names all bad files; ``skip`` leaves each out, with a warning.
         storage: Where the rows are: ``memory``; ``device``, the training device; ``mapped``, an Arrow file for
             recordings larger than memory; ``auto`` is the training device if they fit there, else memory.
         cache: Folder for the Arrow files of ``storage: mapped``.
         num_workers: Processes that prepare batches ahead; None means 2 if batches are copied to a GPU, else 0.
         seed: Seed of the order and the chunk borders, combined with the epoch.
-        rc_pairs: ``steps`` of the `RCPairs` whose voltages follow the features in each row; empty for none.
+        rc_pairs: Time constants in seconds, at 25 degC, of the `RCPairs` whose voltages follow the features in each row;
+            empty for none.
         cold_factor: ``cold_factor`` of these pairs.
-        splits: Required subfolders, some of ``train``, ``val`` and ``test``.
+        splits: Required splits, some of ``train``, ``val`` and ``test``.
+        trained: Preparation of a checkpoint, applied again except where a setting above is not its default.
+        trained_pairs: RC pairs of that checkpoint.
+
+    Attributes:
+        preparation: How the files are prepared; after ``setup`` with the interval that was found.
 
     Raises:
         ConfigurationError: If a setting is unknown, or contradicts another one.
@@ -52,7 +84,7 @@ class VoltageDataModule(LightningDataModule):
 
     Example::
 
-        >>> module = VoltageDataModule(root="measurements", sampling=WindowSampling(lookback=400))
+        >>> module = VoltageDataModule(root="measurements", sampling=WindowSampling(lookback=400), resample=1.0)
         >>> module.features
         ('SOC', 'Current', 'Temp')
 
@@ -64,6 +96,23 @@ class VoltageDataModule(LightningDataModule):
         sampling: WindowSampling | StreamSampling | None = None,
         features: Sequence[str] | None = None,
         columns: Columns | None = None,
+        *,
+        split: SplitRules | None = None,
+        csv: FileOptions | None = None,
+        sheet: str | None = None,
+        date_order: Literal["day_first", "month_first"] | None = None,
+        units: Units | None = None,
+        current_sign: Literal["auto", "charge_positive", "discharge_positive"] = "auto",
+        checks: Literal["refuse", "warn", "off"] = "refuse",
+        cells_in_series: int | None = None,
+        prepare: Sequence[str] = DEFAULT_STEPS,
+        twin_times: bool = True,
+        max_gap: float | None = None,
+        soc: SocSource | None = None,
+        temperature: float | str | None = None,
+        trim_rest: float | None = None,
+        resample: float | None = None,
+        derived: Mapping[str, str] | None = None,
         on_bad_file: Literal["raise", "skip"] = "raise",
         storage: Literal["auto", "memory", "device", "mapped"] = "auto",
         cache: str | Path | None = None,
@@ -72,42 +121,107 @@ class VoltageDataModule(LightningDataModule):
         rc_pairs: Sequence[float] = (),
         cold_factor: float = 0.04,
         splits: Sequence[str] = ("train", "val", "test"),
+        trained: PreparationSettings | None = None,
+        trained_pairs: RCPairs | None = None,
     ) -> None:
         super().__init__()
-        self.columns = Columns() if columns is None else columns
         self.sampling = WindowSampling() if sampling is None else sampling
-        self.features = tuple(self.columns.features if features is None else features)
+        own = PreparationSettings(
+            features=tuple((columns or Columns()).features if features is None else features),
+            columns=columns or Columns(),
+            files=replace(csv or FileOptions(), sheet=sheet, date_order=date_order),
+            units=units or Units(),
+            current_sign=current_sign,
+            checks=checks,
+            cells_in_series=cells_in_series,
+            prepare=tuple(prepare),
+            twin_times=twin_times,
+            max_gap=max_gap,
+            soc=soc or SocSource(),
+            temperature=temperature,
+            trim_rest=trim_rest,
+            resample=resample,
+            derived=dict(derived or {}),
+        )
+        self.preparation = own if trained is None else trained.overridden_by(own)
         self.root = demo_folder() if root is None or str(root) == "demo" else Path(root).expanduser()
+        self.rules = split or SplitRules()
         self.on_bad_file = on_bad_file
         self.storage = storage
         self.cache = None if cache is None else Path(cache).expanduser()
         self.num_workers = num_workers
         self.seed = seed
-        roles = {"current": self.columns.current, "temperature": self.columns.temperature}
-        self.rc_pairs = RCPairs(self.features, rc_pairs, cold_factor, **roles) if rc_pairs else None
         self.splits = tuple(splits)
-        self.skipped: dict[str, str] = {}
+        self._rc_seconds = tuple(rc_pairs)
+        self._cold_factor = cold_factor
+        self._trained_pairs = trained_pairs
+        self._found = Reading()
         self._tables: dict[str, RecordingTable] = {}
         self._placed: dict[str, RecordingTable] = {}
         self._train_loader: Loader | None = None
         self._train_state: dict[str, int] | None = None
         self._check()
 
+    @property
+    def columns(self) -> Columns:
+        """Column of each quantity in the files."""
+        return self.preparation.columns
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Input columns, in order."""
+        return self.preparation.features
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Files that were left out, with the reasons."""
+        return self._found.skipped
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds between rows, the same in all recordings; None before ``setup``."""
+        return self.preparation.interval
+
+    @property
+    def rc_pairs(self) -> RCPairs | None:
+        """RC pairs whose voltages follow the features in each row, for the interval of the rows."""
+        return self._pairs_of(self.interval)
+
+    def _pairs_of(self, interval: float | None) -> RCPairs | None:
+        """Build the RC pairs, whose time constants are in seconds here and in rows there."""
+        if self._trained_pairs is not None or not self._rc_seconds:
+            return self._trained_pairs
+        roles = {role: name for name, role in self.preparation.feature_roles.items()}
+        names = {role: roles.get(role, getattr(self.columns, role)) for role in ("current", "temperature")}
+        rows = [seconds / (interval or 1.0) for seconds in self._rc_seconds]
+        return RCPairs(self.features, rows, self._cold_factor, **names)
+
     def _check(self) -> None:
         for split in self.splits:
             check_choice("data.splits", split, ("train", "val", "test"))
         check_choice("data.on_bad_file", self.on_bad_file, ("raise", "skip"))
         check_storage(self.storage, self.cache, self.num_workers)
+        self._pairs_of(None)
         if not self.features:
             raise ConfigurationError("data.features: no column is named; name at least one")
         for name in self.features:
             if self.features.count(name) > 1:
                 raise ConfigurationError(f"data.features: {name!r} is named twice; name it once")
-        if self.columns.voltage in self.features and self.sampling.horizon == 0:
-            raise ConfigurationError(
-                f"data.features: {self.columns.voltage!r} is the voltage to estimate, from the same row; leave it "
-                "out, or set sampling.horizon to 1 or more"
-            )
+        if self.sampling.horizon == 0:
+            self._refuse_target()
+
+    def _refuse_target(self) -> None:
+        """Refuse the voltage as an input, also within a formula, where it is estimated from the same row."""
+        name = next((name for name, role in self.preparation.feature_roles.items() if role == "voltage"), None)
+        setting, found = "data.features", f"{name!r} is"
+        if name is None and "voltage" in names_in(self.preparation.derived):
+            setting, found = "data.derived", "a formula has"
+        elif name is None:
+            return
+        raise ConfigurationError(
+            f"{setting}: {found} the voltage to estimate, from the same row; leave it out, or set sampling.horizon to 1 "
+            "or more"
+        )
 
     def prepare_data(self) -> None:
         """Write the files of ``storage: mapped`` in one process, before the others open them."""
@@ -118,22 +232,22 @@ class VoltageDataModule(LightningDataModule):
         """Read and check all splits, once."""
         if self._tables:
             return
-        reader = self._reader()
-        if self.cache is not None and self.storage == "mapped":
-            self._tables, self.skipped = mapped_tables(reader, self.splits, self.cache)
-        else:
-            self._tables, self.skipped = reader.read(self.splits), reader.skipped
-
-    def _reader(self) -> SplitReader:
-        return SplitReader(
+        reader = SplitReader(
             self.root,
-            self.columns,
-            self.features,
+            self.preparation,
+            self.rules,
             self.sampling.minimum_rows,
             self.sampling.minimum_reason,
             skip=self.on_bad_file == "skip",
-            rc_pairs=self.rc_pairs,
+            pairs_of=self._pairs_of,
         )
+        if self.cache is not None and self.storage == "mapped":
+            self._tables, self._found = mapped_tables(reader, self.splits, self.cache)
+        else:
+            self._tables, self._found = reader.read(self.splits), reader.found
+        self.preparation = replace(self.preparation, interval=self._found.interval)
+        for warning in self._found.warnings:
+            _log.warning("%s", warning)
 
     def teardown(self, stage: str | None = None) -> None:
         """Free the device; rows in memory stay for the next stage."""
@@ -196,11 +310,13 @@ class VoltageDataModule(LightningDataModule):
         return [table.span(start, batch.inputs.shape[1]) for start in batch.first_row.tolist()]
 
     def describe(self) -> str:
-        """Return the files, rows and hours of each split as a small table for the terminal."""
-        lines = [f"{'split':<8}{'files':>6}{'rows':>12}{'hours':>8}"]
+        """Return the recordings, rows, hours and interval of each split, and what was assumed, for the terminal."""
+        lines = [f"{'split':<8}{'files':>6}{'rows':>12}{'hours':>8}{'interval':>11}"]
         for split in self.splits:
             table = self.table(split)
-            lines.append(f"{split:<8}{len(table.names):>6}{table.rows:>12,}{table.hours:>8.1f}")
+            interval = "" if self.interval is None else f"{self.interval:.4g} s"
+            lines.append(f"{split:<8}{len(table.names):>6}{table.rows:>12,}{table.hours:>8.1f}{interval:>11}")
+        lines += self._found.notes
         if self.skipped:
             lines.append(f"left out: {', '.join(self.skipped)}")
         return "\n".join(lines)

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import logging
-import math
-import os
 import shutil
 import tempfile
 import warnings
@@ -14,22 +12,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from vestim_pl.data.formats.folders import SplitReader
 from vestim_pl.data.recording_table import RecordingTable
+from vestim_pl.data.rows import FileRows
+from vestim_pl.data.split_reader import Reading, SplitReader
 from vestim_pl.files import writing
 
 __all__ = ["mapped_tables", "open_table", "write_table"]
 
 _log = logging.getLogger("vestim_pl")
-_FORMAT = 1
+_FORMAT = 2
 
 
-def mapped_tables(
-    reader: SplitReader, splits: Sequence[str], cache: Path
-) -> tuple[dict[str, RecordingTable], dict[str, str]]:
+def mapped_tables(reader: SplitReader, splits: Sequence[str], cache: Path) -> tuple[dict[str, RecordingTable], Reading]:
     """Open tables whose rows stay in files; the operating system keeps in memory what is in use.
 
     The files are written once, with one recording in memory at a time. Their folder is named by a digest of the
@@ -42,7 +37,7 @@ def mapped_tables(
         cache: Folder for the files.
 
     Returns:
-        The tables by split, and the files that were left out, with the reasons.
+        The tables by split, and what was found out while the recordings were read.
 
     Raises:
         DataError: As in ``SplitReader.read``.
@@ -53,12 +48,12 @@ def mapped_tables(
     known = folder.is_dir()
     if not known:
         _write_all(reader, splits, folder)
-    skipped = json.loads((folder / "skipped.json").read_text(encoding="utf-8"))
+    found = Reading(**json.loads((folder / "found.json").read_text(encoding="utf-8")))
     if known:  # repeat the warnings of the run that wrote the files
-        for problem in skipped.values():
+        for problem in found.skipped.values():
             _log.warning("left out: %s", problem)
     _log.info("rows are mapped from %s", folder)
-    return {split: open_table(folder / f"{split}.arrow") for split in splits}, skipped
+    return {split: open_table(folder / f"{split}.arrow") for split in splits}, found
 
 
 def write_table(table: RecordingTable, path: Path) -> None:
@@ -96,7 +91,7 @@ def _write_all(reader: SplitReader, splits: Sequence[str], folder: Path) -> None
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
     try:
-        reader.allocate = lambda rows, features: _scratch(work, rows, features)
+        reader.rows = lambda features: FileRows(work, features)
         tables = reader.read(splits)
         with writing(folder):
             for split, table in tables.items():
@@ -104,7 +99,7 @@ def _write_all(reader: SplitReader, splits: Sequence[str], folder: Path) -> None
             del tables
             for scratch in work.glob("*.rows"):
                 scratch.unlink()
-            (work / "skipped.json").write_text(json.dumps(reader.skipped), encoding="utf-8")
+            (work / "found.json").write_text(json.dumps(reader.found.to_dict()), encoding="utf-8")
             try:
                 work.rename(folder)
             except OSError:
@@ -112,37 +107,6 @@ def _write_all(reader: SplitReader, splits: Sequence[str], folder: Path) -> None
                     raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _scratch(work: Path, rows: int, features: int) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
-    """Allocate rows in files.
-
-    The disk space is reserved first. Otherwise writing to a mapped file on a full disk would end the process with
-    SIGBUS, without a message.
-    """
-
-    def room(shape: tuple[int, ...], dtype: type[np.floating]) -> np.memmap:
-        with writing(work.parent / "rows"):
-            handle, name = tempfile.mkstemp(dir=work, suffix=".rows")
-            try:
-                _reserve(handle, math.prod(shape) * np.dtype(dtype).itemsize)
-            finally:
-                os.close(handle)
-        return np.memmap(name, dtype=dtype, mode="r+", shape=shape)
-
-    rows = max(rows, 1)  # an empty file cannot be mapped
-    inputs, target = room((rows, features), np.float32), room((rows,), np.float32)
-    return torch.from_numpy(inputs), torch.from_numpy(target), room((rows,), np.float64)
-
-
-def _reserve(handle: int, size: int) -> None:
-    """Reserve the size of a new file on the disk."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(handle, 0, size)
-        return
-    zeros = bytes(1 << 20)  # macOS
-    for start in range(0, size, len(zeros)):
-        os.write(handle, zeros[: size - start])
 
 
 def _array(values: np.ndarray) -> pa.Array:
@@ -157,7 +121,8 @@ def _fingerprint(reader: SplitReader, splits: Sequence[str]) -> str:
         for path in reader.recordings(split):
             about = path.stat()
             files.append((path.relative_to(reader.root).as_posix(), about.st_size, about.st_mtime_ns))
-    settings = (_FORMAT, reader.columns.time, reader.columns.voltage, list(reader.features), reader.minimum_rows)
-    pairs = None if reader.rc_pairs is None else reader.rc_pairs.options
-    text = json.dumps([settings, pairs, reader.skip, str(reader.root.resolve()), files])
+    rules = {split: reader.rules.of(split) for split in ("train", "val", "test")}
+    pairs = reader.pairs_of(1.0)
+    settings = [_FORMAT, reader.settings.to_dict(), rules, None if pairs is None else pairs.options]
+    text = json.dumps([settings, reader.minimum_rows, reader.skip, str(reader.root.resolve()), files])
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

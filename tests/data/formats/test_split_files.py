@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from vestim_pl.data.columns import Columns
-from vestim_pl.data.formats.folders import SplitReader, find_recordings
 from vestim_pl.data.formats.split_files import list_split
+from vestim_pl.data.split_reader import SplitReader, find_recordings
 from vestim_pl.errors import DataError
 
 SUFFIXES = (".parquet", ".csv")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from vestim_pl.data.columns import Columns
-from vestim_pl.data.formats.folders import SplitReader, find_recordings
+from vestim_pl.data.split_reader import SplitReader, find_recordings
 from vestim_pl.errors import DataError
 
 SPLITS = ("train", "val", "test")

@@ -1,0 +1,85 @@
+"""Judge recordings against each other: one interval, one capacity, one kind of voltage."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from vestim_pl.data.preparation.meaning.evidence import Evidence
+from vestim_pl.settings.override import Override
+
+__all__ = ["ALIKE_INTERVAL", "disagreements", "interval_problem"]
+
+ALIKE_CAPACITY = 0.2
+ALIKE_INTERVAL = 0.05
+
+
+def disagreements(evidence: Mapping[str, Evidence], intervals: Mapping[str, float | None]) -> dict[str, str]:
+    """Find recordings that differ from the others in a way that no cell explains.
+
+    Args:
+        evidence: Figures by recording.
+        intervals: Seconds between the prepared rows by recording.
+
+    Returns:
+        One line for each recording that differs, by its name.
+
+    """
+    problems = _unlike_intervals(intervals)
+    for label, problem in _unlike_capacities(evidence).items():
+        problems.setdefault(label, problem)
+    return problems
+
+
+def interval_problem(label: str, interval: float | None, expected: float | None) -> str | None:
+    """Return in one line that a recording has another interval than the training had; None if it has not.
+
+    Example::
+
+        >>> print(interval_problem("us06.csv", 0.1, 1.0))
+        us06.csv: rows are 0.1 s apart, but the checkpoint was trained with 1 s; set data.resample=1
+        >>> interval_problem("us06.csv", 1.001, 1.0) is None
+        True
+
+    """
+    if interval is None or expected is None or abs(interval - expected) <= ALIKE_INTERVAL * expected:
+        return None
+    return (
+        f"{label}: rows are {interval:.4g} s apart, but the checkpoint was trained with {expected:.4g} s; set "
+        f"{Override('data.resample', float(f'{expected:.6g}'))}"
+    )
+
+
+def _unlike_intervals(intervals: Mapping[str, float | None]) -> dict[str, str]:
+    known = {label: interval for label, interval in intervals.items() if interval is not None}
+    if not known:
+        return {}
+    usual, slowest = _most_common(list(known.values())), max(known.values())
+    fix = Override("data.resample", float(f"{slowest:.3g}"))
+    return {
+        label: f"{label}: rows are {interval:.4g} s apart, but those of most recordings {usual:.4g} s; set {fix}, so that "
+        f"all have one interval, or accept the values as they are with {Override('data.checks', 'warn')}"
+        for label, interval in known.items()
+        if abs(interval - usual) > ALIKE_INTERVAL * usual
+    }
+
+
+def _unlike_capacities(evidence: Mapping[str, Evidence]) -> dict[str, str]:
+    known = {label: each.capacity_ah for label, each in evidence.items() if each.capacity_ah is not None}
+    if len(known) < 2:
+        return {}
+    usual = float(np.median(list(known.values())))
+    return {
+        label: f"{label}: current and SOC imply a capacity of {capacity:.4g} Ah, but those of most recordings {usual:.4g} Ah; "
+        "correct the unit or the SOC of this file (data.units.current, data.units.time, data.units.soc), leave the file out "
+        f"with data.on_bad_file=skip, or accept the values as they are with {Override('data.checks', 'warn')}"
+        for label, capacity in known.items()
+        if abs(capacity - usual) > ALIKE_CAPACITY * abs(usual)
+    }
+
+
+def _most_common(intervals: list[float]) -> float:
+    """Return the interval that most recordings have; the median may lie between two that none has."""
+    values = np.asarray(intervals)
+    alike, counts = np.unique(np.round(np.log(values) / np.log1p(ALIKE_INTERVAL)), return_counts=True)
+    group = alike[int(np.argmax(counts))]
+    return float(np.median(values[np.round(np.log(values) / np.log1p(ALIKE_INTERVAL)) == group]))

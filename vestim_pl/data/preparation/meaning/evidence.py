@@ -1,0 +1,127 @@
+"""Figures of a recording that show what its values mean."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vestim_pl.data.preparation.state_of_charge import counted_charge
+from vestim_pl.data.preparation.table import StandardTable
+
+__all__ = ["Evidence", "SignEvidence", "implied_capacity", "sign_evidence"]
+
+LARGEST = 0.02  # of the current steps
+ENOUGH = 15  # of them
+_STEP = 0.05  # of the largest current: smaller changes are noise
+_SPAN = 0.02  # of SOC, to see a capacity in it
+_POINTS = 500
+_FOLLOWS = 0.9  # correlation squared of charge and SOC
+
+
+@dataclass(frozen=True)
+class SignEvidence:
+    """Response of the voltage to steps of the current.
+
+    Attributes:
+        share: Share of the steps at which voltage and current change in the same direction.
+        steps: Number of steps.
+        ohms: Median of the change of voltage over the change of current.
+
+    """
+
+    share: float
+    steps: int
+    ohms: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one recording shows.
+
+    Attributes:
+        interval: Usual seconds between rows; None with one row.
+        irregular: Share of the intervals that are far from the usual one.
+        intervals: Smallest and largest interval within a piece, in seconds.
+        sign: Response of the voltage to the current; None with too few steps.
+        capacity_ah: Capacity that current and SOC imply, negative if SOC falls while the current charges; None if the
+            SOC spans too little or does not follow the current.
+        ranges: Lowest and highest value by quantity.
+
+    """
+
+    interval: float | None
+    irregular: float
+    intervals: tuple[float, float]
+    sign: SignEvidence | None
+    capacity_ah: float | None
+    ranges: dict[str, tuple[float, float]]
+
+    @classmethod
+    def of(cls, table: StandardTable) -> "Evidence":
+        """Measure a table in standard units, before it is resampled."""
+        intervals, usual = table.intervals, table.usual_interval
+        odd = 0.0
+        if usual is not None:
+            odd = float(np.mean(np.abs(intervals - usual) > 0.5 * usual))
+        names = [name for name in ("current", "voltage", "temperature", "soc") if name in table]
+        values = {name: table[name] for name in names}
+        spread = (float(intervals.min()), float(intervals.max())) if intervals.size else (0.0, 0.0)
+        return cls(
+            usual,
+            odd,
+            spread,
+            sign_evidence(table),
+            implied_capacity(table),
+            {name: (float(each.min()), float(each.max())) for name, each in values.items() if len(each)},
+        )
+
+
+def sign_evidence(table: StandardTable) -> SignEvidence | None:
+    """Look at the voltage at the largest steps of the current: 2 % of all, and at least 15.
+
+    A cell's resistance is positive, so the voltage rises where a current that is positive in charge rises. The largest
+    steps are where the resistance shows most; a change below 5 % of the largest current is no step.
+
+    Returns:
+        None with fewer than 15 steps.
+
+    """
+    if "current" not in table or "voltage" not in table:
+        return None
+    current, voltage = (np.diff(table[name]) for name in ("current", "voltage"))
+    inside = np.ones(len(current), dtype=bool)
+    inside[[start - 1 for start in table.starts[1:]]] = False
+    size = np.where(inside, np.abs(current), 0.0)
+    count = max(ENOUGH, int(np.ceil(LARGEST * len(size))))
+    largest = np.argpartition(size, -count)[-count:] if len(size) > count else np.arange(len(size))
+    largest = largest[size[largest] > _STEP * np.abs(table["current"]).max(initial=0.0)]
+    if len(largest) < ENOUGH:
+        return None
+    ohms = voltage[largest].astype(np.float64) / current[largest]
+    moved = ohms[ohms != 0]
+    if len(moved) < ENOUGH:
+        return None
+    return SignEvidence(float(np.mean(moved > 0)), len(moved), float(np.median(ohms)))
+
+
+def implied_capacity(table: StandardTable) -> float | None:
+    """Compute the capacity in Ah as the slope of the counted charge over SOC, within each piece.
+
+    Example::
+
+        >>> columns = {"time": [0.0, 1800.0, 3600.0], "current": [-1.5, -1.5, -1.5], "soc": [1.0, 0.75, 0.5]}
+        >>> implied_capacity(StandardTable({name: np.array(values) for name, values in columns.items()}))
+        3.0
+
+    """
+    if "current" not in table or "soc" not in table or len(table) < 2 or np.ptp(table["soc"]) < _SPAN:
+        return None
+    soc, charge = table["soc"], counted_charge(table)
+    products, squares, charges = 0.0, 0.0, 0.0
+    for span in table.spans():
+        few = slice(span.start, span.stop, 1 + (span.stop - span.start) // _POINTS)  # they lie on a line
+        x, y = (values[few].astype(np.float64) for values in (soc, charge))
+        x, y = x - x.mean(), y - y.mean()
+        products, squares, charges = products + float(x @ y), squares + float(x @ x), charges + float(y @ y)
+    if squares * charges == 0.0 or products**2 < _FOLLOWS * squares * charges:
+        return None
+    return products / squares

@@ -1,0 +1,197 @@
+"""Judge one recording: whether its values can be what they should be."""
+
+from dataclasses import dataclass, field
+
+from vestim_pl.data.preparation.meaning.evidence import Evidence
+from vestim_pl.data.preparation.settings import PreparationSettings
+from vestim_pl.data.preparation.units import UNITS
+from vestim_pl.settings.override import Override, command_text
+
+__all__ = ["Judgement", "judge"]
+
+FINE, WRONG = 0.8, 0.2  # share of current steps at which voltage and current change in the same direction
+SOC_RANGE = (-0.05, 1.05)
+HOTTEST = 120.0  # degC
+MILLIVOLTS, ONE_CELL = 1500.0, 5.0  # V
+CELL_CURRENT, CELL_CAPACITY, HIGHEST_RATE = 1000.0, 2000.0, 100.0  # A, Ah, 1/h
+SHORTEST, LONGEST = 1e-3, 600.0  # s
+IRREGULAR = 0.01  # of the intervals
+_PER_CELL = 4.0  # V, to guess the cells of a pack
+
+
+@dataclass
+class Judgement:
+    """What is wrong with a recording, and the settings that fix it.
+
+    Attributes:
+        problems: What was found, with figures.
+        fixes: Settings that fix it.
+        others: Fixes that are no single setting.
+        notes: What is doubtful but not refused.
+
+    """
+
+    problems: list[str] = field(default_factory=list)
+    fixes: list[Override] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, problem: str, *fixes: Override, other: str = "") -> None:
+        """Add a problem with what fixes it."""
+        self.problems.append(problem)
+        self.fixes += [fix for fix in fixes if fix not in self.fixes]
+        if other:
+            self.others.append(other)
+
+    def message(self, label: str) -> str:
+        """Return the problems and the advice in one line."""
+        advice = [f"set {command_text(self.fixes)}"] if self.fixes else []
+        return (
+            f"{label}: {', '.join(self.problems)}; {', '.join([*advice, *self.others])}, or accept the values as they are "
+            f"with {Override('data.checks', 'warn')}"
+        )
+
+
+def judge(evidence: Evidence, settings: PreparationSettings) -> Judgement:
+    """Compare what a recording shows with what a cell can do.
+
+    Later checks use the units that earlier ones suggest, so one line names all settings that a file needs.
+
+    Args:
+        evidence: Figures of the recording, in the units that are taken so far.
+        settings: Settings that gave the table.
+
+    """
+    found = Judgement()
+    factors = {
+        "time": _check_interval(evidence, settings, found),
+        "soc": _check_soc(evidence, settings, found),
+    }
+    _check_voltage(evidence, settings, found)
+    _check_temperature(evidence, settings, found)
+    capacity = evidence.capacity_ah
+    if capacity is not None:
+        capacity *= factors["time"] / factors["soc"]
+    _check_current(evidence, capacity, settings, found)
+    _check_sign(evidence, capacity, settings, found)
+    return found
+
+
+def _check_interval(evidence: Evidence, settings: PreparationSettings, found: Judgement) -> float:
+    """Return the factor that the time should be multiplied by."""
+    usual = evidence.interval
+    if usual is None:
+        return 1.0
+    low, high = evidence.intervals
+    spread = f", from {_seconds(low)} to {_seconds(high)}" if high > 2 * max(low, 1e-12) else ""
+    if not SHORTEST <= usual <= LONGEST:
+        unit = "h" if usual < SHORTEST else "ms"
+        factor = UNITS["time"][unit][0]
+        if (spread and evidence.irregular > 0) or not SHORTEST <= usual * factor <= LONGEST:
+            found.add(
+                f"the interval between rows jumps{spread} (usually {_seconds(usual)})",
+                other="name another column of time by data.columns.time, or correct the file",
+            )
+            return 1.0
+        found.add(f"rows are {_seconds(usual)} apart, so time is in {unit}", Override("data.units.time", unit))
+        return factor
+    if evidence.irregular > IRREGULAR and settings.resample is None:
+        found.add(
+            f"the interval between rows varies{spread}: {100 * evidence.irregular:.2g} % are far from the usual "
+            f"{_seconds(usual)}",
+            Override("data.resample", float(f"{usual:.3g}")),
+        )
+    return 1.0
+
+
+def _check_soc(evidence: Evidence, settings: PreparationSettings, found: Judgement) -> float:
+    """Return the factor that SOC should be multiplied by."""
+    low, high = evidence.ranges.get("soc", (0.0, 0.0))
+    if SOC_RANGE[0] <= low and high <= SOC_RANGE[1]:
+        return 1.0
+    shown = f"SOC is from {low:.4g} to {high:.4g}"
+    if settings.soc.capacity_ah is not None and settings.units.soc != "%" and high < 2:
+        found.add(
+            f"{shown}, outside 0 to 1",
+            other="correct data.soc.capacity_ah or data.soc.initial, with which it is counted",
+        )
+        return 1.0
+    if low >= -5 and 1.05 < high <= 110:
+        found.add(f"{shown}, so it is in %", Override("data.units.soc", "%"))
+        return UNITS["soc"]["%"][0]
+    found.add(f"{shown}, outside 0 to 1", other="name another column of SOC by data.columns.soc")
+    return 1.0
+
+
+def _check_voltage(evidence: Evidence, settings: PreparationSettings, found: Judgement) -> None:
+    low, high = evidence.ranges.get("voltage", (0.0, 0.0))
+    cells = settings.cells_in_series or 1
+    shown = f"the voltage is from {low:.5g} to {high:.5g} V"
+    if high / cells > MILLIVOLTS:
+        found.add(f"{shown}, so it is in mV", Override("data.units.voltage", "mV"))
+    elif high / cells > ONE_CELL:
+        guess = max(2, round(high / _PER_CELL))
+        what = "more than one cell has" if cells == 1 else f"more than {cells} cells have"
+        found.add(f"{shown}, {what}", Override("data.cells_in_series", guess))
+
+
+def _check_temperature(evidence: Evidence, settings: PreparationSettings, found: Judgement) -> None:
+    low, high = evidence.ranges.get("temperature", (0.0, 0.0))
+    shown = f"the temperature is from {low:.4g} to {high:.4g} degC"
+    if high > HOTTEST:
+        found.add(f"{shown}, so it is in K", Override("data.units.temperature", "K"))
+    elif low < -100:
+        found.add(
+            f"{shown}, which no cell has", other="correct data.units.temperature, or name another column of temperature by "
+            "data.columns.temperature"
+        )  # fmt: skip
+
+
+def _check_current(evidence: Evidence, capacity: float | None, settings: PreparationSettings, found: Judgement) -> None:
+    largest = max(map(abs, evidence.ranges.get("current", (0.0, 0.0))))
+    if largest > CELL_CURRENT and not settings.cells_in_series:
+        found.add(f"the current reaches {largest:,.5g} A, so it is in mA", Override("data.units.current", "mA"))
+        return
+    if capacity is None or capacity == 0:
+        return
+    if abs(capacity) > CELL_CAPACITY:
+        found.add(f"current and SOC imply a capacity of {abs(capacity):,.4g} Ah", Override("data.units.current", "mA"))
+    elif largest / abs(capacity) > HIGHEST_RATE:
+        found.add(
+            f"the current reaches {largest / abs(capacity):,.3g} C of the {abs(capacity):.3g} Ah that current and SOC imply",
+            other="check data.units.time, data.units.current and data.units.soc",
+        )
+
+
+def _check_sign(evidence: Evidence, capacity: float | None, settings: PreparationSettings, found: Judgement) -> None:
+    sign = evidence.sign
+    other = "charge_positive" if settings.current_sign == "discharge_positive" else "discharge_positive"
+    turned = Override("data.current_sign", other)
+    if sign is not None and sign.share <= WRONG:
+        found.add(
+            f"the voltage falls where the current rises in {100 * (1 - sign.share):.0f} % of the {sign.steps} largest "
+            "steps, so its sign is wrong",
+            turned,
+        )
+        return
+    if sign is not None and sign.share < FINE:
+        found.notes.append(
+            f"the voltage rises with the current in only {100 * sign.share:.0f} % of the {sign.steps} largest steps, so "
+            "the sign of the current is uncertain"
+        )
+    if capacity is not None and capacity < 0:
+        if sign is not None and sign.share >= FINE:
+            found.add(
+                f"SOC falls while the current charges (implied capacity {capacity:.3g} Ah), so it is a depth of discharge",
+                other="name another column of SOC by data.columns.soc",
+            )
+        else:
+            found.add(
+                f"SOC falls while the current charges (implied capacity {capacity:.3g} Ah), so the sign of the current is "
+                "wrong or SOC is a depth of discharge",
+                turned,
+            )
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.4g} s" if value < 1e5 else f"{value:,.0f} s"

@@ -1,0 +1,204 @@
+"""Prepare one file: read it, convert it, check what its values mean, and cut it into recordings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vestim_pl.data.formats.quantities import find_columns
+from vestim_pl.data.formats.raw_table import LEAVE_OUT, RawTable
+from vestim_pl.data.formats.reading import read_table
+from vestim_pl.data.preparation.meaning.agreement import interval_problem
+from vestim_pl.data.preparation.meaning.evidence import Evidence
+from vestim_pl.data.preparation.meaning.recording_checks import judge
+from vestim_pl.data.preparation.settings import PreparationSettings
+from vestim_pl.data.preparation.standardizing import standard_table
+from vestim_pl.data.preparation.steps import run_steps
+from vestim_pl.data.preparation.table import Note, StandardTable
+from vestim_pl.errors import DataError
+
+__all__ = ["PreparedFile", "PreparedRecording", "prepare_file", "prepare_recording"]
+
+_AFTER_CHECKS = ("trim_rest", "resample", "derived")
+
+
+@dataclass(frozen=True)
+class PreparedRecording:
+    """One recording without gaps, as a network takes it.
+
+    Attributes:
+        name: Path of the file without suffix; parts after a cut end in ``.part2`` and so on.
+        inputs: ``[n, F]`` float32 features in physical units, in the order of ``settings.features``.
+        target: ``[n]`` float32 terminal voltage in volts; None where the file has none.
+        time: ``[n]`` float64 seconds.
+        columns: ``[n]`` values of the prepared columns, by quantity.
+        source_rows: ``[n]`` row of the file, from 0; None after resampling.
+        interval: Seconds between rows; None with one row.
+        notes: What was assumed or changed, one sentence each.
+
+    """
+
+    name: str
+    inputs: NDArray[np.float32]
+    target: NDArray[np.float32] | None
+    time: NDArray[np.float64]
+    columns: Mapping[str, NDArray[Any]]
+    source_rows: NDArray[np.int64] | None
+    interval: float | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The prepared columns as a data frame."""
+        return pd.DataFrame(dict(self.columns), copy=False)
+
+
+@dataclass(frozen=True)
+class PreparedFile:
+    """All recordings of a file.
+
+    Attributes:
+        recordings: The recordings, in the order of the file.
+        notes: What was assumed or changed.
+        warnings: What is doubtful, one line each.
+        evidence: Figures that show what the values mean; None where nothing is checked.
+        interval: Seconds between the prepared rows.
+
+    """
+
+    recordings: list[PreparedRecording]
+    notes: list[Note] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    evidence: Evidence | None = None
+    interval: float | None = None
+
+
+def prepare_recording(
+    source: Path | pd.DataFrame, settings: PreparationSettings, label: str = "", voltage: bool | None = None
+) -> list[PreparedRecording]:
+    """Read a file and prepare it as a checkpoint's training did.
+
+    Args:
+        source: A file, or its table.
+        settings: Settings of the checkpoint, see `PreparationSettings.of_estimator`.
+        label: Name of the file for messages, and its path below the folder of the data; the path by default.
+        voltage: Whether there must be a measured voltage; None takes it where there is one.
+
+    Returns:
+        One recording, or several where the file has gaps.
+
+    Raises:
+        DataError: If the file is unreadable, lacks a column, has values that are not finite or cannot mean what they
+            should, or has another interval than the training.
+
+    Example::
+
+        >>> frame = pd.DataFrame({"Time": [0.0, 1.0], "SOC": 0.5, "Current": [0.0, -1.0], "Temp": 25.0})
+        >>> (prepared,) = prepare_recording(frame, PreparationSettings())
+        >>> prepared.inputs.shape, prepared.target is None
+        ((2, 3), True)
+
+    """
+    return prepare_file(source, settings, label, voltage).recordings
+
+
+def prepare_file(
+    source: Path | pd.DataFrame, settings: PreparationSettings, label: str = "", voltage: bool | None = True
+) -> PreparedFile:
+    """Read and prepare a file; see `prepare_recording`, which returns its recordings alone."""
+    label = label or (str(source) if isinstance(source, Path) else "table")
+    raw = _raw_table(source, settings, label)
+    found = find_columns(raw.names, raw.units, settings.columns, label)
+    if not len(raw.frame):
+        found.require(["time"])
+        raise DataError(f"{label}: has no rows; remove the file, {LEAVE_OUT}")
+    table, notes = standard_table(raw, found, settings, label, voltage)
+    notes = [*(Note(text) for text in raw.notes), *notes]
+    first = next((index for index, name in enumerate(settings.prepare) if name in _AFTER_CHECKS), len(settings.prepare))
+    table, said = run_steps(table, settings, settings.prepare[:first], label)
+    notes += said
+    _require_order(table, label)
+    evidence = Evidence.of(table) if settings.checks != "off" else None
+    warnings = _judged(evidence, settings, label)
+    table, said = run_steps(table, settings, settings.prepare[first:], label)
+    notes += said
+    interval = table.usual_interval
+    if (problem := interval_problem(label, interval, settings.interval)) is not None:
+        _refuse_or_warn(problem, settings, warnings)
+    return PreparedFile(_recordings(table, settings, label, interval, notes), notes, warnings, evidence, interval)
+
+
+def _raw_table(source: Path | pd.DataFrame, settings: PreparationSettings, label: str) -> RawTable:
+    if isinstance(source, pd.DataFrame):
+        return RawTable(source, [str(name) for name in source.columns], {}, "table")
+    _, others = settings.needed
+    return read_table(source, label, settings.files, settings.columns, sorted(others))
+
+
+def _judged(evidence: Evidence | None, settings: PreparationSettings, label: str) -> list[str]:
+    """Return warnings, or refuse the file."""
+    if evidence is None:
+        return []
+    found, warnings = judge(evidence, settings), []
+    if found.problems:
+        _refuse_or_warn(found.message(label), settings, warnings)
+    return warnings + [f"{label}: {note}" for note in found.notes]
+
+
+def _refuse_or_warn(problem: str, settings: PreparationSettings, warnings: list[str]) -> None:
+    if settings.checks == "refuse":
+        raise DataError(problem)
+    if settings.checks == "warn":
+        warnings.append(problem)
+
+
+def _require_order(table: StandardTable, label: str) -> None:
+    """Refuse a time that does not increase, where the steps that handle it are not run."""
+    back = np.flatnonzero(table.intervals <= 0)
+    if back.size:
+        raise DataError(
+            f"{label}: time does not increase in {back.size} rows; let data.prepare have twin_times and max_gap, sort the "
+            f"rows by time, {LEAVE_OUT}"
+        )
+
+
+def _recordings(
+    table: StandardTable, settings: PreparationSettings, label: str, interval: float | None, notes: list[Note]
+) -> list[PreparedRecording]:
+    texts, path = tuple(note.text for note in notes), Path(label)
+    stem = path.with_suffix("").as_posix() if path.suffix else label
+    recordings = []
+    for number, span in enumerate(table.spans(), start=1):
+        columns = {name: values[span] for name, values in table.columns.items()}
+        inputs = np.empty((len(columns["time"]), len(settings.features)), dtype=np.float32)
+        for index, role in enumerate(settings.feature_roles.values()):
+            inputs[:, index] = columns[role]
+        target = columns["voltage"].astype(np.float32, copy=False) if "voltage" in columns else None
+        recordings.append(
+            PreparedRecording(
+                stem if number == 1 else f"{stem}.part{number}",
+                inputs,
+                target,
+                columns["time"],
+                columns,
+                None if table.rows is None else table.rows[span],
+                interval,
+                texts,
+            )
+        )
+    return recordings
+
+
+def first_date(path: Path, settings: PreparationSettings, label: str = "") -> date | None:
+    """Return the day on which a recording starts; None if its time has no dates."""
+    raw = read_table(path, label, settings.files, settings.columns)
+    column = find_columns(raw.names, raw.units, settings.columns, label).columns.get("time")
+    if column is None or not len(raw.frame) or pd.api.types.is_numeric_dtype(raw.frame[column]):
+        return None
+    day = pd.to_datetime(raw.frame[column].iloc[0], errors="coerce", dayfirst=settings.files.date_order == "day_first")
+    return None if pd.isna(day) else day.date()

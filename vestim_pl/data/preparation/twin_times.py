@@ -1,0 +1,30 @@
+"""Rows with the same time."""
+
+import numpy as np
+
+from vestim_pl.data.preparation.table import Note, StandardTable
+
+__all__ = ["keep_later_twins"]
+
+
+def keep_later_twins(table: StandardTable) -> tuple[StandardTable, list[Note]]:
+    """Keep the last of neighbouring rows with the same time.
+
+    Testers write a row at the end of a step and one at the start of the next, both with the same time. The later has
+    the current that flows from there on.
+
+    Example::
+
+        >>> import pandas as pd
+        >>> table = StandardTable.of(pd.DataFrame({"time": [0.0, 1.0, 1.0], "current": [0.0, 0.0, -2.0]}))
+        >>> keep_later_twins(table)[0]["current"].tolist()
+        [0.0, -2.0]
+
+    """
+    time = table["time"]
+    twins = np.append(time[1:] == time[:-1], False)
+    twins[[start - 1 for start in table.starts[1:]]] = False
+    count = int(np.count_nonzero(twins))
+    if not count:
+        return table, []
+    return table.keep(~twins), [Note("time: of rows with the same time only the last is kept", count)]
