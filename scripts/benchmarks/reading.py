@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from vestim_pl.data.columns import Columns
-from vestim_pl.data.formats.folders import demo_folder
+from vestim_pl.data.split_reader import demo_folder
 from vestim_pl.data.formats.reading import read_table
 
 WANTED = ["Time", "Current", "Voltage", "Temp", "SOC"]

@@ -54,7 +54,9 @@ def find_recordings(root: Path, split: str) -> SplitFiles:
     found = list_split(folder)
     if not found.recordings:
         unread = f" ({unread})" if (unread := found.describe_unread()) else ""
-        raise DataError(f"data.root: {folder} has no file that can be read ({READABLE}){unread}; put recordings into it")
+        raise DataError(
+            f"data.root: {folder} has no file that can be read ({READABLE}){unread}; put recordings into it"
+        )
     return found
 
 

@@ -86,5 +86,5 @@ SYNONYMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "discharge_ah": (
         ("Discharge Capacity", "Discharging Capacity", "Cumulative Discharge Capacity", "Q discharge", "DChg Cap"),
     ),
-    "state": (("State", "MD"), ("Step Type", "Status"), ("Mode", "Command", "Step State")),
+    "state": (("Command", "Step Type", "Status", "MD"), ("State", "Mode", "Step State")),
 }

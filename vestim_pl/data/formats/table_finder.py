@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vestim_pl.data.formats.units import is_unit
 
-__all__ = ["COMMA_NUMBER", "NUMBER", "FoundTable", "find_table", "without_empty_end"]
+__all__ = ["COMMA_NUMBER", "NUMBER", "FoundTable", "find_table", "is_clock_or_date", "without_empty_end"]
 
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf|nan", re.IGNORECASE)
 COMMA_NUMBER = re.compile(r"[+-]?(?:\d+,\d+|,\d+)(?:[eE][+-]?\d+)?")
@@ -87,6 +87,11 @@ def without_empty_end(row: Sequence[str]) -> Sequence[str]:
     """Return a row without empty cells at its end."""
     filled = next((index for index in range(len(row), 0, -1) if row[index - 1]), 0)
     return row[:filled]
+
+
+def is_clock_or_date(cell: str) -> bool:
+    """Whether a cell is a clock time or a date."""
+    return bool(_TIME.fullmatch(cell) or _DATE.fullmatch(cell))
 
 
 def _numbers(row: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vestim_pl.data.formats.guessed_names import guess_names
 from vestim_pl.data.formats.raw_table import LEAVE_OUT, FileOptions
 from vestim_pl.data.formats.table_finder import COMMA_NUMBER, NUMBER, FoundTable, find_table, without_empty_end
 from vestim_pl.errors import ConfigurationError, DataError, printable
@@ -212,10 +213,13 @@ def _names(
             )
         return list(options.names)
     if table.header is None:
-        some = [f"name{number}" for number in range(1, filled + 1)]
+        cells = [list(row[:filled]) for row in rows[table.start : table.start + _FIRST_LOOK] if len(row) >= filled]
+        if (options.decimal or _decimal(cells)) == ",":
+            cells = [[cell.replace(",", ".") for cell in row] for row in cells]
+        guess = Override("data.csv.names", guess_names(cells, filled))
         raise DataError(
-            f"{label}: has no names of columns above its first row, line {table.start + 1} ({sample!r}); name its "
-            f"{filled} columns, with these names replaced: {Override('data.csv.names', some)}, {LEAVE_OUT}"
+            f"{label}: line {table.start + 1} has values ({sample!r}), and no line above it has the names of the "
+            f"{filled} columns; name all of them in their order, such as {guess} (check this guess), {LEAVE_OUT}"
         )
     line = lines[table.header].strip()
     if line.startswith(("~", "#", "%")):  # the mark of a comment, in files of Basytec and numpy

@@ -85,4 +85,6 @@ def with_temperature(table: StandardTable, source: float | str | None, name: str
             f"{name}: has no column of temperature, and its path names none; set a constant with data.temperature=25, or "
             f"a pattern that fits, for example {Override('data.temperature', '(?P<temperature>n?[0-9]+)degC')}"
         )
-    return table.with_columns(temperature=np.full(len(table), value)), [Note("temperature: no column, so that in the file's name is taken")]
+    return table.with_columns(temperature=np.full(len(table), value)), [
+        Note("temperature: no column, so that in the file's name is taken")
+    ]
