@@ -194,6 +194,7 @@ CONTENTS: dict[str, tuple[str, Callable[[], bytes]]] = {
         "a.csv",
         lambda: b"Time,Voltage,Current\n" + b"".join(b"%d,3.7,1,9\n" % n for n in range(9)),
     ),
+    "more names than fields": ("a.csv", lambda: b"Time, s,Voltage, V\n" + b"".join(b"%d,3.7\n" % n for n in range(9))),
     "an open quote": ("a.csv", lambda: _csv().replace(b"\n5.0,", b'\n"5.0,', 1)),
     "100,000 columns": ("a.csv", lambda: (",".join(map(str, range(100_000))) + "\n").encode() * 3),
     "100,000 named columns": ("a.csv", lambda: (",".join(f"c{n}" for n in range(100_000)) + "\n").encode()),

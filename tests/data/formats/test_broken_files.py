@@ -55,6 +55,7 @@ def test_what_is_no_file_is_refused_in_one_line(tmp_path):
         ("100,000 columns", ["more than 10,000 columns"]),
         ("no header", ["line 1", "0.0,0.0,3.7,25.0,1.0", "'data.csv.names=[Time,Current,Voltage,column4,column5]'"]),
         ("a field more, filled", ["row 1 (line 3 of the file)", "'7.0'", "5 names"]),
+        ("more names than fields", ["line 1 has 4 names", "2 fields", "'0,3.7'"]),
         ("lfs pointer", ["git lfs pull"]),
         ("page of a login", ["web page"]),
         ("an open quote", ["row 5 (counted from 0)", "quotation mark"]),

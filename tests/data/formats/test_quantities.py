@@ -52,6 +52,8 @@ HEADERS = {
     "vehicle": (["Time [s]", "Battery Voltage [V]", "Battery Current [A]", "SoC [%]", "displayed SoC [%]"], "021?3"),
     "Panasonic": (["TimeStamp", "Voltage", "Current", "Ah", "Battery_Temp_degC", "Time", "Chamber_Temp_degC"], "5214"),
     "short": (["t (ms)", "U (mV)", "I (mA)", "T (K)", "SOC (%)"], "02134"),
+    "CALCE, text": (["Time", "mV", "mA", "Temperature"], "0213"),
+    "a vehicle": (["timestamp", "V_batt [V]", "I_batt [A]", "T_cell_degC", "SOC_%"], "02134"),
     "German": (["Zeit [s]", "Strom [A]", "Spannung [V]", "Temperatur [°C]"], "0123"),
 }
 

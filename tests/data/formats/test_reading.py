@@ -236,3 +236,19 @@ def test_every_suffix_in_capitals_and_packed():
     assert not any(
         has_known_suffix(Path(name)) for name in ("a", "a.md", "a.gz", "a.parquet.gz", "a.json", "a.01", "a.0001")
     )
+
+
+def test_the_format_is_said_with_the_tester_where_its_names_show_it(tmp_path):
+    for kind, expected in {
+        "comma": "CSV",
+        "tab": "Text",
+        "BDF labels": "CSV (Battery Data Format)",
+        "parquet": "Parquet",
+        "workbook": "workbook",
+        "MATLAB 4": "MATLAB 4",
+        "MATLAB 7, packed": "MATLAB 5",
+        "MATLAB 7.3": "MATLAB 7.3",
+    }.items():
+        name, write = (TEXTS | BINARIES)[kind]
+        (tmp_path / name).write_bytes(write(recording()))
+        assert read_table(tmp_path / name).format == expected

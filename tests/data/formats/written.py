@@ -134,6 +134,15 @@ TEXTS: dict[str, tuple[str, Writer]] = {
     "German dates": ("r.csv", lambda f: text(_dates(f, "%d.%m.%Y %H:%M:%S,%f"), sep=";", decimal=",")),
     "American dates": ("r.csv", lambda f: text(_dates(f, "%m/%d/%Y %I:%M:%S.%f %p"))),
     "dates with names": ("r.csv", lambda f: text(_dates(f, "%d-%b-%Y %H:%M:%S.%f"))),
+    "Excel's line of the separator": ("r.csv", lambda f: b"sep=;\r\n" + text(f, sep=";", decimal=",")),
+    "EC-Lab": (
+        "r.mpt",
+        lambda f: (
+            b"EC-Lab ASCII FILE\nNb header lines : 5\n\nRun on channel : 3\n"
+            + text(f, ["time/s", "I/A", "Ecell/V", "Temperature/\u00b0C", "SOC"], "cp1252", sep="\t", decimal=",")
+        ),
+    ),
+    "tabs in the cells": ("r.csv", lambda f: text(f).replace(b",", b",\t")),
     "records in steps in cycles": ("r.csv", lambda f: _nested(f)),
 }
 

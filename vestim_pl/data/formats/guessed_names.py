@@ -35,7 +35,7 @@ def guess_names(rows: Sequence[Sequence[str]], width: int) -> list[str]:
     if voltage is not None:
         names[voltage] = "Voltage"
         names.setdefault(_current(columns, names, voltage), "Current")
-    degrees = [i for i in columns if i not in names and _within(columns[i], _DEGREES)]
+    degrees = [i for i in columns if i not in names and _within(columns[i], _DEGREES) and _has_fractions(cells[i])]
     slow = [i for i in degrees if 0 < np.ptp(columns[i]) < _RANGE and abs(np.mean(columns[i])) > _RANGE]
     names.setdefault(slow[0] if slow else None, "Temp")
     return [names.get(index, f"column{index + 1}") for index in range(width)]

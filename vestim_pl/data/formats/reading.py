@@ -19,7 +19,7 @@ READABLE = "Parquet, CSV and other text, MATLAB, Excel or Neware"
 """The formats in words."""
 
 _TEXT = (".csv", ".txt", ".tsv", ".tab", ".mpt", ".dat", ".asc")
-_SUFFIXES = (".parquet", ".pq", *_TEXT, ".mat", ".xlsx", ".xlsm", ".xls", ".nda", ".ndax")
+_SUFFIXES = (".parquet", ".pq", *_TEXT, ".mat", ".xlsx", ".xlsm", ".xls", ".ods", ".nda", ".ndax")
 _Reader = Callable[[Path, str, FileOptions, Columns | None, Sequence[str]], RawTable]
 
 CONVERTERS = {
@@ -126,7 +126,7 @@ def _reader(path: Path, head: bytes, label: str) -> _Reader:
 
 def _reader_of_zip(path: Path, label: str) -> _Reader:
     members = check_zip(path, label)
-    if any(name.startswith("xl/") for name in members):
+    if any(name.startswith("xl/") for name in members) or {"mimetype", "content.xml"} <= set(members):
         return read_workbook
     if any(name.endswith(".ndc") for name in members):
         return read_neware

@@ -16,6 +16,7 @@ import pandas as pd
 from vestim_pl.data.columns import Columns
 from vestim_pl.data.formats.quantities import columns_to_read, number_doubled
 from vestim_pl.data.formats.raw_table import LEAVE_OUT, FileOptions, RawTable, row_in_file
+from vestim_pl.data.formats.testers import tester_of
 from vestim_pl.data.formats.text_layout import HEAD, SPACES, TextLayout, find_layout
 from vestim_pl.data.formats.units import units_of_names
 from vestim_pl.errors import DataError, printable
@@ -50,7 +51,10 @@ def read_text(
             low_memory=False,
         )
     chosen_rows = frame.iloc[:, : len(chosen)].set_axis(chosen, axis="columns")
-    table = RawTable(chosen_rows, names, units, "text", layout.notes, layout.first_line)
+    written = "CSV" if layout.separator == "," else "Text"
+    tester = tester_of(names)
+    kind = f"{written} ({tester})" if tester else written
+    table = RawTable(chosen_rows, names, units, kind, layout.notes, layout.first_line)
     table.where = where or partial(_line_of, path, layout)
     _refuse_beyond(frame.iloc[:, len(chosen) :], table, label, layout)
     return table

@@ -229,6 +229,13 @@ def _names(
         names = list(rows[table.header])
     if separator == SPACES and len(names) != table.width:  # names with spaces in them, separated by more of these
         names = re.split(r"\s{2,}|\t", line)
+    widest = max(len(row) for row in rows[table.start : table.start + _FIRST_LOOK])
+    if len(without_empty_end(names)) > widest:
+        raise DataError(
+            f"{label}: line {table.header + 1} has {len(without_empty_end(names))} names, and the rows have {widest} "
+            f"fields ({sample!r}), so which column is which is not certain; correct the names, or give them with "
+            f"data.csv.names, {LEAVE_OUT}"
+        )
     return names
 
 

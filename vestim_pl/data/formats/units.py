@@ -130,7 +130,7 @@ def split_unit(name: str) -> tuple[str, str]:
     suffixed = _SUFFIX.fullmatch(name)
     if suffixed is not None and not suffixed["unit"].isdigit() and parse_unit(suffixed["unit"]) is not None:
         return suffixed["base"], suffixed["unit"]
-    return name, name if parse_unit(name) in _SAID_BY_NAME and len(name) > 2 else ""
+    return name, name if parse_unit(name) in _SAID_BY_NAME else ""
 
 
 def units_of_names(names: Iterable[str]) -> dict[str, str]:
