@@ -115,8 +115,9 @@ class VoltageEstimator(LightningModule):
     @property
     def interval(self) -> float | None:
         """Seconds between the rows of the training; None for a checkpoint that does not know it."""
-        interval = self.hparams["preparation"].get("interval")
-        return None if interval is None else float(interval)
+        preparation = self.hparams["preparation"]
+        interval = preparation.get("interval") if isinstance(preparation, Mapping) else None
+        return float(interval) if isinstance(interval, int | float) else None
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Estimate the terminal voltage; pass the state on to continue with the next chunk.

@@ -259,10 +259,10 @@ def test_recordings_shorter_than_the_window_are_named(folder):
 def test_the_summary_counts_files_rows_and_hours(folder):
     lines = VoltageDataModule(folder, WINDOWS).describe().splitlines()
     assert [line.split() for line in lines] == [
-        ["split", "files", "rows", "hours"],
-        ["train", "3", "94", "0.0"],
-        ["val", "1", "37", "0.0"],
-        ["test", "2", "74", "0.0"],
+        ["split", "files", "rows", "hours", "interval"],
+        ["train", "3", "94", "0.0", "1", "s"],
+        ["val", "1", "37", "0.0", "1", "s"],
+        ["test", "2", "74", "0.0", "1", "s"],
     ]
 
 

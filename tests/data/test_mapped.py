@@ -7,8 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from vestim_pl.data import WindowDataset
-from vestim_pl.data.columns import Columns
+from vestim_pl.data import PreparationSettings, WindowDataset
 from vestim_pl.data.mapped import mapped_tables, open_table, write_table
 from vestim_pl.data.split_reader import SplitReader
 from vestim_pl.errors import DataError
@@ -17,7 +16,7 @@ SPLITS = ("train", "val", "test")
 
 
 def reader(root, **options):
-    return SplitReader(root, Columns(), Columns().features, **options)
+    return SplitReader(root, **options)
 
 
 def same(one, other):
@@ -55,7 +54,7 @@ def test_mapped_equals_memory_and_is_written_once(folder, tmp_path):
     assert list(tables) == list(SPLITS)
     assert all(same(tables[split], expected[split]) for split in SPLITS)
     (written,) = cache.iterdir()
-    assert sorted(path.name for path in written.iterdir()) == ["skipped.json", "test.arrow", "train.arrow", "val.arrow"]
+    assert sorted(path.name for path in written.iterdir()) == ["found.json", "test.arrow", "train.arrow", "val.arrow"]
     times = {path: path.stat().st_mtime_ns for path in written.iterdir()}
     again, _ = mapped_tables(reader(folder), SPLITS, cache)
     assert all(same(again[split], expected[split]) for split in SPLITS)
@@ -78,10 +77,10 @@ def test_rows_are_not_read_into_memory(table, tmp_path):
 def test_a_changed_recording_or_setting_is_read_anew(folder, tmp_path, recording):
     cache = tmp_path / "cache"
     mapped_tables(reader(folder), SPLITS, cache)
-    recording(50, seed=99).to_parquet(folder / "train" / "a.parquet")
+    recording(50, seed=9).to_parquet(folder / "train" / "a.parquet")
     tables, _ = mapped_tables(reader(folder), SPLITS, cache)
     assert tables["train"].lengths.tolist() == [50, 33, 21]
-    changed = SplitReader(folder, Columns(), ("Temp",))
+    changed = SplitReader(folder, PreparationSettings(features=("Temp",)))
     assert mapped_tables(changed, SPLITS, cache)[0]["train"].features == 1
 
 
@@ -92,8 +91,9 @@ def test_what_was_left_out_is_told_in_every_run(folder, tmp_path, caplog):
     for _ in range(2):
         caplog.clear()
         with caplog.at_level(logging.WARNING, logger="vestim_pl"):
-            tables, skipped = mapped_tables(reader(folder, skip=True), SPLITS, tmp_path / "cache")
+            tables, found = mapped_tables(reader(folder, skip=True), SPLITS, tmp_path / "cache")
         assert tables["train"].names == ("a", "c")
+        skipped = found.skipped
         assert list(skipped) == ["train/b.parquet"]
         assert [record.message for record in caplog.records] == [f"left out: {skipped['train/b.parquet']}"]
 

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vestim_pl.data.columns import Columns
 from vestim_pl.data.split_reader import SplitReader, find_recordings
 from vestim_pl.errors import DataError
 
@@ -12,7 +11,7 @@ SPLITS = ("train", "val", "test")
 
 
 def reader(root, **options):
-    return SplitReader(root, Columns(), Columns().features, **options)
+    return SplitReader(root, **options)
 
 
 def read(root, **options):
@@ -60,7 +59,7 @@ def test_a_missing_root_split_or_file_is_named(folder, tmp_path):
     with pytest.raises(DataError, match=r"no subfolder 'val' \(found: test, train, valid\); put recordings into"):
         read(folder)
     (folder / "val").mkdir()
-    with pytest.raises(DataError, match=r"val has no \.parquet or \.csv file; put recordings into it"):
+    with pytest.raises(DataError, match=r"val has no file that can be read \(Parquet, .*\); put recordings into it"):
         read(folder)
 
 
@@ -88,7 +87,7 @@ def test_skipping_leaves_the_file_out_with_one_warning(folder, caplog):
         tables = skipping.read(SPLITS)
     assert tables["train"].names == ("a", "c")
     assert tables["train"].rows == 61
-    assert [record.message for record in caplog.records] == [f"left out: {skipping.skipped['train/b.parquet']}"]
+    assert [record.message for record in caplog.records] == [f"left out: {skipping.found.skipped['train/b.parquet']}"]
     assert "column 'Voltage', row 2" in caplog.text
 
 

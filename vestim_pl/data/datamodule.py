@@ -15,6 +15,7 @@ from vestim_pl.data.formats.raw_table import FileOptions
 from vestim_pl.data.loader import ResumableLoader
 from vestim_pl.data.mapped import mapped_tables
 from vestim_pl.data.preparation.derived import names_in
+from vestim_pl.data.preparation.meaning.agreement import interval_problem
 from vestim_pl.data.preparation.settings import DEFAULT_STEPS, PreparationSettings
 from vestim_pl.data.preparation.state_of_charge import SocSource
 from vestim_pl.data.preparation.units import Units
@@ -68,7 +69,8 @@ class VoltageDataModule(LightningDataModule):
         cache: Folder for the Arrow files of ``storage: mapped``.
         num_workers: Processes that prepare batches ahead; None means 2 if batches are copied to a GPU, else 0.
         seed: Seed of the order and the chunk borders, combined with the epoch.
-        rc_pairs: Time constants in seconds, at 25 degC, of the `RCPairs` whose voltages follow the features in each row;
+        rc_pairs: Time constants in seconds, at 25 degC, of the `RCPairs` whose voltages follow the features in each
+        row;
             empty for none.
         cold_factor: ``cold_factor`` of these pairs.
         splits: Required splits, some of ``train``, ``val`` and ``test``.
@@ -126,8 +128,10 @@ class VoltageDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.sampling = WindowSampling() if sampling is None else sampling
+        if features is not None and not len(features):
+            raise ConfigurationError("data.features: no column is named; name at least one")
         own = PreparationSettings(
-            features=tuple((columns or Columns()).features if features is None else features),
+            features=tuple(features or ()),
             columns=columns or Columns(),
             files=replace(csv or FileOptions(), sheet=sheet, date_order=date_order),
             units=units or Units(),
@@ -202,8 +206,6 @@ class VoltageDataModule(LightningDataModule):
         check_choice("data.on_bad_file", self.on_bad_file, ("raise", "skip"))
         check_storage(self.storage, self.cache, self.num_workers)
         self._pairs_of(None)
-        if not self.features:
-            raise ConfigurationError("data.features: no column is named; name at least one")
         for name in self.features:
             if self.features.count(name) > 1:
                 raise ConfigurationError(f"data.features: {name!r} is named twice; name it once")
@@ -219,7 +221,8 @@ class VoltageDataModule(LightningDataModule):
         elif name is None:
             return
         raise ConfigurationError(
-            f"{setting}: {found} the voltage to estimate, from the same row; leave it out, or set sampling.horizon to 1 "
+            f"{setting}: {found} the voltage to estimate, from the same row; leave it out, or set sampling.horizon "
+            "to 1 "
             "or more"
         )
 
@@ -323,9 +326,19 @@ class VoltageDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the epoch; `ResumableLoader` explains why the data module keeps it too."""
-        return {} if self._train_loader is None else {"train": self._train_loader.state_dict()}
+        if self._train_loader is None:
+            return {}
+        return {"train": self._train_loader.state_dict(), "interval": self.interval}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resume at a position in the epoch.
+
+        Raises:
+            ConfigurationError: If the rows were another interval apart.
+
+        """
+        if problem := interval_problem("ckpt_path", self.interval, state_dict.get("interval")):
+            raise ConfigurationError(problem)
         self._train_state = state_dict.get("train")
 
     @property

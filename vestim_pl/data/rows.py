@@ -49,7 +49,7 @@ class MemoryRows:
 
     def collected(self) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
         inputs, target, time = (block.finished() for block in self._blocks)
-        return torch.from_numpy(inputs), torch.from_numpy(target), time
+        return torch.from_numpy(inputs), torch.from_numpy(target), time.astype(np.float64, copy=False)
 
 
 class _Block:

@@ -53,7 +53,8 @@ class SplitRules:
             for rule in [rules] if isinstance(rules, str) else rules or []:
                 if not isinstance(rule, str) or not rule.strip() or rule.strip() == "..":
                     raise ConfigurationError(
-                        f"data.split.{item.name}: {rule!r} names no recordings; use for example '*LA92*', '@list.txt' or "
+                        f"data.split.{item.name}: {rule!r} names no recordings; use for example '*LA92*', "
+                        "'@list.txt' or "
                         "'2031-03-01..2031-03-31'"
                     )
 
@@ -108,15 +109,15 @@ def assign(
 
 
 def proposed_rules(names: Iterable[str]) -> str:
-    """Propose rules for a folder without subfolders, by the words that its files' names share.
+    r"""Propose rules for a folder without subfolders, by the words that its files' names share.
 
     Returns:
         Settings for the command line; empty with fewer than three files.
 
     Example::
 
-        >>> proposed_rules(["25degC_LA92.csv", "25degC_UDDS.csv", "n10degC_LA92.csv", "n10degC_UDDS.csv", "0_US06.csv"])
-        "'data.split.test=\\"*LA92*\\"' 'data.split.val=\\"*UDDS*\\"'"
+        >>> print(proposed_rules(["25degC_LA92", "25degC_UDDS", "n10degC_LA92", "n10degC_UDDS", "0degC_US06"]))
+        'data.split.test="*LA92*"' 'data.split.val="*UDDS*"'
 
     """
     stems = sorted({Path(name).stem for name in names})

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vestim_pl.data.preparation.meaning.agreement import ALIKE_INTERVAL
 from vestim_pl.deploy.checkpoint import copy_estimator, load_estimator
 from vestim_pl.deploy.measurements import CellValues, same_kind, stack_cells
 from vestim_pl.errors import ConfigurationError, DataError
@@ -24,8 +25,8 @@ _MOST_STEPS = 65_535  # limit of a cuDNN recurrent kernel
 class StreamingEstimator:
     """Estimate the voltage of one cell, or of several at once, sample by sample, as a battery management system does.
 
-    The result equals that of the whole recording offline. Samples must come at the rate of the training data. The
-    estimator is copied, so training it further has no effect here.
+    The result equals that of the whole recording offline. Samples must come at the rate of the training data, which is
+    the attribute ``interval``. The estimator is copied, so training it further has no effect here.
 
     A non-finite measurement is refused before it reaches the state, which it would never leave.
 
@@ -36,14 +37,16 @@ class StreamingEstimator:
         current: Feature that ``step`` takes as ``current``, in amperes.
         temperature: Feature for ``temperature``, in degC.
         soc: Feature for ``soc``, 0..1.
+        interval: Seconds between your samples, to be compared with those of the training; None compares nothing.
 
     Attributes:
+        interval: Seconds between samples; None if neither the checkpoint nor the caller knows them.
         features: Names of the features, in the order of the last axis of `run`.
         cells: Number of cells C.
         device: Device of the computation.
 
     Raises:
-        ConfigurationError: If ``cells`` is below 1.
+        ConfigurationError: If ``cells`` is below 1, or ``interval`` is not that of the training.
 
     Example::
 
@@ -68,9 +71,17 @@ class StreamingEstimator:
         current: str = "Current",
         temperature: str = "Temp",
         soc: str = "SOC",
+        interval: float | None = None,
     ) -> None:
         if cells < 1:
             raise ConfigurationError(f"cells: {cells} is not positive; choose at least 1")
+        trained = estimator.interval
+        if interval is not None and trained is not None and abs(interval - trained) > ALIKE_INTERVAL * trained:
+            raise ConfigurationError(
+                f"interval: samples every {interval:g} s, but the estimator was trained with rows {trained:g} s apart; "
+                "feed it at that rate, or train with data.resample"
+            )
+        self.interval = interval if trained is None else trained
         self.cells = cells
         self.features: tuple[str, ...] = tuple(estimator.hparams["features"])
         self._names = {"current": current, "temperature": temperature, "soc": soc}
@@ -81,7 +92,7 @@ class StreamingEstimator:
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | Path, cells: int = 1, device: str | torch.device = "cpu", **names: str
+        cls, path: str | Path, cells: int = 1, device: str | torch.device = "cpu", **options: Any
     ) -> "StreamingEstimator":
         """Build from a checkpoint.
 
@@ -89,13 +100,13 @@ class StreamingEstimator:
             path: Checkpoint of a training.
             cells: Number of cells C, estimated in parallel.
             device: Device of the computation.
-            names: ``current``, ``temperature``, ``soc`` of the constructor.
+            options: ``current``, ``temperature``, ``soc``, ``interval`` of the constructor.
 
         Raises:
             ConfigurationError: If the file is missing, damaged, or no checkpoint of a voltage estimator.
 
         """
-        return cls(load_estimator(path, device), cells, device, **names)
+        return cls(load_estimator(path, device), cells, device, **options)
 
     def step(
         self,

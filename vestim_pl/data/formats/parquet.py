@@ -35,5 +35,5 @@ def read_parquet(
             positions = [table.column_names.index(written[position]) for position in positions]
         else:  # pyarrow selects doubled columns by position only
             table = file.read()
-        frame = table.select(positions).rename_columns(chosen).to_pandas(ignore_metadata=True)
+        frame = table.select(positions).rename_columns(chosen).to_pandas(ignore_metadata=True, split_blocks=True)
     return RawTable(frame, names, units, "Parquet")

@@ -45,11 +45,13 @@ def with_sign(table: StandardTable, sign: str, label: str = "") -> tuple[Standar
     if not unsigned:
         return table, []
     signs = signed_by_states(pd.Series(table["state"]), current > _SMALL * current.max(), label)
+    if signs is None:
+        return table, []
     return table.with_columns(current=current * signs), [Note("current: has no sign, so the column of states signs it")]
 
 
-def signed_by_states(states: pd.Series, loaded: NDArray[np.bool_], label: str = "") -> NDArray[np.float64]:
-    """Return -1 where a tester's state is a discharge, and 1 elsewhere.
+def signed_by_states(states: pd.Series, loaded: NDArray[np.bool_], label: str = "") -> NDArray[np.float64] | None:
+    """Return -1 where a tester's state is a discharge, and 1 elsewhere; None if no state is known.
 
     Args:
         states: State of each row, such as ``D``, ``CC DChg``, ``Discharge``, ``C``, ``CHA``, ``R``.
@@ -64,11 +66,14 @@ def signed_by_states(states: pd.Series, loaded: NDArray[np.bool_], label: str = 
     kinds = pd.Series(text.unique())
     discharge = text.isin(kinds[kinds.str.contains(_DISCHARGE)]).to_numpy()
     charge = text.isin(kinds[kinds.str.contains(_CHARGE)]).to_numpy() & ~discharge
+    if not discharge.any() and not charge.any():
+        return None
     unknown = np.flatnonzero(loaded & ~discharge & ~charge)
     if unknown.size:
         way = Override("data.current_sign", "discharge_positive")
         raise DataError(
-            f"{label}: the current is never negative, and state {str(states.iloc[int(unknown[0])])!r} is neither a charge "
+            f"{label}: the current is never negative, and state {str(states.iloc[int(unknown[0])])!r} is neither a "
+            "charge "
             f"nor a discharge, so its sign is unknown; set {way} if the cell is only discharged, "
             f"{Override('data.current_sign', 'charge_positive')} if it is only charged, or name a signed column by "
             "data.columns.current"

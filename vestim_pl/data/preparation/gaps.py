@@ -67,6 +67,7 @@ def _refuse_disorder(table: StandardTable, steps: np.ndarray, restarts: np.ndarr
     where = row if table.rows is None else int(table.rows[row])
     raise DataError(
         f"{label}: column of time, row {where} (counted from 0): time does not increase ({time[row]:g} after "
-        f"{time[row - 1]:g}{often}); sort the rows by time, name another column by data.columns.time, or leave the file "
+        f"{time[row - 1]:g}{often}); sort the rows by time, name another column by data.columns.time, or leave the "
+        "file "
         "out with data.on_bad_file=skip"
     )

@@ -10,20 +10,24 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vestim_pl.data.formats.quantities import find_columns
+from vestim_pl.data.formats.quantities import FoundColumns, find_columns
 from vestim_pl.data.formats.raw_table import LEAVE_OUT, RawTable
 from vestim_pl.data.formats.reading import read_table
 from vestim_pl.data.preparation.meaning.agreement import interval_problem
 from vestim_pl.data.preparation.meaning.evidence import Evidence
-from vestim_pl.data.preparation.meaning.recording_checks import judge
+from vestim_pl.data.preparation.meaning.recording_checks import judge, soc_that_fits
 from vestim_pl.data.preparation.settings import PreparationSettings
-from vestim_pl.data.preparation.standardizing import standard_table
+from vestim_pl.data.preparation.standardizing import require_columns, standard_table
+from vestim_pl.data.preparation.state_of_charge import counted_charge
 from vestim_pl.data.preparation.steps import run_steps
 from vestim_pl.data.preparation.table import Note, StandardTable
 from vestim_pl.errors import DataError
+from vestim_pl.settings.override import Override, command_text
 
 __all__ = ["PreparedFile", "PreparedRecording", "prepare_file", "prepare_recording"]
 
+_SOME_AH = 3.0  # as `FoundColumns.require` proposes it
+_ORDERING = ("current_sign", "twin_times", "max_gap")
 _AFTER_CHECKS = ("trim_rest", "resample", "derived")
 
 
@@ -115,8 +119,11 @@ def prepare_file(
     raw = _raw_table(source, settings, label)
     found = find_columns(raw.names, raw.units, settings.columns, label)
     if not len(raw.frame):
-        found.require(["time"])
         raise DataError(f"{label}: has no rows; remove the file, {LEAVE_OUT}")
+    try:
+        require_columns(found, settings, voltage)
+    except DataError as error:
+        raise DataError(_with_more(str(error), raw, found, settings, label)) from None
     table, notes = standard_table(raw, found, settings, label, voltage)
     notes = [*(Note(text) for text in raw.notes), *notes]
     first = next((index for index, name in enumerate(settings.prepare) if name in _AFTER_CHECKS), len(settings.prepare))
@@ -124,7 +131,9 @@ def prepare_file(
     notes += said
     _require_order(table, label)
     evidence = Evidence.of(table) if settings.checks != "off" else None
-    warnings = _judged(evidence, settings, label)
+    warnings = _judged(
+        evidence, settings, label, counted="soc" not in found.columns or settings.soc.initial == "column"
+    )
     table, said = run_steps(table, settings, settings.prepare[first:], label)
     notes += said
     interval = table.usual_interval
@@ -140,14 +149,33 @@ def _raw_table(source: Path | pd.DataFrame, settings: PreparationSettings, label
     return read_table(source, label, settings.files, settings.columns, sorted(others))
 
 
-def _judged(evidence: Evidence | None, settings: PreparationSettings, label: str) -> list[str]:
+def _with_more(missing: str, raw: RawTable, found: FoundColumns, settings: PreparationSettings, label: str) -> str:
+    """Add to a message of missing columns what else the file needs, so that its second run has no surprise."""
+    if settings.checks != "refuse" or not {"time", "current"} <= set(found.columns):
+        return missing
+    try:
+        table, _ = standard_table(raw, found, settings, label, None)
+        table, _ = run_steps(table, settings, [name for name in settings.prepare if name in _ORDERING], label)
+        judgement = judge(Evidence.of(table), settings)
+    except DataError as error:
+        return f"{missing}; also, {str(error).removeprefix(f'{label}: ')}"
+    if "soc" not in found.columns and len(table):
+        sign = -1.0 if Override("data.current_sign", "discharge_positive") in judgement.fixes else 1.0
+        charge = sign * counted_charge(table)
+        fits = soc_that_fits(float(charge.min()), float(charge.max()), _SOME_AH)
+        missing = missing.replace(str(Override("data.soc.capacity_ah", _SOME_AH)), command_text(fits))
+    return f"{missing}; also, {judgement.text}" if judgement.problems else missing
+
+
+def _judged(evidence: Evidence | None, settings: PreparationSettings, label: str, counted: bool) -> list[str]:
     """Return warnings, or refuse the file."""
     if evidence is None:
         return []
-    found, warnings = judge(evidence, settings), []
+    found = judge(evidence, settings, counted)
+    warnings = [f"{label}: {note}" for note in found.notes]
     if found.problems:
         _refuse_or_warn(found.message(label), settings, warnings)
-    return warnings + [f"{label}: {note}" for note in found.notes]
+    return warnings
 
 
 def _refuse_or_warn(problem: str, settings: PreparationSettings, warnings: list[str]) -> None:
@@ -162,7 +190,8 @@ def _require_order(table: StandardTable, label: str) -> None:
     back = np.flatnonzero(table.intervals <= 0)
     if back.size:
         raise DataError(
-            f"{label}: time does not increase in {back.size} rows; let data.prepare have twin_times and max_gap, sort the "
+            f"{label}: time does not increase in {back.size} rows; let data.prepare have twin_times and max_gap, "
+            "sort the "
             f"rows by time, {LEAVE_OUT}"
         )
 

@@ -7,6 +7,7 @@ from vestim_pl.data.preparation.table import Note, StandardTable
 
 __all__ = ["resampled"]
 
+_COVERED = 0.5  # of the last interval; a mean of less is left out
 _JITTER = 0.05  # of the interval: rows that are as far apart already
 
 
@@ -56,4 +57,5 @@ def _piece(frame: pd.DataFrame, interval: float) -> pd.DataFrame:
         return between
     means = frame.drop(columns="time").groupby(number).mean()
     between.loc[means.index, means.columns] = means
-    return between
+    covered = time[-1] - grid[-1] + (float(np.median(steps)) if steps.size else interval)
+    return between if covered >= _COVERED * interval else between.iloc[:-1]

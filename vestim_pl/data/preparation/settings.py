@@ -13,7 +13,7 @@ from vestim_pl.data.preparation.state_of_charge import SocSource
 from vestim_pl.data.preparation.table import QUANTITIES
 from vestim_pl.data.preparation.temperature import check_temperature
 from vestim_pl.data.preparation.units import Units
-from vestim_pl.errors import ConfigurationError
+from vestim_pl.errors import ConfigurationError, name_error, printable
 from vestim_pl.settings.checks import check_choice
 
 __all__ = ["DEFAULT_STEPS", "PreparationSettings"]
@@ -29,7 +29,8 @@ class PreparationSettings:
     """Settings of the preparation, with what a training found.
 
     Attributes:
-        features: Inputs of the network in order, each a name of ``columns``, of ``derived``, or of a file's column.
+        features: Inputs of the network in order, each a name of ``columns``, of ``derived``, or of a file's column; by
+            default state of charge, current, temperature. Derived ones are added.
         columns: Column of each quantity in the files.
         files: How the files are written, where their content does not show it.
         units: Unit of each quantity.
@@ -44,6 +45,7 @@ class PreparationSettings:
         trim_rest: Seconds of rest that stay before the first load; None for all.
         resample: Seconds between rows; None leaves the rows as they are.
         derived: Formula by the name of the feature that it computes.
+        trained_units: Units that a checkpoint's training set, for columns whose files do not say their unit.
         roles: Quantity behind each feature; None takes it from ``columns``. A checkpoint has it, so that a command may
             name other columns for its files.
         interval: Seconds between the rows of the training; None if unknown.
@@ -54,8 +56,9 @@ class PreparationSettings:
     Example::
 
         >>> settings = PreparationSettings(resample=1.0, units=Units(current="mA"))
-        >>> PreparationSettings.from_dict(settings.to_dict()) == settings
-        True
+        >>> again = PreparationSettings.from_dict(settings.to_dict())
+        >>> again.resample, again.units.current, again.feature_roles["Temp"]
+        (1.0, 'mA', 'temperature')
 
     """
 
@@ -74,6 +77,7 @@ class PreparationSettings:
     trim_rest: float | None = None
     resample: float | None = None
     derived: dict[str, str] = field(default_factory=dict)
+    trained_units: Units = field(default_factory=Units)
     roles: dict[str, str] | None = None
     interval: float | None = None
 
@@ -125,7 +129,8 @@ class PreparationSettings:
     def from_dict(cls, values: Mapping[str, Any]) -> "PreparationSettings":
         """Build from what `to_dict` returned; values that this version does not know are left out."""
         known: dict[str, Any] = {item.name: values[item.name] for item in fields(cls) if item.name in values}
-        for name, kind in (("columns", Columns), ("files", FileOptions), ("units", Units), ("soc", SocSource)):
+        kinds = {"columns": Columns, "files": FileOptions, "units": Units, "trained_units": Units, "soc": SocSource}
+        for name, kind in kinds.items():
             if name in known:
                 names = {item.name for item in fields(kind)}
                 known[name] = kind(**{key: value for key, value in known[name].items() if key in names})
@@ -135,7 +140,15 @@ class PreparationSettings:
     def of_estimator(cls, hyperparameters: Mapping[str, Any]) -> "PreparationSettings":
         """Build from the hyperparameters of an estimator; those of an old checkpoint only name the features."""
         stored = hyperparameters.get("preparation") or {}
-        return cls.from_dict({"features": tuple(hyperparameters["features"]), **stored})
+        try:
+            settings = cls.from_dict({"features": tuple(hyperparameters["features"]), **stored})
+        except (TypeError, AttributeError, ValueError) as error:  # settings in a file can be anything
+            raise ConfigurationError(
+                f"ckpt_path: the checkpoint's settings of the preparation cannot be used "
+                f"({printable(name_error(error))}); "
+                "give another checkpoint"
+            ) from error
+        return replace(settings, units=Units(), trained_units=settings.units)
 
     def overridden_by(self, own: "PreparationSettings") -> "PreparationSettings":
         """Return the settings of a checkpoint, except where a command sets something else than the default.
@@ -148,7 +161,7 @@ class PreparationSettings:
             (1.0, 'charge_positive')
 
         """
-        fixed = ("features", "derived", "roles", "interval")
+        fixed = ("features", "derived", "roles", "interval", "trained_units")
         kept = {name: getattr(self, name) for name in fixed} | {"roles": self.feature_roles}
         merged: dict[str, Any] = {}
         for item in fields(self):

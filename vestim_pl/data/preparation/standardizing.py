@@ -17,7 +17,7 @@ from vestim_pl.data.preparation.units import UNITS, converted
 from vestim_pl.errors import DataError, printable
 from vestim_pl.settings.override import Override
 
-__all__ = ["standard_table"]
+__all__ = ["require_columns", "standard_table"]
 
 Place = Callable[[int], str]
 
@@ -25,22 +25,22 @@ Place = Callable[[int], str]
 def standard_table(
     raw: RawTable, found: FoundColumns, settings: PreparationSettings, label: str, voltage: bool | None
 ) -> tuple[StandardTable, list[Note]]:
-    """Take the columns that the settings need, in standard units, and refuse values that are no finite numbers.
+    """Take the columns that the settings need and the file has, in standard units.
+
+    Values that are no finite numbers are refused.
 
     Args:
         raw: The file's columns.
         found: Which of them has which quantity.
         settings: What is needed, and the units that are set.
         label: Name of the file for messages.
-        voltage: Whether the file must have a voltage; None takes it where there is one.
+        voltage: False leaves the voltage out.
 
     Raises:
-        DataError: If a column is missing, or has text, NaN or Inf.
+        DataError: If a column has text, NaN or Inf, or an unknown unit.
 
     """
     wanted, others = settings.needed
-    required = _required(settings, wanted, voltage)
-    found.require(sorted(required, key=QUANTITIES.index), sorted(others))
     notes = _taken(found, wanted | {"time", "current", "voltage"})
     columns: dict[str, NDArray[Any]] = {}
     for quantity in QUANTITIES:
@@ -51,6 +51,8 @@ def standard_table(
             notes += said
     for name in sorted(others):
         column = found.resolve(name)
+        if column not in raw.frame:
+            continue
         columns[name] = _finite(raw.frame[column], label, column, raw.where)
     if "state" in found.columns:
         columns["state"] = raw.frame[found.columns["state"]].to_numpy()
@@ -59,14 +61,20 @@ def standard_table(
     return StandardTable(columns, rows=np.arange(len(raw.frame), dtype=np.int64)), notes
 
 
-def _required(settings: PreparationSettings, wanted: set[str], voltage: bool | None) -> set[str]:
-    """Quantities that a column of the file has to have, because no setting supplies them."""
+def require_columns(found: FoundColumns, settings: PreparationSettings, voltage: bool | None) -> None:
+    """Refuse a file that lacks a column of a quantity that no setting supplies.
+
+    Raises:
+        DataError: One line with all missing columns and a proposal for each.
+
+    """
+    wanted, others = settings.needed
     required = wanted | {"time"} | ({"voltage"} if voltage else set())
     if settings.soc.capacity_ah is not None and "soc" in wanted:
         required = required - {"soc"} | {"current"}
     if settings.temperature is not None:
         required = required - {"temperature"}
-    return required
+    found.require(sorted(required, key=QUANTITIES.index), sorted(others))
 
 
 def _taken(found: FoundColumns, used: set[str]) -> list[Note]:
@@ -80,7 +88,8 @@ def _quantity(
     column = found.columns[quantity]
     unit = _unit(quantity, column, found.units.get(column, ""), settings, label)
     standard = next(iter(UNITS[quantity]))
-    how = "as the file says" if settings.units.of(quantity) == "auto" else f"by data.units.{quantity}"
+    set_units = (settings.units.of(quantity), settings.trained_units.of(quantity))
+    how = f"by data.units.{quantity}" if unit in set_units else "as the file says"
     notes = []
     if unit != standard:
         notes = [
@@ -91,7 +100,8 @@ def _quantity(
         missing = np.flatnonzero(~np.isfinite(time))
         if missing.size:
             raise DataError(
-                f"{label}: column {column!r}, {raw.where(int(missing[0]))} is not a finite time; fix or remove the row, "
+                f"{label}: column {column!r}, {raw.where(int(missing[0]))} is not a finite time; fix or remove the "
+                "row, "
                 f"{LEAVE_OUT}"
             )
         return time, notes if pd.api.types.is_numeric_dtype(raw.frame[column]) else []
@@ -100,24 +110,23 @@ def _quantity(
 
 def _unit(quantity: str, column: str, written: str, settings: PreparationSettings, label: str) -> str:
     """Choose the unit of a column: the one that is set, else the one that the file says, else the standard one."""
-    units, chosen = UNITS[quantity], settings.units.of(quantity)
+    units, chosen, trained = UNITS[quantity], settings.units.of(quantity), settings.trained_units.of(quantity)
+    if chosen != "auto":
+        return chosen
     known = parse_unit(written) if written else None
     said = str(known) if known is not None and str(known) in units else None
-    if chosen == "auto":
-        if written and said is None:
-            standard = next(iter(units))
-            raise DataError(
-                f"{label}: column {column!r} is in {printable(repr(written))}, which is no known unit of the {quantity} "
-                f"({', '.join(units)}); set for example {Override(f'data.units.{quantity}', standard)}"
-            )
-        return said or next(iter(units))
-    if said not in (None, chosen) and settings.checks == "refuse":
+    if trained not in ("auto", said or trained) and settings.checks != "off":
         raise DataError(
-            f"{label}: column {column!r} is in {said} as the file says, but data.units.{quantity}={chosen}; set "
-            f"{Override(f'data.units.{quantity}', said)}, or take the setting all the same with "
-            f"{Override('data.checks', 'warn')}"
+            f"{label}: column {column!r} is in {said} as the file says, but the checkpoint was trained with "
+            f"data.units.{quantity}={trained}; choose {Override(f'data.units.{quantity}', said)} or "
+            f"{Override(f'data.units.{quantity}', trained)}"
         )
-    return chosen
+    if written and said is None:
+        raise DataError(
+            f"{label}: column {column!r} is in {printable(repr(written))}, which is no known unit of the {quantity} "
+            f"({', '.join(units)}); set for example {Override(f'data.units.{quantity}', next(iter(units)))}"
+        )
+    return said or (next(iter(units)) if trained == "auto" else trained)
 
 
 def _counter(raw: RawTable, found: FoundColumns) -> NDArray[np.float64] | None:
@@ -150,7 +159,8 @@ def _numbers(values: pd.Series, label: str, column: str, where: Place) -> NDArra
     if bad.size or text.size:
         row = int(bad[0] if bad.size else text[0])
         raise DataError(
-            f"{label}: column {column!r}, {where(row)} is not a number but {printable(repr(str(values.iloc[row])[:60]))}; "
+            f"{label}: column {column!r}, {where(row)} is not a number but "
+            f"{printable(repr(str(values.iloc[row])[:60]))}; "
             f"correct it (numbers need a decimal point and must not be stored as text), {LEAVE_OUT}"
         )
     return parsed.to_numpy(dtype=np.float64, na_value=np.nan)

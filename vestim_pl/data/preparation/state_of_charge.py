@@ -85,14 +85,18 @@ def counted_charge(table: StandardTable) -> NDArray[np.float64]:
     current = table["current"].astype(np.float64)
     steps = np.diff(table["time"])
     steps[[start - 1 for start in table.starts[1:]]] = 0.0
-    flown = 0.5 * (current[1:] + current[:-1]) * steps / _HOUR
-    return np.concatenate([[0.0], np.cumsum(flown)])
+    steps *= current[1:] + current[:-1]
+    charge = np.zeros(len(current))
+    np.cumsum(steps, out=charge[1:])
+    charge *= 0.5 / _HOUR
+    return charge
 
 
 def with_soc(table: StandardTable, source: SocSource, label: str = "") -> tuple[StandardTable, list[Note]]:
     """Add the state of charge where the file has none, or count it anew from its first value.
 
-    The tester's counter ``ah`` is taken where it follows the current to 2 % of the capacity; it knows what flowed between
+    The tester's counter ``ah`` is taken where it follows the current to 2 % of the capacity; it knows what flowed
+    between
     the rows. Else the current is counted.
 
     Args:
@@ -109,7 +113,8 @@ def with_soc(table: StandardTable, source: SocSource, label: str = "") -> tuple[
         return table, []
     if not has_column and source.initial == "column":
         raise DataError(
-            f"{label}: has no column of SOC, which data.soc.initial=column needs; set the SOC of the first row, for example "
+            f"{label}: has no column of SOC, which data.soc.initial=column needs; set the SOC of the first row, for "
+            "example "
             "data.soc.initial=1.0"
         )
     charge, origin = _charge(table, source.capacity_ah)
@@ -132,9 +137,11 @@ def _charge(table: StandardTable, capacity: float) -> tuple[NDArray[np.float64],
     if "ah" not in table:
         return counted, "the current"
     counter = table["ah"]
-    counter = counter - counter[0]
+    steps = np.diff(counter)
+    steps[[start - 1 for start in table.starts[1:]]] = 0.0  # what flowed in a gap is known to the counter alone
+    inside = np.concatenate([[0.0], np.cumsum(steps)])
     for sign in (1.0, -1.0):  # some testers count discharge as positive
-        if np.all(np.isfinite(counter)) and np.max(np.abs(sign * counter - counted)) <= _ALIKE * capacity:
+        if np.all(np.isfinite(counter)) and np.max(np.abs(sign * inside - counted)) <= _ALIKE * capacity:
             return sign * counter, "the tester's Ah counter"
     return counted, "the current (the Ah counter does not follow it)"
 
@@ -147,7 +154,8 @@ def _initial(table: StandardTable, source: SocSource, label: str) -> float:
     current, capacity = float(table["current"][0]), source.capacity_ah or 0.0
     if "voltage" not in table or abs(current) > _AT_REST * capacity:
         raise DataError(
-            f"{label}: the cell is not at rest in its first row ({current:g} A), as data.soc.initial=rest_ocv needs; set "
+            f"{label}: the cell is not at rest in its first row ({current:g} A), as data.soc.initial=rest_ocv needs; "
+            "set "
             "the SOC of the first row, for example data.soc.initial=1.0"
         )
     points = np.asarray(sorted(map(list, source.ocv or [])), dtype=np.float64)

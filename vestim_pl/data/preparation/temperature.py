@@ -10,9 +10,9 @@ from vestim_pl.settings.override import Override
 
 __all__ = ["check_temperature", "named_temperature", "with_temperature"]
 
-_NUMBER = r"(?<![A-Za-z0-9.])(?P<temperature>(?:n|m|minus|neg|-)?_?\d+(?:\.\d+)?)"
+_NUMBER = r"(?<![A-Za-z0-9.])(?P<temperature>(?:minus|neg|n|m|-)?_?\d+(?:\.\d+)?)"
 _DEGREES = _NUMBER + r"[ _]?(?:(?:deg|°)[ _]?|(?<=\d\d))C(?![A-Za-z])"  # 1C is a rate, 25C a temperature
-_MINUS = re.compile(r"^(?:n|m|minus|neg|-)_?", re.IGNORECASE)
+_MINUS = re.compile(r"^(?:minus|neg|n|m|-)_?", re.IGNORECASE)
 
 
 def check_temperature(source: float | str | None) -> None:
@@ -43,13 +43,15 @@ def named_temperature(name: str, pattern: str = "name") -> float | None:
 
     Args:
         name: Path of the file below the folder of the data.
-        pattern: Regular expression with a group ``temperature``; ``name`` for a number before ``degC``, or of two digits before ``C``. A
-            leading ``n``, ``m``, ``minus`` or ``-`` is a minus. The last match counts: the file's name before its folder.
+        pattern: Regular expression with a group ``temperature``; ``name`` for a number before ``degC``, or of two
+        digits before ``C``. A
+            leading ``n``, ``m``, ``minus`` or ``-`` is a minus. The last match counts: the file's name before its
+            folder.
 
     Example::
 
-        >>> named_temperature("train/us06_n10degC.csv"), named_temperature("25degC/us06.csv"), named_temperature("LA92.csv")
-        (-10.0, 25.0, None)
+        >>> [named_temperature(name) for name in ("train/us06_n10degC.csv", "25degC/us06.csv", "LA92.csv")]
+        [-10.0, 25.0, None]
 
     """
     found = [match["temperature"] for match in re.finditer(_DEGREES if pattern == "name" else pattern, name)]
@@ -82,7 +84,8 @@ def with_temperature(table: StandardTable, source: float | str | None, name: str
     value = named_temperature(name, source)
     if value is None:
         raise DataError(
-            f"{name}: has no column of temperature, and its path names none; set a constant with data.temperature=25, or "
+            f"{name}: has no column of temperature, and its path names none; set a constant with "
+            "data.temperature=25, or "
             f"a pattern that fits, for example {Override('data.temperature', '(?P<temperature>n?[0-9]+)degC')}"
         )
     return table.with_columns(temperature=np.full(len(table), value)), [

@@ -11,6 +11,7 @@ __all__ = ["ALIKE_INTERVAL", "disagreements", "interval_problem"]
 
 ALIKE_CAPACITY = 0.2
 ALIKE_INTERVAL = 0.05
+_ACCEPT = f"or accept the values as they are with {Override('data.checks', 'warn')}"
 
 
 def disagreements(evidence: Mapping[str, Evidence], intervals: Mapping[str, float | None]) -> dict[str, str]:
@@ -55,9 +56,9 @@ def _unlike_intervals(intervals: Mapping[str, float | None]) -> dict[str, str]:
         return {}
     usual, slowest = _most_common(list(known.values())), max(known.values())
     fix = Override("data.resample", float(f"{slowest:.3g}"))
+    advice = f"set {fix}, so that all have one interval, {_ACCEPT}"
     return {
-        label: f"{label}: rows are {interval:.4g} s apart, but those of most recordings {usual:.4g} s; set {fix}, so that "
-        f"all have one interval, or accept the values as they are with {Override('data.checks', 'warn')}"
+        label: f"{label}: rows are {interval:.4g} s apart, but those of most recordings {usual:.4g} s; {advice}"
         for label, interval in known.items()
         if abs(interval - usual) > ALIKE_INTERVAL * usual
     }
@@ -68,10 +69,12 @@ def _unlike_capacities(evidence: Mapping[str, Evidence]) -> dict[str, str]:
     if len(known) < 2:
         return {}
     usual = float(np.median(list(known.values())))
+    advice = (
+        "correct the unit or the SOC of this file (data.units.current, data.units.time, data.units.soc), leave the file "
+        f"out with data.on_bad_file=skip, {_ACCEPT}"
+    )
     return {
-        label: f"{label}: current and SOC imply a capacity of {capacity:.4g} Ah, but those of most recordings {usual:.4g} Ah; "
-        "correct the unit or the SOC of this file (data.units.current, data.units.time, data.units.soc), leave the file out "
-        f"with data.on_bad_file=skip, or accept the values as they are with {Override('data.checks', 'warn')}"
+        label: f"{label}: current and SOC imply {capacity:.4g} Ah, but those of most recordings {usual:.4g} Ah; {advice}"
         for label, capacity in known.items()
         if abs(capacity - usual) > ALIKE_CAPACITY * abs(usual)
     }

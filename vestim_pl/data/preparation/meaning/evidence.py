@@ -14,6 +14,7 @@ ENOUGH = 15  # of them
 _STEP = 0.05  # of the largest current: smaller changes are noise
 _SPAN = 0.02  # of SOC, to see a capacity in it
 _POINTS = 500
+_IRREGULAR = 3  # intervals; fewer are rows that were lost
 _FOLLOWS = 0.9  # correlation squared of charge and SOC
 
 
@@ -39,7 +40,7 @@ class Evidence:
 
     Attributes:
         interval: Usual seconds between rows; None with one row.
-        irregular: Share of the intervals that are far from the usual one.
+        irregular: Share of the intervals that are far from the usual one; 0 for fewer than three.
         intervals: Smallest and largest interval within a piece, in seconds.
         sign: Response of the voltage to the current; None with too few steps.
         capacity_ah: Capacity that current and SOC imply, negative if SOC falls while the current charges; None if the
@@ -58,20 +59,19 @@ class Evidence:
     @classmethod
     def of(cls, table: StandardTable) -> "Evidence":
         """Measure a table in standard units, before it is resampled."""
-        intervals, usual = table.intervals, table.usual_interval
-        odd = 0.0
-        if usual is not None:
-            odd = float(np.mean(np.abs(intervals - usual) > 0.5 * usual))
-        names = [name for name in ("current", "voltage", "temperature", "soc") if name in table]
-        values = {name: table[name] for name in names}
+        intervals, usual, odd = table.intervals, table.usual_interval, 0.0
         spread = (float(intervals.min()), float(intervals.max())) if intervals.size else (0.0, 0.0)
+        if usual is not None and not (spread[0] >= 0.5 * usual and spread[1] <= 1.5 * usual):
+            count = int(np.count_nonzero(np.abs(intervals - usual) > 0.5 * usual))
+            odd = count / len(intervals) if count >= _IRREGULAR else 0.0
+        names = [name for name in ("current", "voltage", "temperature", "soc") if name in table]
         return cls(
             usual,
             odd,
             spread,
             sign_evidence(table),
             implied_capacity(table),
-            {name: (float(each.min()), float(each.max())) for name, each in values.items() if len(each)},
+            {name: (float(table[name].min()), float(table[name].max())) for name in names if len(table)},
         )
 
 
@@ -88,9 +88,8 @@ def sign_evidence(table: StandardTable) -> SignEvidence | None:
     if "current" not in table or "voltage" not in table:
         return None
     current, voltage = (np.diff(table[name]) for name in ("current", "voltage"))
-    inside = np.ones(len(current), dtype=bool)
-    inside[[start - 1 for start in table.starts[1:]]] = False
-    size = np.where(inside, np.abs(current), 0.0)
+    size = np.abs(current)
+    size[[start - 1 for start in table.starts[1:]]] = 0.0  # no step, but another piece
     count = max(ENOUGH, int(np.ceil(LARGEST * len(size))))
     largest = np.argpartition(size, -count)[-count:] if len(size) > count else np.arange(len(size))
     largest = largest[size[largest] > _STEP * np.abs(table["current"]).max(initial=0.0)]

@@ -1,5 +1,6 @@
 """Judge one recording: whether its values can be what they should be."""
 
+import math
 from dataclasses import dataclass, field
 
 from vestim_pl.data.preparation.meaning.evidence import Evidence
@@ -7,7 +8,7 @@ from vestim_pl.data.preparation.settings import PreparationSettings
 from vestim_pl.data.preparation.units import UNITS
 from vestim_pl.settings.override import Override, command_text
 
-__all__ = ["Judgement", "judge"]
+__all__ = ["Judgement", "judge", "soc_that_fits"]
 
 FINE, WRONG = 0.8, 0.2  # share of current steps at which voltage and current change in the same direction
 SOC_RANGE = (-0.05, 1.05)
@@ -43,16 +44,18 @@ class Judgement:
         if other:
             self.others.append(other)
 
-    def message(self, label: str) -> str:
-        """Return the problems and the advice in one line."""
+    @property
+    def text(self) -> str:
+        """The problems and what fixes them."""
         advice = [f"set {command_text(self.fixes)}"] if self.fixes else []
-        return (
-            f"{label}: {', '.join(self.problems)}; {', '.join([*advice, *self.others])}, or accept the values as they are "
-            f"with {Override('data.checks', 'warn')}"
-        )
+        return f"{', '.join(self.problems)}; {', '.join([*advice, *self.others])}"
+
+    def message(self, label: str) -> str:
+        """Return problems and advice for a file in one line."""
+        return f"{label}: {self.text}, or accept the values as they are with {Override('data.checks', 'warn')}"
 
 
-def judge(evidence: Evidence, settings: PreparationSettings) -> Judgement:
+def judge(evidence: Evidence, settings: PreparationSettings, soc_is_counted: bool = False) -> Judgement:
     """Compare what a recording shows with what a cell can do.
 
     Later checks use the units that earlier ones suggest, so one line names all settings that a file needs.
@@ -60,12 +63,13 @@ def judge(evidence: Evidence, settings: PreparationSettings) -> Judgement:
     Args:
         evidence: Figures of the recording, in the units that are taken so far.
         settings: Settings that gave the table.
+        soc_is_counted: Whether SOC was counted, not read from a column.
 
     """
     found = Judgement()
     factors = {
         "time": _check_interval(evidence, settings, found),
-        "soc": _check_soc(evidence, settings, found),
+        "soc": _check_counted_soc(evidence, settings, found) if soc_is_counted else _check_soc(evidence, found),
     }
     _check_voltage(evidence, settings, found)
     _check_temperature(evidence, settings, found)
@@ -87,7 +91,7 @@ def _check_interval(evidence: Evidence, settings: PreparationSettings, found: Ju
     if not SHORTEST <= usual <= LONGEST:
         unit = "h" if usual < SHORTEST else "ms"
         factor = UNITS["time"][unit][0]
-        if (spread and evidence.irregular > 0) or not SHORTEST <= usual * factor <= LONGEST:
+        if low < 0.1 * usual or not SHORTEST <= usual * factor <= LONGEST:
             found.add(
                 f"the interval between rows jumps{spread} (usually {_seconds(usual)})",
                 other="name another column of time by data.columns.time, or correct the file",
@@ -104,23 +108,51 @@ def _check_interval(evidence: Evidence, settings: PreparationSettings, found: Ju
     return 1.0
 
 
-def _check_soc(evidence: Evidence, settings: PreparationSettings, found: Judgement) -> float:
+def _check_soc(evidence: Evidence, found: Judgement) -> float:
     """Return the factor that SOC should be multiplied by."""
     low, high = evidence.ranges.get("soc", (0.0, 0.0))
     if SOC_RANGE[0] <= low and high <= SOC_RANGE[1]:
         return 1.0
     shown = f"SOC is from {low:.4g} to {high:.4g}"
-    if settings.soc.capacity_ah is not None and settings.units.soc != "%" and high < 2:
-        found.add(
-            f"{shown}, outside 0 to 1",
-            other="correct data.soc.capacity_ah or data.soc.initial, with which it is counted",
-        )
-        return 1.0
-    if low >= -5 and 1.05 < high <= 110:
+    if low >= -5 and 5 < high <= 110:
         found.add(f"{shown}, so it is in %", Override("data.units.soc", "%"))
         return UNITS["soc"]["%"][0]
     found.add(f"{shown}, outside 0 to 1", other="name another column of SOC by data.columns.soc")
     return 1.0
+
+
+def _check_counted_soc(evidence: Evidence, settings: PreparationSettings, found: Judgement) -> float:
+    """Check an SOC that was counted, which a wrong capacity or a wrong start moves out of its range."""
+    low, high = evidence.ranges.get("soc", (0.0, 0.0))
+    if SOC_RANGE[0] <= low and high <= SOC_RANGE[1]:
+        return 1.0
+    capacity, initial = settings.soc.capacity_ah or 1.0, settings.soc.initial
+    fixes = soc_that_fits((low - high) * capacity, 0.0, capacity)
+    if isinstance(initial, int | float):
+        fixes = soc_that_fits((low - initial) * capacity, (high - initial) * capacity, capacity)
+    found.add(f"SOC, counted with {capacity:g} Ah from {initial}, is from {low:.3g} to {high:.3g}", *fixes)
+    return 1.0
+
+
+def soc_that_fits(lowest: float, highest: float, capacity: float) -> tuple[Override, ...]:
+    """Propose a capacity and an initial SOC with which a counted SOC stays within 0 and 1.
+
+    Args:
+        lowest: Lowest charge in Ah, from the first row on.
+        highest: Highest charge in Ah.
+        capacity: Capacity in Ah that is kept if it is enough.
+
+    Example::
+
+        >>> [str(fix) for fix in soc_that_fits(-0.5, 2.0, capacity=2.0)]
+        ['data.soc.capacity_ah=2.5', 'data.soc.initial=0.2']
+
+    """
+    if highest - lowest > capacity:
+        capacity = float(f"{1.02 * (highest - lowest):.2g}")
+    initial = 1.0 - max(highest, 0.0) / capacity
+    start = (Override("data.soc.initial", math.floor(1000 * initial) / 1000),) if initial < 0.99 else ()
+    return (Override("data.soc.capacity_ah", capacity), *start)
 
 
 def _check_voltage(evidence: Evidence, settings: PreparationSettings, found: Judgement) -> None:
@@ -142,7 +174,8 @@ def _check_temperature(evidence: Evidence, settings: PreparationSettings, found:
         found.add(f"{shown}, so it is in K", Override("data.units.temperature", "K"))
     elif low < -100:
         found.add(
-            f"{shown}, which no cell has", other="correct data.units.temperature, or name another column of temperature by "
+            f"{shown}, which no cell has", other="correct data.units.temperature, or name another column of "
+            "temperature by "
             "data.columns.temperature"
         )  # fmt: skip
 
@@ -158,7 +191,8 @@ def _check_current(evidence: Evidence, capacity: float | None, settings: Prepara
         found.add(f"current and SOC imply a capacity of {abs(capacity):,.4g} Ah", Override("data.units.current", "mA"))
     elif largest / abs(capacity) > HIGHEST_RATE:
         found.add(
-            f"the current reaches {largest / abs(capacity):,.3g} C of the {abs(capacity):.3g} Ah that current and SOC imply",
+            f"the current reaches {largest / abs(capacity):,.3g} C of the {abs(capacity):.3g} Ah that current and "
+            "SOC imply",
             other="check data.units.time, data.units.current and data.units.soc",
         )
 
@@ -176,22 +210,25 @@ def _check_sign(evidence: Evidence, capacity: float | None, settings: Preparatio
         return
     if sign is not None and sign.share < FINE:
         found.notes.append(
-            f"the voltage rises with the current in only {100 * sign.share:.0f} % of the {sign.steps} largest steps, so "
+            f"the voltage rises with the current in only {100 * sign.share:.0f} % of the {sign.steps} largest steps, "
+            "so "
             "the sign of the current is uncertain"
         )
     if capacity is not None and capacity < 0:
         if sign is not None and sign.share >= FINE:
             found.add(
-                f"SOC falls while the current charges (implied capacity {capacity:.3g} Ah), so it is a depth of discharge",
+                f"SOC falls while the current charges (implied capacity {capacity:.3g} Ah), so it is a depth of "
+                "discharge",
                 other="name another column of SOC by data.columns.soc",
             )
         else:
             found.add(
-                f"SOC falls while the current charges (implied capacity {capacity:.3g} Ah), so the sign of the current is "
+                f"SOC falls while the current charges (implied capacity {capacity:.3g} Ah), so the sign of the "
+                "current is "
                 "wrong or SOC is a depth of discharge",
                 turned,
             )
 
 
 def _seconds(value: float) -> str:
-    return f"{value:,.4g} s" if value < 1e5 else f"{value:,.0f} s"
+    return f"{value:.4g} s" if value < 1000 else f"{value:,.0f} s"
