@@ -73,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                     "format": name,
                     "files": len(paths),
                     "MB": sum(path.stat().st_size for path in paths) / 1e6,
-                    "ours [ms a file]": 1000 * timings["ours"].median / len(paths),
-                    "plain [ms a file]": 1000 * timings["plain"].median / len(paths),
+                    "ours, ms a file": 1000 * timings["ours"].median / len(paths),
+                    "plain, ms a file": 1000 * timings["plain"].median / len(paths),
                     "x plain": timings["ours"].over(timings["plain"]),
                 }
             )
