@@ -143,6 +143,11 @@ TEXTS: dict[str, tuple[str, Writer]] = {
         ),
     ),
     "tabs in the cells": ("r.csv", lambda f: text(f).replace(b",", b",\t")),
+    "names of two lines in quotes": (
+        "r.csv",
+        lambda f: DIGATRON + text(f, [f"{name}\nof cell 7" for name in f]).replace(b"\nof cell 7", b"\n"),
+    ),
+    "a form feed in the preamble": ("r.csv", lambda f: b"Page 1\x0cPage 2\nCell\x0c7\n" + text(f)),
     "records in steps in cycles": ("r.csv", lambda f: _nested(f)),
 }
 

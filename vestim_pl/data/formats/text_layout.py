@@ -27,6 +27,7 @@ _MOST_COLUMNS = 10_000
 _CONTROL = bytes([*range(9), *range(14, 26), *range(28, 32), 127])
 _FIRST_BYTES, _FIRST_LOOK = 1 << 16, 150  # lines; more only where the table does not begin in them
 _SURE = 20  # rows
+_LONGEST_CELL = 20  # lines
 _SHOWN = 100
 
 
@@ -128,10 +129,10 @@ def find_layout(head: bytes, whole: bool, label: str, options: FileOptions) -> T
         raise DataError(f"{label}: is neither text nor a known binary file; export it as CSV, {LEAVE_OUT}")
     decoder = codecs.getincrementaldecoder(encoding)
     if len(head) > _FIRST_BYTES:
-        lines = decoder("replace").decode(head[:_FIRST_BYTES]).splitlines()[:-1]
+        lines = _lines(decoder("replace").decode(head[:_FIRST_BYTES]))[:-1]
         if len(lines) > 1 and (layout := _layout(lines[:_FIRST_LOOK], False, encoding, label, options)) is not None:
             return layout
-    lines = decoder("replace").decode(head).splitlines()
+    lines = _lines(decoder("replace").decode(head))
     lines = lines if whole or len(lines) < 2 else lines[:-1]
     if not any(line.strip() for line in lines):
         raise DataError(f"{label}: is empty; remove the file, {LEAVE_OUT}")
@@ -164,6 +165,17 @@ def _layout(
 
 def _occurs(separator: str, lines: Sequence[str]) -> bool:
     return any((" " if separator == SPACES else separator) in line for line in lines)
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a text file; a cell in quotes that goes over several lines leaves empty ones behind."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")  # splitlines splits at form feeds too
+    lines = lines if lines[-1] else lines[:-1]
+    opened = [index for index, line in enumerate(lines) if line.count('"') % 2]
+    for first, last in zip(opened[::2], opened[1::2], strict=False):
+        if last - first < _LONGEST_CELL:
+            lines[first : last + 1] = [" ".join(lines[first : last + 1]), *[""] * (last - first)]
+    return lines
 
 
 def _quality(separator: str, table: FoundTable) -> tuple[bool, bool, int, int]:
