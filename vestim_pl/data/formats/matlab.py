@@ -17,7 +17,7 @@ from vestim_pl.data.formats.foreign import faults_as_one_line, needed
 from vestim_pl.data.formats.quantities import columns_to_read, count_quantities, number_doubled
 from vestim_pl.data.formats.raw_table import LEAVE_OUT, FileOptions, RawTable
 from vestim_pl.data.formats.units import units_of_names
-from vestim_pl.errors import DataError
+from vestim_pl.errors import DataError, printable
 from vestim_pl.settings.override import Override
 
 __all__ = ["read_matlab"]
@@ -172,7 +172,7 @@ def _length(value: Any) -> int:
 
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return (", ".join(repr(name) for name in names[:8]) or "none") + more
+    return (", ".join(repr(printable(name[:40])) for name in names[:8]) or "none") + more
 
 
 def _check_size(path: Path, label: str) -> str:
