@@ -8,7 +8,8 @@
 Nothing is injected. Network, data and seed are those of ``preset=safer`` (the debugging guide's Option 1) on the demo
 data or your own; only the learning rate is far too high. The first run has the same LightningModule under a plain
 ``lightning.Trainer``; the second has the callbacks and clipping of ``preset=resilient``. Both train on every eighth
-window in batches of 64 for as many epochs as the preset has, so a run takes a few minutes.
+window in batches of 64 for as many epochs as the preset has, so a run takes a few minutes. The picture needs the extra
+``plots``: ``pip install -e '.[plots]'``.
 """
 
 import argparse

@@ -6,7 +6,7 @@
 A sample is a window for rows and lookback, and a step of a lane for hidden size and lanes. Rows: only the order of an
 epoch and gathering of batches. The others: a training step (forward, backward and Adam) with subnormal numbers flushed
 and freed memory kept, as in the train command. ``growth`` is the exponent between neighbouring points: 0 if the cost of
-a sample stays the same, 1 if it grows in proportion.
+a sample stays the same, 1 if it grows in proportion. The picture needs the extra ``plots``.
 """
 
 import math

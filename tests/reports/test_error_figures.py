@@ -36,6 +36,7 @@ def test_bars_are_rmse_and_whiskers_reach_from_5_to_95_percent(steps):
     table = table[table["by"] == "temperature"]
     bars, means = condition_figure(table, "Error", "Temperature")["data"]
     assert bars["y"] == pytest.approx(table["rmse_mv"].tolist(), rel=1e-4)
+    assert bars["customdata"] == table["steps"].tolist(), "a band of few steps says so when hovered over"
     reach = np.array(means["y"]) + np.array(means["error_y"]["array"])
     assert reach == pytest.approx(table["p95_mv"].to_numpy(), abs=1e-3)
     assert (np.array(means["y"]) - np.array(means["error_y"]["arrayminus"])) == pytest.approx(
@@ -46,7 +47,7 @@ def test_bars_are_rmse_and_whiskers_reach_from_5_to_95_percent(steps):
 def test_ticks_are_short_and_in_the_order_of_the_bands(steps):
     table = errors_by(steps)
     axis = condition_figure(table[table["by"] == "soc"], "Error", "SOC [%]")["layout"]["xaxis"]
-    assert axis["ticktext"][:2] + axis["ticktext"][-1:] == ["below<br>10", "10<br>to 20", "90<br>and above"]
+    assert axis["ticktext"][:2] + axis["ticktext"][-1:] == ["below<br>10", "10<br>to 20", "from<br>90"]
     assert axis["categoryarray"][0] == "below 10 %"
 
 

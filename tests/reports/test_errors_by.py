@@ -71,6 +71,8 @@ def test_bands_of_current_are_round_and_have_one_of_rest():
 
 def test_capacity_is_that_by_which_the_soc_was_counted(steps):
     assert implied_capacity(steps) == pytest.approx(2.5, rel=0.02)
+    two = pd.concat([steps.assign(checkpoint=name) for name in ("seed 0", "seed 1")])
+    assert implied_capacity(two) == implied_capacity(steps)
     assert implied_capacity(steps.assign(soc=0.5)) is None, "the SOC never changes"
     assert implied_capacity(steps.assign(current=-steps["current"])) is None, "a negative capacity"
     assert implied_capacity(steps.drop(columns="soc")) is None
@@ -80,7 +82,7 @@ def test_a_constant_quantity_is_one_band_and_an_unknown_one_has_no_row():
     steps = pd.DataFrame({"recording": "a", "time": range(3), "measured": 3.7, "estimated": [3.7, 3.71, 3.72]})
     table = errors_by(steps.assign(current=0.0, soc=1.0, temperature=20.0))
     assert table[table["by"] != "lag"][["by", "group"]].to_numpy().tolist() == [
-        ["temperature", "20 to 30 °C"], ["soc", "90 % and above"], ["current", "all"]
+        ["temperature", "20 to 30 °C"], ["soc", "from 90 %"], ["current", "all"]
     ]  # fmt: skip
     assert set(errors_by(steps)["by"]) <= {"lag"}
 

@@ -205,7 +205,7 @@ def test_worst_minute_training_range_and_interval_are_drawn(report: Opened) -> N
     names = report.ask(f"{PLOT}.data.map((trace) => trace.name)")
     assert {"interval", "outside the training range", "worst minute"} <= set(names)
     note = report.page.locator(".recordings output").text_content() or ""
-    assert re.fullmatch(r"Worst minute from \d+ s: RMSE [\d.]+ mV; [\d,]+ rows outside the training range", note)
+    assert re.fullmatch(r"Worst minute from \d+ s: RMSE [\d.]+ mV; rows outside the training range: [\d,]+", note)
 
 
 def test_the_name_of_a_recording_runs_no_script(report: Opened) -> None:

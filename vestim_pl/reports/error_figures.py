@@ -93,7 +93,7 @@ def condition_figure(table: pd.DataFrame, title: str, axis: str) -> Figure:
     bands = table.drop_duplicates("group")
     names = _groups(bands)
     layout["xaxis"] |= {
-        "type": "category", "tickangle": 0, "tickfont": {"size": 11}, "tickvals": names,
+        "type": "category", "tickangle": 0, "tickfont": {"size": 10.5}, "tickvals": names,
         "ticktext": [_tick(name) for name in names],
         "categoryorder": "array", "categoryarray": _groups(bands.sort_values("low")),
     }  # fmt: skip
@@ -152,7 +152,8 @@ def _bars(table: pd.DataFrame, name: str, color: str) -> dict[str, Any]:
         "y": numbers(table["rmse_mv"]),
         "name": plain(name),
         "marker": {"color": color},
-        "hovertemplate": "%{y:.2f} mV",
+        "customdata": [int(steps) for steps in table["steps"]],
+        "hovertemplate": "%{y:.2f} mV, %{customdata:,} steps",
     }
 
 

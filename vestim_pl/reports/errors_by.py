@@ -93,8 +93,10 @@ def implied_capacity(steps: pd.DataFrame) -> float | None:
         3.0
 
     """
-    if not {"soc", "current"} <= set(steps):
+    if not {"soc", "current"} <= set(steps) or steps.empty:
         return None
+    if "checkpoint" in steps:  # all have the same recordings
+        steps = steps[steps["checkpoint"] == steps["checkpoint"].iloc[0]]
     found = []
     for _, part in steps.groupby("recording", sort=False, observed=True):
         time, current, soc = (part[name].to_numpy(np.float64) for name in ("time", "current", "soc"))
@@ -169,7 +171,7 @@ def _name(low: float, high: float, by: str) -> str:
     if np.isinf(low):
         return f"below {most} {unit}"
     if np.isinf(high):
-        return f"{least} {unit} and above"
+        return f"from {least} {unit}"
     name = f"{least} to {most} {unit}"
     return f"rest ({name})" if (by == "current" and low == -high) or (by == "c_rate" and low == 0) else name
 

@@ -159,8 +159,8 @@ def _events(path: Path, missing: list[str]) -> tuple[dict[str, Any], ...]:
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
-            values = event.get("values")
-            event |= {"kind": str(event["kind"]), "reason": str(event.get("reason", ""))}
+            kind, values = str(event["kind"]), event.get("values")  # the index refuses what is no dictionary
+            event |= {"kind": kind, "reason": str(event.get("reason", ""))}
             events.append(event | {"values": values if isinstance(values, dict) else {}})
         except (ValueError, TypeError, KeyError):
             unreadable += bool(line.strip())

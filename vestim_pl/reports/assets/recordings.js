@@ -103,11 +103,11 @@ function recordingFigure(recording, series, checkpoints) {
       type: "scatter", mode: "markers", x: [null], y: [null], name, hoverinfo: "skip",
       marker: { symbol: "square", size: 12, color },
     });
-  swatch("worst minute", "--vermilion/0.3");
+  swatch("worst minute", "--orange/0.45");
   if (recording.outside.length) swatch("outside the training range", "--grey/0.35");
   layout.shapes = [
     ...recording.outside.map(([from, to]) => span(from, Math.max(to, from + recording.seconds / 60), "--grey/0.25")),
-    span(recording.worst.start, recording.worst.end, "--vermilion/0.18"),
+    span(recording.worst.start, recording.worst.end, "--orange/0.28"),
   ];
   layout.xaxis = { anchor: place[panels.at(-1).key], title: { text: axis.title }, range: [x[0], x.at(-1)], unifiedhovertitle: { text: `%{x:.2f} ${recording.unit}` } };
   layout.hovermode = "x unified";
@@ -191,7 +191,7 @@ async function showRecordings() {
     const thinned = recording.kept < recording.rows;
     const words = [
       `Worst minute from ${start.toFixed(0)} s: ${rmse === null ? "not finite" : `RMSE ${rmse.toFixed(1)} mV`}`,
-      recording.outside_rows ? `${recording.outside_rows.toLocaleString("en")} rows outside the training range` : "",
+      recording.outside_rows ? `rows outside the training range: ${recording.outside_rows.toLocaleString("en")}` : "",
       thinned ? `${recording.kept.toLocaleString("en")} of ${recording.rows.toLocaleString("en")} rows drawn, extremes kept` : "",
     ];
     note.textContent = words.filter(Boolean).join("; ");
