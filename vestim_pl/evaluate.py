@@ -27,6 +27,7 @@ from vestim_pl.app.several_checkpoints import load_several, paths_of, side_by_si
 from vestim_pl.app.threads import choose_threads
 from vestim_pl.app.trainer import build_trainer, quiet_lightning
 from vestim_pl.data import PreparationSettings, VoltageDataModule
+from vestim_pl.deploy.model import VoltageModel
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.reports.provenance import write_provenance
 
@@ -62,6 +63,8 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
     choose_threads(trainer, first.estimator, datamodule.sampling, paths_of(config.ckpt_path)[0])
     write_provenance(folder, trainer)
     now("testing", "nothing was written; the same command starts again")
+    for name, model in models.items():
+        _warn_of_other_evaluation(name, model, datamodule.sampling.evaluation)
     steps = {
         name: scored_steps(trainer, model.estimator, recordings[name], None, model.intervals)
         for name, model in models.items()
@@ -88,3 +91,12 @@ def _read_recordings(config: DictConfig, estimator: VoltageEstimator) -> Voltage
         trained_pairs=estimator.rc_pairs,  # a window starts with the states of the RC pairs, as in training
         rc_pairs=[],
     )
+
+
+def _warn_of_other_evaluation(name: str, model: VoltageModel, evaluation: str) -> None:
+    """Warn that intervals hold for the way of estimating in which they were calibrated."""
+    if model.intervals is not None and model.data.evaluation.mode != evaluation:
+        _log.warning(
+            "%s: its prediction intervals were calibrated with sampling.evaluation=%s, so they need not hold here",
+            name, model.data.evaluation.mode,
+        )  # fmt: skip

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vestim_pl.app.configuration import build
 from vestim_pl.app.interruption import finish_first, now
+from vestim_pl.app.threads import use_recorded_threads
 from vestim_pl.data.formats.raw_table import LEAVE_OUT
 from vestim_pl.deploy.model import VoltageModel, load_model
 from vestim_pl.deploy.predict_files import Job, predict_file, predicted_files
@@ -54,6 +55,7 @@ def predict(config: DictConfig) -> dict[str, Figures]:
     jobs = predicted_files(Path(config.input), Path(config.output), config.format, config.existing)
     now("loading the checkpoint", "nothing was written; the same command starts again")
     model = load_model(config.checkpoint, build(config.data), config.evaluation, config.device)
+    use_recorded_threads(config.checkpoint)
     _describe(model)
     return _predict_all(model, jobs, Path(config.output))
 

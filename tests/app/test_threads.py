@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from vestim_pl.app import threads
-from vestim_pl.app.threads import choose_threads, decide_threads, recorded_threads, time_steps, trial_step
+from vestim_pl.app.threads import (
+    choose_threads,
+    decide_threads,
+    recorded_threads,
+    time_steps,
+    trial_step,
+    use_recorded_threads,
+)
 from vestim_pl.data import StreamSampling, WindowSampling
 from vestim_pl.estimator import VoltageEstimator
 
@@ -138,6 +145,15 @@ def test_an_unreadable_record_is_none(tmp_path, text):
         (tmp_path / "provenance.json").write_text(text)
     assert recorded_threads(str(tmp_path / "checkpoints" / "last.ckpt")) is None
     assert recorded_threads("last.ckpt") is None
+
+
+@pytest.mark.parametrize(("recorded", "expected"), [(2, 2), (8, MOST), (None, 1)])
+def test_a_prediction_computes_on_the_threads_of_the_run_or_on_one(in_a_command, tmp_path, recorded, expected):
+    if recorded is not None:
+        (tmp_path / "provenance.json").write_text(json.dumps({"machine": {"torch_threads": recorded}}))
+    torch.set_num_threads(2)
+    use_recorded_threads(str(tmp_path / "checkpoints" / "best.ckpt"))
+    assert torch.get_num_threads() == expected
 
 
 def test_the_number_changes_gradients_by_rounding_alone():

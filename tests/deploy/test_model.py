@@ -101,6 +101,16 @@ def test_other_names_and_units_are_given_by_quantity(checkpoint, frame):
     np.testing.assert_allclose(model.predict(other)["error_mv"], expected["error_mv"], atol=1e-2)
 
 
+def test_doubtful_values_are_refused_or_warned_of(checkpoint, frame, caplog):
+    kelvin = frame.assign(Temp=frame["Temp"] + 273.15)
+    with pytest.raises(DataError, match=r"temperature.*data\.units\.temperature=K"):
+        vestim_pl.load(checkpoint).predict(kelvin)
+    vestim_pl.load(checkpoint, checks="warn").predict(kelvin)
+    assert [record.levelname for record in caplog.records if "data.units.temperature=K" in record.getMessage()] == [
+        "WARNING"
+    ]
+
+
 def test_a_gap_in_time_starts_from_the_zero_state(checkpoint, frame):
     frame.loc[20:, "Time"] += 1000
     found = vestim_pl.load(checkpoint).predict(frame)

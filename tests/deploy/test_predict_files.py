@@ -1,5 +1,6 @@
 """Which files are predicted, where they are written, and what they contain."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,18 @@ def test_a_file_larger_than_a_piece_gives_the_same_bytes(model, folder, tmp_path
         whole, pieces = read(tmp_path / "whole" / name), read(tmp_path / "pieces" / name)
         pd.testing.assert_frame_equal(pieces, whole, atol=2e-3)
         np.testing.assert_allclose(pieces["estimated_v"], whole["estimated_v"], atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_resampled_file_has_the_rows_and_columns_of_the_preparation(model, tmp_path, kind):
+    fast = recording().loc[lambda frame: frame.index.repeat(4)].assign(Time=np.arange(1200) / 4)
+    fast.to_csv(tmp_path / "fast.csv", index=False)
+    model.settings = replace(model.settings, resample=1.0)
+    (job,) = predicted_files(tmp_path / "fast.csv", tmp_path / "out", kind)
+    predict_file(model, job)
+    found = pd.read_csv(job.target) if kind == "csv" else pd.read_parquet(job.target)
+    assert len(found) == 300
+    pd.testing.assert_frame_equal(found, model.predict(fast.reset_index(drop=True)), check_dtype=False, atol=1e-5)
 
 
 def test_a_large_text_file_becomes_numbers_in_parquet(model, folder, tmp_path, monkeypatch):

@@ -101,6 +101,11 @@ def test_steps_have_the_intervals_of_the_checkpoint_and_mark_rows_outside_the_tr
     assert width == pytest.approx(width[0])
 
 
+def test_intervals_of_another_evaluation_are_warned_of(checkpoint, settings, caplog):
+    evaluate(settings(checkpoint, "sampling.evaluation=windows"))
+    assert "best: its prediction intervals were calibrated with sampling.evaluation=streams" in caplog.text
+
+
 def test_a_training_does_not_resume_from_a_list(compose):
     config = compose("ckpt_path=[a.ckpt,b.ckpt]")
     with pytest.raises(ConfigurationError, match=r"^ckpt_path: .* is a list; a training resumes from one checkpoint"):

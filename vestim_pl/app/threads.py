@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from vestim_pl.estimator import VoltageEstimator
 
-__all__ = ["choose_threads", "decide_threads", "recorded_threads", "time_steps", "trial_step"]
+__all__ = ["choose_threads", "decide_threads", "recorded_threads", "time_steps", "trial_step", "use_recorded_threads"]
 
 _log = logging.getLogger("vestim_pl")
 
@@ -62,6 +62,20 @@ def choose_threads(trainer: pl.Trainer, estimator: VoltageEstimator, sampling: A
     torch.set_num_threads(threads)
     other = most if threads < most else 1
     _log.info("computing on %d of %d threads, %s; OMP_NUM_THREADS=%d changes that", threads, most, reason, other)
+
+
+def use_recorded_threads(ckpt_path: str) -> None:
+    """Compute on as many threads as the run that wrote a checkpoint; on one where that is unknown.
+
+    A recurrent network on one recording gains nothing from a second thread. Nothing is done where the user has set
+    ``OMP_NUM_THREADS`` or ``MKL_NUM_THREADS``, and outside a command.
+
+    Args:
+        ckpt_path: The checkpoint.
+
+    """
+    if HydraConfig.initialized() and not any(name in os.environ for name in _SET_BY_USER):
+        torch.set_num_threads(min(recorded_threads(ckpt_path) or 1, _threads_at_start()))
 
 
 def decide_threads(most: int, seconds: Callable[[int, int], tuple[float, float]]) -> tuple[int, str]:

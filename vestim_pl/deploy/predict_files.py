@@ -15,7 +15,7 @@ from vestim_pl.data.formats.split_files import list_split
 from vestim_pl.deploy.model import VoltageModel
 from vestim_pl.deploy.prediction import Figures
 from vestim_pl.deploy.table_files import Format, write_batches
-from vestim_pl.deploy.table_pieces import pieces
+from vestim_pl.deploy.table_pieces import array_of, pieces
 from vestim_pl.errors import ConfigurationError, DataError
 from vestim_pl.files import whole_file
 
@@ -100,7 +100,7 @@ def predict_file(model: VoltageModel, job: Job, progress: Callable[[int], object
         for piece in pieces(job.source, job.label, model.settings, as_text=job.kind == "csv"):
             added = prediction.feed(piece.raw, piece.carried)
             resampled = model.settings.resample is not None
-            yield _joined(pa.table({}) if resampled else piece.written, added)
+            yield _joined(None if resampled else piece.written, added)
 
     job.target.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(job.target) as partial:
@@ -108,11 +108,10 @@ def predict_file(model: VoltageModel, job: Job, progress: Callable[[int], object
     return prediction.figures
 
 
-def _joined(table: pa.Table, added: pd.DataFrame) -> pa.Table:
-    for name in added:
-        column = pa.Array.from_pandas(added[name], type=pa.string() if added[name].dtype == object else None)
-        table = table.append_column(str(name), column)
-    return table
+def _joined(table: pa.Table | None, added: pd.DataFrame) -> pa.Table:
+    """Put columns beside those of a table; None for a table of these columns alone."""
+    own = {} if table is None else dict(zip(table.column_names, table.columns, strict=True))
+    return pa.table(own | {str(name): array_of(added[name]) for name in added})
 
 
 def _recordings(source: Path) -> tuple[list[Path], Path]:
@@ -147,8 +146,8 @@ def _refuse_overwriting(jobs: Iterable[Job], output: Path, existing: Existing) -
         if job.target.resolve() in sources:
             raise ConfigurationError(f"output: {job.target} is the input; choose another folder than {output}")
     if there and existing == "refuse":
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        what = f" and {len(there) - 1} more exist" if len(there) > 1 else " exists"
         raise ConfigurationError(
-            f"output: {there[0].target}{more} exists; choose another folder, or add existing=replace to write again"
+            f"output: {there[0].target}{what}; choose another folder, or add existing=replace to write again"
             " or existing=skip to keep what is there"
         )

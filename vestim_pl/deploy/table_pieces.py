@@ -16,7 +16,7 @@ from vestim_pl.data.preparation import PreparationSettings
 from vestim_pl.deploy.table_files import read_batches
 from vestim_pl.errors import DataError
 
-__all__ = ["Piece", "count_rows", "pieces"]
+__all__ = ["Piece", "array_of", "count_rows", "pieces"]
 
 ROWS = 250_000  # in memory at once: three days at one row a second
 
@@ -58,7 +58,7 @@ def pieces(path: Path, label: str, settings: PreparationSettings, *, as_text: bo
         return
     raw = read_table(path, label, settings.files)
     written = _as_in_file(path, raw) if as_text or path.suffix.lower() == ".parquet" else None
-    yield Piece(raw, pa.table({name: _array(raw.frame[name]) for name in raw.frame}) if written is None else written)
+    yield Piece(raw, pa.table({name: array_of(raw.frame[name]) for name in raw.frame}) if written is None else written)
 
 
 def count_rows(path: Path) -> int:
@@ -138,9 +138,16 @@ def _as_in_file(path: Path, raw: RawTable) -> pa.Table | None:
     return table if table.column_names == raw.names and table.num_rows == len(raw.frame) else None
 
 
-def _array(column: pd.Series) -> pa.Array:
-    """Return a column as it is, or as text where its cells are of several kinds, as in a workbook."""
+def array_of(column: pd.Series) -> pa.Array:
+    """Return a column as it is, or as text where its cells are of several kinds, as in a workbook.
+
+    Example::
+
+        >>> array_of(pd.Series([1, "a", None], dtype=object)).to_pylist()
+        ['1', 'a', None]
+
+    """
     try:
-        return pa.Array.from_pandas(column)
+        return pa.Array.from_pandas(column, type=pa.string() if isinstance(column.dtype, pd.StringDtype) else None)
     except pa.ArrowException:
         return pa.array([None if missing else str(cell) for cell, missing in zip(column, column.isna(), strict=True)])

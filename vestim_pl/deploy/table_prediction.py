@@ -1,24 +1,28 @@
 """Predict the rows of a table, prepared as the training prepared its files."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from vestim_pl.data.formats.raw_table import RawTable
-from vestim_pl.data.preparation import PreparationSettings, PreparedRecording, prepare_recording
+from vestim_pl.data.preparation import PreparationSettings, PreparedRecording
+from vestim_pl.data.preparation.preparing import prepare_file
 from vestim_pl.deploy.prediction import ADDED, RunningPrediction
 from vestim_pl.errors import DataError
 
 __all__ = ["TablePrediction"]
 
+_log = logging.getLogger("vestim_pl")
 _ROWS = 65_536  # between two reports of progress
 
 
 class TablePrediction:
     """Predict one file, whole or in pieces.
 
-    A gap in time cuts the file into recordings, each of which starts from the zero state.
+    A gap in time cuts the file into recordings, each of which starts from the zero state. What is doubtful about the
+    values is logged as a warning, once.
 
     Args:
         running: Predicts the prepared rows.
@@ -42,6 +46,7 @@ class TablePrediction:
         self._settings = settings
         self._label = label
         self._progress = progress
+        self._warned: set[str] = set()
         self.figures = running.figures
 
     def feed(self, table: pd.DataFrame | RawTable, carried: bool = False) -> pd.DataFrame:
@@ -62,13 +67,18 @@ class TablePrediction:
         """
         names = [str(name) for name in table.columns] if isinstance(table, pd.DataFrame) else table.names
         self._refuse_added(names)
-        recordings = prepare_recording(table, self._settings, self._label)
+        prepared = prepare_file(table, self._settings, self._label, voltage=None)
+        recordings = prepared.recordings
+        for warning in prepared.warnings:
+            if warning not in self._warned:
+                _log.warning("%s", warning)
+        self._warned.update(prepared.warnings)
         predicted = []
         for number, recording in enumerate(recordings):
             if number or not carried:
                 self._running.restart()
             predicted.append(self._recording(recording, skipped=int(carried and _begins_table(recording))))
-        self.figures.notes.update(dict.fromkeys(recordings[0].notes))
+        self.figures.notes.update(dict.fromkeys(note.text for note in prepared.notes))
         if self._settings.resample is not None:
             return pd.concat(predicted, ignore_index=True)
         rows = len(table) if isinstance(table, pd.DataFrame) else len(table.frame)
