@@ -5,11 +5,10 @@ import socket
 
 import pytest
 
+from vestim_pl.data.formats.reading import CONVERTERS
 from vestim_pl.data.formats.split_files import list_split
 from vestim_pl.data.split_reader import SplitReader, find_recordings
 from vestim_pl.errors import DataError
-
-SUFFIXES = (".parquet", ".csv")
 
 
 def names(files, folder):
@@ -30,12 +29,12 @@ def test_nothing_is_opened_and_everything_that_is_not_read_is_named_once_by_kind
     (train / "gone.parquet").symlink_to(tmp_path / "nowhere")
     (train / "loop.csv").symlink_to(train / "loop.csv")
     (train / "null.csv").symlink_to("/dev/null")
-    for name in ("notes.txt", "c.mat", "_old.csv", "._a.csv", ".DS_Store", "_SUCCESS"):
+    for name in ("Notes on cell 7.txt", "c.md", "raw.mpr", "raw.RES", "_old.csv", "._a.csv", ".DS_Store", "_SUCCESS"):
         (train / name).write_text("x")
     with socket.socket(socket.AF_UNIX) as listener:
         os.chdir(train)
         listener.bind("s.csv")
-        files = list_split(train, SUFFIXES)
+        files = list_split(train)
     assert names(files, train) == ["B.CSV", "a.csv"]
     assert files.unread == {
         "a pipe": ["pipe.csv"],
@@ -43,10 +42,13 @@ def test_nothing_is_opened_and_everything_that_is_not_read_is_named_once_by_kind
         "a device": ["null.csv"],
         "a link to nothing": ["gone.parquet"],
         "a link that leads back to itself": ["loop.csv"],
-        "neither .parquet nor .csv": ["c.mat", "notes.txt"],
+        "a text about the data": ["Notes on cell 7.txt"],
+        CONVERTERS[".mpr"]: ["raw.mpr"],
+        CONVERTERS[".res"]: ["raw.RES"],
+        "no known format": ["c.md"],
         "the name begins with . or _": ["._a.csv", "_old.csv"],
     }
-    assert files.describe_unread().startswith("9 files not read: null.csv (a device); loop.csv (a link")
+    assert files.describe_unread().startswith("11 files not read: raw.mpr (a binary file of EC-Lab; export it there")
 
 
 def test_linked_folders_are_read_once_and_loops_are_not_followed(train, tmp_path):
@@ -63,7 +65,7 @@ def test_linked_folders_are_read_once_and_loops_are_not_followed(train, tmp_path
     (train / "far").symlink_to(elsewhere)
     (elsewhere / "deep" / "back").symlink_to(elsewhere)
     (train / "one.csv").symlink_to(elsewhere / "deep" / "e.csv")
-    files = list_split(train, SUFFIXES)
+    files = list_split(train)
     assert names(files, train) == ["a.csv", "cold/c.csv", "far/deep/e.csv", "one.csv"]
     assert files.unread.pop("a hidden folder") == [".trash"]
     [(reason, links)] = files.unread.items()
@@ -74,7 +76,7 @@ def test_linked_folders_are_read_once_and_loops_are_not_followed(train, tmp_path
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may open every folder")
 def test_a_folder_without_permission_is_named(train):
     (train / "locked").mkdir(mode=0)
-    assert "locked (a folder that cannot be opened: Permission denied)" in list_split(train, SUFFIXES).describe_unread()
+    assert "locked (a folder that cannot be opened: Permission denied)" in list_split(train).describe_unread()
 
 
 def test_a_reader_says_it_in_one_line_a_split_and_a_folder_without_recordings_says_what_it_has(

@@ -55,9 +55,7 @@ def faults_as_one_line(label: str, kind: str) -> Iterator[None]:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         found = printable(" ".join(str(error).split())[:200]) or type(error).__name__
-        raise DataError(
-            f"{label}: cannot be read as {kind} ({found}); write it again, for example as CSV or Parquet, {LEAVE_OUT}"
-        ) from None
+        raise DataError(f"{label}: cannot be read as {kind} ({found}); copy or export it again, {LEAVE_OUT}") from None
 
 
 def check_zip(path: Path, label: str) -> list[str]:
@@ -76,7 +74,5 @@ def check_zip(path: Path, label: str) -> list[str]:
         ) from None
     total = sum(member.file_size for member in members)
     if total > _MOST_BYTES or (total > _SMALL and total > _MOST_PACKED * path.stat().st_size):
-        raise DataError(
-            f"{label}: unpacks to {total / 2**30:.1f} GiB, more than a recording; export it as CSV, {LEAVE_OUT}"
-        )
+        raise DataError(f"{label}: unpacks to {total / 1e6:,.0f} MB, unlike a recording; export it as CSV, {LEAVE_OUT}")
     return [member.filename for member in members]

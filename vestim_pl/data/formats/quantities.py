@@ -238,7 +238,8 @@ def _fits(name: str, unit: str, quantity: str, pattern: re.Pattern[str]) -> bool
 @lru_cache
 def _patterns(quantity: str) -> tuple[re.Pattern[str], ...]:
     """One pattern for each row of the table."""
-    return tuple(re.compile("|".join(_key(name).replace("#", r"\d+") for name in row)) for row in SYNONYMS[quantity])
+    rows = (line.split(", ") for line in SYNONYMS[quantity])
+    return tuple(re.compile("|".join(_key(name).replace("#", r"\d+") for name in row)) for row in rows)
 
 
 @lru_cache(maxsize=65536)

@@ -19,7 +19,7 @@ READABLE = "Parquet, CSV and other text, MATLAB, Excel or Neware"
 """The formats in words."""
 
 _TEXT = (".csv", ".txt", ".tsv", ".tab", ".mpt", ".dat", ".asc")
-_SUFFIXES = (".parquet", ".pq", *_TEXT, ".mat", ".xlsx", ".xlsm", ".xls", ".nda", ".ndax")
+_SUFFIXES = (".parquet", ".pq", *_TEXT, ".mat", ".xlsx", ".xlsm", ".xls", ".ods", ".nda", ".ndax")
 _Reader = Callable[[Path, str, FileOptions, Columns | None, Sequence[str]], RawTable]
 
 CONVERTERS = {
@@ -32,11 +32,17 @@ _NOT_READ = {  # first bytes: what the file is, and what to do with it
     b"BIO-LOGIC MODULAR FILE": CONVERTERS[".mpr"],
     b"\x00\x01\x00\x00Standard Jet DB": CONVERTERS[".res"],
     b"\x00\x01\x00\x00Standard ACE DB": CONVERTERS[".res"],
-    b"\x80\x02": "a pickle, which can run any code when it is read; write it as Parquet",
-    b"\x80\x03": "a pickle, which can run any code when it is read; write it as Parquet",
-    b"\x80\x04": "a pickle, which can run any code when it is read; write it as Parquet",
-    b"\x80\x05": "a pickle, which can run any code when it is read; write it as Parquet",
+    **{
+        bytes([0x80, protocol]): "a pickle, and reading one can run any code; write it as Parquet"
+        for protocol in (2, 3, 4, 5)
+    },
     b"ARROW1": "an Arrow or Feather file; write it as Parquet",
+    b"version https://git-lfs": "a pointer of Git LFS; fetch the file itself with git lfs pull",
+    b"<!DOCTYPE html": "a web page; download the file again",
+    b"<html": "a web page; download the file again",
+    b"<?xml": "an XML file; export the data as CSV",
+    b'{"': "a JSON file; write it as CSV or Parquet",
+    b"[{": "a JSON file; write it as CSV or Parquet",
     b"%PDF": "a PDF; export the data as CSV",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it",
     b"Rar!": "a RAR archive; unpack it",
@@ -120,7 +126,7 @@ def _reader(path: Path, head: bytes, label: str) -> _Reader:
 
 def _reader_of_zip(path: Path, label: str) -> _Reader:
     members = check_zip(path, label)
-    if any(name.startswith("xl/") for name in members):
+    if any(name.startswith("xl/") for name in members) or {"mimetype", "content.xml"} <= set(members):
         return read_workbook
     if any(name.endswith(".ndc") for name in members):
         return read_neware

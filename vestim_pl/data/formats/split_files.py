@@ -98,7 +98,7 @@ def _entries(found: SplitFiles, folder: Path, top: Path) -> list[Path]:
 
 def _why_not(path: Path) -> str:
     """Return why a file is not read; empty if it is read, or need not be reported."""
-    known = has_known_suffix(path) and not _ABOUT.match(path.name)
+    known = has_known_suffix(path)
     if path.name.startswith((".", "_")):
         return "the name begins with . or _" if known else ""
     try:
@@ -109,7 +109,9 @@ def _why_not(path: Path) -> str:
     for is_kind, name in _NO_FILE:
         if is_kind(mode):
             return name
-    return "" if known else CONVERTERS.get(path.suffix.lower(), "no known format")
+    if known:
+        return "a text about the data" if _ABOUT.match(path.name) else ""
+    return CONVERTERS.get(path.suffix.lower(), "no known format")
 
 
 def _leave(found: SplitFiles, folder: Path, path: Path, reason: str) -> None:

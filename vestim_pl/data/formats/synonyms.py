@@ -14,66 +14,41 @@ VEstim; PyBaMM; PyProBE; cellpy; fastnda; Battery Archive; NASA PCoE; Oxford; Ko
 
 __all__ = ["SYNONYMS"]
 
-SYNONYMS: dict[str, tuple[tuple[str, ...], ...]] = {
+SYNONYMS: dict[str, tuple[str, ...]] = {
     "time": (
-        ("Total Time", "Cumulative Time", "总时间"),  # Neware and PEC: beside them, "Time" is the time in the step
-        ("Time", "t"),  # the default; PyProBE, PyBaMM, Basytec, BioLogic, NASA
-        ("Test Time", "Prog Time", "Program Time", "Run Time", "Elapsed Time", "Time Elapsed"),  # BDF, Arbin, Digatron
-        ("Test", "Test Sec", "Zeit", "Programmdauer", "Prüfzeit", "temps", "时间"),  # Maccor "Test (Sec)"; languages
-        ("Timestamp", "Time Stamp", "Unix Time", "Epoch Time", "Time s"),  # VEstim
-        ("Date Time", "Date and Time", "Date", "DPT Time", "Absolute Time", "Sys Time", "Zeitstempel", "Real Time"),
+        "Total Time, Cumulative Time, 总时间",  # Neware and PEC: beside them, "Time" is the time in the step
+        "Time, t",  # the default; PyProBE, PyBaMM, Basytec, BioLogic, NASA
+        "Test Time, Prog Time, Program Time, Program Duration, Run Time, Elapsed Time, Time Elapsed",  # BDF, Arbin
+        "Test, Test Sec, Zeit, Programmdauer, Prüfzeit, temps, 时间",  # Maccor "Test (Sec)"; languages
+        "Timestamp, Time Stamp, Unix Time, Epoch Time",  # VEstim
+        "Date Time, Date and Time, Date, DPT Time, Absolute Time, Sys Time, Real Time, Zeitstempel",
     ),
     "current": (
-        ("Current", "I", "i", "<I>", "Amps", "mAmps", "Cell Current", "Battery Current", "Current measured"),
-        ("Amp", "Ampere", "Current load", "Pack Current", "Current avg", "I avg", "Strom", "courant", "电流"),
+        "Current, I, i, <I>, A, mA, Amps, mAmps, Cell Current, Battery Current",
+        "Current measured, Current load, Amp, Ampere, Cur, Curr, Pack Current, Current avg, I avg, I cell, I batt",
+        "Strom, courant, 电流",
     ),
     "voltage": (
-        ("Voltage", "U", "u", "V", "v", "Volts", "mVolts", "Terminal Voltage", "Cell Voltage", "Battery Voltage"),
-        (
-            "Voltage measured",
-            "Ecell",
-            "Volt",
-            "U cell",
-            "V cell",
-            "Pack Voltage",
-            "Voltage load",
-            "Spannung",
-            "tension",
-        ),
-        ("Potential", "Ewe", "<Ewe>", "Ewe-Ece", "电压"),  # Novonix, BioLogic
+        "Voltage, U, u, V, v, mV, Volts, mVolts, Terminal Voltage, Cell Voltage, Battery Voltage",
+        "Voltage measured, Voltage load, Ecell, Volt, Vol, Pack Voltage, U cell, V cell, U batt, V batt",
+        "Potential, Ewe, <Ewe>, Ewe-Ece",  # Novonix, BioLogic
+        "Spannung, tension, 电压",
     ),
     "temperature": (
-        ("Temp", "Temperature", "T", "Surface Temperature", "Battery Temperature", "Battery Temp", "Cell Temperature"),
-        ("Temperature measured", "Cell Temp", "Surface Temp", "Temperatur", "température", "温度"),
-        ("X-averaged cell temperature", "Volume-averaged cell temperature", "Ambient-corrected temperature"),  # PyBaMM
-        (
-            "T#",
-            "Temp #",
-            "Temperature #",
-            "Temperature T#",
-            "Aux Temperature #",
-            "Aux # Temperature",
-            "Aux Temperature",
-        ),
-        ("EV Temp", "LogTemp #", "Circuit Temperature", "Surface Temperature T#", "TC #", "Temperature K#"),
+        "Temp, Temperature, T, Surface Temperature, Battery Temperature, Battery Temp, Cell Temperature",
+        "Temperature measured, Cell Temp, Surface Temp, Temp cell, T cell, T batt, Thermocouple",
+        "X-averaged cell temperature, Volume-averaged cell temperature",  # PyBaMM
+        "T#, Temp #, Temperature #, Temperature T#, Surface Temperature T#, TC #, Thermocouple #",
+        "Aux Temperature, Aux Temperature #, Aux # Temperature, EV Temp, LogTemp #",  # Arbin, fastnda, Maccor
+        "Circuit Temperature",  # Novonix
+        "Temperatur, température, 温度",
     ),
-    "soc": (("SOC", "State of Charge", "Battery SOC", "Cell SOC", "SOC est", "Ladezustand", "荷电状态"),),
+    "soc": ("SOC, State of Charge, Battery SOC, Cell SOC, SOC est, Ladezustand, 荷电状态",),
     "ah": (
-        ("Net Capacity", "Ah", "Ah Accu", "AhAccu", "Q-Qo", "Ah Counter", "Accumulated Ah"),
-        ("Capacity",),  # net in Digatron and PyProBE, of one step in Neware
+        "Net Capacity, Ah, Ah Accu, Q-Qo, Ah Counter, Accumulated Ah",
+        "Capacity",  # net in Digatron and PyProBE, of one step in Neware
     ),
-    "charge_ah": (
-        (
-            "Charge Capacity",
-            "Charging Capacity",
-            "Cumulative Charge Capacity",
-            "Q charge",
-            "Chg Cap",
-            "Capacity Charge",
-        ),
-    ),
-    "discharge_ah": (
-        ("Discharge Capacity", "Discharging Capacity", "Cumulative Discharge Capacity", "Q discharge", "DChg Cap"),
-    ),
-    "state": (("State", "MD"), ("Step Type", "Status"), ("Mode", "Command", "Step State")),
+    "charge_ah": ("Charge Capacity, Charging Capacity, Cumulative Charge Capacity, Q charge, Chg Cap",),
+    "discharge_ah": ("Discharge Capacity, Discharging Capacity, Cumulative Discharge Capacity, Q discharge, DChg Cap",),
+    "state": ("Command, Step Type, Status, MD", "State, Mode, Step State"),
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vestim_pl.data.formats.units import is_unit
 
-__all__ = ["COMMA_NUMBER", "NUMBER", "FoundTable", "find_table", "without_empty_end"]
+__all__ = ["COMMA_NUMBER", "NUMBER", "FoundTable", "find_table", "is_clock_or_date", "without_empty_end"]
 
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf|nan", re.IGNORECASE)
 COMMA_NUMBER = re.compile(r"[+-]?(?:\d+,\d+|,\d+)(?:[eE][+-]?\d+)?")
@@ -17,6 +17,7 @@ _DATE = re.compile(
     r"(?:[T ]+\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?(?:\s*[AP]M)?\s*(?:Z|UTC|[+-]\d\d:?\d\d)?)?",
     re.IGNORECASE,
 )
+_VALUE = re.compile("|".join(f"(?:{kind.pattern})" for kind in (NUMBER, COMMA_NUMBER, _TIME, _DATE)), re.IGNORECASE)
 _FEWEST = 2  # numbers in a row
 _ROWS_OF_WIDTH = 20
 
@@ -74,6 +75,8 @@ def find_table(rows: Sequence[Sequence[str]], header: int | None = None) -> Foun
         units = next((i for i in range(header + 1, start) if _is_row_of_units(rows[i])), None)
         return FoundTable(start, width, numbers, header, units, _nested(rows, header))
     names, units = _names_above(rows, start)
+    if names is None and (earlier := _earlier_names(rows, counts, start, width)) is not None:
+        start, names = earlier + 1, earlier
     if names is not None and units is None:
         repeated = next((i for i in range(names) if rows[i] == rows[names]), names)
         start, names = (repeated + 1, repeated) if repeated < names else (start, names)
@@ -86,9 +89,14 @@ def without_empty_end(row: Sequence[str]) -> Sequence[str]:
     return row[:filled]
 
 
+def is_clock_or_date(cell: str) -> bool:
+    """Whether a cell is a clock time or a date."""
+    return bool(_TIME.fullmatch(cell) or _DATE.fullmatch(cell))
+
+
 def _numbers(row: Sequence[str]) -> int:
     """How many cells are numbers or times."""
-    return sum(1 for cell in row if cell and any(kind.fullmatch(cell) for kind in (NUMBER, COMMA_NUMBER, _TIME, _DATE)))
+    return sum(1 for cell in row if _VALUE.fullmatch(cell))
 
 
 def _longest_run(rows: Sequence[Sequence[str]], counts: Sequence[int]) -> tuple[int, int]:
@@ -115,6 +123,15 @@ def _names_above(rows: Sequence[Sequence[str]], start: int) -> tuple[int | None,
     if len(above) > 1 and _is_row_of_units(rows[above[0]]) and _can_be_names(rows[above[1]], width):
         return above[1], above[0]
     return above[0], None
+
+
+def _earlier_names(rows: Sequence[Sequence[str]], counts: Sequence[int], start: int, width: int) -> int | None:
+    """Row of names further up, from which a row that is no values parts the longest run."""
+
+    def has_values_below(index: int) -> bool:
+        return any(counts[i] >= _FEWEST and len(rows[i]) == width for i in range(index + 1, min(start, index + 4)))
+
+    return next((i for i in range(start - 1) if _can_be_names(rows[i], width) and has_values_below(i)), None)
 
 
 def _can_be_names(row: Sequence[str], width: int) -> bool:

@@ -2,8 +2,10 @@
 
 import gzip
 import io
+import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +16,7 @@ import pandas as pd
 from vestim_pl.data.columns import Columns
 from vestim_pl.data.formats.quantities import columns_to_read, number_doubled
 from vestim_pl.data.formats.raw_table import LEAVE_OUT, FileOptions, RawTable, row_in_file
+from vestim_pl.data.formats.testers import tester_of
 from vestim_pl.data.formats.text_layout import HEAD, SPACES, TextLayout, find_layout
 from vestim_pl.data.formats.units import units_of_names
 from vestim_pl.errors import DataError, printable
@@ -36,7 +39,7 @@ def read_text(
     units = units_of_names(names) | {name: unit for name, unit in zip(names, layout.units, strict=False) if unit}
     chosen = columns_to_read(names, units, wanted, extra)
     positions = sorted({*(names.index(name) for name in chosen), *range(len(names), len(names) + beyond)})
-    with _opened(path, label) as file:
+    with _opened(path, label) as file, _faults_by_row(label):
         rows, where = _rows(file, layout)
         frame = pd.read_csv(
             _Headed(rows, len(names) + beyond, " " if layout.separator == SPACES else layout.separator),
@@ -48,7 +51,10 @@ def read_text(
             low_memory=False,
         )
     chosen_rows = frame.iloc[:, : len(chosen)].set_axis(chosen, axis="columns")
-    table = RawTable(chosen_rows, names, units, "text", layout.notes, layout.first_line)
+    written = "CSV" if layout.separator == "," else "Text"
+    tester = tester_of(names)
+    kind = f"{written} ({tester})" if tester else written
+    table = RawTable(chosen_rows, names, units, kind, layout.notes, layout.first_line)
     table.where = where or partial(_line_of, path, layout)
     _refuse_beyond(frame.iloc[:, len(chosen) :], table, label, layout)
     return table
@@ -57,6 +63,20 @@ def read_text(
 def is_gzip(head: bytes) -> bool:
     """Whether a file is packed with gzip."""
     return head.startswith(b"\x1f\x8b")
+
+
+@contextmanager
+def _faults_by_row(label: str) -> Iterator[None]:
+    """Name the row where pandas gives up, counted as ours are: without the line of names."""
+    try:
+        yield
+    except pd.errors.ParserError as error:
+        if (row := re.search(r"EOF inside string starting at row (\d+)", str(error))) is None:
+            raise
+        raise DataError(
+            f"{label}: {row_in_file(int(row[1]) - 1)} opens a quotation mark that is never closed; correct it, "
+            f"{LEAVE_OUT}"
+        ) from None
 
 
 def _refuse_beyond(fields: pd.DataFrame, table: RawTable, label: str, layout: TextLayout) -> None:

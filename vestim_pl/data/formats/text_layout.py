@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vestim_pl.data.formats.guessed_names import guess_names
 from vestim_pl.data.formats.raw_table import LEAVE_OUT, FileOptions
 from vestim_pl.data.formats.table_finder import COMMA_NUMBER, NUMBER, FoundTable, find_table, without_empty_end
 from vestim_pl.errors import ConfigurationError, DataError, printable
@@ -23,7 +24,8 @@ SPACES = "spaces"
 _SEPARATORS = (",", ";", "\t", "|", SPACES)
 _NAMES = {"\t": "tab", SPACES: SPACES}
 _MOST_COLUMNS = 10_000
-_FIRST_LOOK = 300  # lines; more only where the table does not begin in them
+_CONTROL = bytes([*range(9), *range(14, 26), *range(28, 32), 127])
+_FIRST_BYTES, _FIRST_LOOK = 1 << 16, 150  # lines; more only where the table does not begin in them
 _SURE = 20  # rows
 _SHOWN = 100
 
@@ -95,7 +97,7 @@ def find_encoding(head: bytes) -> str | None:
         # Latin letters in UTF-16 have a zero in every second byte.
         if len(zeros) > 1 and zeros.count(0) > 0.9 * len(zeros) and head.count(0) < 0.6 * len(head):
             return name
-    control = sum(head.count(byte) for byte in (*range(9), *range(14, 26), *range(28, 32), 127))
+    control = len(head) - len(head.translate(None, _CONTROL))
     if control > max(2, len(head) // 1000):  # Digatron writes one zero into its preamble
         return None
     try:
@@ -124,7 +126,12 @@ def find_layout(head: bytes, whole: bool, label: str, options: FileOptions) -> T
     encoding = _known_encoding(options.encoding) or find_encoding(head)
     if encoding is None:
         raise DataError(f"{label}: is neither text nor a known binary file; export it as CSV, {LEAVE_OUT}")
-    lines = codecs.getincrementaldecoder(encoding)("replace").decode(head).splitlines()
+    decoder = codecs.getincrementaldecoder(encoding)
+    if len(head) > _FIRST_BYTES:
+        lines = decoder("replace").decode(head[:_FIRST_BYTES]).splitlines()[:-1]
+        if len(lines) > 1 and (layout := _layout(lines[:_FIRST_LOOK], False, encoding, label, options)) is not None:
+            return layout
+    lines = decoder("replace").decode(head).splitlines()
     lines = lines if whole or len(lines) < 2 else lines[:-1]
     if not any(line.strip() for line in lines):
         raise DataError(f"{label}: is empty; remove the file, {LEAVE_OUT}")
@@ -134,20 +141,29 @@ def find_layout(head: bytes, whole: bool, label: str, options: FileOptions) -> T
             f"{label}: line {widest + 1} has more than {_MOST_COLUMNS:,} columns; keep the ones that are needed, "
             f"{LEAVE_OUT}"
         )
-    return _layout(lines, encoding, label, options)
+    return _layout(lines, True, encoding, label, options) or _without_rows(lines, encoding, label, options)
 
 
-def _layout(lines: Sequence[str], encoding: str, label: str, options: FileOptions) -> TextLayout:
-    separators = (options.separator,) if options.separator else _SEPARATORS
+def _layout(
+    lines: Sequence[str], last_look: bool, encoding: str, label: str, options: FileOptions
+) -> TextLayout | None:
+    """Return how the table in some lines is written; None if there is none, or too little of it to be sure."""
     header = None if options.header_row is None else options.header_row - 1
-    for count in (max(_FIRST_LOOK, 2 * (header or 0)), len(lines)):
-        grids = {separator: _split(lines[:count], separator) for separator in separators}
-        found = {separator: table for separator in separators if (table := find_table(grids[separator], header))}
-        if found:
-            best = max(found, key=lambda separator: _quality(separator, found[separator]))
-            if count >= len(lines) or found[best].start <= count - _SURE:
-                return _described(lines, grids[best], best, found[best], encoding, label, options)
-    return _without_rows(lines, encoding, label, options)
+    if header is not None and header >= len(lines) - _SURE and not last_look:
+        return None
+    separators = [options.separator] if options.separator else [*_SEPARATORS]
+    grids = {separator: _split(lines, separator) for separator in separators if _occurs(separator, lines)}
+    found = {separator: table for separator, rows in grids.items() if (table := find_table(rows, header))}
+    if not found:
+        return None
+    best = max(found, key=lambda separator: _quality(separator, found[separator]))
+    if found[best].start > len(lines) - _SURE and not last_look:
+        return None
+    return _described(lines, grids[best], best, found[best], encoding, label, options)
+
+
+def _occurs(separator: str, lines: Sequence[str]) -> bool:
+    return any((" " if separator == SPACES else separator) in line for line in lines)
 
 
 def _quality(separator: str, table: FoundTable) -> tuple[bool, bool, int, int]:
@@ -197,17 +213,29 @@ def _names(
             )
         return list(options.names)
     if table.header is None:
-        some = [f"name{number}" for number in range(1, filled + 1)]
+        cells = [list(row[:filled]) for row in rows[table.start : table.start + _FIRST_LOOK] if len(row) >= filled]
+        if (options.decimal or _decimal(cells)) == ",":
+            cells = [[cell.replace(",", ".") for cell in row] for row in cells]
+        guess = Override("data.csv.names", guess_names(cells, filled))
         raise DataError(
-            f"{label}: has no names of columns above its first row, line {table.start + 1} ({sample!r}); name its "
-            f"{filled} columns, with these names replaced: {Override('data.csv.names', some)}, {LEAVE_OUT}"
+            f"{label}: line {table.start + 1} has values ({sample!r}), and no line above it has the names of the "
+            f"{filled} columns; name all of them in their order, such as {guess} (check this guess), {LEAVE_OUT}"
         )
-    names = list(rows[table.header])
+    line = lines[table.header].strip()
+    if line.startswith(("~", "#", "%")):  # the mark of a comment, in files of Basytec and numpy
+        line = line.lstrip("~#% ")
+        names = _split([line], separator)[0]
+    else:
+        names = list(rows[table.header])
     if separator == SPACES and len(names) != table.width:  # names with spaces in them, separated by more of these
-        names = re.split(r"\s{2,}|\t", lines[table.header].strip())
-    if names[0].startswith(("~", "#", "%")):  # the mark of a comment in files of Basytec, numpy and LaTeX
-        names[0] = names[0].lstrip("~#% ")
-        names = names[1:] if not names[0] else names
+        names = re.split(r"\s{2,}|\t", line)
+    widest = max(len(row) for row in rows[table.start : table.start + _FIRST_LOOK])
+    if len(without_empty_end(names)) > widest:
+        raise DataError(
+            f"{label}: line {table.header + 1} has {len(without_empty_end(names))} names, and the rows have {widest} "
+            f"fields ({sample!r}), so which column is which is not certain; correct the names, or give them with "
+            f"data.csv.names, {LEAVE_OUT}"
+        )
     return names
 
 

@@ -20,6 +20,8 @@ __all__ = ["DateOrder", "seconds"]
 DateOrder = Literal["day_first", "month_first"]
 _SECONDS = {Unit.SECOND: 1.0, Unit.MILLISECOND: 1e-3, Unit.MICROSECOND: 1e-6, Unit.MINUTE: 60.0, Unit.HOUR: 3600.0}
 _CLOCK = re.compile(r"\s*(?:(?P<days>\d+)\s*(?:d|days?|[:.-])\s*)?(?P<clock>\d+:\d{1,2}:\d{1,2}(?:[.,]\d+)?)\s*")
+_DAY_AND_MONTH = re.compile(r"^(?P<first>\d{1,2})[/-](?P<second>\d{1,2})[/-]\d")
+_MONTHS = 12
 _TWO_PARTS = re.compile(r"\d+:\d\d(?:[.,]\d+)?")
 
 
@@ -93,6 +95,8 @@ def _of_objects(
     numbers = pd.to_numeric(values, errors="coerce")
     if numbers.notna().equals(present):
         return numbers.to_numpy(dtype=np.float64, na_value=np.nan) * _SECONDS[unit or Unit.SECOND]
+    if numbers.notna().sum() > present.sum() / 2:
+        _refuse_first(numbers.isna() & present, values, label, column, where)
     text = values.astype("string").str.strip()
     clock = _clock_times(text)
     if clock.notna().any():
@@ -130,17 +134,19 @@ def _dates(text: pd.Series, label: str, column: str, order: DateOrder | None) ->
         return iso
     if order is not None:
         return _parse(text, order == "day_first")
-    if text.head(100).str.match(r"\d{1,2}\.\d{1,2}\.").fillna(False).any():  # dots are written between day and month
-        return _parse(text, True)
+    first, second = text.str.extract(_DAY_AND_MONTH).astype(float).max()
+    if text.head(100).str.match(r"\d{1,2}\.\d{1,2}\.").fillna(False).any() or first > _MONTHS:
+        return _parse(text, True)  # dots are written between a day and a month, in this order
+    if not second <= _MONTHS:
+        return _parse(text, False)
     readings = [_parse(text, day_first) for day_first in (True, False)]
-    whole = [dates for dates in readings if dates.notna().sum() == text.notna().sum()]
-    if len(whole) == 2 and not np.array_equal(_of_dates(whole[0]), _of_dates(whole[1]), equal_nan=True):
+    if not np.array_equal(_of_dates(readings[0]), _of_dates(readings[1]), equal_nan=True):
         choices = " or ".join(str(Override("data.date_order", choice)) for choice in ("day_first", "month_first"))
         raise DataError(
             f"{label}: column {column!r} has dates such as {str(text.dropna().iloc[0])!r}, in which day and month "
             f"cannot be told apart; choose {choices}"
         )
-    return whole[0] if whole else max(readings, key=lambda dates: int(dates.notna().sum()))
+    return readings[0]
 
 
 def _parse(text: pd.Series, day_first: bool) -> pd.Series:

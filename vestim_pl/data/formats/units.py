@@ -69,6 +69,9 @@ _OTHER = frozenset(
 )
 """Units of no quantity of ours; known, so that a row of units is recognised."""
 
+_SAID_BY_NAME = (Unit.MILLIAMPERE, Unit.MICROAMPERE, Unit.MILLIVOLT)
+"""Units that a bare name such as ``mAmps`` says; ``Volts`` is how Maccor calls the quantity, in millivolts too."""
+
 _BRACKETS = re.compile(r"(?P<base>.*?)\s*[\[({<]\s*(?P<unit>[^\[\](){}<>]*?)\s*[\])}>]?\s*")
 _SLASH = re.compile(r"(?P<base>.*\S)\s*/\s*(?P<unit>[^/\s]+|\S+/\S+)")
 _SUFFIX = re.compile(r"(?P<base>.*[^\W_])[_ .](?P<unit>[^\W_]+|%)")
@@ -127,7 +130,7 @@ def split_unit(name: str) -> tuple[str, str]:
     suffixed = _SUFFIX.fullmatch(name)
     if suffixed is not None and not suffixed["unit"].isdigit() and parse_unit(suffixed["unit"]) is not None:
         return suffixed["base"], suffixed["unit"]
-    return name, name if len(name) > 2 and parse_unit(name) is not None else ""
+    return name, name if parse_unit(name) in _SAID_BY_NAME else ""
 
 
 def units_of_names(names: Iterable[str]) -> dict[str, str]:

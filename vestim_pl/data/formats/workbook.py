@@ -25,7 +25,7 @@ __all__ = ["read_workbook"]
 _FIRST_LOOK = 300
 _MOST_CELLS = 60_000_000
 _SUMMARY = re.compile(r"(?i)statistic|summary|cycle|step|info|log|unit")
-_CONTINUED = re.compile(r"(.*[A-Za-z]\d*[-_ ]?\d*)[_ (]+(\d+)\)?")
+_CONTINUED = re.compile(r"(.+\d)_(\d+)")
 _CELL = re.compile(rb'<c r="([A-Z]+)\d+"')
 _ROW = re.compile(rb'<row[^>]* r="(\d+)"')
 
@@ -106,15 +106,11 @@ def _choose(sheets: list[_Sheet], label: str, options: FileOptions, wanted: Colu
 
 def _continue_each_other(sheets: Sequence[_Sheet]) -> bool:
     """Whether sheets are parts of one recording: ``Channel_1-008_1``, ``Channel_1-008_2`` with the same names."""
-    parts = [_CONTINUED.fullmatch(sheet.sheet.name) for sheet in sheets]
-    stems = {part[1] for part in parts if part}
-    numbers = [int(part[2]) for part in parts if part]
-    same = len({tuple(sheet.names) for sheet in sheets}) == 1
+    parts = [part for sheet in sheets if (part := _CONTINUED.fullmatch(sheet.sheet.name))]
+    numbers = [int(part[2]) for part in parts]
+    one_stem = len(parts) == len(sheets) and len({part[1] for part in parts}) == 1
     return (
-        same
-        and len(numbers) == len(sheets)
-        and len(stems) == 1
-        and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        one_stem and numbers == list(range(1, len(sheets) + 1)) and len({tuple(sheet.names) for sheet in sheets}) == 1
     )
 
 
