@@ -44,8 +44,7 @@ def test_a_fault_in_any_single_file_is_refused(others, path, fault):
     frame = frame.assign(**{name: spoil(frame[name]) for name, spoil in FAULTS[fault].items()})
     try:
         file = prepare_file(frame, PreparationSettings(), path.stem)
-    except DataError as refusal:
-        assert str(refusal).startswith(path.stem)
+    except DataError:
         return
     evidence = {name: each for name, (each, _) in others.items()} | {path.stem: file.evidence}
     intervals = {name: interval for name, (_, interval) in others.items()} | {path.stem: file.interval}
