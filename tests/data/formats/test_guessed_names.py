@@ -32,3 +32,9 @@ def test_clock_times_are_the_time():
 def test_nothing_is_guessed_from_nothing():
     assert guess_names([["a", "b"], ["c", "d"]], 2) == ["column1", "column2"]
     assert guess_names([["0", "0"], ["0", "0"]], 2) == ["column1", "column2"]
+
+
+def test_what_changes_much_is_no_temperature():
+    frame = recording().drop(columns="SOC")
+    frame["Power"] = 30.0 + 20 * frame["Current"]
+    assert guess(frame[["Time", "Power", "Voltage", "Temp"]])[1] != "Temp"

@@ -1,5 +1,6 @@
 """Read the table in the variables of a MATLAB file."""
 
+import mmap
 import struct
 import warnings
 import zlib
@@ -23,7 +24,10 @@ __all__ = ["read_matlab"]
 
 _MOST_BYTES = 4 << 30
 _MOST_TABLES = 20_000
-_COMPRESSED = 15
+_HEADER, _DEEPEST = 128, 40
+_MATRIX, _PACKED = 14, 15
+_TOP_KINDS = (_MATRIX, _PACKED)
+_KINDS = (1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14, 16, 17, 18)
 _PLAIN = "HDF5"
 _Vectors = dict[str, Any]
 
@@ -206,17 +210,28 @@ def _plain_hdf5(path: Path) -> dict[str, Any]:
 
 
 def _unpacked_size(path: Path) -> int:
-    """Bytes of all variables, from the tags in front of them; packed ones have the tag within."""
-    total = 0
-    with path.open("rb") as file:
-        order = "<" if file.read(128)[126:128] == b"IM" else ">"
-        while len(tag := file.read(8)) == 8:
-            kind, size = struct.unpack(f"{order}II", tag)
-            start = file.tell()
-            if kind == _COMPRESSED:
-                inner = zlib.decompressobj().decompress(file.read(min(size, 1024)), 8)
-                total += struct.unpack(f"{order}II", inner)[1] if len(inner) == 8 else size
-            else:
-                total += size
-            file.seek(start + size)
-    return total
+    """Bytes of all variables of a MATLAB 5 file when unpacked.
+
+    Every tag is looked at, because scipy ends the process where a tag in a damaged file has no sense.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        order = "<" if content[126:128] == b"IM" else ">"
+        return sum(_sizes(content, _HEADER, len(content), order, 0))
+
+
+def _sizes(content: mmap.mmap, start: int, stop: int, order: str, depth: int) -> Iterator[int]:
+    """Walk through the elements of a file or a variable, and yield their sizes; packed ones have their tag within."""
+    while start + 8 <= stop:
+        kind, size = struct.unpack(f"{order}II", content[start : start + 8])
+        short = kind >> 16  # the data are within the tag
+        kind, inner = kind & 0xFFFF, start + 8
+        end = inner if short else inner + size
+        if kind not in (_TOP_KINDS if depth == 0 else _KINDS) or short > 4 or end > stop or depth > _DEEPEST:
+            raise ValueError(f"byte {start} is no element of a MATLAB file")
+        if kind == _PACKED:
+            tag = zlib.decompressobj().decompress(content[inner : min(end, inner + 1024)], 8)
+            yield struct.unpack(f"{order}II", tag)[1] if len(tag) == 8 else size
+        elif kind == _MATRIX and depth < _DEEPEST:
+            yield size if depth == 0 else 0
+            yield from _sizes(content, inner, end, order, depth + 1)
+        start = end if kind == _PACKED else inner + (0 if short else -(-size // 8) * 8)
