@@ -66,7 +66,7 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
     if trainer.is_global_zero:
         prepare_folder(folder, None)
     choose_threads(trainer, estimator, datamodule.sampling, str(config.ckpt_path))
-    write_provenance(folder, trainer)
+    write_provenance(folder, trainer, data=datamodule.assumptions)
     now("testing", "nothing was written; the same command starts again")
     errors = score_checkpoint(trainer, estimator, datamodule, None, folder)
     with finish_first("writing the report"):
