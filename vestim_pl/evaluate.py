@@ -61,7 +61,7 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
     if trainer.is_global_zero:
         prepare_folder(folder, None)
     choose_threads(trainer, first.estimator, datamodule.sampling, paths_of(config.ckpt_path)[0])
-    write_provenance(folder, trainer)
+    write_provenance(folder, trainer, data=datamodule.assumptions)
     now("testing", "nothing was written; the same command starts again")
     for name, model in models.items():
         _warn_of_other_evaluation(name, model, datamodule.sampling.evaluation)

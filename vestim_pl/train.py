@@ -139,7 +139,7 @@ def _build(config: DictConfig) -> tuple[pl.Trainer, VoltageEstimator, VoltageDat
     if trainer.is_global_zero and not config.trainer.get("fast_dev_run"):
         prepare_folder(run_dir, ckpt_path)
     choose_threads(trainer, estimator, datamodule.sampling, ckpt_path)
-    write_provenance(run_dir, trainer, vestim)
+    write_provenance(run_dir, trainer, vestim, datamodule.assumptions)
     return trainer, estimator, datamodule, ckpt_path
 
 

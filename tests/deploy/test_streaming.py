@@ -288,3 +288,14 @@ def test_from_a_checkpoint_equals_the_estimator(checkpoint):
     inputs = make_inputs(2)
     stream = StreamingEstimator.from_checkpoint(str(path), cells=2, device="cpu", soc="SOC")
     torch.testing.assert_close(stream.run(inputs), offline(estimator, inputs), rtol=0, atol=2 * MICROVOLT)
+
+
+def test_samples_at_another_rate_than_the_training_are_refused():
+    estimator = VoltageEstimator(FEATURES, {"name": "LSTM", "hidden_sizes": [4]}, preparation={"interval": 1.0})
+    assert StreamingEstimator(estimator).interval == 1.0
+    assert StreamingEstimator(estimator, interval=1.01).interval == 1.0
+    with pytest.raises(ConfigurationError, match=r"interval: samples every 0\.1 s, but the estimator .* 1 s"):
+        StreamingEstimator(estimator, interval=0.1)
+    old = make_estimator()
+    assert StreamingEstimator(old).interval is None
+    assert StreamingEstimator(old, interval=0.1).interval == 0.1

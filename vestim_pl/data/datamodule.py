@@ -183,6 +183,11 @@ class VoltageDataModule(LightningDataModule):
         return self._found.skipped
 
     @property
+    def assumptions(self) -> dict[str, Any]:
+        """What was found and assumed while the files were read, and the settings of their preparation."""
+        return {**self._found.to_dict(), "preparation": self.preparation.to_dict()}
+
+    @property
     def interval(self) -> float | None:
         """Seconds between rows, the same in all recordings; None before ``setup``."""
         return self.preparation.interval

@@ -47,13 +47,16 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def write_provenance(run_dir: Path, trainer: Trainer, vestim: Mapping[str, Any] | None = None) -> None:
+def write_provenance(
+    run_dir: Path, trainer: Trainer, vestim: Mapping[str, Any] | None = None, data: Mapping[str, Any] | None = None
+) -> None:
     """Write ``provenance.json`` into the run folder, on rank zero.
 
     Args:
         run_dir: Folder of the run.
         trainer: The run's trainer.
         vestim: VEstim's file and values behind the settings; a resumed run keeps the earlier ones.
+        data: What was assumed about the files of the data, such as units and the sign of the current.
 
     """
     if not trainer.is_global_zero:
@@ -61,8 +64,9 @@ def write_provenance(run_dir: Path, trainer: Trainer, vestim: Mapping[str, Any] 
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / "provenance.json"
     origin = dict(vestim) if vestim else _origin(path)
+    more = ({"vestim": origin} if origin else {}) | ({"data": dict(data)} if data else {})
     with whole_file(path) as partial:
-        partial.write_text(json.dumps(provenance() | ({"vestim": origin} if origin else {}), indent=2) + "\n")
+        partial.write_text(json.dumps(provenance() | more, indent=2) + "\n")
 
 
 def _origin(path: Path) -> Any:
