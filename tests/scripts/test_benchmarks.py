@@ -20,6 +20,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import callback_overhead  # noqa: E402
 import memory  # noqa: E402
 import overhead  # noqa: E402
+import preparation  # noqa: E402
 import reading  # noqa: E402
 import reference_loop  # noqa: E402
 import scaling  # noqa: E402
@@ -261,3 +262,9 @@ def test_the_rate_of_the_benchmark_rises_falls_and_ends_with_the_budget(monkeypa
     assert rates == pytest.approx([0.0, 0.5, 0.5, 0.000247], abs=1e-4)
     assert trainer.should_stop
     assert budget.steps == 4
+
+
+def test_preparation_is_timed_with_and_without_checks():
+    rows = run_benchmark(preparation.main, "--quick")
+    assert [row["case"] for row in rows] == ["plain", "checks=refuse", "checks=off", "resample=2"]
+    assert all(row["files"] == 65 for row in rows)
