@@ -264,6 +264,7 @@ def test_the_rate_of_the_benchmark_rises_falls_and_ends_with_the_budget(monkeypa
     assert budget.steps == 4
 
 
+@pytest.mark.slow
 def test_preparation_is_timed_with_and_without_checks():
     rows = run_benchmark(preparation.main, "--quick")
     assert [row["case"] for row in rows] == ["plain", "checks=refuse", "checks=off", "resample=2"]
