@@ -31,8 +31,7 @@ def test_no_rows(rows):
 
 def test_memory_holds_hardly_more_than_the_rows():
     rows = MemoryRows(3)
-    largest = 0
-    for _ in range(200):
+    for number in range(1, 200):
         rows.append(torch.zeros(1000, 3), np.zeros(1000, np.float32), np.zeros(1000))
-        largest = max(largest, sum(block._values.nbytes for block in rows._blocks))
-    assert largest <= 1.3 * 200_000 * (3 * 4 + 4 + 8)
+        held = sum(block._values.nbytes for block in rows._blocks)
+        assert held <= 1.3 * number * 1000 * (3 * 4 + 4 + 8)

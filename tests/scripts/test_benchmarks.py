@@ -22,6 +22,7 @@ import c_code  # noqa: E402
 import callback_overhead  # noqa: E402
 import memory  # noqa: E402
 import overhead  # noqa: E402
+import preparation  # noqa: E402
 import reading  # noqa: E402
 import reference_loop  # noqa: E402
 import scaling  # noqa: E402
@@ -282,3 +283,10 @@ def test_c_code_is_measured_against_torch_and_the_measured_voltage(monkeypatch, 
     assert exact["RMSE mV"] == pytest.approx(5.0, abs=0.01)
     assert exact["largest from torch mV"] < 0.01 < rounded["largest from torch mV"]
     assert rounded["flash bytes"] < exact["flash bytes"]
+
+
+@pytest.mark.slow
+def test_preparation_is_timed_with_and_without_checks():
+    rows = run_benchmark(preparation.main, "--quick")
+    assert [row["case"] for row in rows] == ["plain", "checks=refuse", "checks=off", "resample=2"]
+    assert all(row["files"] == 65 for row in rows)
