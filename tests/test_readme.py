@@ -38,7 +38,7 @@ def test_the_streaming_example_runs(monkeypatch):
     trainer = Trainer(logger=False, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False)
     trainer.strategy.connect(estimator)
     trainer.save_checkpoint("best.ckpt", weights_only=True)
-    [code] = [block for block in blocks("python") if "StreamingEstimator" in block]
+    [code] = [block for block in blocks("python") if "vestim_pl.load" in block]
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)
     assert isinstance(names["volts"], float)
