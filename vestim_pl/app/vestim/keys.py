@@ -116,7 +116,7 @@ KEYS: dict[str, Key] = {
     "DEVICE_SELECTION": Key(
         _text,
         "trainer.accelerator and trainer.devices",
-        "cuda:0 is trainer.accelerator=auto, which uses the CPU if there is no GPU, as in VEstim.",
+        "The device cuda:0 is trainer.accelerator=auto, which uses the CPU if there is no GPU, as in VEstim.",
     ),
     "REPETITIONS": Key(
         Number("1", low=1, high=10_000, whole=True, several=False), "seed=0,1,...", "A run for each seed, with -m."
