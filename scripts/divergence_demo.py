@@ -1,12 +1,12 @@
-"""Show a divergence by learning rate alone, with plain Lightning and with ``preset=resilient``.
+"""Show a divergence that only the learning rate causes, with plain Lightning and with ``preset=resilient``.
 
     python scripts/divergence_demo.py                     # a few minutes; writes docs/images/divergence_demo.png
     python scripts/divergence_demo.py --lr 1 --picture one.png
     python scripts/divergence_demo.py --data measurements --picture own.png
     python scripts/divergence_demo.py --quick
 
-Nothing is injected. Network, data and seed are those of ``preset=safer`` (the debugging guide's Option 1) on the demo
-data or your own; only the learning rate is far too high. The first run has the same LightningModule under a plain
+No fault is injected. Network, data and seed are those of ``preset=safer`` (the debugging guide's Option 1), on the demo
+data or your own. Only the learning rate is far too high. The first run has the same LightningModule under a plain
 ``lightning.Trainer``; the second has the callbacks and clipping of ``preset=resilient``. Both train on every eighth
 window in batches of 64 for as many epochs as the preset has, so a run takes a few minutes. The picture needs the extra
 ``plots``: ``pip install -e '.[plots]'``.

@@ -1,4 +1,4 @@
-"""Turn what docstrings write as reStructuredText into Markdown, for the documentation pages.
+"""Convert the reStructuredText in docstrings to Markdown, for the documentation pages.
 
 mkdocs.yml loads this file into griffe, which reads the docstrings without importing the package.
 """

@@ -1,8 +1,8 @@
 """Simulate the demo data set that ships with the package.
 
 ``python scripts/make_demo_data.py`` drives a simulated LG M50 cell through the trips of ``demo_data/plan.py``, writes
-one Parquet file a recording, and updates the tables of the data card beside them. It needs the ``demo``
-extra (PyBaMM); the same seed gives the same files.
+one Parquet file per recording, and updates the tables of the data card in the same folder. It needs the ``demo``
+extra (PyBaMM). The same seed gives the same files.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""A training beside other busy programs: what a step takes with one and with three busy processes on each core.
+"""Measure a training step beside other busy programs: with one and with three busy processes on each core.
 
     python scripts/benchmarks/busy_machine.py                    # 3 minutes on 2 cores
     python scripts/benchmarks/busy_machine.py --command          # the whole train command as well, 10 minutes
     python scripts/benchmarks/busy_machine.py --quick
 
-A step is one of the train command's loop with ``preset=safer``, whole windows. The cases are torch's own threads and
-waits, the short waits of our commands on all threads, one thread, and what our commands choose. They take turns in
-processes of their own: idle, beside one, and beside three busy processes a core, which are stopped in between. ``x
-one`` and ``x three`` are the medians over the rounds of a case's time to its own idle time; ``x idle`` is its idle time
-to that of torch's own. A fair share of a core is 2 and 4. Where Linux groups processes by session
-(``sched_autogroup_enabled``), the busy processes must be of the session of the training, as they are here.
+The step is that of the train command with ``preset=safer`` and whole windows. The cases are torch's own threads and
+waits, the short waits of our commands on all threads, one thread, and the choice of our commands. Each case has its own
+process, and the cases take turns: on an idle machine, and with one and three busy processes per core, which are stopped
+in between. ``x one`` and ``x three`` are the time of a case relative to its own idle time (medians over the rounds).
+``x idle`` is its idle time relative to that of torch's own settings. With a fair share of each core, the factors would
+be 2 and 4. If Linux groups processes by session (``sched_autogroup_enabled``), the busy processes must belong to the
+session of the training, as they do in this script.
 """
 
 import os
@@ -98,7 +99,7 @@ def measure_steps(
     answers: dict[str, dict[str, list[dict[str, Any]]]] = {name: {level: [] for level in LEVELS} for name in cases}
     workers: dict[str, Worker] = {}
     try:
-        for name, case in cases.items():  # one after the other: a choice is made on a quiet machine
+        for name, case in cases.items():  # one after the other, because a command chooses on a quiet machine
             workers |= start_workers(__file__, {name: case}, cores)
         for worker in workers.values():
             worker.ask(steps=3)

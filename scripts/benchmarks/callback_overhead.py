@@ -1,29 +1,29 @@
-"""Cost of the callbacks in a training step, each alone and all of a preset together.
+"""Measure what callbacks add to a training step, each alone and all of a preset together.
 
     python scripts/benchmarks/callback_overhead.py --samplings windows
     python scripts/benchmarks/callback_overhead.py --samplings streams --cases safer resilient "tensor by tensor"
     python scripts/benchmarks/callback_overhead.py --quick
 
-Each case is the train command's loop with ``preset=safer`` and some callbacks, which a coin switches on or off before
-each step. Both kinds of step come from one training, so a machine that is slow for a while slows both. Three figures:
+Each case is the train command's loop with ``preset=safer`` and some callbacks. Before each step, a random choice
+switches them on or off. Both kinds of step come from one training, so a machine that is slow for a while slows down
+both. There are three figures:
 
-- *in the hooks*: time between entry and return of the callbacks' own hooks of a step. It leaves out
-  Lightning's cost of calling them, and their effect on the caches: the optimizer finds data and code that a hook had
-  to load.
-- *added*: the same, less the clipping that the trainer does without the callbacks and no longer does with them:
-  AdaptiveGradientClipping clips in its place, and behind StepGuard the estimator clips by the norm that the guard has
+- *in the hooks*: the time that the callbacks' own hooks of a step take. It does not include Lightning's cost of calling
+  them, or their effect on the caches: a hook loads data and code that the optimizer then finds there.
+- *added*: the same, less the clipping that the trainer no longer does because of the callbacks.
+  AdaptiveGradientClipping clips instead, and after StepGuard the estimator clips with the norm that the guard has
   measured.
-- *in the loop*: how much longer a step takes with the callbacks, from its start to that of the next: the median over
-  pairs of neighbouring steps, one with and one without, with its 95 % interval (of a median 1.57 times the middle half
-  over the root of the number; McGill et al. 1978). It has everything in it. The stopwatch of the hooks runs in every
-  fifth step only, and those do not count here.
+- *in the loop*: how much longer a step takes with the callbacks, from its start to the start of the next. It is the
+  median over pairs of neighbouring steps, one with and one without, with its 95 % interval (for a median, 1.57 times
+  the interquartile range over the root of the number; McGill et al. 1978). It includes everything. The stopwatch of the
+  hooks runs only in every fifth step, and these steps do not count here.
 
-``safer`` and ``resilient`` are the presets' callbacks without those that act on validations (EarlyStopping,
-ModelCheckpoint, EpochSummary) and without AdaptiveLookback, which shortens the steps. Work of the first steps only is
-left out: the monitor is past its ``first_n_steps``, the probe past its steps, the windows have grown. Occasional work,
-such as a snapshot or a logged value, counts by its share in the hooks, and hardly in medians.
+``safer`` and ``resilient`` are the callbacks of the presets, without those that act on validations (EarlyStopping,
+ModelCheckpoint, EpochSummary) and without AdaptiveLookback, which shortens the steps. Work that happens only in the
+first steps is left out: the monitor is past its ``first_n_steps``, the probe past its steps, and the windows have
+grown. Occasional work, such as a snapshot or a logged value, counts in proportion in the hooks, and hardly in medians.
 
-``tensor by tensor`` is the reference: checks as they are often written, with one read from the device for each
+``tensor by tensor`` is the reference: the usual kind of check, which reads one value from the device for each
 parameter.
 """
 
@@ -87,12 +87,12 @@ HOOKS = (
     "on_after_backward",
     "on_before_optimizer_step",
     "on_train_batch_end",
-    "_after_update",  # what some register on the optimizer
+    "_after_update",  # a hook that some callbacks register on the optimizer
 )
 TARGET_PERCENT = 3.0  # of a step of 20 ms or more
-SETTLING_STEPS = 20  # that do not count
-WATCHED = 0.2  # part of the steps with a stopwatch in the hooks
-CLIPPING = "clipping"  # by the trainer, in the stopwatch beside the callbacks
+SETTLING_STEPS = 20  # first steps, which do not count
+WATCHED = 0.2  # fraction of the steps in which the hooks are timed
+CLIPPING = "clipping"  # done by the trainer, and timed beside the callbacks
 
 
 class TensorByTensor(pl.Callback):
@@ -152,7 +152,7 @@ class Switch(pl.Callback):
 
     def __init__(self, trainer: pl.Trainer, estimator: pl.LightningModule, steps: int) -> None:
         self.on, self.off = Steps(), Steps()
-        self.differences: list[float] = []  # seconds, with less without, of pairs of neighbours
+        self.differences: list[float] = []  # of neighbouring steps, seconds with minus seconds without
         self._neighbour: tuple[bool, float] | None = None
         self._callbacks: list[pl.Callback] = list(trainer.callbacks)  # type: ignore[attr-defined]
         self._clip, self._coin = trainer.gradient_clip_val, random.Random(0)  # noqa: S311 - a coin
@@ -170,7 +170,7 @@ class Switch(pl.Callback):
         trainer.callbacks = [*self._callbacks, self]  # type: ignore[attr-defined]
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._watch(True)  # what is registered on the optimizer now is watched for good
+        self._watch(True)  # times the hooks that are now registered on the optimizer in every step
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -234,7 +234,7 @@ def measure(sampling: str, name: str, options: argparse.Namespace) -> dict[str, 
     wanted = CASES[name]
     groups, steady = GROUPS, STEADY
     left_out = [key for key in (*SAFER, *list(ALONE)[4:]) if key not in wanted]
-    if sampling != "windows":  # which have no windows that could grow
+    if sampling != "windows":  # streams have no windows that could grow
         groups, steady = groups.replace("lookback_warmup,", ""), STEADY[:-1]
         left_out = [key for key in left_out if key != "lookback_warmup"]
     overrides = ["+preset=safer", groups, *SAMPLINGS[sampling], *(QUICK[sampling] if options.quick else ())]

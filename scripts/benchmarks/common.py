@@ -1,8 +1,8 @@
 """Shared by all benchmarks: description of the machine, interleaved timings, a table and a JSON file.
 
-A benchmark is a command, ``python scripts/benchmarks/NAME.py``, so this file is imported as ``import common`` from the
-script's folder. Times of different runs are not comparable, because the machine may be busy. All cases are therefore
-timed in turn within one run, and the result is a ratio between them.
+A benchmark is a command, ``python scripts/benchmarks/NAME.py``, so it imports this file from its own folder with
+``import common``. Times of different runs are not comparable, because the machine may be busy. Cases therefore take
+turns within one run, and the result is a ratio between them.
 """
 
 import argparse
@@ -144,7 +144,7 @@ def report(
         table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
-    # A table in a file or a pipe is as wide as it needs, not cut to 80 columns.
+    # In a file or a pipe, a table has its full width instead of 80 columns.
     console = Console() if Console().is_terminal else Console(width=200)
     console.print(table)
     console.print(_sentence(machine_of_run), soft_wrap=True, highlight=False)

@@ -1,7 +1,7 @@
 """Compare torch's GRU, ours, and an LSTM of the same size on the CPU.
 
-PyTorch has a oneDNN kernel for the LSTM on the CPU but none for the GRU, which costs several times an LSTM that has a
-third more weights. This measures the gain of ``vestim_pl.networks.gru_layer``.
+On the CPU, PyTorch has a oneDNN kernel for the LSTM but none for the GRU. A GRU therefore takes several times as long
+as an LSTM, which has a third more weights. This script measures the gain of ``vestim_pl.networks.gru_layer``.
 
     python scripts/benchmarks/gru_kernel.py
     python scripts/benchmarks/gru_kernel.py --threads 1
@@ -36,7 +36,7 @@ def main() -> None:
     """Time every shape and print the table."""
     parser = arguments("GRU kernels on CPU against PyTorch's GRU and LSTM", "gru_kernel")
     options = parser.parse_args()
-    torch.set_flush_denormal(True)  # before the first parallel region, or the workers never see it
+    torch.set_flush_denormal(True)  # before the first parallel region, so that worker threads inherit it
     keep_freed_memory()
     torch.set_num_threads(options.threads)
     rows = []

@@ -1,12 +1,12 @@
-"""Test what the debugging guide says about divergence: short trainings with one setting changed.
+"""Test what the debugging guide says about divergence, in short trainings with one setting changed.
 
     python scripts/benchmarks/guide_claims.py --data DIR                     # 4 minutes of one core
     python scripts/benchmarks/guide_claims.py --data DIR --questions clipping --steps 1000
     python scripts/benchmarks/guide_claims.py --quick
 
-Each training is a plain PyTorch loop over the train command's batches, 64 windows each: Adam at a constant rate, no
-guard, no recovery, no warmup unless asked. It ends at the first non-finite loss. Figures are medians over the seeds;
-*finite* counts the seeds whose training stayed finite.
+Each training is a plain PyTorch loop over the train command's batches of 64 windows: Adam at a constant learning rate,
+without guards and recovery, and without warmup unless it is the question. It ends at the first non-finite loss. Figures
+are medians over the seeds. *finite* is the number of seeds whose training stayed finite.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Speed of a trained estimator: sample by sample for 1 and 1,000 cells, and offline over drive cycles.
+"""Measure the speed of a trained estimator: sample by sample for 1 and 1,000 cells, and offline over drive cycles.
 
     python scripts/benchmarks/inference.py
     python scripts/benchmarks/inference.py --quick
@@ -6,12 +6,12 @@
 
 The compared methods:
 
-- ``StreamingEstimator``: ``step`` with numbers for one cell, with arrays for many; ``run`` for whole drive cycles
-- ``fused kernel``: the estimator called with one step, with the kernel for long inputs; without checks and conversions
-- ``ONNX Runtime``: the exported model, with the state passed by the caller; needs the extra ``onnx``
+- ``StreamingEstimator``: ``step`` with numbers for one cell, or with arrays for many; ``run`` for whole drive cycles
+- ``fused kernel``: the estimator called with one step, on the kernel for long inputs, without checks and conversions
+- ``ONNX Runtime``: the exported model, to which the caller passes the state; needs the extra ``onnx``
 
-Weights are untrained, because time does not depend on them. ``over`` is the time relative to StreamingEstimator in the
-same run: below 1 is faster.
+The weights are untrained, because the time does not depend on them. ``over`` is the time relative to StreamingEstimator
+in the same run; below 1 is faster.
 """
 
 import sys

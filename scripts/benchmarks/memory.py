@@ -1,12 +1,12 @@
-"""Resident memory of the data against rows and lookback: ours, and materialised windows.
+"""Measure the resident memory of the data against rows and lookback, for our storage and for materialised windows.
 
     python scripts/benchmarks/memory.py                        # 1 minute
     python scripts/benchmarks/memory.py --quick
 
-Each point is a separate process that reads recordings and gathers some batches of windows. Shown is its peak above that
-of a process that only imports the same modules. A row of the files is five float32 (time, current, voltage,
-temperature, SOC), 20 bytes; the slope over the rows is given in multiples of that. Beside it the reference: the same
-recordings as materialised windows.
+Each point is a separate process that reads recordings and gathers some batches of windows. The result is its peak
+memory above that of a process that only imports the same modules. A row of the files has five float32 (time, current,
+voltage, temperature, SOC), which are 20 bytes. The table shows the slope over the rows in multiples of that. The
+reference has the same recordings as materialised windows.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def work(case: dict[str, Any]) -> None:
 
     from vestim_pl.data import VoltageDataModule, WindowSampling
 
-    torch.set_num_threads(1)  # a thread has a stack and an arena of its own
+    torch.set_num_threads(1)  # each further thread would add its own stack and arena
     if case["kind"] == "import":
         return
     sampling = WindowSampling(lookback=case["lookback"], batch_size=64)

@@ -1,20 +1,21 @@
-"""Cost of trainer, callbacks, metrics and logging over a bare loop with the same batches.
+"""Measure the cost of trainer, callbacks, metrics and logging, relative to a bare loop with the same batches.
 
     python scripts/benchmarks/overhead.py                       # 2 minutes
     python scripts/benchmarks/overhead.py --samplings streams --data DIR --rounds 15
     python scripts/benchmarks/overhead.py --quick
 
-All cases have the same network, loader, optimizer and clipping; each adds to the one before:
+All cases have the same network, loader, optimizer and clipping. Each case adds one part to the case before it:
 
 - ``bare loop``: ``for batch in loader``: zero_grad, loss, backward, clip, step.
-- ``bare Lightning``: a Trainer without callbacks and logger, a module that only returns the loss.
+- ``bare Lightning``: a Trainer without callbacks and logger, and a module that only returns the loss.
 - ``+ metrics``: the complete module, with metrics and log calls.
 - ``+ logger``: the CSV logger of the configuration.
-- ``whole``: all default callbacks: what the train command runs.
+- ``whole``: all default callbacks, as in the train command.
 
-A round is an epoch. A step is timed from its start to the start of the next. The end of an epoch (validation,
-checkpoints, log files) is shown apart, from its last step to the first of the next epoch. The second table shows the
-time by hook of one ``whole`` run under Lightning's profiler, which itself costs some microseconds a hook.
+A round is an epoch. A step is timed from its start to the start of the next one. The end of an epoch (validation,
+checkpoints, log files) is shown separately, from the last step to the first step of the next epoch. The second table
+shows the time of each hook in one ``whole`` run under Lightning's profiler, which itself costs a few microseconds per
+hook.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from workers import Channel, Worker, median, ratio, run_worker, start_workers, t
 from vestim_pl.callbacks.runtime.keep_freed_memory import keep_freed_memory
 from vestim_pl.functional.sequence_batch import SequenceBatch
 
-# Every twelfth window: an epoch of a second; the cost of a step does not depend on how many windows there are.
+# Every twelfth window, so that an epoch takes a second. The cost of a step does not depend on the number of windows.
 SAMPLINGS = {
     "windows": ["sampling=windows", "sampling.lookback=200", "sampling.stride=12", "sampling.evaluation_stride=12"],
     "streams": ["sampling=streams", "sampling.lanes=16", "sampling.lookback=100"],
@@ -53,7 +54,7 @@ QUICK = {
 }
 TARGETS = {"windows": 1.05, "streams": 1.25}
 CASES = ("bare loop", "bare Lightning", "+ metrics", "+ logger", "whole")
-WARMUP_STEPS = 120  # the first hundred have every gradient norm observed, by default
+WARMUP_STEPS = 120  # by default, the gradient norm is logged in each of the first hundred steps
 PROFILED_EPOCHS = 10
 
 

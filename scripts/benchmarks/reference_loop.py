@@ -1,10 +1,10 @@
 """Reference loop: VEstim's training as plain PyTorch.
 
-Every window is materialised, ``[windows, lookback, features]``; a ``DataLoader`` shuffles and collates them one by one;
-``nn.LSTM`` with VEstim's initialisation reads them and a linear layer its last step; Adam has a constant rate; the loss
-is read in every step. Subnormal numbers are kept, as in VEstim.
+All windows are materialised, ``[windows, lookback, features]``, and a ``DataLoader`` shuffles and collates them one by
+one. An ``nn.LSTM`` with VEstim's initialisation reads a window, and a linear layer reads the LSTM's last step. Adam has
+a constant learning rate. The loss is read in every step. Subnormal numbers are kept, as in VEstim.
 
-The loop shares no code with the package that it is compared with.
+The loop shares no code with the package.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,12 +1,13 @@
-"""Cost of a sample as rows, lookback, hidden size and lanes grow.
+"""Measure the cost of a sample as rows, lookback, hidden size and lanes grow.
 
     python scripts/benchmarks/scaling.py                      # 1 minute
     python scripts/benchmarks/scaling.py --quick
 
-A sample is a window for rows and lookback, and a step of a lane for hidden size and lanes. Rows: only the order of an
-epoch and gathering of batches. The others: a training step (forward, backward and Adam) with subnormal numbers flushed
-and freed memory kept, as in the train command. ``growth`` is the exponent between neighbouring points: 0 if the cost of
-a sample stays the same, 1 if it grows in proportion. The picture needs the extra ``plots``.
+A sample is a window for rows and lookback, and a step of a lane for hidden size and lanes. For rows, only the order of
+an epoch and the gathering of batches are timed. For the others, a training step is timed (forward, backward and Adam),
+with subnormal numbers flushed and freed memory kept, as in the train command. ``growth`` is the exponent between
+neighbouring points: 0 if the cost of a sample stays the same, 1 if it grows in proportion. The picture needs
+the extra ``plots``.
 """
 
 import math
@@ -27,8 +28,8 @@ from vestim_pl.data.indexing.window_batch_sampler import WindowBatchSampler
 from vestim_pl.networks import build_network
 
 FEATURES = 3
-GATHERED = 40  # batches a call
-KNOWN = 2000  # batches in turn, so that their rows are not in the cache from the call before
+GATHERED = 40  # batches per call
+KNOWN = 2000  # batches that take turns, so that the cache does not hold their rows from the call before
 POINTS: dict[str, list[int]] = {
     "rows": [10_000, 100_000, 1_000_000, 10_000_000],
     "lookback": [25, 50, 100, 200, 400, 800],
@@ -142,7 +143,7 @@ def plot(results: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> None
         axes.set_xticks(sizes, labels=[f"{size:,}" for size, _ in panel])
         axes.set_ylim(
             10 ** np.floor(np.log10(costs.min())), 10 ** np.ceil(np.log10(costs.max()))
-        )  # decades have labels
+        )  # only decades have labels
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

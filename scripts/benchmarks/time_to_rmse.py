@@ -1,4 +1,4 @@
-"""Seconds of training to a validation RMSE: VEstim's recipe, our windows, our streams.
+"""Measure the seconds of training until a validation RMSE is reached: VEstim's recipe, our windows, our streams.
 
     python scripts/benchmarks/time_to_rmse.py --data DIR                      # up to 12 minutes
     python scripts/benchmarks/time_to_rmse.py --data DIR --cases "streams, preset=fast"
@@ -8,14 +8,15 @@ The cases:
 
 - ``VEstim's recipe``: the reference loop, horizon 1, lookback 200, hidden 32, batch 256, Adam at a constant 1e-3,
   subnormal numbers kept.
-- ``VEstim's recipe, horizon 0``: the same, but the voltage of the window's last row, so that its current is known.
-- ``windows``: the train command with the same network, batch and rate on windows, horizon 0.
-- ``streams, preset=fast``: the train command with the preset for a small machine.
+- ``VEstim's recipe, horizon 0``: the same, but it estimates the voltage of the window's last row, whose current is
+  known.
+- ``windows``: the train command with the same network, batch and learning rate on windows, horizon 0.
+- ``streams, preset=fast``: the train command with this preset.
 
-The clock stops while a case is scored. All cases are scored on the same rows: every
-fifth of each validation recording from row 200 on. Windows are scored as they are trained, from the zero state; streams
-run through the recordings with carried state. Scores are a twentieth of the time and 0.05 s apart, so a
-time is too long by at most that. A case ends below the lowest threshold, or at its limit.
+The clock stops while a case is scored. All cases are scored on the same rows: every fifth row of each validation
+recording, from row 200 on. Windows are scored as in the training, from the zero state. Streams run through the
+recordings with carried state. The interval between two scores is a twentieth of the time plus 0.05 s, so a time is too
+long by at most that. A case ends below the lowest threshold, or at its time limit.
 """
 
 import argparse
@@ -167,7 +168,7 @@ def _serve_reference(channel: Channel, case: dict[str, Any]) -> None:
 
 def _serve_ours(channel: Channel, case: dict[str, Any]) -> None:
     torch.set_flush_denormal(True)  # before the first parallel operation, as the train command does it
-    quiet = disabled("early_stopping", "checkpoint", "epoch_summary")  # they look at validations, which the clock makes
+    quiet = disabled("early_stopping", "checkpoint", "epoch_summary")  # they act on validations, which the clock runs
     overrides = [*case["overrides"], *data_overrides(case["data"]), *quiet, "+trainer.limit_val_batches=0"]
     with tempfile.TemporaryDirectory() as folder:
         run = build_run([*overrides, f"seed={case['seed']}", *case["extra"]], folder)
@@ -189,7 +190,7 @@ def _serve_ours(channel: Channel, case: dict[str, Any]) -> None:
         clock = Clock(channel, case["limit"], score)
         run.trainer.callbacks.insert(0, Watch(clock))  # type: ignore[attr-defined]
         run.trainer.fit(run.estimator, datamodule=run.datamodule)
-        if not clock.over:  # the schedule of the preset is at its end
+        if not clock.over:  # the training ended before the limit
             channel.send(seconds=clock.seconds, steps=clock.steps, rmse_mv=score(), over=True)
 
 

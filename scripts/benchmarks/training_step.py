@@ -1,16 +1,17 @@
-"""Training step on windows against the reference loop, for the guide's four configurations and a GRU.
+"""Compare a training step on windows with the reference loop, for the guide's four configurations and a GRU.
 
     python scripts/benchmarks/training_step.py                                     # 6-10 minutes on 2 cores
     python scripts/benchmarks/training_step.py --configurations safer gru          # 1 minute
     python scripts/benchmarks/training_step.py --quick
 
-Ours is the loop of the train command: its loader, Lightning's trainer, and the default callbacks except those that act
-on validations. Networks have the same size and learning rate on both sides, the guide's, without dropout and layer
+``ours`` is the loop of the train command: its loader, Lightning's trainer, and the default callbacks except those that
+act on validations. On both sides, the networks have the size and learning rate of the guide, without dropout and layer
 norm, which VEstim's networks lack. There are two stages: the first steps from each side's own initialisation, and steps
-from the weights that ours has after 200 steps. Each is timed with subnormal numbers flushed and kept. A VEstim user
-gains the first ratio (the reference keeps them, ours flushes them), or with ``callbacks=[default,adaptive_lookback]``
-the one named ``adaptive``. The gain of flushing depends on the processor, so the cost of a subnormal multiplication is
-measured and printed first. ``new pages`` is how much longer a step takes without ``KeepFreedMemory``.
+from the weights that ours has after 200 steps. Each stage is timed with subnormal numbers flushed and kept. The first
+ratio is the gain of a VEstim user (the reference keeps subnormal numbers, ours flushes them). With
+``callbacks=[default,adaptive_lookback]``, the gain is the ratio named ``adaptive``. The gain of flushing depends on the
+processor, so the script first measures and prints the cost of a subnormal multiplication. ``new pages`` is how much
+longer a step takes without ``KeepFreedMemory``.
 """
 
 import argparse
@@ -47,7 +48,7 @@ CASES = {
     "ours, adaptive": {"kind": "ours", "flush": True, "callbacks": "[default,adaptive_lookback]"},
 }
 WARMUP_STEPS = 2
-REFERENCE_WINDOWS = 5000  # enough for a fair loader, without 400 MB of windows
+REFERENCE_WINDOWS = 5000  # enough for a fair comparison of the loaders, without 400 MB of windows
 
 
 def serve(channel: Channel, case: dict[str, Any]) -> None:
@@ -99,7 +100,7 @@ class Pace(pl.Callback):
                 load_weights(network, torch.load(command["load"], weights_only=True))
                 for callback in trainer.callbacks:  # type: ignore[attr-defined]
                     if isinstance(callback, AdaptiveLookback):
-                        callback.forget()  # what it measured was another network
+                        callback.forget()  # its measurements belong to the weights before
             self.left = self.steps = command["steps"]
             self.start = time.perf_counter()
         self.left -= 1

@@ -1,16 +1,16 @@
-"""Compare a Transformer with an LSTM at equal compute: error, steps, parameters, and tolerated rates.
+"""Compare a Transformer with an LSTM at equal compute: error, steps, parameters, and largest usable learning rates.
 
     python scripts/benchmarks/transformer.py --data DIR              # 18 trainings of 60 s and 9 searches of the rate
     python scripts/benchmarks/transformer.py --data DIR --budget 20 --no-rates
     python scripts/benchmarks/transformer.py --quick
 
-Compute is CPU time of the process on one thread, so other programs change the result little. Each training is that of
-the train command (AdamW, clipping at 1.0, no guards), with a warmup over the first 5 % of the budget and a cosine down
-to zero. The test split is scored twice: by windows
-of the lookback from the zero state, and streamed from beginning to end; both on the rows from the longest lookback on.
+Compute is the CPU time of the process on one thread, so other programs change the result little. Each training is that
+of the train command (AdamW, clipping at 1.0, no guards), with a warmup over the first 5 % of the budget and a cosine
+down to zero. The test split is scored twice: with windows of the lookback from the zero state, and streamed from
+beginning to end. Both use the rows from the longest lookback on.
 
-The largest tolerated rate: Adam at a constant rate for a number of steps on windows, from the largest rate down; the
-first one whose validation RMSE is finite and below that of a constant voltage.
+To find the largest usable learning rate, Adam trains on windows at a constant rate for a number of steps, from the
+largest rate down. The result is the first rate whose validation RMSE is finite and below that of a constant voltage.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Run the cases of a benchmark in separate processes, in turn, one round at a time.
+"""Run the cases of a benchmark in separate processes that take turns, one round at a time.
 
-Whether subnormal numbers are flushed is a setting of a thread, and torch's workers inherit it when they start. Two
-cases that differ in it cannot share a process. Each case is therefore a process that waits for its turn, and the cases
-are still timed in turn, A, B, A, B, in one run.
+Flushing subnormal numbers is a setting of each thread, and torch's worker threads inherit it when they start. Two cases
+with different settings cannot share a process. Each case is therefore a process that waits for its turn, so that the
+cases still alternate (A, B, A, B) within one run.
 
-The process is the benchmark's script with ``--worker CASE``. It answers each line of JSON with a line of JSON over the
-channel; what it prints goes to standard error.
+The process runs the benchmark's script with ``--worker CASE``. It answers each line of JSON from the channel with
+another line of JSON. What it prints goes to standard error.
 """
 
 import json

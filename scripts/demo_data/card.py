@@ -1,4 +1,4 @@
-"""Tables of the data card, measured on the files."""
+"""Tables of the data card, computed from the files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The simulated cell: LG M50 with the parameters of O'Regan et al. (2022), as PyBaMM solves them.
+"""The simulated cell: an LG M50 with the parameters of O'Regan et al. (2022), solved by PyBaMM.
 
-PyBaMM is imported inside the functions: everything else here, and the tests, run without it.
+PyBaMM is imported inside the functions, so everything else in this module, and the tests, run without it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ __all__ = ["LOWER_CUTOFF_V", "MODEL", "PARAMETERS", "Trace", "measure_capacity",
 
 Array = NDArray[np.float64]
 
-MODEL = "DFN"  # SPMe is out by up to 0.9 V at -10 degC: it runs the electrolyte dry too early
+MODEL = "DFN"  # SPMe has errors of up to 0.9 V at -10 degC, because its electrolyte is depleted too early
 PARAMETERS = "ORegan2022"
 LOWER_CUTOFF_V = 2.5
 FULL_V = 4.2
-UPPER_EVENT_V = 4.25  # a step of the solver may touch 4.2 V at full charge; beyond this something is wrong
-HEAT_TRANSFER_W_PER_M2_K = 50.0  # a chamber with a strong fan; the published 10 is still air
+UPPER_EVENT_V = 4.25  # a step of the solver may reach 4.2 V at full charge; a higher voltage is a fault
+HEAT_TRANSFER_W_PER_M2_K = 50.0  # a chamber with a strong fan; the published value of 10 is for still air
 REFERENCE_DEGC = 25.0
-# Half the default points across the cell: a third of the time; the card says what it changes.
+# Half of the default points across the cell take a third of the time; the data card shows what this changes.
 MESH = {"x_n": 10, "x_s": 6, "x_p": 10, "r_n": 20, "r_p": 20}
 
 
@@ -70,7 +70,7 @@ def _solve(values: Any, times: Array, model: str) -> Any:
 
     cell = getattr(pybamm.lithium_ion, model)({"thermal": "lumped"})
     simulation = pybamm.Simulation(cell, parameter_values=values, solver=pybamm.IDAKLUSolver(), var_pts=MESH)
-    # t_eval makes the solver stop at every sample: left to itself it steps over a pulse after a rest.
+    # t_eval makes the solver stop at every sample; otherwise it steps over a pulse after a rest.
     return simulation.solve(times, t_interp=times)
 
 

@@ -1,4 +1,4 @@
-"""Speed profiles: accelerate, hold, brake, stop, park, in four characters.
+"""Speed profiles of four kinds of driving: accelerate, hold, brake, stop, park.
 
 Shape legend: T seconds, one sample a second.
 """
@@ -129,15 +129,15 @@ def make_drive(rng: np.random.Generator, character: Character, seconds: int) -> 
     cycle = list(STYLES) if character is Character.MIXED else [character]
     offset = int(rng.integers(len(cycle)))
     count, block_s = 0, (180, 360) if character is Character.MIXED else (480, 780)
-    while (left := seconds - closing - sum(len(part) for part, _ in parts)) > 120:  # no block for less than two minutes
+    while (left := seconds - closing - sum(len(part) for part, _ in parts)) > 120:  # less than two minutes get no block
         length = min(rng.uniform(*block_s), left - 60)
         parts.append((_block(rng, cycle[(offset + count) % len(cycle)], length), False))
-        if len(cycle) == 1 or count % 2 == 1:  # a mixed drive changes character without a pause every second time
+        if len(cycle) == 1 or count % 2 == 1:  # every second change of a mixed drive has no pause
             parts.append((np.zeros(round(rng.uniform(60, 200))), True))
         count += 1
     speed = np.concatenate([part for part, _ in parts])[: seconds - closing]
     parked = np.concatenate([np.full(len(part), still) for part, still in parts])[: seconds - closing]
-    # The closing rest may cut into a block: bring the car to a halt before it.
+    # The final rest may cut into a block, so the car stops before it.
     halt = np.minimum(1.0, np.arange(len(speed), 0, -1) / 20.0)
     rest = seconds - len(speed)
     speed = np.append(np.maximum(speed * halt, 0.0), np.zeros(rest))

@@ -1,7 +1,7 @@
-"""The plan of the demo data set: which trips are driven, how far, at which temperatures, for which split.
+"""The plan of the demo data set: trips, their lengths, temperatures and splits.
 
-A split is a property of the trip: one trip driven at five temperatures stays in one split, so that no speed profile of
-the test split has been seen in training.
+Each trip belongs to one split. A trip at five temperatures stays in that split, so no speed profile of the test split
+is in the training.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Trip:
         return f"{self.character.value}{self.number}"
 
 
-# Train runs from full to nearly empty; val and test start and end inside that range.
+# Train covers full to nearly empty; val and test start and end inside that range.
 TRIPS = (
     Trip(Character.HIGHWAY, 1, Split.TRAIN, 1.00, 40),
     Trip(Character.HIGHWAY, 2, Split.TRAIN, 0.50, 35),

@@ -1,4 +1,4 @@
-"""Effect of the tester on the true signals: charge counting, sensor noise, resolution, and the file.
+"""Simulate what a tester makes of the true signals: charge counting, sensor noise, resolution, and the file.
 
 Noise and resolution are those of a laboratory cycler: measured drive cycles of a comparable cell show steps of 2.5 mA,
 0.2 mV and 0.1 degC, and voltage noise of a few tenths of a millivolt at rest.

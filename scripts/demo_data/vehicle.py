@@ -1,6 +1,6 @@
-"""From speed to the current of one cell: a small electric car with a 96s10p pack, and a battery management's limits.
+"""Compute one cell's current from the speed of a small electric car with a 96s10p pack and battery management limits.
 
-Sign of every quantity here: discharge is negative, as in the files. Shape legend: T seconds, one sample a second.
+Discharge is negative in every quantity, as in the files. Shape legend: T seconds, one sample a second.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ AIR_KG_PER_M3 = 1.2
 GRAVITY = 9.81
 DRIVE_EFFICIENCY = 0.88
 REGEN_EFFICIENCY = 0.70
-REGEN_FADE_MPS = (1.5, 5.0)  # below the first the friction brakes do all, above the second the motor
+REGEN_FADE_MPS = (1.5, 5.0)  # below the first speed only the friction brakes brake, above the second only the motor
 MOTOR_W = 58e3
 AUXILIARY_W = 350.0
-HEATER_W_PER_K = 45.0  # below 18 degC outside
-COOLER_W_PER_K = 60.0  # above 24 degC outside
+HEATER_W_PER_K = 45.0  # per degree below 18 degC outside
+COOLER_W_PER_K = 60.0  # per degree above 24 degC outside
 CELLS = 96 * 10
 
-# What the battery management believes of the cell: open-circuit voltage over SOC, resistance over temperature.
+# The battery management's model of the cell: open-circuit voltage over SOC, resistance over temperature.
 _OCV_SOC = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 _OCV_V = np.array([2.50, 3.08, 3.24, 3.43, 3.53, 3.61, 3.69, 3.80, 3.90, 4.00, 4.09, 4.19])
 _RESISTANCE_25_OHM = 0.025
@@ -80,7 +80,7 @@ def cell_power(drive: Drive, ambient_degc: float) -> Array:
 def _limited_current(power: float, soc: float, resistance: float, discharge_a: float, charge_a: float) -> float:
     """Return the current in A that delivers a power in W (both discharge negative) within the limits."""
     ocv = float(np.interp(soc, _OCV_SOC, _OCV_V))
-    # power = current * (ocv + current * resistance); beyond the cell's greatest power the root has no real part
+    # power = current * (ocv + current * resistance); beyond the largest power of the cell there is no real root
     root = max(ocv**2 + 4.0 * resistance * power, 0.0)
     current = (np.sqrt(root) - ocv) / (2.0 * resistance)
     lowest = max(-discharge_a, min(0.0, (_LOWEST_V - ocv) / resistance))

@@ -70,16 +70,19 @@ def test_a_mistake_has_the_message_of_the_full_check(override, monkeypatch):
     assert str(early.value) == str(full.value)
 
 
+def test_every_network_of_the_registry_has_its_sources():
+    assert set(NETWORK_SOURCES) == set(NETWORKS), "add the class of the network to NETWORK_SOURCES"
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_options_of_every_network_are_those_of_the_registry(name):
-    assert set(NETWORK_SOURCES) == set(NETWORKS)
     assert early_check._network_options(name).keys() == NETWORKS[name].options().keys()
 
 
 def test_an_option_of_another_network_is_left_to_the_registry_which_explains_it():
     config = compose("+network.taps=9")
     check_before_import(config)
-    with pytest.raises(ConfigurationError, match=r"network\.taps: no such key for LSTM \(only for LSTM_LPF\)"):
+    with pytest.raises(ConfigurationError, match=r"network\.taps: no such key for LSTM \(only for LSTM_LPF"):
         check(config)
 
 

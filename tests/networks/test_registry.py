@@ -11,7 +11,7 @@ def test_names_select_their_filters():
     filters = {name: getattr(build_network({"name": name}, 3), "output_filter", None) for name in NETWORKS}
     assert isinstance(filters.pop("LSTM_EMA"), ExponentialSmoothing)
     assert isinstance(filters.pop("LSTM_LPF"), CausalLowPass)
-    assert filters == {"LSTM": None, "GRU": None, "FNN": None, "Transformer": None}
+    assert set(filters.values()) == {None}
 
 
 def test_options_reach_network_and_filter():
@@ -30,7 +30,7 @@ def test_an_omegaconf_node_is_accepted():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({}, "network.name: there is no network None; choose one of LSTM, GRU, LSTM_EMA, LSTM_LPF, FNN, Transformer"),
+        ({}, f"network.name: there is no network None; choose one of {', '.join(NETWORKS)}"),
         ({"name": "lstm"}, "network.name: there is no network 'lstm'; did you mean LSTM?"),
         ({"name": "LSTM-EMA"}, "network.name: there is no network 'LSTM-EMA'; did you mean LSTM_EMA?"),
         ({"name": "LSTM", "drop_out": 0.1}, "network.drop_out: no such key; did you mean dropout?"),

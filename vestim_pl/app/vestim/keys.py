@@ -8,7 +8,7 @@ __all__ = ["EXPLOIT_PHASE", "KEYS", "NETWORKS", "Key", "reference"]
 
 NETWORKS = ("LSTM", "GRU", "FNN", "LSTM_EMA", "LSTM_LPF")
 EXPLOIT_PHASE = (
-    "no exploit phase: at equal epochs no better than the schedules (docs/guide.md); best.ckpt keeps the best"
+    "no exploit phase: with equal epochs it is no better than the schedules (docs/guide.md); best.ckpt keeps the best"
 )
 _NO_FILTER = "no filter is applied to the estimates here; network=lstm_ema and network=lstm_lpf learn one"
 _SPLITS = "the folders train/, val/ and test/ are the splits here"
@@ -40,7 +40,7 @@ KEYS: dict[str, Key] = {
     "MODEL_TYPE": Key(
         Word(NETWORKS, f"write one of {', '.join(NETWORKS)} (NARX is not supported)"),
         "network=lstm, gru, fnn, lstm_ema, lstm_lpf",
-        "LSTM if the key is missing. The filters of LSTM_EMA and LSTM_LPF run over time here; in VEstim never.",
+        "LSTM if the key is missing. The filters of LSTM_EMA and LSTM_LPF run over time here, but not in VEstim.",
     ),
     "RNN_LAYER_SIZES": Key(Layers(), "network.hidden_sizes", "LSTM and GRU. Must agree with LAYERS and HIDDEN_UNITS."),
     "LSTM_UNITS": Key(Layers(), "network.hidden_sizes", "Another name of RNN_LAYER_SIZES for LSTMs."),
@@ -87,7 +87,7 @@ KEYS: dict[str, Key] = {
     "NUM_WORKERS": Key(
         Number("4", low=0, whole=True, several=False),
         "data.num_workers",
-        "Batches are gathered from memory here, so data.num_workers=null is faster where the rows fit into it.",
+        "Batches are gathered from memory here, so data.num_workers=null is faster if the rows fit into memory.",
     ),
     "PIN_MEMORY": Key(Flag(), "", "batches are gathered from memory or on the device, without a setting for it"),
     "PREFETCH_FACTOR": Key(_count, "", "workers, where there are any, prefetch as torch does by default"),
@@ -102,7 +102,7 @@ KEYS: dict[str, Key] = {
     "VALID_PATIENCE": Key(
         Number("15", low=1, whole=True),
         "callbacks.early_stopping.patience",
-        "Validations without progress in both; VEstim stops one later.",
+        "Validations without progress, as in VEstim, which stops one validation later.",
     ),
     "VALID_FREQUENCY": Key(Number("1", low=1, whole=True), "trainer.check_val_every_n_epoch"),
     "ValidFrequency": Key(
@@ -111,12 +111,12 @@ KEYS: dict[str, Key] = {
     "USE_MIXED_PRECISION": Key(
         Flag(),
         "trainer.precision=mixed or 32-true",
-        "Mixed is fp16 on CUDA and bf16 on the CPU, where VEstim has none.",
+        "Mixed is fp16 on CUDA and bf16 on the CPU, where VEstim has no mixed precision.",
     ),
     "DEVICE_SELECTION": Key(
         _text,
         "trainer.accelerator and trainer.devices",
-        "cuda:0 is trainer.accelerator=auto, which uses the CPU where there is no GPU, as VEstim does.",
+        "The device cuda:0 is trainer.accelerator=auto, which uses the CPU if there is no GPU, as in VEstim.",
     ),
     "REPETITIONS": Key(
         Number("1", low=1, high=10_000, whole=True, several=False), "seed=0,1,...", "A run for each seed, with -m."
