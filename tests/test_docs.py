@@ -6,16 +6,15 @@ import re
 import shlex
 from pathlib import Path
 
-import hydra
 import pytest
 import torch
 import yaml
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 import vestim_pl.callbacks
+from tests.composing import compose
 from vestim_pl.app.configuration import check, choices, conf_folder, flat_keys
 from vestim_pl.callbacks import StepGuard
 from vestim_pl.lightning_support import protocols
@@ -59,21 +58,20 @@ def test_every_command_exists_and_composes(command):
     module, words = words[1], words[2:]
     assert importlib.util.find_spec(module), f"there is no {module}"
     overrides = [word for word in words if "=" in word]
-    if module in ("vestim_pl.vestim", "vestim_pl.replay") or any(word.startswith("vestim=") for word in words):
-        return  # they need a file: their own tests run them
+    if module.startswith(("vestim_pl.vestim", "vestim_pl.replay", "vestim_pl.reports.")) or any(
+        word.startswith("vestim=") for word in words
+    ):
+        return  # they need a file or a folder: their own tests run them
     if UNFINISHED & set(overrides):
         return
     assert set(words) - set(overrides) <= {"-m", "--config-dir", "."}
     overrides = [word for word in overrides if word != "+preset=hyperparams"]  # which `convert` has written
-    GlobalHydra.instance().clear()
     for word in overrides:  # train and others refuse a checkpoint that is not there
-        if word.startswith("ckpt_path=") and word.endswith(".ckpt"):
-            path = Path(word.partition("=")[2])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        run_dir = [] if module == "vestim_pl.export" else ["run_dir=run"]
-        check(hydra.compose(module.rpartition(".")[2], [*run_dir, *first_job(overrides)]))
+        if word.startswith(("ckpt_path=", "checkpoint=")):
+            for path in map(Path, re.findall(r"[^\s\[\],=]+\.ckpt", word)):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+    check(compose(*first_job(overrides), command=module.rpartition(".")[2]))
     assert "-m" in words or first_job(overrides) == overrides, "several values without -m"
 
 
@@ -105,9 +103,7 @@ def keys() -> set[str]:
     ways += [[f"+preset={name}"] for name in choices("preset")]
     found: set[str] = set()
     for way in ways:
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            found.update(flat_keys(hydra.compose("train", ["run_dir=run", *way])))
+        found.update(flat_keys(compose(*way)))
     return found
 
 

@@ -3,11 +3,10 @@
 import re
 from pathlib import Path
 
-import hydra
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch import Trainer
 
+from tests.composing import compose
 from vestim_pl.app.configuration import conf_folder
 from vestim_pl.estimator import VoltageEstimator
 
@@ -60,9 +59,7 @@ def test_the_table_of_presets_is_that_of_the_files():
     files = {path.stem for path in (conf_folder() / "preset").glob("*.yaml")}
     assert set(rows) == files
     for name, cells in rows.items():
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            config = hydra.compose("train", ["run_dir=run", f"+preset={name}"])
+        config = compose(f"+preset={name}")
         assert int(cells[0]) == config.sampling.lookback
         assert [int(size) for size in cells[1].split(",")] == config.network.hidden_sizes
         assert float(cells[2]) == config.optimizer.lr

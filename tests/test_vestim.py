@@ -31,7 +31,7 @@ def test_it_writes_a_preset_and_prints_key_value_and_what_became_of_it(file, tmp
 
 def test_the_horizon_can_be_asked_for(file, tmp_path):
     assert main(["convert", str(file), "own/a.yaml", "--horizon", "0"]) == 0
-    assert re.search(r"horizon: 0 +# as asked", (tmp_path / "own" / "a.yaml").read_text())
+    assert re.search(r"horizon: 0 +# as requested", (tmp_path / "own" / "a.yaml").read_text())
 
 
 def test_nothing_is_written_over_without_force(file, capsys):

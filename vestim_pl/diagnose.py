@@ -11,25 +11,18 @@ if __name__ == "__main__":  # before the imports below, so that a mistake on the
     sys.exit(max(run_command("vestim_pl.diagnose:main", "diagnose"), default=0))
 
 # isort: split
-import json
-import logging
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
-import lightning.pytorch as pl
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from vestim_pl.app.configuration import build, plain
-from vestim_pl.app.dry_run import dry_run
+from vestim_pl.app.conf_tree import plain
+from vestim_pl.app.dry_run import dry_run, idle_trainer
 from vestim_pl.app.early_check import refuse_missing_checkpoint
-from vestim_pl.app.estimator import build_estimator, reset_global_state
+from vestim_pl.app.estimator import build_estimator, read_recordings, reset_global_state
 from vestim_pl.app.interruption import finish_first, now
 from vestim_pl.app.resume import refuse_unfit_checkpoint
 from vestim_pl.app.threads import choose_threads
 from vestim_pl.app.trainer import process_count_of, quiet_lightning
-from vestim_pl.data import VoltageDataModule
 from vestim_pl.diagnosis import (
     ClipSetting,
     Finding,
@@ -47,24 +40,29 @@ from vestim_pl.diagnosis import (
     quick_test_run,
     quick_test_title,
     worst,
+    write_findings,
 )
-from vestim_pl.errors import ConfigurationError, FileError
-from vestim_pl.files import whole_file
-from vestim_pl.lightning_support.precision import resolve_precision
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.reports.run_folder import RunFolder
 from vestim_pl.settings.checks import check_choice
 
 __all__ = ["diagnose", "exit_status", "main"]
 
-_log = logging.getLogger("vestim_pl")
-NOTHING_WRITTEN = "nothing was written; the same command starts again"
 QUICK_TEST = "quick_test"
 FILES_OF_A_RUN = (".hydra", "events.jsonl", "metrics.csv", "train.log")
+NOTHING_WRITTEN = "nothing was written; the same command starts again"
 WARNINGS, ERRORS = 2, 3
 
 
+def main(config: DictConfig) -> int:
+    """Task of the command: diagnose; returns the exit status."""
+    findings = diagnose(config)
+    severity = QuickTest(findings).severity if config.checks == QUICK_TEST else worst(findings)
+    return exit_status(severity, str(config.fail_on))
+
+
 def diagnose(config: DictConfig) -> list[Finding]:
-    """Find problems of a configuration before training, or of a finished run where ``run`` names its folder.
+    """Find problems of a configuration before training, or of a run where ``run`` names its folder.
 
     Before training nothing is written: the recordings are read, and a few steps are made on copies.
 
@@ -79,14 +77,17 @@ def diagnose(config: DictConfig) -> list[Finding]:
     now("diagnosing", NOTHING_WRITTEN)
     check_choice("fail_on", str(config.fail_on), ("warning", "error", "never"))
     check_choice("checks", str(config.checks), ("all", QUICK_TEST))
+    json = Path(str(config.json)) if config.json else None
     if config.run:
-        return _after_run(config)
+        run = _read_run(Path(str(config.run)))
+        return _quick_test(run, json) if config.checks == QUICK_TEST else _after_run(run, json)
     if config.checks == QUICK_TEST:
         raise ConfigurationError("checks: quick_test judges a finished run; name its folder with run=DIR")
     findings = sorted(_before_training(config), key=lambda finding: -finding.severity.rank)
     with finish_first("printing and writing the findings"):
         print_findings(findings, "Before training")
-        _write(findings, "Before training", Path(str(config.json)) if config.json else None)
+        if json:
+            write_findings(findings, "Before training", json)
     return findings
 
 
@@ -110,59 +111,22 @@ def exit_status(severity: Severity, fail_on: str) -> int:
     return WARNINGS if severity is Severity.WARNING and fail_on == "warning" else 0
 
 
-def main(config: DictConfig) -> int:
-    """Task of the command: diagnose; returns the exit status."""
-    findings = diagnose(config)
-    severity = QuickTest(findings).severity if config.checks == QUICK_TEST else worst(findings)
-    return exit_status(severity, str(config.fail_on))
-
-
-def _after_run(config: DictConfig) -> list[Finding]:
-    path = Path(str(config.run))
-    if not any((path / name).exists() for name in FILES_OF_A_RUN):
-        what = f"holds no run (none of {', '.join(FILES_OF_A_RUN)})" if path.is_dir() else "is not a folder"
-        raise ConfigurationError(f"run: {path} {what}; give the folder of one, such as outputs/<date>/<time>")
-    run = RunFolder.read(path)
-    monitors = quick_test_run(run)
-    test = QuickTest(monitors)
-    if config.checks == QUICK_TEST:
-        bad_data = any(each.check == "non-finite" and each.severity is Severity.ERROR for each in monitors)
-        if not run.trained and not bad_data:
-            raise ConfigurationError(
-                f"run: {path} trained nothing, so there is nothing to judge; its train.log has the reason"
-            )
-        title = quick_test_title(run)
-        with finish_first("printing and writing the verdict"):
-            print_quick_test(test, title)
-            target = Path(str(config.json)) if config.json else path / "quick_test.json"
-            _write(monitors, title, target, verdict=test.line)
-        return monitors
-    findings, title = diagnose_run(run), f"Run {path}"
-    with finish_first("printing and writing the findings"):
-        print_findings(findings, title)
-        if run.trained:
-            print(test.line)
-        _write(findings, title, Path(str(config.json)) if config.json else path / "diagnosis.json")
-    return findings
-
-
 def _before_training(config: DictConfig) -> list[Finding]:
     settings = {name: plain(config[name]) for name in ("network", "optimizer", "sampling", "trainer", "callbacks")}
     refuse_missing_checkpoint(config.ckpt_path)
     quiet_lightning()
     reset_global_state(config)
-    datamodule: VoltageDataModule = build(config.data, sampling=build(config.sampling))
-    datamodule.setup("fit")
+    datamodule = read_recordings(config, "fit")
     estimator = build_estimator(config, datamodule)
     refuse_unfit_checkpoint(config.ckpt_path, estimator)
     trainer = dry_run(config, estimator, datamodule)
     now("measuring a few steps", NOTHING_WRITTEN)
-    idle_trainer = _idle_trainer(config)
-    choose_threads(idle_trainer, estimator, datamodule.sampling, config.ckpt_path)
-    precision = str(idle_trainer.precision)
+    idle = idle_trainer(config)
+    choose_threads(idle, estimator, datamodule.sampling, config.ckpt_path)
+    precision = str(idle.precision)
     parameters = sum(parameter.numel() for parameter in estimator.parameters() if parameter.requires_grad)
     clip = ClipSetting.of(settings["trainer"], settings["callbacks"])
-    found = measure(estimator, datamodule, idle_trainer, (clip.threshold, clip.algorithm))
+    found = measure(estimator, datamodule, idle, (clip.threshold, clip.algorithm))
     plan = Plan.of(trainer, found.batches, found.validation_batches, process_count_of(config))
     return one_value_each(
         [
@@ -173,32 +137,32 @@ def _before_training(config: DictConfig) -> list[Finding]:
     )
 
 
-def _idle_trainer(config: DictConfig) -> pl.Trainer:
-    """Build a trainer that only knows device and precision: it fits nothing and writes nothing."""
-    precision = resolve_precision(config.trainer.get("precision"), config.trainer.get("accelerator", "auto"))
-    try:
-        return pl.Trainer(
-            accelerator=config.trainer.get("accelerator", "auto"), devices=1, precision=cast("Any", precision),
-            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        )  # fmt: skip
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise ConfigurationError(f"trainer: {str(error).splitlines()[0]}") from error
+def _read_run(path: Path) -> RunFolder:
+    if not any((path / name).exists() for name in FILES_OF_A_RUN):
+        what = f"holds no run (none of {', '.join(FILES_OF_A_RUN)})" if path.is_dir() else "is not a folder"
+        raise ConfigurationError(f"run: {path} {what}; give the folder of a run, such as outputs/<date>/<time>")
+    return RunFolder.read(path)
 
 
-def _write(findings: Sequence[Finding], title: str, path: Path | None, **more: str) -> None:
-    if path is None:
-        return
-    written = {
-        "title": title, "severity": worst(findings).value, **more, "findings": [each.as_dict() for each in findings],
-    }  # fmt: skip
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as partial:
-            partial.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except FileError as error:
-        raise FileError(f"json: {error}, or name another file with json=...") from error
-    except OSError as error:
+def _quick_test(run: RunFolder, json: Path | None) -> list[Finding]:
+    monitors, title = quick_test_run(run), quick_test_title(run)
+    bad_data = any(each.check == "non-finite" and each.severity is Severity.ERROR for each in monitors)
+    if not run.trained and not bad_data:
         raise ConfigurationError(
-            f"json: {path} cannot be written: {error.strerror or error}; name another file with json=..."
-        ) from error
-    _log.info("written to %s", path)
+            f"run: {run.path} trained nothing, so there is nothing to judge; its train.log has the reason"
+        )
+    test = QuickTest(monitors)
+    with finish_first("printing and writing the verdict"):
+        print_quick_test(test, title)
+        write_findings(monitors, title, json or run.path / "quick_test.json", verdict=test.line)
+    return monitors
+
+
+def _after_run(run: RunFolder, json: Path | None) -> list[Finding]:
+    findings, title = diagnose_run(run), f"Run {run.path}"
+    with finish_first("printing and writing the findings"):
+        print_findings(findings, title)
+        if run.trained:
+            print(QuickTest(quick_test_run(run)).line)
+        write_findings(findings, title, json or run.path / "diagnosis.json")
+    return findings

@@ -62,6 +62,7 @@ class VoltageEstimator(LightningModule):
         scheduler: ``name`` and options, see `build_scheduler`; none by default.
         rc_pairs: Options of `RCPairs`, whose voltages are additional inputs; none by default. The inputs may already
             contain these voltages after the features, as the rows of a data module do.
+        data: What the checkpoint keeps about the training data, see `vestim_pl.data.training_data`; not used here.
         preparation: How the files of the training were prepared, as plain values, see
             `vestim_pl.data.PreparationSettings`. Commands apply it again to other files.
 
@@ -86,6 +87,7 @@ class VoltageEstimator(LightningModule):
         optimizer: Mapping[str, Any] | None = None,
         scheduler: Mapping[str, Any] | None = None,
         rc_pairs: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
         preparation: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -96,6 +98,7 @@ class VoltageEstimator(LightningModule):
                 "optimizer": _plain(optimizer or {"name": "Adam", "lr": 1e-3}),
                 "scheduler": _plain(scheduler or {"name": "none"}),
                 "rc_pairs": _plain(rc_pairs or {}),
+                "data": _plain(data or {}),
                 "preparation": _plain(preparation or {}),
             }
         )

@@ -1,4 +1,4 @@
-"""Test a checkpoint on recordings: ``python -m vestim_pl.evaluate ckpt_path=... data=folder data.root=DIR``."""
+"""Test checkpoints on recordings: ``python -m vestim_pl.evaluate ckpt_path=... data=folder data.root=DIR``."""
 
 from vestim_pl.lightning_support import early_signals  # noqa: F401 - before torch, whose import takes seconds
 
@@ -15,20 +15,20 @@ if __name__ == "__main__":  # before the imports below, so that a mistake on the
 import logging
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pandas as pd
 from omegaconf import DictConfig
 
-from vestim_pl.app.configuration import build
 from vestim_pl.app.earlier_runs import prepare_folder
-from vestim_pl.app.interruption import finish_first, now
-from vestim_pl.app.scoring import score_checkpoint
+from vestim_pl.app.ending import write_run_report
+from vestim_pl.app.estimator import read_recordings
+from vestim_pl.app.interruption import now
+from vestim_pl.app.scoring import scored_steps, write_scores
+from vestim_pl.app.several_checkpoints import load_several, paths_of, side_by_side
 from vestim_pl.app.threads import choose_threads
 from vestim_pl.app.trainer import build_trainer, quiet_lightning
 from vestim_pl.data import PreparationSettings, VoltageDataModule
-from vestim_pl.deploy.checkpoint import load_estimator
+from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.reports.provenance import write_provenance
-from vestim_pl.reports.run_report import write_report
 
 __all__ = ["evaluate", "main"]
 
@@ -36,46 +36,55 @@ _log = logging.getLogger("vestim_pl")
 
 
 def evaluate(config: DictConfig) -> pd.DataFrame:
-    """Test a checkpoint as the configuration says; leaves errors, estimates and a report in the folder of the run.
+    """Test one checkpoint or several; writes errors, estimates and a report to the folder of the run.
 
     Args:
         config: The composed configuration of ``conf/evaluate.yaml``.
 
     Returns:
-        RMSE, MAE and largest error in mV by recording and overall.
+        RMSE, MAE and largest error in mV by recording and overall; of several checkpoints one after the other, with
+        their names in the column ``checkpoint``.
 
     Raises:
-        ConfigurationError: If the checkpoint is none, or settings contradict each other.
-        DataError: If a recording cannot be used, or lacks a column that the estimator is fed with.
+        ConfigurationError: If the file is not a checkpoint of an estimator, or settings contradict each other.
+        DataError: If a recording cannot be used, or lacks an input column of the estimator.
 
     """
     now("reading the recordings", "nothing was tested; the same command starts again")
     quiet_lightning()
-    estimator, folder = load_estimator(str(config.ckpt_path)), Path(str(config.run_dir))
-    datamodule: VoltageDataModule = build(
-        config.data,
-        sampling=build(config.sampling),
-        features=list(estimator.hparams["features"]),
-        trained=PreparationSettings.of_estimator(estimator.hparams),
-        trained_pairs=estimator.rc_pairs,  # windows too are to know what came before them, as in the training
-        rc_pairs=[],
-    )
-    datamodule.setup("test")
+    models, folder = load_several(config.ckpt_path), Path(str(config.run_dir))
+    recordings = {name: _read_recordings(config, model.estimator) for name, model in models.items()}
+    first, datamodule = next(iter(models.values())), next(iter(recordings.values()))
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
-    trainer: pl.Trainer = build_trainer(config)
+    trainer = build_trainer(config)
     if trainer.is_global_zero:
         prepare_folder(folder, None)
-    choose_threads(trainer, estimator, datamodule.sampling, str(config.ckpt_path))
+    choose_threads(trainer, first.estimator, datamodule.sampling, paths_of(config.ckpt_path)[0])
     write_provenance(folder, trainer)
     now("testing", "nothing was written; the same command starts again")
-    errors = score_checkpoint(trainer, estimator, datamodule, None, folder)
-    with finish_first("writing the report"):
-        if trainer.is_global_zero:
-            _log.info("report: %s", write_report(folder))
+    steps = {
+        name: scored_steps(trainer, model.estimator, recordings[name], None, model.intervals)
+        for name, model in models.items()
+    }
+    errors = write_scores(trainer, side_by_side(steps), folder, datamodule.sampling.evaluation)
+    write_run_report(config)
     now("ending", f"everything is written, in {folder}")
     return errors
 
 
 def main(config: DictConfig) -> float:
-    """Task of the command: evaluate; returns the overall RMSE in mV."""
-    return float(evaluate(config)["rmse_mv"].iloc[-1])
+    """Task of the command: evaluate; returns the overall RMSE in mV, the mean of several checkpoints."""
+    errors = evaluate(config)
+    return float(errors.loc[errors["recording"] == "overall", "rmse_mv"].mean())
+
+
+def _read_recordings(config: DictConfig, estimator: VoltageEstimator) -> VoltageDataModule:
+    """Read the recordings as the training of an estimator did."""
+    return read_recordings(
+        config,
+        "test",
+        features=list(estimator.hparams["features"]),
+        trained=PreparationSettings.of_estimator(estimator.hparams),
+        trained_pairs=estimator.rc_pairs,  # a window starts with the states of the RC pairs, as in training
+        rc_pairs=[],
+    )

@@ -28,16 +28,17 @@ _UNITS = {"current": "A, discharge negative", "temperature": "degC", "soc": "0..
 
 
 def export(config: DictConfig) -> Path:
-    """Export as the configuration says.
+    """Write the checkpoint as an ONNX model, and log its inputs, units and accuracy.
 
     Args:
         config: The composed configuration of ``conf/export.yaml``.
 
     Returns:
-        The file that was written.
+        The ONNX file.
 
     Raises:
-        ConfigurationError: If the checkpoint is none, a package is not installed, or the network cannot be exported.
+        ConfigurationError: If the file is not a checkpoint of an estimator, a package is missing, or the network cannot
+            be exported.
 
     """
     now("exporting", "nothing was written; the same command starts again")

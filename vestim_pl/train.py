@@ -21,30 +21,29 @@ import lightning.pytorch as pl
 import pandas as pd
 from omegaconf import DictConfig
 
-from vestim_pl.app.auto_resume import resolve_checkpoint
-from vestim_pl.app.checkpoint_settings import best_checkpoint, refuse_wrong_checkpoints, why_no_best
-from vestim_pl.app.compilation import compile_network
-from vestim_pl.app.configuration import build, plain
+from vestim_pl.app.conf_tree import plain
 from vestim_pl.app.earlier_runs import prepare_folder
 from vestim_pl.app.early_check import refuse_missing_checkpoint
 from vestim_pl.app.ending import record_early_interrupt, record_ending, write_run_report
-from vestim_pl.app.estimator import build_estimator, reset_global_state
+from vestim_pl.app.estimator import build_estimator, compile_network, read_recordings, reset_global_state
 from vestim_pl.app.fitting import fit
-from vestim_pl.app.interruption import now
+from vestim_pl.app.interruption import finish_first, now
 from vestim_pl.app.next_command import evaluate_command
-from vestim_pl.app.resume import refuse_unfit_checkpoint
-from vestim_pl.app.scoring import score_checkpoint
+from vestim_pl.app.resume import refuse_unfit_checkpoint, resolve_checkpoint
+from vestim_pl.app.scoring import best_checkpoint, calibrated_intervals, score_checkpoint, why_no_best
 from vestim_pl.app.slurm import requeue_job, requeued_checkpoint
 from vestim_pl.app.threads import choose_threads
 from vestim_pl.app.trainer import (
     build_trainer,
     quiet_lightning,
     refuse_multirun_of_several_processes,
+    refuse_wrong_checkpoints,
     warn_of_missing_guards,
 )
 from vestim_pl.app.vestim import hyperparams_of
 from vestim_pl.data import VoltageDataModule
-from vestim_pl.errors import DivergenceError
+from vestim_pl.deploy.intervals import PredictionIntervals, store_intervals
+from vestim_pl.errors import ConfigurationError, DivergenceError
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.lightning_support.stop_request import Interrupted, is_first_process
 from vestim_pl.reports.provenance import write_provenance
@@ -122,17 +121,19 @@ def _build(config: DictConfig) -> tuple[pl.Trainer, VoltageEstimator, VoltageDat
     vestim = hyperparams_of(config)
     refuse_multirun_of_several_processes(config)
     refuse_wrong_checkpoints(plain(config.callbacks))
+    if config.coverage is not None and not 0 < config.coverage < 1:
+        raise ConfigurationError(f"coverage: {config.coverage} is not between 0 and 1; use for example 0.9, or null")
     refuse_missing_checkpoint(config.ckpt_path)
     run_dir = Path(config.run_dir)
     ckpt_path = resolve_checkpoint(config.ckpt_path, run_dir) or requeued_checkpoint(run_dir)
     quiet_lightning()
     reset_global_state(config)
-    datamodule: VoltageDataModule = build(config.data, sampling=build(config.sampling))
-    datamodule.setup("fit")
+    datamodule = read_recordings(config, "fit")
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
     estimator = build_estimator(config, datamodule)
     refuse_unfit_checkpoint(ckpt_path, estimator)
-    compile_network(estimator, wanted=config.compile)
+    if config.compile:
+        compile_network(estimator)
     warn_of_missing_guards(config)
     trainer = build_trainer(config)
     if trainer.is_global_zero and not config.trainer.get("fast_dev_run"):
@@ -155,6 +156,23 @@ def _test_best(
             _log.warning("no best checkpoint, so nothing was tested: %s", why_no_best(config))
         return TrainingRun(estimator, datamodule, trainer, math.nan, "", None)
     _log.info("best validation RMSE %.2f mV, checkpoint %s", best.best_model_score, best.best_model_path)
-    errors = score_checkpoint(trainer, estimator, datamodule, best.best_model_path, run_dir) if config.test else None
+    intervals = None
+    if config.coverage is not None:
+        intervals = calibrated_intervals(trainer, estimator, datamodule, best.best_model_path, config.coverage)
+    errors = None
+    if config.test:
+        errors = score_checkpoint(trainer, estimator, datamodule, best.best_model_path, run_dir, intervals)
+    if trainer.is_global_zero:
+        _store(intervals, best.best_model_path, config.coverage)
     now("ending", f"the training is complete, and everything is written, in {run_dir}")
     return TrainingRun(estimator, datamodule, trainer, float(best.best_model_score), best.best_model_path, errors)
+
+
+def _store(intervals: PredictionIntervals | None, checkpoint: str, coverage: float | None) -> None:
+    """Write the prediction intervals into the best checkpoint, and log them, or why there are none."""
+    if intervals is not None:
+        with finish_first("writing the prediction intervals"):
+            store_intervals(checkpoint, intervals)
+        _log.info("%s", intervals.describe())
+    elif coverage is not None:
+        _log.info("no prediction intervals: the validation recordings are too short for coverage=%g", coverage)

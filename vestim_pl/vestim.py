@@ -11,7 +11,7 @@ from pathlib import Path
 from vestim_pl.app.vestim import (
     Conversion,
     convert_file,
-    hydra_value,
+    lower_bounds,
     preset_yaml,
     reference,
     render_table,
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m vestim_pl.vestim", description="Convert settings of VEstim.")
     commands = parser.add_subparsers(dest="command", required=True)
     convert = commands.add_parser("convert", help="write a preset in YAML and print the result for every key")
-    convert.add_argument("file", type=Path, help="VEstim's hyperparams.json; // comments are fine")
+    convert.add_argument("file", type=Path, help="VEstim's hyperparams.json; // comments are allowed")
     convert.add_argument("output", type=Path, nargs="?", help="YAML to write; preset/NAME.yaml by default")
     convert.add_argument("--horizon", type=int, choices=(0, 1), help="1, as in VEstim: the target follows the window")
     convert.add_argument("--force", action="store_true", help="overwrite an existing file")
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(render_table(conversion))
     print(f"\nwritten: {', '.join(map(str, written))}")
     if conversion.searched:
-        print("There is no search command yet. A training takes one value each, here the lower bounds.")
+        print("There is no search command yet. A training needs one value for each; here, the lower bounds.")
     print(f"to train: {command_line('vestim_pl.train', *arguments)}")
     return 0
 
@@ -60,11 +60,11 @@ def write_preset(conversion: Conversion, output: Path, force: bool = False) -> t
 
     Args:
         conversion: The conversion.
-        output: File to write; its folder is the name of its group for Hydra.
+        output: File to write; Hydra takes the name of its folder as the group.
         force: Whether to overwrite an existing file.
 
     Returns:
-        Arguments of the train command, and the files written: the preset, and the search space if there is one.
+        Arguments of the train command, and the files written: the preset, and a search space if there is one.
 
     Raises:
         ConfigurationError: If Hydra cannot use the name, or the file exists or cannot be written.
@@ -99,13 +99,9 @@ def write_preset(conversion: Conversion, output: Path, force: bool = False) -> t
 
 
 def _arguments(conversion: Conversion, output: Path, folder: Path) -> list[str]:
-    """Arguments of the train command, run in the present folder."""
+    """Write the arguments of the train command, relative to the current folder."""
     multirun = ["-m"] if conversion.grids else []
-    lowest = [
-        f"{setting.target}={hydra_value(setting.choice.range.low)}"
-        for setting in conversion.searched
-        if setting.choice.range
-    ]
+    lowest = [override.argument for override in lower_bounds(conversion.searched)]
     return [*multirun, "--config-dir", os.path.relpath(folder.parent), f"+{folder.name}={output.stem}", *lowest]
 
 

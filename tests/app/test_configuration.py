@@ -2,28 +2,16 @@
 
 from pathlib import Path
 
-import hydra
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from vestim_pl.app.configuration import build, check, conf_folder, flat_keys
+from tests.composing import compose
+from vestim_pl.app.configuration import build, check, choices, conf_folder, flat_keys
 from vestim_pl.app.override_mistakes import explain
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.schedulers import build_scheduler
-
-
-def compose(*overrides: str) -> DictConfig:
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return hydra.compose("train", ["run_dir=run", *overrides])
-
-
-def choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
-
 
 OPTION_1 = {
     "sampling.lookback": 200, "network.hidden_sizes": [32], "optimizer.lr": 1e-4, "optimizer.weight_decay": 1e-4,
@@ -105,29 +93,6 @@ def test_clipping_at_one_is_the_default_for_every_network(network):
     assert compose(f"network={network}").trainer.gradient_clip_val == 1.0
 
 
-@pytest.mark.parametrize("preset", choices("preset"))
-def test_every_preset_composes_and_passes_the_check(preset):
-    check(compose(f"+preset={preset}"))
-
-
-GROUPS = [
-    f"{group}={choice}"
-    for group in ("network", "sampling", "optimizer", "scheduler", "logger", "trainer", "data")
-    for choice in choices(group)
-]
-
-
-@pytest.mark.parametrize("override", GROUPS)
-def test_every_choice_of_every_group_composes_and_passes_the_check(override):
-    check(compose(override, *(["data.root=somewhere"] if override == "data=folder" else [])))
-
-
-@pytest.mark.parametrize("choice", choices("callbacks"))
-def test_every_callback_choice_composes_and_passes_the_check(choice):
-    names = list(dict.fromkeys([choice, "default"]))
-    check(compose(f"callbacks=[{','.join(names)}]"))
-
-
 def test_every_line_of_the_tree_that_sets_a_number_says_what_it_does():
     bare = []
     for path in sorted(conf_folder().rglob("*.yaml")):
@@ -166,7 +131,7 @@ def test_every_line_of_the_tree_that_sets_a_number_says_what_it_does():
         ("trainer.max_epochs=many", r"trainer\.max_epochs: 'many' does not fit"),
         ("+presets=safer", r"presets: no such key; did you mean \+preset\?"),
         ("+lookback=100", r"^lookback: no such key; did you mean network\.lookback or sampling\.lookback\?"),
-        ("callbacks.early_stopping=false", r"callbacks\.early_stopping: False is no callback; null takes it out"),
+        ("callbacks.early_stopping=false", r"callbacks\.early_stopping: False is no callback; null removes it"),
         ("test=maybe", r"test: 'maybe' does not fit: .*boolean"),
         ("seed=x", r"^seed: 'x' does not fit: .*integer"),
         ("optimizer.lr=-1", r"optimizer\.lr: -1 is not positive; choose"),

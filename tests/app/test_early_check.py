@@ -3,15 +3,20 @@
 import pytest
 import torch
 
-from tests.app.test_configuration import GROUPS, choices, compose
+from tests.composing import compose
 from vestim_pl.app import early_check
-from vestim_pl.app.configuration import check
+from vestim_pl.app.configuration import check, choices
 from vestim_pl.app.early_check import NETWORK_SOURCES, check_before_import
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.networks import NETWORKS
 from vestim_pl.settings.arguments import argument_types
 from vestim_pl.settings.source_types import source_signature
 
+GROUPS = [
+    f"{group}={choice}"
+    for group in ("network", "sampling", "optimizer", "scheduler", "logger", "trainer", "data")
+    for choice in choices(group)
+]
 ACCEPTED = [
     *([f"+preset={name}"] for name in choices("preset")),
     *([override, "data.root=somewhere"] for override in GROUPS),
@@ -34,7 +39,7 @@ ACCEPTED = [
 
 
 @pytest.mark.parametrize("overrides", ACCEPTED, ids=" ".join)
-def test_nothing_is_refused_that_the_full_check_accepts(overrides, monkeypatch):
+def test_every_preset_and_choice_passes_both_checks(overrides, monkeypatch):
     config = compose(*overrides)
     with monkeypatch.context() as patch:
         patch.setattr("vestim_pl.app.configuration.check_before_import", lambda config: None)

@@ -1,19 +1,17 @@
 """The trainer of the configuration, and what it refuses in one line."""
 
-import hydra
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from vestim_pl.app.configuration import conf_folder
-from vestim_pl.app.trainer import build_trainer
+from tests.composing import compose
+from vestim_pl.app.conf_tree import plain
+from vestim_pl.app.trainer import build_trainer, refuse_wrong_checkpoints
 from vestim_pl.errors import ConfigurationError
+from vestim_pl.train import train
 
 
 def composed(*overrides: str) -> DictConfig:
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return hydra.compose("train", ["run_dir=run", "trainer.accelerator=cpu", *overrides])
+    return compose("trainer.accelerator=cpu", *overrides)
 
 
 @pytest.mark.parametrize(
@@ -41,3 +39,45 @@ def test_random_generators_are_put_back_before_a_bundle_notes_their_state():
     """Otherwise a bundle of the first step after a resume draws other dropout than the step did."""
     names = [type(callback).__name__ for callback in build_trainer(composed("+preset=resilient")).callbacks]
     assert names.index("RandomStateCheckpoint") < names.index("CrashBundle") < names.index("StepGuard")
+
+
+def test_the_profiler_that_costs_nothing_is_used_unless_one_is_set():
+    profiler = build_trainer(composed()).profiler
+    assert profiler.profile("a") is profiler.profile("b")
+    with pytest.raises(ValueError, match="own"), profiler.profile("a"), profiler.profile("b"):
+        raise ValueError("own")
+    assert type(build_trainer(composed("+trainer.profiler=simple")).profiler).__name__ == "SimpleProfiler"
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("+callbacks.checkpoint.every_n_train_steps=10", r"callbacks\.checkpoint\.every_n_train_steps: 10 would rank"),
+        ("+callbacks.checkpoint.train_time_interval={_target_:datetime.timedelta,minutes:5}", r"train_time_interval: "),
+        ("callbacks.checkpoint.save_last=true", r"callbacks\.checkpoint\.save_last: True would write the best state"),
+        ("callbacks.checkpoint.save_last=link", r"callbacks\.checkpoint\.save_last: link would write"),
+    ],
+)
+def test_what_would_keep_the_wrong_file_is_refused(override, named):
+    with pytest.raises(ConfigurationError, match=f"{named}.*; remove it") as caught:
+        train(compose(override))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["callbacks.checkpoint.save_top_k=3"],
+        ["callbacks.last_checkpoint=null", "callbacks.checkpoint.save_last=true"],
+        ["+callbacks.often={_target_:lightning.pytorch.callbacks.ModelCheckpoint,every_n_train_steps:5}"],
+        ["callbacks.checkpoint=null"],
+    ],
+)
+def test_what_keeps_the_right_files_passes(overrides):
+    refuse_wrong_checkpoints(plain(compose(*overrides).callbacks))
+
+
+def test_what_is_no_interval_is_refused_by_the_name_of_the_setting():
+    with pytest.raises(ConfigurationError, match=r"^checkpoint_every: 'often' is not an interval; write a number"):
+        train(compose("checkpoint_every=often"))

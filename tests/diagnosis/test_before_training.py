@@ -4,8 +4,8 @@ import pytest
 
 from vestim_pl.data import VoltageDataModule, WindowSampling
 from vestim_pl.diagnosis.before_training import diagnose_data, diagnose_settings, diagnose_training
+from vestim_pl.diagnosis.checks.cost import Plan
 from vestim_pl.diagnosis.checks.learning_rate import RangeTest
-from vestim_pl.diagnosis.plan import Plan
 from vestim_pl.diagnosis.probe import Measurements
 
 SETTINGS = {

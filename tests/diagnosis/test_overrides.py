@@ -1,12 +1,11 @@
 import shlex
 from pathlib import Path
 
-import hydra
 import pytest
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from vestim_pl.app.configuration import check, conf_folder
+from tests.composing import compose
+from vestim_pl.app.configuration import check
 from vestim_pl.app.trainer import build_trainer
 from vestim_pl.diagnosis.after_run import diagnose_run
 from vestim_pl.diagnosis.overrides import missing_recovery, tolerated_rate
@@ -14,12 +13,6 @@ from vestim_pl.reports.run_folder import RunFolder
 
 BAD = {"kind": "non_finite", "step": 70, "reason": "model parameters became NaN/Inf"}
 OFF = "callbacks.step_guard=null callbacks.finite_parameters=null callbacks.recovery=null"
-
-
-def composed(overrides: list[str]) -> DictConfig:
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return hydra.compose("train", overrides)
 
 
 @pytest.mark.parametrize(
@@ -40,11 +33,11 @@ def composed(overrides: list[str]) -> DictConfig:
 )
 def test_the_suggestion_is_accepted_whatever_callbacks_the_run_had(tmp_path: Path, choices: str) -> None:
     given = ["run_dir=.", "trainer.accelerator=cpu", *choices.split()]
-    config = composed(given)
+    config = compose(*given)
     run = RunFolder(tmp_path, config=OmegaConf.to_container(config, resolve=False), events=(BAD,))
     found = next(each for each in diagnose_run(run) if each.check == "divergence")
     parts = shlex.split(found.override)
-    fixed = composed([*given, *parts])
+    fixed = compose(*[*given, *parts])
     fixed.run_dir = str(tmp_path)
     check(fixed)
     assert fixed.optimizer.lr == pytest.approx(config.optimizer.lr / 10)

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from vestim_pl.diagnosis.finding import Finding, Severity
-from vestim_pl.diagnosis.quick_test import QuickTest, print_quick_test, quick_test_title
+from vestim_pl.diagnosis.output import print_quick_test
+from vestim_pl.diagnosis.quick_test import QuickTest, quick_test_title
 from vestim_pl.reports.run_folder import RunFolder
 from vestim_pl.settings.override import Override
 

@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import hydra
 import numpy as np
 import pandas as pd
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from vestim_pl.app.configuration import conf_folder
+from tests import composing
 from vestim_pl.train import TrainingRun, train
 
 
@@ -51,11 +49,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     """One small training for all tests that only read a run; it is in the parent folder of its ``checkpoints/``."""
     folder = tmp_path_factory.mktemp("trained")
     root = write_recordings(folder / "recordings")
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        overrides = ["data=folder", f"data.root={root}", f"run_dir={folder / 'run'}", *SMALL]
-        config = hydra.compose("train", [*overrides, "trainer.max_epochs=1", "sampling.evaluation=streams"])
-    return train(config)
+    overrides = ["data=folder", f"data.root={root}", f"run_dir={folder / 'run'}", *SMALL, "coverage=0.5"]
+    return train(composing.compose(*overrides, "trainer.max_epochs=1", "sampling.evaluation=streams"))
 
 
 @pytest.fixture
@@ -63,11 +58,8 @@ def compose(tmp_path: Path, recordings: Path) -> Callable[..., DictConfig]:
     """Compose ``train.yaml`` with overrides, on the small recordings, with a small sampling, into ``tmp_path/run``."""
 
     def _compose(*overrides: str) -> DictConfig:
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            return hydra.compose(
-                "train", ["data=folder", f"data.root={recordings}", f"run_dir={tmp_path / 'run'}", *overrides]
-            )
+        given = ["data=folder", f"data.root={recordings}", f"run_dir={tmp_path / 'run'}"]
+        return composing.compose(*given, *overrides)
 
     return _compose
 
@@ -92,9 +84,7 @@ def compose_diagnose(recordings: Path, small: tuple[str, ...]) -> Callable[..., 
     """Compose ``diagnose.yaml`` with overrides, on the small recordings, with a small sampling."""
 
     def _compose(*overrides: str) -> DictConfig:
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            given = ["data=folder", f"data.root={recordings}", "run_dir=.", *small, *overrides]
-            return hydra.compose("diagnose", given)
+        given = ["data=folder", f"data.root={recordings}", *small]
+        return composing.compose(*given, *overrides, command="diagnose")
 
     return _compose

@@ -18,13 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 
 import vestim_pl.app.ending
 import vestim_pl.train
 from tests.callbacks.foreign import same
-from vestim_pl.app.configuration import conf_folder
+from tests.composing import compose
 from vestim_pl.deploy.checkpoint import load_checkpoint
 
 EPOCHS, STEPS, EVERY = 4, 8, 3
@@ -56,9 +55,8 @@ def train(run: Path, recordings: Path) -> None:
     recorder = f"+callbacks.recorder={{_target_:tests.callbacks.step_recorder.StepRecorder,path:{run}/step.txt}}"
     run.mkdir(parents=True, exist_ok=True)
     os.chdir(run)
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        given = [f"data.root={recordings}", f"run_dir={run}", "ckpt_path=auto", recorder]
-        vestim_pl.train.train(hydra.compose("train", [*SETTINGS, *given]))
+    given = [f"data.root={recordings}", f"run_dir={run}", "ckpt_path=auto", recorder]
+    vestim_pl.train.train(compose(*SETTINGS, *given))
 
 
 def fork(work: Callable[[], None], log: Path) -> int:

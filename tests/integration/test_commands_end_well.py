@@ -18,6 +18,7 @@ import torch
 import vestim_pl.diagnose
 import vestim_pl.evaluate
 import vestim_pl.export
+import vestim_pl.predict
 from tests.integration.forked import Done, command_of, run_forked, run_in_child
 from tests.integration.signal_at import EPOCHS, STEPS, send_at
 from tests.integration.test_every_ending import ROOT, assert_ended_well, assert_same_training, settings, train
@@ -49,8 +50,8 @@ def assert_one_line(done: Done, number: int, doing: str) -> None:
 @pytest.mark.parametrize(
     ("module", "name", "number", "doing"),
     [
-        (vestim_pl.evaluate, "load_estimator", signal.SIGINT, "reading the recordings"),
-        (vestim_pl.evaluate, "score_checkpoint", signal.SIGTERM, "testing"),
+        (vestim_pl.evaluate, "load_several", signal.SIGINT, "reading the recordings"),
+        (vestim_pl.evaluate, "scored_steps", signal.SIGTERM, "testing"),
         (vestim_pl.export, "load_estimator", signal.SIGHUP, "exporting"),
     ],
 )
@@ -65,6 +66,28 @@ def test_commands_on_a_checkpoint_end_in_one_line(module, name, number, doing, c
     assert not list(tmp_path.rglob("*.onnx*"))
 
 
+def test_predict_ends_in_one_line_and_leaves_whole_files_alone(checkpoint, recordings, tmp_path):
+    """The signal arrives in the second recording."""
+
+    def in_the_second() -> None:
+        original, files = vestim_pl.predict.predict_file, []
+
+        def counting(*arguments):
+            files.append(1)
+            if len(files) == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return original(*arguments)
+
+        vestim_pl.predict.predict_file = counting
+
+    arguments = [f"checkpoint={checkpoint}", f"input={recordings / 'test'}", "output=out"]
+    done = run_forked(tmp_path, command_of("vestim_pl.predict"), arguments, in_the_second)
+    assert done.status == 128 + signal.SIGTERM, done.err
+    [line] = [line for line in done.err.splitlines() if line.startswith("interrupted by")]
+    assert "while predicting; what is in out is whole; the same command with existing=skip does the others" in line
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["f_25degC.parquet"]
+
+
 @pytest.mark.parametrize(("name", "doing"), [("build_estimator", "diagnosing"), ("measure", "measuring a few steps")])
 def test_diagnose_ends_in_one_line(name, doing, recordings, small, tmp_path):
     arguments = ["data=folder", f"data.root={recordings}", *small]
@@ -75,7 +98,7 @@ def test_diagnose_ends_in_one_line(name, doing, recordings, small, tmp_path):
     assert_one_line(done, signal.SIGTERM, doing)
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "export", "diagnose", "replay"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "export", "diagnose", "replay", "predict"])
 def test_ctrl_c_while_torch_is_imported_ends_in_one_line(command, tmp_path):
     for package in ("torch", "lightning", "hydra", "omegaconf", "pandas", "numpy"):
         source = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(5)\n"

@@ -22,6 +22,7 @@ from vestim_pl.app.fitting import fit
 from vestim_pl.app.resume import refuse_unfit_checkpoint
 from vestim_pl.callbacks import GradientNormMonitor, RandomStateCheckpoint
 from vestim_pl.deploy.checkpoint import load_estimator
+from vestim_pl.deploy.model import load_model
 from vestim_pl.deploy.streaming import StreamingEstimator
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
@@ -163,8 +164,12 @@ def training(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "a random state that is none", changed(content, "callbacks", random_state, to={"random": 3})
 
 
+def predict_it(path: Path) -> None:
+    load_model(path, setting="ckpt_path")
+
+
 COMMANDS: dict[str, Callable[[Path], None]] = {
-    "stream": stream, "export": export_it, "evaluate": evaluate_it, "resume": resume,
+    "stream": stream, "export": export_it, "evaluate": evaluate_it, "resume": resume, "predict": predict_it,
 }  # fmt: skip
 
 

@@ -3,17 +3,15 @@
 import json
 import re
 import shlex
-from pathlib import Path
 
-import hydra
 import pandas as pd
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from tests.integration.diagnose_command import by_check, command
+from tests.composing import compose
+from tests.integration.diagnose_command import by_check, command, dead_run
 from tests.pairs import some
-from vestim_pl.app.configuration import check, conf_folder
+from vestim_pl.app.configuration import check, choices
 from vestim_pl.diagnose import diagnose, exit_status
 from vestim_pl.diagnosis import Severity
 from vestim_pl.errors import ConfigurationError
@@ -73,21 +71,19 @@ def test_a_training_of_days_comes_with_a_setting_that_is_accepted(compose_diagno
     assert 0 < fixed.trainer.max_epochs < 20_000_000
 
 
-PRESETS = sorted(path.stem for path in (conf_folder() / "preset").glob("*.yaml"))
+PRESETS = choices("preset")
 
 
 @pytest.mark.parametrize("preset", some(PRESETS, fast=["safer", "fast"]))
 def test_every_override_fits_the_preset_that_it_is_for(recordings, preset):
     """No suggestion may be refused, as sampling=streams is with a preset for windows."""
     small = ["sampling.lanes=4"] if preset in ("accurate", "fast") else ["sampling.batch_size=16"]
-    given = ["data=folder", f"data.root={recordings}", "run_dir=.", f"+preset={preset}", "sampling.lookback=60"]
+    given = ["data=folder", f"data.root={recordings}", f"+preset={preset}", "sampling.lookback=60"]
     small += ["network.members=3"] if preset == "accurate" else []
     given += [*small, "network.hidden_sizes=[3]", "trainer.accelerator=cpu", "trainer.max_epochs=100000000"]
 
     def composed(*overrides: str) -> DictConfig:
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            return hydra.compose("diagnose", [*given, *overrides])
+        return compose(*given, *overrides, command="diagnose")
 
     findings = diagnose(composed())
     assert [each.severity.rank for each in findings] == sorted((each.severity.rank for each in findings), reverse=True)
@@ -111,10 +107,9 @@ def test_every_kind_of_training_is_diagnosed(compose_diagnose, overrides):
     assert len(diagnose(compose_diagnose(*overrides))) == 14
 
 
-def test_streams_are_diagnosed(recordings, compose_diagnose):
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        given = ["data=folder", f"data.root={recordings}", "sampling=streams", "sampling.lanes=4", "run_dir=."]
-        config = hydra.compose("diagnose", [*given, "network.hidden_sizes=[6]", "trainer.accelerator=cpu"])
+def test_streams_are_diagnosed(recordings):
+    given = ["data=folder", f"data.root={recordings}", "sampling=streams", "sampling.lanes=4"]
+    config = compose(*given, "network.hidden_sizes=[6]", "trainer.accelerator=cpu", command="diagnose")
     found = by_check(diagnose(config))
     assert "of 100 steps" in found["gradient memory"].evidence
 
@@ -158,14 +153,6 @@ def test_a_folder_that_holds_no_run_is_refused_and_left_as_it_is(compose_diagnos
 )
 def test_exit_status(severity, statuses):
     assert tuple(exit_status(Severity(severity), fail_on) for fail_on in ("warning", "error", "never")) == statuses
-
-
-def dead_run(folder: Path) -> Path:
-    run = folder / "outputs" / "dead"
-    run.mkdir(parents=True)
-    event = {"kind": "non_finite", "reason": "model parameters became NaN/Inf after optimizer step", "step": 70}
-    (run / "events.jsonl").write_text(json.dumps(event) + "\n")
-    return run
 
 
 def test_the_command_reads_a_dead_run_and_exits_with_its_severity(tmp_path):

@@ -1,17 +1,14 @@
 """Diagnose refuses what train refuses, and leaves no trace."""
 
-import json
 import shlex
 import signal
-from pathlib import Path
 
-import hydra
 import pytest
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from tests.integration.diagnose_command import by_check, command
-from vestim_pl.app.configuration import conf_folder
+from tests.composing import compose
+from tests.integration.diagnose_command import by_check, command, dead_run
+from vestim_pl.app.configuration import choices
 from vestim_pl.app.trainer import build_trainer
 from vestim_pl.diagnose import diagnose, main
 from vestim_pl.diagnosis import Finding, Severity, measure
@@ -19,15 +16,7 @@ from vestim_pl.diagnosis.before_training import flow_probe
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.train import train
 
-PRESETS = sorted(path.stem for path in (conf_folder() / "preset").glob("*.yaml"))
-
-
-def dead_run(folder: Path) -> Path:
-    run = folder / "outputs" / "dead"
-    run.mkdir(parents=True)
-    event = {"kind": "non_finite", "reason": "model parameters became NaN/Inf after optimizer step", "step": 70}
-    (run / "events.jsonl").write_text(json.dumps(event) + "\n")
-    return run
+PRESETS = choices("preset")
 
 
 @pytest.mark.parametrize(
@@ -137,12 +126,7 @@ RESILIENT = {
 
 
 def test_resilient_is_option_1_with_every_stability_callback():
-    def composed(preset: str) -> DictConfig:
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            return hydra.compose("train", [f"+preset={preset}", "run_dir=."])
-
-    resilient, safer = composed("resilient"), composed("safer")
+    resilient, safer = compose("+preset=resilient"), compose("+preset=safer")
     names = {node["_target_"].rpartition(".")[2] for node in resilient.callbacks.values() if node is not None}
     assert names >= RESILIENT
     assert resilient.trainer.gradient_clip_val is None

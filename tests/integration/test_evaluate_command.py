@@ -1,11 +1,12 @@
-import hydra
+from pathlib import Path
+
 import pandas as pd
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from tests import composing
 from tests.integration.conftest import simulate_recording
-from vestim_pl.app.configuration import check, conf_folder
+from vestim_pl.app.configuration import check
 from vestim_pl.errors import ConfigurationError, DataError
 from vestim_pl.evaluate import evaluate, main
 from vestim_pl.train import train
@@ -20,13 +21,10 @@ def checkpoint(trained):
 def settings(recordings, tmp_path):
     def compose_evaluate(checkpoint, *overrides):
         (tmp_path / "evaluated").mkdir(exist_ok=True)
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            config = hydra.compose(
-                "evaluate",
-                [f"ckpt_path={checkpoint}", "data=folder", f"data.root={recordings}",
-                 f"run_dir={tmp_path / 'evaluated'}", "sampling.lookback=20", *overrides],
-            )  # fmt: skip
+        config = composing.compose(
+            f"ckpt_path={checkpoint}", "data=folder", f"data.root={recordings}", f"run_dir={tmp_path / 'evaluated'}",
+            "sampling.lookback=20", *overrides, command="evaluate",
+        )  # fmt: skip
         check(config)
         return config
 
@@ -74,3 +72,36 @@ def test_rc_pairs_of_the_checkpoint_reach_beyond_windows_as_in_the_training(comp
     run = train(compose(*small, "trainer.max_epochs=1", "data.rc_pairs=[5,100]", "sampling.evaluation=windows"))
     checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
     pd.testing.assert_frame_equal(evaluate(settings(checkpoint, "sampling.evaluation=windows")), run.test_errors)
+
+
+def test_several_checkpoints_are_tested_side_by_side(trained, settings, tmp_path):
+    folder = Path(trained.best_checkpoint).parent
+    errors = evaluate(settings(f"[{folder / 'best.ckpt'},{folder / 'last.ckpt'}]", "sampling.burn_in=null"))
+    assert errors["checkpoint"].unique().tolist() == ["best", "last"]
+    own = errors[errors["checkpoint"] == "best"].drop(columns="checkpoint").reset_index(drop=True)
+    pd.testing.assert_frame_equal(own, trained.test_errors)
+    steps = pd.read_parquet(tmp_path / "evaluated" / "test_steps.parquet")
+    assert list(steps)[:2] == ["checkpoint", "recording"]
+    assert steps.groupby("checkpoint", observed=True).size().tolist() == [own["steps"].iloc[-1]] * 2
+    assert set(pd.read_csv(tmp_path / "evaluated" / "test_errors_by.csv")["checkpoint"]) == {"best", "last"}
+    assert (tmp_path / "evaluated" / "report.html").is_file()
+
+
+def test_steps_have_the_intervals_of_the_checkpoint_and_mark_rows_outside_the_training(checkpoint, settings, tmp_path):
+    (tmp_path / "other" / "test").mkdir(parents=True)
+    frame = simulate_recording(200, seed=5)
+    frame.loc[100:, "Temp"] += 30
+    frame.to_parquet(tmp_path / "other" / "test" / "z.parquet", index=False)
+    evaluate(settings(checkpoint, f"data.root={tmp_path / 'other'}", "sampling.burn_in=50"))
+    steps = pd.read_parquet(tmp_path / "evaluated" / "test_steps.parquet")
+    assert steps.loc[50:, "outside"].all()
+    assert not steps.loc[:49, "outside"].all()
+    width = (steps["upper_v"] - steps["lower_v"]).to_numpy()
+    assert (width > 0).all()
+    assert width == pytest.approx(width[0])
+
+
+def test_a_training_does_not_resume_from_a_list(compose):
+    config = compose("ckpt_path=[a.ckpt,b.ckpt]")
+    with pytest.raises(ConfigurationError, match=r"^ckpt_path: .* is a list; a training resumes from one checkpoint"):
+        check(config)

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
+from tests import composing
 from tests.integration.forked import run_module
-from vestim_pl.app.configuration import conf_folder
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.export import export as export_checkpoint
@@ -54,8 +52,7 @@ def test_a_mistake_is_one_line(checkpoint):
 
 
 def compose(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return hydra_compose("export", list(overrides))
+    return composing.compose(*overrides, command="export")
 
 
 def test_path_is_where_it_is_written(checkpoint):

@@ -28,9 +28,10 @@ def run(folder: Path, module: str, *arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stderr, done.stdout.rpartition("imported:")[2].strip()
 
 
-NEEDS = {"train": [], "diagnose": [], "evaluate": ["ckpt_path=x.ckpt"], "export": ["ckpt_path=x.ckpt"]}
+NEEDS = {"train": [], "diagnose": [], "evaluate": ["ckpt_path=x.ckpt"], "export": ["ckpt_path=x.ckpt"],
+         "predict": ["checkpoint=x.ckpt", "input=in", "output=out"]}  # fmt: skip
 WRONG_TYPE = {"train": "trainer.max_epochs=many", "diagnose": "optimizer.lr=fast", "evaluate": "sampling.lookback=x",
-              "export": "path=[1]"}  # fmt: skip
+              "export": "path=[1]", "predict": "format=[csv]"}  # fmt: skip
 MISTAKES = [
     *((command, "sede=1", "error: sede: no such key") for command in NEEDS),
     *((command, "+sede=1", "error: sede: no such key") for command in NEEDS),
@@ -46,6 +47,10 @@ MISTAKES = [
     ("train", "ckpt_path=nowhere.ckpt", "error: ckpt_path: nowhere.ckpt is not a file"),
     ("evaluate", "ckpt_path=nowhere.ckpt", "error: ckpt_path: nowhere.ckpt is not a file"),
     ("export", "ckpt_path=nowhere.ckpt", "error: ckpt_path: nowhere.ckpt is not a file"),
+    ("evaluate", "ckpt_path=[x.ckpt,nowhere.ckpt]", "error: ckpt_path: nowhere.ckpt is not a file"),
+    ("predict", "checkpoint=nowhere.ckpt", "error: checkpoint: nowhere.ckpt is not a file"),
+    ("predict", "data.units.curent=mA", "error: data.units.curent: no such key"),
+    ("train", "ckpt_path=[x.ckpt,x.ckpt]", "error: ckpt_path: ['x.ckpt', 'x.ckpt'] is a list"),
 ]
 
 

@@ -8,14 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import hydra
 import pandas as pd
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from tests import composing
 from tests.integration.slow_machine import CLOCK
-from vestim_pl.app.configuration import conf_folder
 from vestim_pl.callbacks.runtime import epoch_summary
 from vestim_pl.diagnose import diagnose
 from vestim_pl.diagnosis import QuickTest
@@ -43,9 +41,7 @@ def judge(compose, small, tmp_path, monkeypatch) -> Callable[..., QuickTest]:
             train(config)
         except DivergenceError as error:
             (run / "train.log").write_text(f"12:00:00 error: {error}\n")
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            return QuickTest(diagnose(hydra.compose("diagnose", [f"run={run}", f"checks={checks}", "run_dir=."])))
+        return QuickTest(diagnose(composing.compose(f"run={run}", f"checks={checks}", command="diagnose")))
 
     return _judge
 

@@ -5,13 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hydra
 import lightning.pytorch as pl
 import pandas as pd
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
-from vestim_pl.app.configuration import conf_folder
+from tests.composing import compose
 from vestim_pl.data import VoltageDataModule, WindowSampling
 from vestim_pl.deploy.checkpoint import load_estimator
 from vestim_pl.evaluate import evaluate
@@ -29,9 +27,7 @@ def run(command: str, folder: Path, *overrides: str) -> subprocess.CompletedProc
 
 def evaluate_in_one_process(folder: Path, *overrides: str) -> pd.DataFrame:
     folder.mkdir()
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return evaluate(hydra.compose("evaluate", [f"run_dir={folder}", "trainer.accelerator=cpu", *overrides]))
+    return evaluate(compose(f"run_dir={folder}", "trainer.accelerator=cpu", *overrides, command="evaluate"))
 
 
 def assert_same_test(one: Path, two: Path) -> None:

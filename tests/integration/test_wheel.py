@@ -22,12 +22,15 @@ def wheel(tmp_path_factory) -> Path:
     return built
 
 
-def test_wheel_ships_configuration_demo_data_and_types(wheel):
+def test_wheel_ships_configuration_demo_data_reports_and_types(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert f"vestim_pl/conf/{path.relative_to(ROOT / 'conf').as_posix()}" in names
     for path in (ROOT / "vestim_pl" / "data" / "demo").rglob("*.parquet"):
         assert path.relative_to(ROOT).as_posix() in names
+    for path in (*(ROOT / "vestim_pl/reports/assets").iterdir(), *(ROOT / "vestim_pl/reports/templates").iterdir()):
+        assert path.relative_to(ROOT).as_posix() in names
+    assert any(name.endswith("licenses/vestim_pl/reports/assets/plotly-basic.LICENSE") for name in names)
     assert "vestim_pl/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "scripts/", "conf/"))]
 

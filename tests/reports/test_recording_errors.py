@@ -31,7 +31,7 @@ def test_steps_name_recording_time_and_voltage_of_the_estimated_row(horizon):
     table = RecordingTable.of(
         ["a", "b"], [torch.arange(6.0)[:, None] / 10, torch.zeros(7, 1)], [torch.arange(6.0), 10 + torch.arange(7.0)]
     )
-    collected = RecordingErrors(table, horizon, soc=0)
+    collected = RecordingErrors(table, horizon, {"soc": 0})
     weight = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
     batch = SequenceBatch(
         torch.zeros(2, 3, 1), torch.zeros(2, 3), weight, torch.ones(2, dtype=torch.bool), torch.tensor([8, 1])
@@ -68,3 +68,13 @@ def test_steps_of_all_processes_are_gathered_also_where_one_has_none(monkeypatch
     steps = collected.steps()
     assert steps["estimated"].tolist() == [1.0, 2.0, 3.0]
     assert steps["recording"].tolist() == ["a", "b", "b"]
+
+
+def test_each_checkpoint_has_its_recordings_and_its_overall_row():
+    steps = pd.DataFrame({"recording": ["a", "b", "a", "b"], "measured": 3.7, "estimated": [3.71, 3.7, 3.7, 3.7]})
+    table = error_table(steps.assign(checkpoint=["two", "two", "one", "one"]))
+    assert table[["checkpoint", "recording"]].to_numpy().tolist() == [
+        ["two", "a"], ["two", "b"], ["two", "overall"], ["one", "a"], ["one", "b"], ["one", "overall"]
+    ]  # fmt: skip
+    assert table["max_error_mv"].tolist() == pytest.approx([10.0, 0.0, 10.0, 0.0, 0.0, 0.0])
+    assert next(iter(table)) == "checkpoint"

@@ -1,3 +1,4 @@
+import json
 import math
 
 import pandas as pd
@@ -57,7 +58,10 @@ def test_the_files_and_the_terminal_have_it(sweep):
     assert pd.read_csv(sweep / "sweep.csv")["job"].tolist() == [10, 0, 1, 2]
     assert '<a href="10/report.html">10</a>' in page
     assert 'href="2/report.html"' not in page, "it has none"
-    assert "data:image/png" in page
+    plots = json.loads(page.partition('id="plots">')[2].partition("</script>")[0])
+    assert set(plots) == {"setting_0", "curves"}, "a setting with one value among the jobs that ran is not drawn"
+    assert plots["setting_0"]["layout"]["xaxis"]["ticktext"] == ["1e-4", "1e-3", "1"]
+    assert [curve["y"] for curve in plots["curves"]["data"]] == [[30.0, 20.0], [50.0, 40.0], [60.0, None]]
     assert "Nonsense" in page
     lines = console.export_text().splitlines()
     assert [line.split("│")[1].strip() for line in lines if line.startswith("│")] == ["10", "0", "1", "2"]

@@ -1,11 +1,10 @@
-"""What every command shares: Hydra overrides, one line for a mistake, and a meaningful exit status.
+"""Run a command: Hydra's overrides, one line for a mistake, and a conventional exit status.
 
 This module imports neither torch nor Lightning, which takes seconds: the command line is composed and checked first.
 """
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,15 +22,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vestim_pl.app.conf_tree import conf_folder, flat_keys
-from vestim_pl.app.early_check import check_before_import
 from vestim_pl.app.interruption import ends_in_one_line, finish_first
-from vestim_pl.app.log_file import log_to_file
+from vestim_pl.app.log_handlers import log_to_file
 from vestim_pl.app.machine_faults import causes, close_output, machine_fault
 from vestim_pl.app.override_mistakes import explain
 from vestim_pl.app.processes import OtherProcesses, leave_terminal_to_first
+from vestim_pl.app.refusal import RefusedRun, refuse_mistakes
 from vestim_pl.app.slurm import job_folder
 from vestim_pl.app.vestim import expand
-from vestim_pl.errors import ConfigurationError, FileError, ProcessError, VestimError
+from vestim_pl.errors import FileError, ProcessError, VestimError
 from vestim_pl.lightning_support.stop_request import is_first_process
 
 __all__ = ["Task", "is_multirun", "run_command", "run_folder"]
@@ -60,7 +59,7 @@ def run_folder(ckpt_path: str | None, now: datetime | None = None) -> str:
         outputs = Path("outputs")
         written = [*outputs.glob("*/checkpoints/*.ckpt"), *outputs.glob("*/*/checkpoints/*.ckpt")]
         ckpt_path = str(max(written, key=lambda path: path.stat().st_mtime)) if written else None
-    if ckpt_path and Path(ckpt_path).parent.name == "checkpoints":
+    if isinstance(ckpt_path, str) and Path(ckpt_path).parent.name == "checkpoints":  # a list is refused later
         return str(Path(ckpt_path).parent.parent)
     dated = (now or datetime.now()).strftime("outputs/%Y-%m-%d/%H-%M-%S")
     return dated if now else job_folder(sys.argv[1:]) or dated
@@ -103,6 +102,8 @@ def _run_command(
     try:
         job = _job(task, config_name, outcome, _expand_hyperparams(config_name))
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)()
+    except RefusedRun as refused:
+        outcome.errors.append(refused.error)
     except Exception as error:  # of the user, of the machine, or a bug of ours, which is raised again below
         outcome.errors.insert(0, error)
     finally:
@@ -158,7 +159,7 @@ def _one_line(error: Exception, config_name: str, folder: Path | None) -> str | 
         return explain(error, _valid_keys(config_name))
     if isinstance(error, VestimError | OmegaConfBaseException):
         return str(error)
-    if re.match("Config group override must be a string or a list", str(error)):  # Hydra's, of no class of its own
+    if str(error).startswith("Config group override must be a string or a list"):  # Hydra's, of no class of its own
         return (
             "a group of settings cannot be null; choose one of its files, or set its parts to null, such as"
             " logger.csv=null"
@@ -199,9 +200,9 @@ def _expand_hyperparams(config_name: str) -> str:
 def _job(task: Task | str, config_name: str, outcome: _Outcome, announcement: str) -> Task:
     """Make the function that Hydra calls for every job: check the configuration, import the task, run it.
 
-    A mistake in a single run is passed on in ``outcome``, because Hydra would print a line of its own. In a multirun
-    it is logged and raised, so that Hydra counts the job as failed and starts the next. The ``announcement`` goes to
-    the log file of every job, and to the terminal once.
+    A mistake in a single run is kept in ``outcome``, because Hydra would print a line of its own. In a multirun it is
+    logged and raised, so that Hydra counts the job as failed and starts the next. The ``announcement`` is printed once
+    and written to the log file of every job.
     """
 
     def job(config: DictConfig) -> float | None:
@@ -216,7 +217,8 @@ def _job(task: Task | str, config_name: str, outcome: _Outcome, announcement: st
             log_to_file(announcement, logging.INFO)
         try:
             with _machine_faults(folder):
-                outcome.results.append(_checked_and_run(task, config))
+                refuse_mistakes(config)
+                outcome.results.append(_imported(task)(config))
             return outcome.results[-1]
         except (VestimError, OmegaConfBaseException) as error:
             if outcome.is_multirun:
@@ -233,19 +235,6 @@ def _job(task: Task | str, config_name: str, outcome: _Outcome, announcement: st
 
     job.__module__ = f"vestim_pl.{config_name}"  # Hydra derives the name of the job from it
     return job
-
-
-def _checked_and_run(task: Task | str, config: DictConfig) -> float | None:
-    """Check what the source shows, import torch and the task, check the rest, and run."""
-    _refuse_missing(config)
-    _refuse_other_folder(config)
-    check_before_import(config)
-    from vestim_pl.app.configuration import check
-    from vestim_pl.callbacks.runtime.denormals import flush_denormals
-
-    flush_denormals()  # before the first parallel operation starts torch's threads, see FlushDenormals
-    check(config)
-    return _imported(task)(config)
 
 
 @contextmanager
@@ -265,22 +254,6 @@ def _exit_if_reported(first: OtherProcesses | None) -> None:
     """Exit another process than the first without a line of its own where the first process reported an error."""
     if first is not None and first.error():
         sys.exit(1)
-
-
-def _refuse_missing(config: DictConfig) -> None:
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise ConfigurationError(f"{missing[0]}: has no value; give it on the command line: {missing[0]}=...")
-
-
-def _refuse_other_folder(config: DictConfig) -> None:
-    """Refuse another folder than Hydra's, which holds settings and log by now: a run elsewhere would lack them."""
-    folder, chosen = HydraConfig.get().runtime.output_dir, config.get("run_dir", None)
-    if chosen is not None and Path(str(chosen)).absolute() != Path(folder).absolute():
-        raise ConfigurationError(
-            f"run_dir: {chosen} is not where Hydra writes settings and log ({folder}); choose the folder of a run with"
-            f" hydra.run.dir={chosen}"
-        )
 
 
 def _valid_keys(config_name: str) -> list[str]:

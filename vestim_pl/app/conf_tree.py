@@ -1,4 +1,4 @@
-"""The configuration tree: where it lies, its keys and choices, and what is composed from it; imports no torch."""
+"""The configuration tree: its folder, keys and choices. Imports no torch."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path

@@ -48,9 +48,6 @@ def check(config: DictConfig) -> None:
     The schema is the code: every node with a ``_target_`` is compared with the signature and the type hints of what it
     builds; ``network``, ``optimizer`` and ``scheduler`` are compared with what they name.
 
-    Args:
-        config: The composed configuration.
-
     Raises:
         ConfigurationError: With the full name of the key, what was found, and the nearest valid key or the type.
 

@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ProgressBar
@@ -15,14 +15,15 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig, open_dict
 
-from vestim_pl.app.auto_resume import AUTO
 from vestim_pl.app.fitting import explain_missing_metric
+from vestim_pl.app.resume import AUTO
 from vestim_pl.app.trainer import build_trainer, process_count_of
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
+from vestim_pl.lightning_support.precision import resolve_precision
 
-__all__ = ["dry_run"]
+__all__ = ["dry_run", "idle_trainer"]
 
 _log = logging.getLogger("vestim_pl")
 
@@ -66,6 +67,16 @@ def dry_run(config: DictConfig, estimator: VoltageEstimator, datamodule: Voltage
         trainer.num_sanity_val_steps = 0
         _begin(trainer, copy.deepcopy(estimator), copy.copy(datamodule), _given(config.ckpt_path))
         return trainer
+
+
+def idle_trainer(config: DictConfig) -> pl.Trainer:
+    """Build a trainer that only has device and precision, which `dry_run` has checked; it fits and writes nothing."""
+    accelerator = config.trainer.get("accelerator", "auto")
+    precision = resolve_precision(config.trainer.get("precision"), accelerator)
+    return pl.Trainer(
+        accelerator=accelerator, devices=1, precision=cast("Any", precision), logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
 
 
 def _given(ckpt_path: str | None) -> str | None:

@@ -7,16 +7,16 @@ import csv
 import json
 import logging
 import shutil
-import sys
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from vestim_pl.app.refusal import RefusedRun, composed
 from vestim_pl.app.slurm import requeued_checkpoint
+from vestim_pl.errors import ConfigurationError
 from vestim_pl.files import whole_file
 from vestim_pl.lightning_support.stop_request import is_first_process
 
@@ -26,7 +26,7 @@ _log = logging.getLogger("vestim_pl")
 
 LOGS = (".hydra", "train.log", "evaluate.log", "*_ddp_process_*.log")  # what Hydra writes before the command starts
 _HISTORY = ("metrics.csv", "metrics.*.csv", "events.jsonl", "provenance.json", "hparams.yaml")
-_RESULTS = ("test_errors.csv", "test_steps.parquet", "report.html", "diagnosis.json")
+_RESULTS = ("test_errors.csv", "test_errors_by.csv", "test_steps.parquet", "report.html", "diagnosis.json")
 _FOLDERS = ("checkpoints", "bundles", "gradient_flow")
 _SIGNS = (".hydra", "train.log", "evaluate.log", "metrics.csv", "events.jsonl", "test_errors.csv")
 _OF_A_SWEEP = ("multirun.yaml", "optimization_results.yaml", "sweep.csv", "sweep.html")
@@ -146,9 +146,10 @@ class SetAsideEarlierRun(Callback):
             return
         folder = Path(_resolved(config, "hydra.run.dir"))
         ckpt_path = _resolved(config, "ckpt_path") or requeued_checkpoint(folder)
-        if resumes(folder, ckpt_path):
+        several = [ckpt_path] if ckpt_path is None or isinstance(ckpt_path, str) else map(str, ckpt_path)
+        if made := next((path for path in several if resumes(folder, path)), None):
             if not self.trains and (folder / ".hydra").exists():
-                _refuse(f"{folder} is the folder of the run that made {ckpt_path}, and its files would be overwritten")
+                _refuse(f"{folder} is the folder of the run that made {made}, and its files would be overwritten")
             return
         self._set_aside(lambda: set_aside(folder), folder)
 
@@ -175,18 +176,12 @@ class SetAsideEarlierRun(Callback):
 
 
 def _refuse(reason: str) -> None:
-    print(f"error: hydra.run.dir: {reason}; choose another folder with hydra.run.dir=...", file=sys.stderr)
-    sys.exit(1)
+    raise RefusedRun(ConfigurationError(f"hydra.run.dir: {reason}; choose another folder with hydra.run.dir=..."))
 
 
 def _resolved(config: DictConfig, key: str) -> Any:
-    """Resolve a setting before Hydra has published the configuration that it runs with."""
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)
-    try:
+    with composed(config):
         return OmegaConf.select(config, key)
-    finally:
-        HydraConfig.instance().cfg = before
 
 
 def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
@@ -244,9 +239,8 @@ def _number(row: list[str], column: int) -> float:
 
 
 def _step_of(checkpoint: Path) -> int:
-    import torch  # takes seconds, and only a run that resumes needs it here
+    """Read the step of a checkpoint; -1 for another kind of file, which is no part of a history."""
+    from vestim_pl.app.resume import step_of  # imports torch, which takes seconds; only a run that resumes needs it
 
-    try:
-        return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
-    except Exception:  # damaged or another kind of file: not part of a history
-        return -1
+    step = step_of(checkpoint)
+    return -1 if step is None else step

@@ -1,6 +1,6 @@
 """The first check of a configuration: from the source alone, before torch and Lightning are imported."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,25 @@ from vestim_pl.errors import ConfigurationError
 from vestim_pl.settings.arguments import check_arguments, check_type
 from vestim_pl.settings.source_types import SourceSignature, source_signature
 
-__all__ = ["NETWORK_SOURCES", "check_before_import", "check_node", "in_order", "refuse_missing_checkpoint"]
+__all__ = [
+    "NETWORK_SOURCES",
+    "check_before_import",
+    "check_node",
+    "in_order",
+    "refuse_missing_checkpoint",
+]
 
 _GROUPS = (
     "callbacks", "columns", "data", "hydra", "logger", "network", "optimizer", "sampling", "scheduler", "trainer",
 )  # fmt: skip
 _SETTINGS = {
-    "seed": int, "compile": bool, "test": bool, "run_dir": str, "ckpt_path": str | None,
+    "seed": int, "compile": bool, "test": bool, "run_dir": str, "ckpt_path": str | list[str] | None,
     "checkpoint_every": str | None, "vestim": str | None, "run": str | None, "checks": str, "fail_on": str,
-    "json": str | None, "path": str | None,
+    "json": str | None, "path": str | None, "checkpoint": str, "input": str, "output": str, "format": str | None,
+    "existing": str, "evaluation": str | None, "device": str, "coverage": float | None,
 }  # fmt: skip
 _INTERNAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
-# What the names of networks build; a test holds this table to the registry, which imports torch.
+# Classes that a network's name builds. The registry imports torch; a test compares the two.
 _RECURRENT = "vestim_pl.networks.RecurrentNetwork"
 NETWORK_SOURCES = {
     "LSTM": (_RECURRENT,),
@@ -32,25 +39,25 @@ NETWORK_SOURCES = {
     "FNN": ("vestim_pl.networks.FeedForwardNetwork",),
     "Transformer": ("vestim_pl.networks.TransformerNetwork",),
 }
-_NO_OPTIONS = ("features", "output_filter", "cell")  # what the registry passes by itself
+_NO_OPTIONS = ("features", "output_filter", "cell")  # set by the registry
 
 
 def check_before_import(config: DictConfig) -> None:
     """Refuse unknown keys and wrong types, as far as the source of what they configure shows them.
 
-    Importing torch and Lightning takes seconds, and a mistake should be reported at once. The messages are those of
-    the full check, `vestim_pl.app.configuration.check`, and nothing is refused here that the full check accepts: what
-    the source does not show (a type that is more than plain types, a range) is left to the full check.
-
-    Args:
-        config: The composed configuration.
+    Importing torch and Lightning takes seconds, and a mistake should be reported at once. Messages are those of the
+    full check, `vestim_pl.app.configuration.check`. Nothing is refused here that the full check accepts; it also checks
+    what the source does not show, such as a range.
 
     Raises:
         ConfigurationError: With the full name of the key, what was found, and the nearest valid key or the type.
 
     """
     _check_root(config)
+    if "network" in config and not isinstance(config.get("ckpt_path"), str | None):
+        raise ConfigurationError(f"ckpt_path: {config.ckpt_path} is a list; a training resumes from one checkpoint")
     refuse_missing_checkpoint(config.get("ckpt_path"))
+    refuse_missing_checkpoint(config.get("checkpoint"), "checkpoint")
     for name, value in in_order(config):
         if name == "network":
             _check_network(plain(value))
@@ -69,15 +76,21 @@ def check_before_import(config: DictConfig) -> None:
                     check_node(where, node, signature.types, signature.takes_more)
 
 
-def refuse_missing_checkpoint(ckpt_path: str | None) -> None:
+def refuse_missing_checkpoint(ckpt_path: str | Sequence[str] | None, setting: str = "ckpt_path") -> None:
     """Refuse a path that names no file; ``last`` and ``auto`` stand for a file that is found later.
+
+    Args:
+        ckpt_path: The path, or several.
+        setting: Its setting, for the message.
 
     Raises:
         ConfigurationError: With the path.
 
     """
-    if ckpt_path not in (None, "last", "auto") and not Path(str(ckpt_path)).is_file():
-        raise ConfigurationError(f"ckpt_path: {ckpt_path} is not a file; give a checkpoint of an earlier run")
+    paths = [ckpt_path] if ckpt_path is None or isinstance(ckpt_path, str) else list(ckpt_path)
+    for path in paths:
+        if path not in (None, "last", "auto") and not Path(str(path)).is_file():
+            raise ConfigurationError(f"{setting}: {path} is not a file; give a checkpoint of an earlier run")
 
 
 def in_order(config: DictConfig) -> Iterator[tuple[str, Any]]:
@@ -112,7 +125,7 @@ def check_node(where: str, node: dict[str, Any], types: dict[str, Any], takes_mo
 
 
 def _check_root(config: DictConfig) -> None:
-    """Refuse what ``+name=...`` added at the top, where nothing reads it, and wrong types of what is read there."""
+    """Refuse unknown names at the top level, which ``+name=...`` adds, and wrong types of the known ones."""
     for name in map(str, config):
         if name not in _SETTINGS and name not in _GROUPS:
             known = [key for key in flat_keys(config) if key.partition(".")[0] in (*_SETTINGS, *_GROUPS)]
@@ -145,13 +158,13 @@ def _check_options(
 
 
 def _refuse_settings_without_callback(callbacks: DictConfig) -> None:
-    """Refuse settings that a preset has for a callback that ``callbacks=[...]`` on the command line took out again."""
+    """Refuse a preset's settings of a callback that ``callbacks=[...]`` on the command line removed."""
     for name in map(str, callbacks):
         node = callbacks[name]
         if node is not None and not isinstance(node, DictConfig):
-            raise ConfigurationError(f"callbacks.{name}: {node!r} is no callback; null takes it out")
+            raise ConfigurationError(f"callbacks.{name}: {node!r} is no callback; null removes it")
         if node is not None and "_target_" not in node:
             raise ConfigurationError(
-                f"callbacks.{name}: has settings, but the callback is not there; add {name} to callbacks=[...], or take"
-                f" the settings out with callbacks.{name}=null"
+                f"callbacks.{name}: has settings, but the callback is not there; add {name} to callbacks=[...], or"
+                f" remove the settings with callbacks.{name}=null"
             )

@@ -1,4 +1,4 @@
-"""How a training ends, whatever ends it: an event, a report, and one line with what is kept."""
+"""End a training, whatever ends it, with an event, a report, and a line that says what is kept."""
 
 import logging
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from vestim_pl.app.auto_resume import newest_checkpoint
 from vestim_pl.app.interruption import finish_first
 from vestim_pl.app.machine_faults import machine_fault
 from vestim_pl.app.next_command import resume_command
+from vestim_pl.app.resume import newest_checkpoint
 from vestim_pl.errors import FileError, VestimError
 from vestim_pl.lightning_support.event_lines import append_event
 from vestim_pl.lightning_support.events import Event, publish
@@ -27,12 +27,7 @@ _log = logging.getLogger("vestim_pl")
 
 @contextmanager
 def record_early_interrupt(config: DictConfig) -> Iterator[None]:
-    """Where a signal stops a run within the block, before there is a trainer, write event and report.
-
-    Args:
-        config: The composed configuration of ``conf/train.yaml``.
-
-    """
+    """Write event and report if a signal stops a run within the block, before there is a trainer."""
     try:
         yield
     except Interrupted as stop:
@@ -44,11 +39,7 @@ def record_early_interrupt(config: DictConfig) -> Iterator[None]:
 
 @contextmanager
 def record_ending(config: DictConfig, trainer: pl.Trainer) -> Iterator[None]:
-    """Where a signal or an error ends the training within the block, write event and report.
-
-    Args:
-        config: The composed configuration of ``conf/train.yaml``.
-        trainer: The trainer.
+    """Write event and report if a signal or an error ends the training within the block.
 
     Raises:
         FileError: For an error of the machine, such as a full disk, with the last complete checkpoint.
@@ -72,10 +63,7 @@ def record_ending(config: DictConfig, trainer: pl.Trainer) -> Iterator[None]:
 
 
 def write_run_report(config: DictConfig) -> None:
-    """Write the report of the run.
-
-    Args:
-        config: The composed configuration of ``conf/train.yaml``.
+    """Write the report of a training or an evaluation.
 
     Raises:
         FileError: If it cannot be written, with the command that tries again.
@@ -103,7 +91,7 @@ def _append_interrupt(config: DictConfig, stop: Interrupted) -> None:
 
 
 def _publish_interrupt(trainer: pl.Trainer, stop: Interrupted, last: Path) -> None:
-    """Publish the event, unless the callback that stopped the training has, and advise how to resume."""
+    """Publish the event, unless the callback that stopped the training has done so, and suggest how to resume."""
     request = StopRequest.current()
     if request is not None:
         request.children = list(getattr(trainer.strategy.launcher, "procs", []))
@@ -115,7 +103,7 @@ def _publish_interrupt(trainer: pl.Trainer, stop: Interrupted, last: Path) -> No
 
 
 def _what_is_kept(run_dir: Path) -> str:
-    """Name the newest complete checkpoint of a run that the machine stopped, and the command that resumes from it."""
+    """Name the newest complete checkpoint, and the command that resumes from it."""
     try:
         found = newest_checkpoint(run_dir / "checkpoints")
     except VestimError:

@@ -23,12 +23,6 @@ def fit(
 ) -> None:
     """Train, resuming from a checkpoint if there is one.
 
-    Args:
-        trainer: Lightning's trainer.
-        estimator: The estimator.
-        datamodule: The data.
-        ckpt_path: Checkpoint to resume from.
-
     Raises:
         ConfigurationError: If the checkpoint cannot be restored, or a callback monitors a metric that nothing logs.
         ProcessError: If another process of the training failed.

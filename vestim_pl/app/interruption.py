@@ -1,4 +1,4 @@
-"""How a command ends on a signal: one line, what is kept, and a conventional exit status."""
+"""End a command on a signal, with one line that says what is kept, and a conventional exit status."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from subprocess import TimeoutExpired
 
-from vestim_pl.app.log_file import log_to_file
+from vestim_pl.app.log_handlers import log_to_file
 from vestim_pl.lightning_support.stop_request import Interrupted, StopRequest, is_first_process
 
 __all__ = ["ends_in_one_line", "finish_first", "now"]
@@ -17,7 +17,7 @@ _PATIENCE = 10.0  # seconds for the other processes of a training that all stopp
 
 @contextmanager
 def ends_in_one_line() -> Iterator[None]:
-    """Handle the signals of a whole command: the first ends it in an orderly way, in one line, the second at once.
+    """Handle the signals of a whole command: the first ends it in an orderly way, the second at once.
 
     The line is printed on standard error and written to the log file: what was stopped, what is kept, and the command
     that continues. The exit status is 128 plus the signal's number, 130 for Ctrl-C.

@@ -1,4 +1,4 @@
-"""Errors of the machine in one line: a full disk, a missing folder, a missing permission."""
+"""Explain errors of the machine in one line: a full disk, a missing folder, a missing permission."""
 
 import os
 import sys

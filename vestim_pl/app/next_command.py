@@ -1,20 +1,20 @@
-"""Command lines that continue from a run: resume it, or test its best checkpoint."""
+"""Write the commands that follow a run: resume it, or test its best checkpoint."""
 
-import re
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from vestim_pl.settings.command_line import command_line
+from vestim_pl.settings.override import Override, overridden_key
 
 __all__ = ["evaluate_command", "resume_command"]
 
-_OF_THE_DATA = re.compile(r"data(=|\.(?!features|rc_pairs|cold_factor|splits))")
+_NOT_FOR_EVALUATE = ("data.features", "data.rc_pairs", "data.cold_factor", "data.splits")  # in the checkpoint, or fixed
 
 
 def resume_command(checkpoint: Path) -> str:
-    """Command line that resumes from a checkpoint with the settings of this run.
+    """Write the command that resumes from a checkpoint with the settings of this run.
 
     It does not need the file of ``vestim=FILE``, whose settings are among the others, but it does need the folders of
     ``--config-dir``.
@@ -25,12 +25,12 @@ def resume_command(checkpoint: Path) -> str:
         config = HydraConfig.get()
         folders = [source.path for source in config.runtime.config_sources if source.provider == "command-line"]
         options = [text for folder in folders for text in ("--config-dir", folder)]
-        given = [o for o in config.overrides.task if not re.match(r"ckpt_path=|\+{0,2}vestim=", o)]
-    return command_line("vestim_pl.train", *options, *given, f"ckpt_path={checkpoint}")
+        given = [each for each in config.overrides.task if overridden_key(each) not in ("ckpt_path", "vestim")]
+    return command_line("vestim_pl.train", *options, *given, Override("ckpt_path", str(checkpoint)).argument)
 
 
 def evaluate_command(config: DictConfig, checkpoint: str) -> str | None:
-    """Command line that makes the test of a training; None where no command line started it.
+    """Write the command that repeats the test of a training; None where no command line started it.
 
     Args:
         config: Its configuration.
@@ -40,9 +40,13 @@ def evaluate_command(config: DictConfig, checkpoint: str) -> str | None:
     if not HydraConfig.initialized():
         return None
     sampling = [
-        f"sampling.{key}={'null' if config.sampling[key] is None else config.sampling[key]}"
+        Override(f"sampling.{key}", config.sampling[key]).argument
         for key in ("evaluation", "lookback", "horizon", "burn_in")
         if key in config.sampling
     ]
-    data = [override for override in HydraConfig.get().overrides.task if _OF_THE_DATA.match(override)]
-    return command_line("vestim_pl.evaluate", f"ckpt_path={checkpoint}", *data, *sampling)
+    data = [each for each in HydraConfig.get().overrides.task if _is_for_evaluate(overridden_key(each))]
+    return command_line("vestim_pl.evaluate", Override("ckpt_path", checkpoint).argument, *data, *sampling)
+
+
+def _is_for_evaluate(key: str) -> bool:
+    return key == "data" or (key.startswith("data.") and not key.startswith(_NOT_FOR_EVALUATE))

@@ -26,7 +26,7 @@ class OtherProcesses:
     """Errors that the other processes log from now on.
 
     A diverging training raises the same error in every process, and a process whose partner has stopped fails with a
-    broken connection. The terminal needs one line, with the reason.
+    broken connection. The terminal should show the reason once.
 
     Args:
         folder: Folder of the run, in which every process has a log file.

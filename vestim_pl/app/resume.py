@@ -1,14 +1,96 @@
-"""Check before the training starts that a run can resume from its checkpoint."""
+"""Resume a training: find the checkpoint that ``ckpt_path`` stands for, and check that this run can resume from it."""
 
+import logging
 from collections.abc import Mapping
+from math import inf
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from vestim_pl.deploy.checkpoint import load_checkpoint
 from vestim_pl.errors import ConfigurationError, printable
+from vestim_pl.settings.override import Override, command_text
 
-__all__ = ["refuse_unfit_checkpoint"]
+__all__ = ["AUTO", "LAST", "newest_checkpoint", "refuse_unfit_checkpoint", "resolve_checkpoint", "step_of"]
+
+AUTO, LAST = "auto", "last"
+_log = logging.getLogger("vestim_pl")
+
+
+def resolve_checkpoint(ckpt_path: str | None, run_dir: Path) -> str | None:
+    """Resolve ``ckpt_path``: a path stays, ``auto`` becomes the newest sound checkpoint in the run's folder.
+
+    ``last`` is ``last.ckpt`` of that folder; where there is none, Lightning looks for it.
+
+    Without a checkpoint the run starts from the beginning, so that a batch job can have the same command line the first
+    time and after every requeue.
+
+    Raises:
+        ConfigurationError: If there are checkpoints, and none of them is sound.
+
+    """
+    if ckpt_path == LAST and (last := run_dir / "checkpoints" / "last.ckpt").is_file():
+        return str(last)  # so that it is checked like any other
+    if ckpt_path != AUTO:
+        return ckpt_path
+    found = newest_checkpoint(run_dir / "checkpoints")
+    if found is None:
+        _log.info("ckpt_path=auto: no checkpoint in %s; starting from the beginning", run_dir / "checkpoints")
+        return None
+    path, checkpoint = found
+    _log.info(
+        "ckpt_path=auto: resuming from %s, step %d of epoch %d", path, checkpoint["global_step"], checkpoint["epoch"]
+    )
+    return str(path)
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Find the sound checkpoint with the most steps, and of two with as many the one written later; with its content.
+
+    ``last_good.ckpt`` ranks below all others: it is written between the callbacks of a batch, so a run that resumes
+    from it is sound but not equal to a training that was never stopped.
+
+    Damaged checkpoints, and those with non-finite numbers, are skipped, each with a line in the log.
+
+    Args:
+        folder: Folder of the checkpoints.
+
+    Returns:
+        None where there is no checkpoint at all.
+
+    Raises:
+        ConfigurationError: If there are checkpoints, and none of them is sound.
+
+    """
+    faults: list[str] = []
+    for path in sorted(folder.glob("*.ckpt"), key=_rank, reverse=True):
+        try:
+            return path, load_checkpoint(path, to_resume=True)
+        except ConfigurationError as error:
+            faults.append(str(error).removeprefix("ckpt_path: ").partition("; give ")[0])
+            _log.warning("ckpt_path=auto: %s; trying the previous one", faults[-1])
+    if faults:
+        raise ConfigurationError(
+            f"ckpt_path=auto: no checkpoint in {folder} can be resumed ({'; '.join(faults)}); give another folder with"
+            " hydra.run.dir=..., or remove these files to start from the beginning"
+        )
+    return None
+
+
+def _rank(path: Path) -> tuple[bool, float, float]:
+    """Order by step and time; an unreadable checkpoint comes first, so that it is reported."""
+    step = step_of(path)
+    return path.stem != "last_good", inf if step is None else step, path.stat().st_mtime
+
+
+def step_of(path: Path) -> int | None:
+    """Read the optimizer steps of a checkpoint without its tensors; None for a damaged or another kind of file."""
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    except Exception:  # torch has no class of its own for a damaged file
+        return None
 
 
 def refuse_unfit_checkpoint(ckpt_path: str | None, module: nn.Module) -> None:
@@ -29,11 +111,10 @@ def refuse_unfit_checkpoint(ckpt_path: str | None, module: nn.Module) -> None:
         >>> refuse_unfit_checkpoint(None, nn.Linear(2, 1))
 
     """
-    if ckpt_path in (None, "last", "auto"):
+    if ckpt_path in (None, LAST, AUTO):
         return
     checkpoint = load_checkpoint(str(ckpt_path), to_resume=True)
-    found = checkpoint["state_dict"]
-    wanted = module.state_dict()
+    found, wanted = checkpoint["state_dict"], module.state_dict()
     for name in sorted(found.keys() | wanted.keys()):
         there, here = (list(weights[name].shape) if name in weights else "none" for weights in (found, wanted))
         if there != here:
@@ -41,14 +122,12 @@ def refuse_unfit_checkpoint(ckpt_path: str | None, module: nn.Module) -> None:
                 f"ckpt_path: {ckpt_path} was trained with other settings: {printable(name)} is {there} there and {here}"
                 " here; repeat the settings of that run, see hparams.yaml in its folder"
             )
-    earlier, wanted_schedule = (
-        settings.get("scheduler")
-        for settings in (checkpoint.get("hyper_parameters", {}), getattr(module, "hparams", {}))
-    )
-    if earlier is not None and earlier != wanted_schedule:
+    earlier = checkpoint.get("hyper_parameters", {}).get("scheduler")
+    schedule = getattr(module, "hparams", {}).get("scheduler")
+    if earlier is not None and earlier != schedule:
         raise ConfigurationError(
-            f"ckpt_path: {ckpt_path} was trained with scheduler {_listed(earlier)}, this run has"
-            f" {_listed(wanted_schedule)}; a resumed run keeps its schedule: {_as_overrides(earlier)}"
+            f"ckpt_path: {ckpt_path} was trained with scheduler {_listed(earlier)}, this run has {_listed(schedule)}; a"
+            f" resumed run keeps its schedule: {command_text(_schedule(earlier))}"
         )
 
 
@@ -56,14 +135,14 @@ def _listed(schedule: Mapping[str, Any] | None) -> str:
     return " ".join(f"{key}={value}" for key, value in (schedule or {}).items()) or "none"
 
 
-def _as_overrides(schedule: Mapping[str, Any]) -> str:
-    """Overrides that choose this schedule again.
+def _schedule(options: Mapping[str, Any]) -> list[Override]:
+    """Choose a schedule with its options.
 
     Example::
 
-        >>> _as_overrides({"name": "step", "period": 2})
+        >>> command_text(_schedule({"name": "step", "period": 2}))
         'scheduler=step scheduler.period=2'
 
     """
-    options = [f"scheduler.{key}={value}" for key, value in schedule.items() if key != "name"]
-    return " ".join([f"scheduler={schedule['name']}", *options])
+    values = [Override(f"scheduler.{key}", value) for key, value in options.items() if key != "name"]
+    return [Override("scheduler", options["name"]), *values]

@@ -1,4 +1,4 @@
-"""Training under Slurm: one run folder for a job and all its requeues, and the requeue itself."""
+"""Train under Slurm: one run folder for a job and all its requeues, and the requeue itself."""
 
 import hashlib
 import logging

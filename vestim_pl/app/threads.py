@@ -1,4 +1,4 @@
-"""The number of threads that a command computes with on the CPU."""
+"""Choose the number of threads that a command computes with on the CPU."""
 
 import copy
 import json

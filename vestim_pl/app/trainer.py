@@ -4,17 +4,19 @@ import logging
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from vestim_pl.app.command import is_multirun
 from vestim_pl.app.configuration import build, plain
-from vestim_pl.app.no_profiler import NoProfiler
 from vestim_pl.callbacks import GracefulInterrupt, RandomStateCheckpoint
+from vestim_pl.callbacks.runtime.checkpoint_interval import parse_interval
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.lightning_support.precision import resolve_precision
 from vestim_pl.lightning_support.process_count import process_count
@@ -22,16 +24,29 @@ from vestim_pl.lightning_support.signal_connector import switch_off_handlers
 from vestim_pl.lightning_support.stop_request import StopRequest
 from vestim_pl.lightning_support.whole_checkpoint_io import keep_checkpoints_whole
 
-__all__ = ["build_trainer", "quiet_lightning", "refuse_multirun_of_several_processes", "warn_of_missing_guards"]
+__all__ = [
+    "build_trainer",
+    "process_count_of",
+    "quiet_lightning",
+    "refuse_multirun_of_several_processes",
+    "refuse_wrong_checkpoints",
+    "warn_of_missing_guards",
+]
 
 _log = logging.getLogger("vestim_pl")
 
 
+class _NoProfiler(PassThroughProfiler):
+    """Return one context again and again, where Lightning's makes about 100 a step: 0.12 to 0.16 ms less (2 cores)."""
+
+    _nothing: AbstractContextManager[None] = nullcontext()
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+        return self._nothing
+
+
 def build_trainer(config: DictConfig) -> pl.Trainer:
     """Build Lightning's trainer with the callbacks and loggers of the configuration.
-
-    Args:
-        config: The composed configuration of ``conf/train.yaml``.
 
     Raises:
         ConfigurationError: If Lightning refuses the settings, as for a device that the machine does not have.
@@ -50,7 +65,7 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
     setting = options.get("precision")
     options["precision"] = resolve_precision(setting, options.get("accelerator", "auto"))
     if options.get("profiler") is None:
-        options["profiler"] = NoProfiler()
+        options["profiler"] = _NoProfiler()
     if options["precision"] != setting:
         _log.info("trainer.precision: %s is %s on this machine", setting, options["precision"])
     try:
@@ -70,9 +85,6 @@ def refuse_multirun_of_several_processes(config: DictConfig) -> None:
 
     Lightning starts the other processes with this command line; with ``-m`` in it each would start the sweep again.
 
-    Args:
-        config: The composed configuration of ``conf/train.yaml``.
-
     Raises:
         ConfigurationError: With the number of processes.
 
@@ -82,6 +94,43 @@ def refuse_multirun_of_several_processes(config: DictConfig) -> None:
             f"trainer.devices: {config.trainer.get('devices', 'auto')} makes {count} processes a job, and in a multirun"
             " each would start the sweep again; use trainer.devices=1, and one command a device for several at once"
         )
+
+
+def refuse_wrong_checkpoints(callbacks: Mapping[str, Any]) -> None:
+    """Refuse a ModelCheckpoint that ranks by a stale metric or writes ``last.ckpt``, and an interval without meaning.
+
+    Within an epoch the monitored metric is that of the previous validation, of other weights: the file kept as the best
+    would be the first one written after a good validation, not the best one.
+
+    Args:
+        callbacks: The nodes of ``callbacks`` in the configuration, by name.
+
+    Raises:
+        ConfigurationError: With the setting.
+
+    Example::
+
+        >>> refuse_wrong_checkpoints({"a": {"_target_": "ModelCheckpoint", "monitor": "x", "every_n_train_steps": 9}})
+        Traceback (most recent call last):
+        ...
+        vestim_pl.errors.ConfigurationError: callbacks.a.every_n_train_steps: 9 ...
+
+    """
+    parse_interval((callbacks.get("last_checkpoint") or {}).get("every"), "checkpoint_every")
+    for name, node in callbacks.items():
+        if not isinstance(node, Mapping) or not str(node.get("_target_", "")).endswith("ModelCheckpoint"):
+            continue
+        for key in ("every_n_train_steps", "train_time_interval"):
+            if node.get("monitor") and node.get(key):
+                raise ConfigurationError(
+                    f"callbacks.{name}.{key}: {node[key]} would rank checkpoints by {node['monitor']} of an earlier"
+                    " validation; remove it: last.ckpt is written within epochs by checkpoint_every='500 steps'"
+                )
+        if node.get("save_last") and callbacks.get("last_checkpoint"):
+            raise ConfigurationError(
+                f"callbacks.{name}.save_last: {node['save_last']} would write the best state as last.ckpt, over that of"
+                " callbacks.last_checkpoint; remove it: last.ckpt is the last state already"
+            )
 
 
 def process_count_of(config: DictConfig) -> int:

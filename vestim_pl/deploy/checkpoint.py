@@ -13,7 +13,7 @@ from vestim_pl.functional.finiteness import find_nonfinite
 from vestim_pl.lightning_support.outsized import refuse_outsized
 from vestim_pl.lightning_support.tensor_archive import UnusableFileError, read_archive
 
-__all__ = ["copy_estimator", "load_checkpoint", "load_estimator"]
+__all__ = ["build_estimator", "copy_estimator", "load_checkpoint", "load_estimator"]
 
 _SETTINGS = VoltageEstimator.CHECKPOINT_HYPER_PARAMS_KEY
 _TO_RESUME = ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
@@ -75,7 +75,21 @@ def load_estimator(path: str | Path, device: str | torch.device = "cpu") -> Volt
         ConfigurationError: If the file does not exist, is damaged, or is no checkpoint of a voltage estimator.
 
     """
-    checkpoint = load_checkpoint(path)
+    return build_estimator(load_checkpoint(path), path).to(device)
+
+
+def build_estimator(checkpoint: Mapping[str, Any], path: str | Path, setting: str = "ckpt_path") -> VoltageEstimator:
+    """Build the estimator of a checkpoint from `load_checkpoint`, on the CPU, in evaluation mode.
+
+    Args:
+        checkpoint: Content of the file, which is not trusted.
+        path: The file, for the message.
+        setting: Name of the path in the message.
+
+    Raises:
+        ConfigurationError: If the content builds no voltage estimator, or one of another size than its weights.
+
+    """
     weights, settings = checkpoint["state_dict"], checkpoint.get(_SETTINGS)
     try:
         if not isinstance(settings, dict):
@@ -88,10 +102,10 @@ def load_estimator(path: str | Path, device: str | torch.device = "cpu") -> Volt
         estimator.load_state_dict(weights)
     except UnusableFileError as fault:
         raise ConfigurationError(
-            f"ckpt_path: {path} is no checkpoint of a voltage estimator: it {printable(str(fault))}; give one that"
+            f"{setting}: {path} is no checkpoint of a voltage estimator: it {printable(str(fault))}; give one that"
             " vestim_pl.train wrote"
         ) from None
-    return estimator.to(device).eval()
+    return estimator.eval()
 
 
 def copy_estimator(estimator: VoltageEstimator, device: str | torch.device | None = None) -> VoltageEstimator:

@@ -2,12 +2,12 @@
 
 from vestim_pl.diagnosis.after_run import diagnose_run, quick_test_run
 from vestim_pl.diagnosis.before_training import diagnose_data, diagnose_settings, diagnose_training
-from vestim_pl.diagnosis.clip_setting import ClipSetting
+from vestim_pl.diagnosis.checks.clipping import ClipSetting
+from vestim_pl.diagnosis.checks.cost import Plan
 from vestim_pl.diagnosis.finding import Finding, Severity, one_value_each, worst
-from vestim_pl.diagnosis.plan import Plan
+from vestim_pl.diagnosis.output import print_findings, print_quick_test, write_findings
 from vestim_pl.diagnosis.probe import Measurements, measure
-from vestim_pl.diagnosis.quick_test import QuickTest, print_quick_test, quick_test_title
-from vestim_pl.diagnosis.terminal import print_findings
+from vestim_pl.diagnosis.quick_test import QuickTest, quick_test_title
 
 __all__ = [
     "ClipSetting",
@@ -27,4 +27,5 @@ __all__ = [
     "quick_test_run",
     "quick_test_title",
     "worst",
+    "write_findings",
 ]

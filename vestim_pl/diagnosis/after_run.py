@@ -1,4 +1,4 @@
-"""Run every check on the folder of a finished or dead run."""
+"""Run every check on the folder of a run, finished or not."""
 
 import math
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vestim_pl.deploy.checkpoint import load_checkpoint
+from vestim_pl.diagnosis.checks.clipping import ClipSetting
 from vestim_pl.diagnosis.checks.constant_prediction import check_constant_prediction, other_rate
 from vestim_pl.diagnosis.checks.divergence import check_divergence
 from vestim_pl.diagnosis.checks.ending import check_ending
@@ -15,14 +16,12 @@ from vestim_pl.diagnosis.checks.loss_curve import check_loss_curve
 from vestim_pl.diagnosis.checks.non_finite import check_non_finite
 from vestim_pl.diagnosis.checks.over_clipping import check_over_clipping
 from vestim_pl.diagnosis.checks.validation_progress import check_validation_progress
-from vestim_pl.diagnosis.clip_setting import ClipSetting
 from vestim_pl.diagnosis.finding import Finding, one_value_each
 from vestim_pl.diagnosis.overrides import learning_rate, missing_recovery, switch_on, tolerated_rate
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.reports.run_folder import RunFolder
 from vestim_pl.reports.run_metrics import metric_files, read_metrics
-from vestim_pl.reports.run_status import RunState, RunStatus, best_validation, run_status
-from vestim_pl.settings.override import Override
+from vestim_pl.reports.run_status import RunState, best_validation, run_status
 
 __all__ = ["diagnose_run", "quick_test_run", "target_std_mv"]
 
@@ -31,10 +30,7 @@ ENDED = (RunState.FINISHED, RunState.EARLY_STOPPED)
 
 
 def diagnose_run(run: RunFolder) -> list[Finding]:
-    """Diagnose a run from its files; a check reports a missing file and does not fail.
-
-    Args:
-        run: The run's folder.
+    """Diagnose a run from its files; a check reports a missing file instead of failing.
 
     Example::
 
@@ -43,24 +39,23 @@ def diagnose_run(run: RunFolder) -> list[Finding]:
         [('end of the run', 'warning'), ('divergence', 'note')]
 
     """
-    status = run_status(run)
-    callbacks, trainer = _section(run, "callbacks"), _section(run, "trainer")
-    diverged = status.state is RunState.DIVERGED
-    unstable = diverged or _was_unstable(run)
-    rate = _number(run.setting("optimizer.lr"))
-    tolerated, better = (None, None) if rate is None else tolerated_rate(rate, run.events, diverged, callbacks)
+    facts = _Facts(run)
+    state = facts.status.state
     findings = [
-        check_ending(status, run.path),
-        check_divergence(run.metrics, run.events, diverged, status.reason, _suggestion(run, callbacks, better)),
+        check_ending(facts.status, run.path),
+        check_divergence(run.metrics, run.events, facts.diverged, facts.status.reason, facts.suggestion),
     ]
-    if status.state is not RunState.TRIAL and not run.metrics.empty:
+    if state is not RunState.TRIAL and not run.metrics.empty:
         best = best_validation(run.metrics)
-        val_rmse, ended = math.nan if best is None else best[0], status.state in ENDED
+        val_rmse, ended = math.nan if best is None else best[0], state in ENDED
+        clip = ClipSetting.of(_section(run, "trainer"), facts.callbacks)
         findings += [
-            *(_monitors(run, status) if run.trained else ()),
-            check_constant_prediction(run.steps, val_rmse, target_std_mv(run.path), tolerated, ended, unstable),
-            check_over_clipping(run.metrics, ClipSetting.of(trainer, callbacks), unstable),
-            check_learning_rate_exhausted(run.metrics, run.events, rate, callbacks),
+            *(_monitors(facts) if run.trained else ()),
+            check_constant_prediction(
+                run.steps, val_rmse, target_std_mv(run.path), facts.tolerated, ended, facts.unstable
+            ),
+            check_over_clipping(run.metrics, clip, facts.unstable),
+            check_learning_rate_exhausted(run.metrics, run.events, facts.rate, facts.callbacks),
         ]
     return one_value_each(findings)
 
@@ -68,62 +63,68 @@ def diagnose_run(run: RunFolder) -> list[Finding]:
 def quick_test_run(run: RunFolder) -> list[Finding]:
     """Check how a run ended, and the four monitors of the guide's Quick Test: loss, non-finite, validation, epoch time.
 
-    Args:
-        run: The run's folder.
-
     Example::
 
         >>> [finding.check for finding in quick_test_run(RunFolder(Path("nowhere")))]
         ['end of the run', 'loss', 'non-finite', 'validation', 'epoch time']
 
     """
-    status = run_status(run)
-    return one_value_each([check_ending(status, run.path), *_monitors(run, status)])
-
-
-def _monitors(run: RunFolder, status: RunStatus) -> list[Finding]:
-    callbacks = _section(run, "callbacks")
-    diverged = status.state is RunState.DIVERGED
-    unstable = diverged or _was_unstable(run)
-    rate = _number(run.setting("optimizer.lr"))
-    better = None if rate is None else tolerated_rate(rate, run.events, diverged, callbacks)[1]
-    larger = better if unstable or rate is None else other_rate(rate)
-    refused = status.reason if status.state is RunState.FAILED and not run.trained else ""
-    faster = (("flush_denormals", "FlushDenormals"), ("keep_freed_memory", "KeepFreedMemory"))
-    parts = [read_metrics([file]) for file in metric_files(run.path)] or [run.metrics]
-    return [
-        check_loss_curve(run.metrics, run.events, better, larger),
-        check_non_finite(run.metrics, run.events, diverged, refused, _suggestion(run, callbacks, better)),
-        check_validation_progress(run.metrics, target_std_mv(run.path), larger),
-        check_epoch_time(parts, tuple(override for each in faster for override in switch_on(callbacks, *each))),
-    ]
-
-
-def _was_unstable(run: RunFolder) -> bool:
-    return any(event.get("kind") in ("rollback", "non_finite") for event in run.events)
+    facts = _Facts(run)
+    return one_value_each([check_ending(facts.status, run.path), *_monitors(facts)])
 
 
 def target_std_mv(path: Path) -> float:
-    """Read the standard deviation in mV of a run's training voltage from its checkpoints; NaN without one.
-
-    Args:
-        path: The run's folder.
-
-    """
+    """Read the standard deviation in mV of a run's training voltage from its checkpoints; NaN without one."""
     for name in ("best", "last"):
         try:
             weights = load_checkpoint(path / "checkpoints" / f"{name}.ckpt")["state_dict"]
             return float(weights["scaler.target_std"]) * MILLIVOLTS
-        except (ConfigurationError, KeyError, RuntimeError):  # the last two: a checkpoint of another module
+        except (ConfigurationError, KeyError, RuntimeError):  # KeyError, RuntimeError: of another module
             continue
     return math.nan
 
 
-def _suggestion(run: RunFolder, callbacks: Mapping[str, Any], rate: float | None) -> tuple[Override, ...]:
-    """Recovery if the run had none, and a learning rate that it tolerates; nothing without a configuration."""
-    streams = str(run.setting("sampling._target_", "")).endswith(".StreamSampling")
-    recovery = missing_recovery(callbacks, streams) if "callbacks" in run.config else ()
-    return (*recovery, *learning_rate(rate))
+class _Facts:
+    """What several checks need to know of a run.
+
+    Attributes:
+        status: How it ended.
+        callbacks: The node ``callbacks`` of its configuration.
+        diverged: Whether it ended in a divergence.
+        unstable: Whether it diverged at any time.
+        rate: ``optimizer.lr``, if it is a number.
+        tolerated: Learning rate at which it ended.
+        better: Learning rate to try next.
+        suggestion: Recovery if the run had none, and that rate; empty without a configuration.
+
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run, self.status, self.callbacks = run, run_status(run), _section(run, "callbacks")
+        self.diverged = self.status.state is RunState.DIVERGED
+        self.unstable = self.diverged or any(event.get("kind") in ("rollback", "non_finite") for event in run.events)
+        self.rate = _number(run.setting("optimizer.lr"))
+        self.tolerated: float | None = None
+        self.better: float | None = None
+        if self.rate is not None:
+            self.tolerated, self.better = tolerated_rate(self.rate, run.events, self.diverged, self.callbacks)
+        streams = str(run.setting("sampling._target_", "")).endswith(".StreamSampling")
+        recovery = missing_recovery(self.callbacks, streams) if "callbacks" in run.config else ()
+        self.suggestion = (*recovery, *learning_rate(self.better))
+
+
+def _monitors(facts: _Facts) -> list[Finding]:
+    run, status, rate = facts.run, facts.status, facts.rate
+    larger = facts.better if facts.unstable or rate is None else other_rate(rate)
+    refused = status.reason if status.state is RunState.FAILED and not run.trained else ""
+    faster = (("flush_denormals", "FlushDenormals"), ("keep_freed_memory", "KeepFreedMemory"))
+    parts = [read_metrics([file]) for file in metric_files(run.path)] or [run.metrics]
+    return [
+        check_loss_curve(run.metrics, run.events, facts.better, larger),
+        check_non_finite(run.metrics, run.events, facts.diverged, refused, facts.suggestion),
+        check_validation_progress(run.metrics, target_std_mv(run.path), larger),
+        check_epoch_time(parts, tuple(override for each in faster for override in switch_on(facts.callbacks, *each))),
+    ]
 
 
 def _section(run: RunFolder, name: str) -> Mapping[str, Any]:

@@ -6,10 +6,10 @@ from typing import Any
 from vestim_pl.data import VoltageDataModule
 from vestim_pl.diagnosis.checks.attention_span import check_attention_span
 from vestim_pl.diagnosis.checks.capacity import check_capacity
-from vestim_pl.diagnosis.checks.clipping import check_clipping
+from vestim_pl.diagnosis.checks.clipping import ClipSetting, check_clipping
 from vestim_pl.diagnosis.checks.column_ranges import check_column_ranges
 from vestim_pl.diagnosis.checks.constant_columns import check_constant_columns
-from vestim_pl.diagnosis.checks.cost import check_memory, check_time
+from vestim_pl.diagnosis.checks.cost import Plan, check_memory, check_time
 from vestim_pl.diagnosis.checks.distributed import check_distributed
 from vestim_pl.diagnosis.checks.dropout import check_dropout
 from vestim_pl.diagnosis.checks.fused_optimizer import check_fused_optimizer
@@ -18,10 +18,8 @@ from vestim_pl.diagnosis.checks.learning_rate import check_learning_rate
 from vestim_pl.diagnosis.checks.mixed_precision import check_mixed_precision
 from vestim_pl.diagnosis.checks.sampling_interval import check_sampling_interval
 from vestim_pl.diagnosis.checks.weight_decay import check_weight_decay
-from vestim_pl.diagnosis.clip_setting import ClipSetting
 from vestim_pl.diagnosis.finding import Finding, Severity
 from vestim_pl.diagnosis.overrides import callback_key, learning_rate, switch_on
-from vestim_pl.diagnosis.plan import Plan
 from vestim_pl.diagnosis.probe import Measurements
 from vestim_pl.networks import NETWORKS
 from vestim_pl.settings.override import Override, command_text
@@ -30,7 +28,7 @@ __all__ = ["diagnose_data", "diagnose_settings", "diagnose_training"]
 
 
 def diagnose_settings(settings: Mapping[str, Any], precision: str, multirun: bool) -> list[Finding]:
-    """Check for settings that contradict each other on this machine.
+    """Check whether settings contradict each other on this machine.
 
     Args:
         settings: The composed configuration as plain dictionaries.
@@ -77,7 +75,7 @@ def diagnose_training(
         parameters: Trainable parameters.
         precision: Precision of the trainer on this machine.
         found: The measurements.
-        plan: Work of the training.
+        plan: Length of the training.
 
     """
     network, optimizer, sampling = (settings[name] for name in ("network", "optimizer", "sampling"))
@@ -109,7 +107,7 @@ def diagnose_training(
 
 
 def _check_memory(found: Measurements, network: Mapping[str, Any], lookback: int, probe: str) -> Finding:
-    """Check how far attention reaches; how far the gradient does, for a network without attention."""
+    """Check how far attention reaches, or how far the gradient does in a network without attention."""
     if found.spans:
         covered = len(network["hidden_sizes"]) * (int(network["lookback"]) - 1) + 1
         return check_attention_span(found.spans, lookback, covered, probe)
@@ -120,7 +118,7 @@ def _check_memory(found: Measurements, network: Mapping[str, Any], lookback: int
 def flow_probe(callbacks: Mapping[str, Any]) -> str:
     """Name the callback that logs how far back the gradient reaches, or the override that adds it.
 
-    A choice of ``callbacks=[...]`` would replace that of a preset, so the override adds a single callback.
+    ``callbacks=[...]`` would replace the choice of a preset, so the override adds one callback.
 
     Example::
 

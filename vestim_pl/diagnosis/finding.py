@@ -33,13 +33,13 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of one check.
+    """Result of a check.
 
     Attributes:
-        check: Name of the check, for a person.
+        check: Name of the check.
         severity: How much it matters.
-        evidence: What was measured, with numbers, in a sentence.
-        overrides: Settings that fix it; empty where nothing is wrong, or no setting helps.
+        evidence: What was measured, in a sentence with numbers.
+        overrides: Settings that fix it; empty if nothing is wrong or no setting helps.
 
     Example::
 
@@ -71,7 +71,7 @@ class Finding:
 
 
 def worst(findings: Iterable[Finding]) -> Severity:
-    """Return the highest severity, ``ok`` without findings.
+    """Return the highest severity; ``ok`` without findings.
 
     Example::
 
@@ -85,7 +85,7 @@ def worst(findings: Iterable[Finding]) -> Severity:
 def one_value_each(findings: Sequence[Finding]) -> list[Finding]:
     """Suggest one value for each setting: the most severe finding decides, the others refer to it.
 
-    All overrides of a table can then be pasted together. Of two equally severe findings the first decides.
+    All overrides can then be pasted together. Of two equally severe findings the first decides.
 
     Args:
         findings: In any order, which is kept.

@@ -36,9 +36,9 @@ def tolerated_rate(
 ) -> tuple[float, float]:
     """Return the base rate at which a run ended, and the one to try next, both in the unit of ``optimizer.lr``.
 
-    The rates in events include every factor, also that of a warmup, so the factor of the recoveries is computed from
-    their cuts. The rate to try is the one at which the run ended; a tenth of it if the run diverged at that one too, or
-    if nothing cut the rate.
+    The rates in events include every factor, such as that of a warmup, so the factor of the recoveries is computed from
+    their cuts. The rate to try is the one at which the run ended, or a tenth of it if the run diverged at that rate or
+    nothing cut the rate.
 
     Args:
         rate: ``optimizer.lr``.
@@ -59,11 +59,10 @@ def tolerated_rate(
     cut = float(cut) if isinstance(cut, int | float) and 0 < cut < 1 else CUT
     factor = 1.0
     for event in events:
-        values = event.get("values")
         if event.get("kind") == "rollback":
             factor *= cut
-        elif event.get("kind") == "recovery" and isinstance(values, Mapping):
-            raised = values.get("factor")
+        elif event.get("kind") == "recovery":
+            raised = event.get("values", {}).get("factor")
             factor = float(raised) if isinstance(raised, int | float) and 0 < raised <= 1 else factor
     final = rate * factor
     return _rounded(final), _rounded(final * CUT if diverged or factor == 1 else final)
@@ -72,8 +71,8 @@ def tolerated_rate(
 def missing_recovery(callbacks: Mapping[str, Any], streams: bool = False) -> tuple[Override, ...]:
     """Switch on the guards and the recovery that a run lacked; its other callbacks stay.
 
-    `DivergenceRecovery` must come before `EarlyStopping`. A callback that is added comes last, so the recovery is left
-    out where the run has an early stopping and no place for a recovery.
+    `DivergenceRecovery` must come before `EarlyStopping`, and an added callback comes last. So the recovery is left out
+    if the run has an early stopping but no key for a recovery.
 
     Args:
         callbacks: The node ``callbacks`` of the run's configuration.
@@ -98,7 +97,7 @@ def missing_recovery(callbacks: Mapping[str, Any], streams: bool = False) -> tup
 
 
 def switch_on(callbacks: Mapping[str, Any], name: str, kind: str) -> tuple[Override, ...]:
-    """Add a callback, or fill its place where the configuration has null; nothing where it is on.
+    """Add a callback, also where the configuration has null for it; nothing if it is on.
 
     Args:
         callbacks: The node ``callbacks`` of a configuration.
@@ -118,9 +117,9 @@ def switch_on(callbacks: Mapping[str, Any], name: str, kind: str) -> tuple[Overr
 
 
 def callback_key(callbacks: Mapping[str, Any], kind: str) -> str:
-    """Find the key of the first callback of a class; empty where there is none, or it is switched off.
+    """Find the key of the first callback of a class; empty if there is none or it is switched off.
 
-    Keys are free to choose, so the class that a node builds decides.
+    Users choose the keys, so the class of a node decides.
 
     Args:
         callbacks: The node ``callbacks`` of a configuration, as a dictionary.

@@ -4,10 +4,10 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Trainer
@@ -16,15 +16,15 @@ from torch import nn
 
 from vestim_pl.callbacks.gradients.gradient_flow import GradientFlow, measure_gradient_flow
 from vestim_pl.data import VoltageDataModule
-from vestim_pl.diagnosis.attention_span import AttentionSpan, measure_attention_span
+from vestim_pl.diagnosis.checks.attention_span import AttentionSpan, measure_attention_span
 from vestim_pl.diagnosis.checks.learning_rate import RangeTest
-from vestim_pl.diagnosis.step import backward, detached_copy, narrow, new_optimizer, seconds_of, step
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.functional.sequence_batch import SequenceBatch
+from vestim_pl.lightning_support.step_rerun import silent_copy
 from vestim_pl.networks.gradient_clipping import clip_gradients
 
-__all__ = ["Measurements", "measure"]
+__all__ = ["Measurements", "backward", "detached_copy", "measure", "narrow", "new_optimizer", "seconds_of", "step"]
 
 STEPS = 12
 """First optimizer steps whose gradient norms are measured."""
@@ -253,3 +253,45 @@ def _machine_memory() -> int | None:
     with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return None
+
+
+def detached_copy(estimator: VoltageEstimator, trainer: Trainer) -> VoltageEstimator:
+    """Copy an estimator; the copy logs nothing and starts with fresh lanes."""
+    return cast("VoltageEstimator", silent_copy(trainer, estimator).train())
+
+
+def new_optimizer(estimator: VoltageEstimator) -> torch.optim.Optimizer:
+    """Build the optimizer of the estimator's settings."""
+    options: dict[str, Any] = dict(estimator.hparams["optimizer"])
+    optimizer: torch.optim.Optimizer = getattr(torch.optim, options.pop("name"))(estimator.parameters(), **options)
+    return optimizer
+
+
+def step(optimizer: torch.optim.Optimizer) -> None:
+    """Update with the present gradients; some optimizers need a closure."""
+    optimizer.step(lambda: 0.0)
+
+
+def backward(estimator: VoltageEstimator, batch: SequenceBatch) -> float:
+    """Return the loss of a batch and leave its gradient in the parameters."""
+    estimator.zero_grad()
+    loss = estimator.training_step(batch, 0)
+    loss.backward()
+    return float(loss.detach())
+
+
+def narrow(batch: SequenceBatch, lanes: int) -> SequenceBatch:
+    """Return the first lanes with a scored step, each started fresh."""
+    chosen = (batch.weight > 0).any(dim=1).nonzero().flatten()[:lanes]
+    return SequenceBatch(*(tensor[chosen] for tensor in batch))._replace(
+        fresh=torch.ones(len(chosen), dtype=torch.bool, device=batch.target.device)
+    )
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Time a function in seconds, including work on a GPU."""
+    started = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started

@@ -1,32 +1,21 @@
-"""Verdict of the guide's Quick Test on a run."""
+"""The verdict of the guide's Quick Test on a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from vestim_pl.diagnosis.finding import Finding, Severity
 from vestim_pl.reports.run_duration import run_duration
 from vestim_pl.reports.run_folder import RunFolder
 
-__all__ = ["QuickTest", "print_quick_test", "quick_test_title"]
-
-_WORDS = {
-    Severity.OK: ("passed", "green"),
-    Severity.NOTE: ("not judged", "cyan"),
-    Severity.WARNING: ("failed", "bold red"),
-    Severity.ERROR: ("failed", "bold red"),
-}
+__all__ = ["QuickTest", "quick_test_title"]
 
 
 @dataclass(frozen=True)
 class QuickTest:
     """Verdict on the findings of a run's monitors.
 
-    A monitor passes with ``ok`` and fails with a warning or an error. A note means that it could not be judged: it does
-    not fail, but the test does not pass either.
+    A monitor passes with ``ok`` and fails with a warning or an error. A note means that it was not judged: the test
+    neither fails nor passes.
 
     Attributes:
         findings: From `quick_test_run`.
@@ -62,14 +51,8 @@ class QuickTest:
 
 
 def quick_test_title(run: RunFolder) -> str:
-    """Describe the run: folder, epochs, duration, and the share of the data that an epoch uses.
-
-    Args:
-        run: The run's folder.
-
-    """
-    fit = run.metrics[~run.metrics["key"].str.startswith("test/")]
-    made = 0 if fit["epoch"].isna().all() else int(fit["epoch"].max()) + 1
+    """Describe the run: folder, epochs, duration, and the share of the data that an epoch uses."""
+    made = run.epochs
     wanted, stride = run.setting("trainer.max_epochs"), run.setting("sampling.stride", 1)
     epochs = f"{made} of {wanted} epochs" if isinstance(wanted, int) and wanted > 0 else f"{made} epochs"
     took = run_duration(run)
@@ -77,34 +60,3 @@ def quick_test_title(run: RunFolder) -> str:
     if isinstance(stride, int) and stride > 1:
         parts.append(f"one window in {stride} (sampling.stride={stride})")
     return f"Quick Test of {run.path}: {', '.join(parts)}"
-
-
-def print_quick_test(test: QuickTest, title: str, console: Console | None = None) -> None:
-    """Print monitors with verdict, figures and suggestion, and the overall verdict in the last line.
-
-    In a terminal the suggestions follow below the table, each on its own unfolded line, to be copied.
-
-    Args:
-        test: The verdict.
-        title: From `quick_test_title`.
-        console: Where to print; standard output by default.
-
-    """
-    console = console or Console()
-    if console.is_terminal:
-        table = Table(title=escape(title), title_justify="left", show_lines=True)
-        for heading in ("monitor", "verdict", "figures"):
-            table.add_column(heading, no_wrap=heading != "figures", overflow="fold")
-        for each in test.findings:
-            word, style = _WORDS[each.severity]
-            table.add_row(escape(each.check), f"[{style}]{word}[/]", escape(each.evidence))
-        console.print(table)
-        lines = [f"suggestion for {each.check}: {each.override}" for each in test.findings if each.override]
-    else:
-        width = max((len(each.check) for each in test.findings), default=0)
-        lines = [title]
-        for each in test.findings:
-            suggestion = f"  -> {each.override}" if each.override else ""
-            lines.append(f"{each.check:<{width}}  {_WORDS[each.severity][0]:<10}  {each.evidence}{suggestion}")
-    for line in (*lines, test.line):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,102 +1,179 @@
-"""Shared parts of the figures of a report: colour-blind-safe colours, style, and PNG as text."""
+"""Build figures of plotly.js as plain dictionaries: colours by name, panels above each other, numbers without NaN.
 
-import base64
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+`assets/plots.js` puts the colours of the light or the dark page in place of their names.
+"""
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = [
     "BLUE",
     "GREEN",
     "GREY",
+    "INK",
     "ORANGE",
+    "PALETTE",
     "PURPLE",
     "SKY",
     "VERMILION",
-    "data_uri",
-    "legend_above",
-    "new_figure",
-    "plain_log_axis",
-    "style",
+    "Figure",
+    "Panel",
+    "line",
+    "numbers",
+    "plain",
+    "stack",
+    "upright",
+    "value_axis",
 ]
 
-# Okabe & Ito (2008)
-BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
-ORANGE, SKY, PURPLE, GREY = "#E69F00", "#56B4E9", "#CC79A7", "#6b7280"
+Figure = dict[str, Any]
+"""What ``Plotly.newPlot`` takes: ``data`` and ``layout``."""
 
-_STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#9ca3af",
-    "axes.labelcolor": "#374151",
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10.5,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.formatter.useoffset": False,
-    "grid.color": "#e5e7eb",
-    "grid.linewidth": 0.7,
-    "xtick.color": "#4b5563",
-    "ytick.color": "#4b5563",
-    "lines.linewidth": 1.5,
-    "legend.frameon": True,
-    "legend.framealpha": 0.85,
-    "legend.edgecolor": "none",
-    "legend.fontsize": 9.0,
-    "path.simplify": True,
-}
+# Okabe & Ito (2008); report.css has the values for light and dark pages
+BLUE, VERMILION, GREEN, ORANGE = "--blue", "--vermilion", "--green", "--orange"
+SKY, PURPLE, GREY, INK = "--sky", "--purple", "--grey", "--ink"
+PALETTE = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
+"""Colours of checkpoints or jobs, in order."""
+
+_GAP = 0.075  # of the height, between panels
+_WIDE = 4.0  # ratio of largest to smallest value
+_LABEL = 22  # pixels
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Use the style of the figures, independent of any matplotlibrc, and restore the previous one."""
-    from matplotlib import rc_context, rcParamsDefault
+def numbers(values: ArrayLike, digits: int = 5) -> list[float | None]:
+    """Round numbers for JSON; a non-finite one becomes None, which leaves a gap in a line.
 
-    untouched = ("backend", "backend_fallback", "interactive", "toolbar")
-    look: Any = {key: value for key, value in rcParamsDefault.items() if key not in untouched} | _STYLE
-    with rc_context(look):
-        yield
+    Example::
 
+        >>> numbers([1 / 3, float("nan"), 12345678])
+        [0.33333, None, 12346000.0]
 
-def new_figure(width: float = 8.0, height: float = 4.0) -> "Figure":
-    """Create a figure on the Agg canvas without global state; sizes in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    """
+    return [float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in np.asarray(values, np.float64)]
 
 
-def data_uri(figure: "Figure", dpi: int = 140) -> str:
-    """Encode a figure as a PNG in a ``data:`` address, always with the same bytes; the figure is cleared."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    figure.clear()
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def plain(text: object) -> str:
+    """Escape text that plotly would read as markup.
+
+    Example::
+
+        >>> plain("<b>udds</b> & us06")
+        '&lt;b&gt;udds&lt;/b&gt; &amp; us06'
+
+    """
+    return html.escape(str(text), quote=False)
 
 
-def legend_above(axes: "Axes") -> None:
-    """Put the legend in one line above the panel, to the right of its title."""
-    legend = axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=6, borderaxespad=0.1, columnspacing=1.4)
-    legend.set_in_layout(False)
+def line(x: ArrayLike, y: ArrayLike, name: str, color: str, **more: Any) -> dict[str, Any]:
+    """Make a line of plotly; further values of the trace are merged in.
+
+    Example::
+
+        >>> line([0, 1], [2, 3], "measured", BLUE, mode="markers")["mode"]
+        'markers'
+
+    """
+    style = {"color": color, "width": 1.6} | more.pop("line", {})
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": plain(name),
+        "x": numbers(x, 8),
+        "y": numbers(y),
+        "line": style,
+        **more,
+    }
 
 
-def plain_log_axis(axes: "Axes") -> None:
-    """Use a logarithmic y axis with plain numbers, 5, 10, 20, instead of powers of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def value_axis(values: Iterable[float], height: int, always_log: bool = False) -> dict[str, Any]:
+    """Choose a logarithmic axis where positive values spread far, with ticks at 1, 2, 5, 10 if they fit.
 
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    if high / low < 300:
-        subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if high / low < 30 else (1.0, 2.0, 5.0)
-        axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    Args:
+        values: What the axis shows; non-finite ones do not count.
+        height: Pixels for the labels of ticks.
+        always_log: Whether it is logarithmic in any case.
+
+    Example::
+
+        >>> value_axis([1.0, 20.0], 300)["dtick"], value_axis([1.0, 2.0], 300), value_axis([-1.0, 100.0], 300)
+        ('D2', {}, {})
+
+    """
+    finite = [value for value in values if np.isfinite(value) and (value > 0 or not always_log)]
+    spread = max(finite) / min(finite) if finite and min(finite) > 0 else 0.0
+    if not always_log and spread <= _WIDE:
+        return {}
+    fits = spread > 0 and 3 * _LABEL * np.log10(spread) < height
+    return {"type": "log"} | ({"dtick": "D2"} if fits else {"dtick": 1} if spread > 10 else {})
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One of several panels above each other.
+
+    Attributes:
+        height: In pixels.
+        title: Heading.
+        traces: Traces of plotly, without axes.
+        axis: Layout of the y axis.
+        overlaid: Traces whose y goes from 0 at the lower to 1 at the upper edge, whatever the axis.
+
+    """
+
+    height: int
+    title: str
+    traces: Sequence[Mapping[str, Any]]
+    axis: Mapping[str, Any] = field(default_factory=dict)
+    overlaid: Sequence[Mapping[str, Any]] = ()
+
+
+def stack(panels: Sequence[Panel], x_axis: Mapping[str, Any]) -> Figure:
+    """Put panels above each other, with one x axis below the last.
+
+    Args:
+        panels: From top to bottom.
+        x_axis: Layout of the x axis.
+
+    Example::
+
+        >>> figure = stack([Panel(200, "Error", [line([0], [1], "a", BLUE)]), Panel(100, "Rate", [])], {})
+        >>> figure["layout"]["yaxis2"]["domain"][0], figure["data"][0]["yaxis"]
+        (0.0, 'y')
+
+    """
+    total = sum(panel.height for panel in panels)
+    free = 1.0 - _GAP * (len(panels) - 1)
+    above = {"y": 1 + _LABEL / total}  # the legend, so that it stays clear of the first title
+    layout: dict[str, Any] = {"height": total + 110, "annotations": [], "hovermode": "x unified", "legend": above}
+    data: list[Any] = []
+    top = 1.0
+    for place, panel in enumerate(panels, start=1):
+        low = max(0.0, round(top - free * panel.height / total, 6))
+        name = "" if place == 1 else str(place)
+        layout[f"yaxis{name}"] = {"domain": [low, round(top, 6)], **panel.axis}
+        data += [{**trace, "xaxis": "x", "yaxis": f"y{name}"} for trace in panel.traces]
+        if panel.overlaid:
+            over = len(panels) + place
+            layout[f"yaxis{over}"] = {
+                "overlaying": f"y{name}", "range": [0, 1], "visible": False, "fixedrange": True
+            }  # fmt: skip
+            data += [{**trace, "xaxis": "x", "yaxis": f"y{over}"} for trace in panel.overlaid]
+        layout["annotations"].append(
+            {"text": panel.title, "xref": "paper", "yref": "paper", "x": 0, "y": top, "xanchor": "left",
+             "yanchor": "bottom", "showarrow": False}
+        )  # fmt: skip
+        top = low - _GAP
+    layout["xaxis"] = {"zeroline": False, "anchor": "y" if len(panels) == 1 else f"y{len(panels)}", **x_axis}
+    layout["hoversubplots"] = "axis"
+    return {"data": data, "layout": layout}
+
+
+def upright(x: float, color: str, **more: Any) -> dict[str, Any]:
+    """Make a thin vertical line through all panels."""
+    style = {"color": color, "width": 1} | more.pop("line", {})
+    return {"type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": style, **more}

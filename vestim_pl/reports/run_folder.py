@@ -34,9 +34,11 @@ class RunFolder:
         overrides: Overrides of the command line.
         metrics: Rows ``key``, ``epoch``, ``step``, ``value``, see `read_metrics`.
         parts: Number of metrics files; more than one if the run was resumed.
-        events: Events in order, as dictionaries.
-        errors: Test errors by recording, ``overall`` in the last row; None without a test.
-        steps: Measured and estimated voltage of every tested step; None without a test.
+        events: Events in order, each with ``kind``, ``reason`` and a dictionary ``values``.
+        errors: Test errors by recording, ``overall`` in the last row; None without a test. Where several checkpoints
+            were tested, a first column ``checkpoint``, and these rows for each.
+        steps: Measured and estimated voltage of every tested step; None without a test. It may have a column
+            ``checkpoint`` too.
         provenance: Versions, machine and command.
         log: Lines of ``train.log``.
         missing: Files that are missing or unreadable, with the consequence.
@@ -97,7 +99,18 @@ class RunFolder:
     @property
     def trained(self) -> bool:
         """Whether the run logged anything in training; an evaluation logs only its test."""
-        return bool((~self.metrics["key"].astype(str).str.startswith("test/")).any())
+        return not self.fit_metrics.empty
+
+    @property
+    def fit_metrics(self) -> pd.DataFrame:
+        """Metrics of training and validation, without those of the test."""
+        return self.metrics[~self.metrics["key"].astype(str).str.startswith("test/")]
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs that logged anything."""
+        epochs = self.fit_metrics["epoch"]
+        return 0 if epochs.isna().all() else int(epochs.max()) + 1
 
     def setting(self, key: str, default: Any = None) -> Any:
         """Return a setting by its dotted name, or the default if the configuration lacks it.
@@ -146,7 +159,9 @@ def _events(path: Path, missing: list[str]) -> tuple[dict[str, Any], ...]:
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
-            events.append({**event, "kind": str(event["kind"]), "reason": str(event.get("reason", ""))})
+            kind, values = str(event["kind"]), event.get("values")  # the index refuses what is no dictionary
+            event |= {"kind": kind, "reason": str(event.get("reason", ""))}
+            events.append(event | {"values": values if isinstance(values, dict) else {}})
         except (ValueError, TypeError, KeyError):
             unreadable += bool(line.strip())
     if unreadable:
@@ -168,15 +183,18 @@ def _steps(path: Path, missing: list[str]) -> pd.DataFrame | None:
     if lacking:
         missing.append(f"test_steps.parquet: has no column {', '.join(lacking)}")
         return None
-    return steps.assign(recording=steps["recording"].astype(str))
+    texts = [name for name in ("checkpoint", "recording") if name in steps]
+    return steps.assign(**{name: steps[name].astype(str) for name in texts})
 
 
 def _errors(path: Path, steps: pd.DataFrame | None, missing: list[str]) -> pd.DataFrame | None:
     names = ["recording", "steps", "rmse_mv", "mae_mv", "max_error_mv"]
     try:
-        errors = pd.read_csv(path / "test_errors.csv", converters={"recording": original_cell})  # keeps the name NA
+        errors = pd.read_csv(
+            path / "test_errors.csv", converters={"recording": original_cell, "checkpoint": original_cell}
+        )  # keeps the name NA
         if set(names) <= set(errors) and len(errors):
-            return errors[names]
+            return errors[[*(["checkpoint"] if "checkpoint" in errors else []), *names]]
         missing.append("test_errors.csv: is empty or lacks a column of " + ", ".join(names))
     except FileNotFoundError:
         computable = steps is not None and len(steps)

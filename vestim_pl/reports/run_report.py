@@ -15,9 +15,11 @@ import pandas as pd
 
 from vestim_pl.errors import FileError
 from vestim_pl.files import whole_file
+from vestim_pl.reports.compared_checkpoints import ComparedCheckpoints, mean_errors
 from vestim_pl.reports.event_story import event_story
-from vestim_pl.reports.learning_curves import draw_learning_curves
-from vestim_pl.reports.page import render_page
+from vestim_pl.reports.gradient_flow_figure import gradient_flow_figure
+from vestim_pl.reports.learning_curves import learning_curves
+from vestim_pl.reports.page import render_page, rounded
 from vestim_pl.reports.run_duration import run_duration
 from vestim_pl.reports.run_folder import RunFolder
 from vestim_pl.reports.run_status import RunState, best_validation, run_status
@@ -88,7 +90,9 @@ def render(run: RunFolder) -> str:
         True
 
     """
-    status = run_status(run)
+    status, errors = run_status(run), TestedErrors.of(run)
+    own = {"learning_curves": learning_curves(run), "gradient_flow": gradient_flow_figure(run.path)}
+    plots = {name: figure for name, figure in own.items() if figure} | dict(errors.plots if errors else {})
     return render_page(
         "run_report.html",
         run=run,
@@ -100,10 +104,11 @@ def render(run: RunFolder) -> str:
         headline=list(_headline(run)),
         duration=run_duration(run),
         summary=run_in_words(run.setting),
-        curves=draw_learning_curves(run),
+        plots=plots,
+        recordings=errors.traces if errors else None,
         non_finite=_non_finite(run.metrics),
         story=event_story(run.events),
-        errors=TestedErrors.of(run),
+        errors=errors,
         provenance=list(_flat(run.provenance)),
         log_end=run.log[-LOG_LINES:],
     )
@@ -117,10 +122,15 @@ def _title(run: RunFolder) -> str:
 
 
 def _headline(run: RunFolder) -> Iterable[Figure]:
-    overall = _overall(run)
-    for name, label, digits in _TEST_FIGURES:
+    overall, compared = _overall(run), ComparedCheckpoints.of(run.errors) if run.errors is not None else None
+    for place, (name, label, digits) in enumerate(_TEST_FIGURES):
         if name in overall:
-            yield Figure(label, overall[name], digits)
+            spread = (
+                f"± {rounded(compared.spread[place].deviation, digits)}, {len(compared.names)} checkpoints"
+                if compared
+                else None
+            )
+            yield Figure(label, overall[name], digits, spread)
     if best := best_validation(run.metrics):
         rmse, epoch = best
         note = f"epoch {epoch}" if epoch >= 0 else ("no finite value" if math.isnan(rmse) else "")
@@ -129,7 +139,7 @@ def _headline(run: RunFolder) -> Iterable[Figure]:
 
 def _overall(run: RunFolder) -> dict[str, float]:
     if run.errors is not None:
-        rows = run.errors[run.errors["recording"] == "overall"]
+        rows = mean_errors(run.errors[run.errors["recording"] == "overall"])
         if len(rows):
             return {name: float(rows.iloc[-1][name]) for name, _, _ in _TEST_FIGURES}
     logged: Iterable[Any] = run.metrics[run.metrics["key"].str.startswith("test/")].itertuples()

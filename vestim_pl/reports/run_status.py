@@ -1,7 +1,6 @@
 """Find out from its files how a run ended."""
 
 import math
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -12,10 +11,6 @@ from vestim_pl.reports.run_folder import RunFolder
 
 __all__ = ["RunState", "RunStatus", "best_validation", "run_status"]
 
-_NON_FINITE = re.compile(r"\b(nan|[+-]?inf|infinite|non-finite|not finite|diverge\w*|diverging)\b", re.IGNORECASE)
-_DIVERGING = re.compile(r"\bdiverg", re.IGNORECASE)
-_LIMIT = re.compile(r"\bmax_(epochs|steps|time)\b.* reached|\bthe data ended\b")
-_PREFIX = re.compile(r"^stopped (?=after epoch \d+: )")  # the state says so
 _ENDS = ("stop", "interrupt", "non_finite")
 
 
@@ -51,7 +46,7 @@ def run_status(run: RunFolder) -> RunStatus:
     Example::
 
         >>> from pathlib import Path
-        >>> event = {"kind": "stop", "reason": "no better for 15 validations", "step": 400}
+        >>> event = {"kind": "stop", "reason": "no better for 15 validations", "step": 400, "values": {}}
         >>> print(run_status(RunFolder(Path("."), events=(event,))).state)
         stopped early
 
@@ -77,19 +72,19 @@ def best_validation(metrics: pd.DataFrame) -> tuple[float, int] | None:
 
 
 def _of_event(run: RunFolder, event: dict[str, Any]) -> RunStatus:
-    reason = _PREFIX.sub("", str(event["reason"]))
+    reason, values = str(event["reason"]).removeprefix("stopped "), event.get("values", {})  # the state says "stopped"
     if event["kind"] == "interrupt":
         return RunStatus(RunState.INTERRUPTED, reason)
-    values = event.get("values")
-    error = values.get("error") if isinstance(values, dict) else None  # class of the exception that ended the run
+    error = values.get("error")  # class of the exception that ended the run
     if error not in (None, "DivergenceError"):
         return RunStatus(RunState.FAILED, reason)
-    if error or event["kind"] == "non_finite" or _NON_FINITE.search(reason):
+    if error or event["kind"] == "non_finite" or values.get("cause") == "diverged":
         return RunStatus(RunState.DIVERGED, reason)
     last = _last_validation(run)
     if last is not None and not math.isfinite(last):
         return RunStatus(RunState.DIVERGED, f"{reason}; the last validation RMSE is {last} mV")
-    return RunStatus(RunState.FINISHED if _LIMIT.search(reason) else RunState.EARLY_STOPPED, reason)
+    complete = values.get("cause") == "limit" or _made_all(run)  # a run of an earlier version has no cause
+    return RunStatus(RunState.FINISHED if complete else RunState.EARLY_STOPPED, reason)
 
 
 def _last_validation(run: RunFolder) -> float | None:
@@ -101,32 +96,33 @@ def _continued(run: RunFolder, event: dict[str, Any]) -> bool:
     if event["kind"] != "stop" and _tested(run):
         return True
     step = event.get("step")
-    fit = run.metrics[~run.metrics["key"].str.startswith("test/")]
-    return isinstance(step, int | float) and bool((fit["step"] > step).any())
+    return isinstance(step, int | float) and bool((run.fit_metrics["step"] > step).any())
 
 
 def _tested(run: RunFolder) -> bool:
     return run.errors is not None or bool(run.metrics["key"].str.startswith("test/").any())
 
 
+def _made_all(run: RunFolder) -> bool:
+    wanted = run.setting("trainer.max_epochs")
+    return isinstance(wanted, int) and run.epochs >= wanted > 0
+
+
 def _without_event(run: RunFolder) -> RunStatus:
     """Judge a run without such an event by its epochs, its last validation and its test."""
-    last = _last_validation(run)
-    fit = run.metrics[~run.metrics["key"].str.startswith("test/")]
-    epochs = 0 if fit["epoch"].isna().all() else int(fit["epoch"].max()) + 1
-    wanted = run.setting("trainer.max_epochs")
+    last, epochs = _last_validation(run), run.epochs
     if last is not None and not math.isfinite(last):
         reason = f"the last validation RMSE is {last} mV (epoch {epochs - 1}); no event says why"
         return RunStatus(RunState.DIVERGED, reason)
-    if _tested(run) and fit.empty:
+    if _tested(run) and not run.trained:
         return RunStatus(RunState.FINISHED, "a checkpoint was tested, nothing was trained")
-    if _tested(run) or (isinstance(wanted, int) and epochs >= wanted > 0):
+    if _tested(run) or _made_all(run):
+        wanted = run.setting("trainer.max_epochs")
         limit = f" of trainer.max_epochs = {wanted}" if isinstance(wanted, int) and wanted > 0 else ""
         return RunStatus(RunState.FINISHED, f"{epochs} epochs{limit} made")
     error = next((line.split("error: ", 1)[1] for line in reversed(run.log[-5:]) if "error: " in line), None)
     if error is not None:
-        signs = _DIVERGING if fit.empty else _NON_FINITE  # before training a NaN comes from the data or the settings
-        return RunStatus(RunState.DIVERGED if signs.search(error) else RunState.FAILED, error)
+        return RunStatus(RunState.FAILED, error)
     event = f"; its last event: {run.events[-1]['reason']}" if run.events else ""
     where = f"in epoch {epochs - 1}" if epochs else "before anything was logged"
     return RunStatus(RunState.UNKNOWN, f"the files end {where}: it was killed, it failed, or it still runs{event}")

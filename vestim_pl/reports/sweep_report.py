@@ -8,28 +8,27 @@ import logging
 import re
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.console import Console
 
 from vestim_pl.errors import FileError
 from vestim_pl.files import whole_file
-from vestim_pl.reports import figures
 from vestim_pl.reports.csv_cells import safe_table
+from vestim_pl.reports.figures import BLUE, PALETTE, VERMILION, Figure, line, plain, value_axis
 from vestim_pl.reports.page import render_page
+from vestim_pl.reports.run_metrics import EpochAxis, curve, metric_files, read_metrics
 from vestim_pl.reports.sweep_table import short_names, sweep_table
 from vestim_pl.reports.terminal import print_sweep
 from vestim_pl.settings.command_line import command_line
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["main", "report_sweep", "write_sweep"]
 
 _log = logging.getLogger("vestim_pl")
 
 _PANELS = 6  # swept settings that are drawn
+_MOST_CURVES = 30  # jobs whose curves are drawn, best first
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
 def write_sweep(folder: Path, console: Console | None = None) -> Path:
@@ -60,7 +59,7 @@ def write_sweep(folder: Path, console: Console | None = None) -> Path:
         swept=jobs.attrs["swept"],
         names=short_names(jobs.attrs["swept"]),
         reported=[name for name in jobs.get("job", ()) if (folder / name / "report.html").is_file()],
-        settings=_picture(jobs),
+        plots=_plots(folder, jobs),
     )
     with whole_file(folder / "sweep.html") as partial:
         partial.write_text(content, encoding="utf-8")
@@ -81,33 +80,64 @@ def report_sweep(folder: Path) -> None:
         raise FileError(f"{error}; then write the report with: {again}") from error
 
 
-def _picture(jobs: pd.DataFrame) -> str | None:
-    """Draw the validation RMSE over each swept setting; None where no setting took several values."""
+def _plots(folder: Path, jobs: pd.DataFrame) -> dict[str, Figure]:
+    """Validation RMSE over each swept setting with several values, and over the epochs of each job."""
     if jobs.empty:
-        return None
+        return {}
     known = jobs[jobs["val_rmse_mv"].notna()]
     keys = [key for key in jobs.attrs["swept"] if known[key].nunique() > 1][:_PANELS]
-    if not keys:
+    plots = {f"setting_{place}": _over_setting(known, key) for place, key in enumerate(keys)}
+    curves = _curves(folder, jobs)
+    return plots | ({"curves": curves} if curves else {})
+
+
+def _over_setting(jobs: pd.DataFrame, key: str) -> Figure:
+    pairs = sorted(zip(jobs[key], jobs["val_rmse_mv"], jobs["job"], strict=True), key=lambda pair: _natural(pair[0]))
+    groups = {value: [rmse for _, rmse, _ in group] for value, group in groupby(pairs, key=lambda pair: pair[0])}
+    medians = [float(pd.Series(errors).median()) for errors in groups.values()]
+    places = {value: place for place, value in enumerate(groups)}
+    data = [
+        line(list(places.values()), medians, "median", VERMILION, hoverinfo="skip"),
+        line([places[value] for value, *_ in pairs], [rmse for _, rmse, _ in pairs], "job", BLUE, mode="markers",
+             marker={"size": 9, "color": BLUE, "opacity": 0.75}, text=[plain(job) for *_, job in pairs],
+             hovertemplate="job %{text}: %{y:.2f} mV<extra></extra>"),
+    ]  # fmt: skip
+    axis = {"tickvals": list(places.values()), "ticktext": [plain(value) for value in places], "zeroline": False}
+    layout = {
+        "height": 300,
+        "xaxis": {"title": {"text": plain(key)}, **axis},
+        "yaxis": {"title": {"text": "validation RMSE [mV]"}, **value_axis(jobs["val_rmse_mv"], 200)},
+    }
+    return {"data": data, "layout": layout}
+
+
+def _curves(folder: Path, jobs: pd.DataFrame) -> Figure | None:
+    """Validation RMSE of the best jobs over their epochs."""
+    data, values, longest = [], [], 0
+    for place, (_, job) in enumerate(jobs.head(_MOST_CURVES).iterrows()):
+        metrics = read_metrics(metric_files(folder / str(job["job"])))
+        rows = curve(metrics, "val/rmse_mv", EpochAxis.of(metrics))
+        if len(rows):
+            name = " ".join([str(job["job"]), *(str(job[key]) for key in jobs.attrs["swept"])])
+            data.append(
+                line(rows["x"], rows["value"], name, PALETTE[place % len(PALETTE)], mode="lines+markers",
+                     line={"dash": _DASHES[place // len(PALETTE) % len(_DASHES)]}, marker={"size": 5},
+                     hovertemplate="%{y:.2f} mV")
+            )  # fmt: skip
+            values += list(rows["value"])
+            longest = max(longest, len(rows))
+    if longest < 2:
         return None
-    with figures.style():
-        page = figures.new_figure(8.0, 2.6 * ((len(keys) + 1) // 2) + 0.3)
-        panels = page.subplots((len(keys) + 1) // 2, min(2, len(keys)), squeeze=False, sharey=True).flatten()
-        for axes, key in zip(panels, keys, strict=False):
-            _draw(axes, known, key)
-        for axes in panels[len(keys) :]:
-            axes.set_visible(False)
-        return figures.data_uri(page)
-
-
-def _draw(axes: "Axes", jobs: pd.DataFrame, key: str) -> None:
-    pairs = sorted(zip(jobs[key], jobs["val_rmse_mv"], strict=True), key=lambda pair: _natural(pair[0]))
-    groups = [(value, [rmse for _, rmse in group]) for value, group in groupby(pairs, key=lambda pair: pair[0])]
-    for place, (_, errors) in enumerate(groups):
-        axes.plot([place] * len(errors), errors, "o", color=figures.BLUE, alpha=0.7)
-    axes.plot(range(len(groups)), [pd.Series(errors).median() for _, errors in groups], color=figures.VERMILION)
-    axes.set_xticks(range(len(groups)), [value for value, _ in groups])
-    axes.set_xlabel(key)
-    axes.set_ylabel("validation RMSE, mV")
+    legend = {"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top"}
+    layout = {
+        "height": 420,
+        "legend": legend | {"title": {"text": plain(" ".join(["job", *short_names(jobs.attrs["swept"])]))}},
+        "showlegend": True,
+        "hovermode": "closest",
+        "xaxis": {"title": {"text": "Epoch"}, "zeroline": False},
+        "yaxis": {"title": {"text": "validation RMSE [mV]"}, **value_axis(values, 300)},
+    }
+    return {"data": data, "layout": layout}
 
 
 def _natural(value: str) -> list[tuple[float, str]]:

@@ -79,13 +79,12 @@ def short_names(keys: list[str]) -> list[str]:
 def _outcome(run: RunFolder) -> dict[str, Any]:
     status, best, spent = run_status(run), best_validation(run.metrics), run_seconds(run)
     kinds = Counter(str(event["kind"]) for event in run.events)
-    epochs = run.metrics.loc[~run.metrics["key"].str.startswith("test/"), "epoch"].max()
     overall = run.errors[run.errors["recording"] == "overall"] if run.errors is not None else pd.DataFrame()
     return {
         "state": status.state.value,
         "val_rmse_mv": best[0] if best else math.nan,
         "test_rmse_mv": float(overall["rmse_mv"].iloc[-1]) if len(overall) else math.nan,
-        "epochs": 0 if math.isnan(epochs) else int(epochs) + 1,
+        "epochs": run.epochs,
         "skips": kinds["skip"],
         "rollbacks": kinds["rollback"],
         "seconds": spent[1] if spent else math.nan,

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from vestim_pl.reports.sweep_table import short_names
 
-__all__ = ["print_errors", "print_sweep"]
+__all__ = ["print_checkpoints", "print_errors", "print_sweep"]
 
 _MOST_JOBS = 20
 
@@ -40,6 +40,29 @@ def print_errors(errors: pd.DataFrame, evaluation: str, console: Console | None 
             f"{row.mae_mv:.2f}",
             f"{row.max_error_mv:.1f}",
         )
+    (console or Console()).print(table)
+
+
+def print_checkpoints(errors: pd.DataFrame, evaluation: str, console: Console | None = None) -> None:
+    """Print the overall errors in mV of several checkpoints, then their mean and standard deviation.
+
+    Args:
+        errors: From `error_table`, with a column ``checkpoint``.
+        evaluation: As in `print_errors`.
+        console: Where to print; standard output by default.
+
+    """
+    table = Table(title=f"Test: {_EVALUATION[evaluation]}", title_justify="left")
+    table.add_column("checkpoint", overflow="fold")
+    for heading in ("steps", "RMSE [mV]", "MAE [mV]", "max [mV]"):
+        table.add_column(escape(heading), justify="right", no_wrap=True)
+    overall = errors[errors["recording"] == "overall"]
+    figures = overall[["rmse_mv", "mae_mv", "max_error_mv"]]
+    for (_, row), steps, name in zip(figures.iterrows(), overall["steps"], overall["checkpoint"], strict=True):
+        table.add_row(escape(str(name)), f"{steps:,}", *(f"{value:.2f}" for value in row))
+    table.add_section()
+    for name, row in (("mean", figures.mean(skipna=False)), ("standard deviation", figures.std(skipna=False))):
+        table.add_row(name, "", *(f"{value:.2f}" for value in row))
     (console or Console()).print(table)
 
 

@@ -1,4 +1,4 @@
-"""Errors of a test as tables and pictures for the run report."""
+"""Errors of a test as tables and figures for the run report."""
 
 import math
 from collections.abc import Mapping
@@ -8,18 +8,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vestim_pl.reports.compared_checkpoints import ComparedCheckpoints, mean_errors
+from vestim_pl.reports.error_figures import condition_figure, correlation_figure, error_histogram, error_mv
 from vestim_pl.reports.error_groups import by_temperature, cycle_by_temperature
-from vestim_pl.reports.error_plots import draw_error_histogram, draw_error_over_soc, draw_recording, error_mv
+from vestim_pl.reports.errors_by import CONDITIONS, errors_by, implied_capacity
+from vestim_pl.reports.figures import Figure
+from vestim_pl.reports.recording_traces import recording_traces
 from vestim_pl.reports.run_folder import RunFolder
 
-__all__ = ["Cell", "Extreme", "Grid", "TestedErrors"]
+__all__ = ["Cell", "Condition", "Extreme", "Grid", "TestedErrors"]
 
 _EVALUATION = {
     "windows": "Every window estimated from the zero state",
     "streams": "Whole recordings, the state carried from step to step",
 }
+_TITLES = {
+    "temperature": ("Error by temperature", "Temperature [°C]"),
+    "soc": ("Error by state of charge", "SOC [%]"),
+    "current": ("Error by current", "Current, discharge negative [A]"),
+    "c_rate": ("Error by C-rate", "C-rate, charge or discharge"),
+    "outside": ("Error by training range", "Features inside or outside the range of the training"),
+}
 _STRONGEST = 0.55  # opacity of the highest error in the grid
-_TITLE = 64  # characters that fit above a figure
 
 
 @dataclass(frozen=True)
@@ -47,47 +57,91 @@ class Extreme:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """Errors by one quantity: its name in `errors_by`, a heading, and the rows of the table."""
+
+    by: str
+    title: str
+    rows: list[Any]
+
+
+@dataclass(frozen=True)
 class TestedErrors:
-    """What the test section shows.
+    """What the test sections show.
 
     Attributes:
         evaluation: How the steps were estimated; empty where the configuration does not say.
+        compared: Checkpoints side by side; None with one. Everything by recording is then a mean over them.
         temperatures: Errors pooled by ambient temperature, see `by_temperature`.
         grid: RMSE by drive cycle and temperature; None unless there are several of both.
-        histogram: Picture of the distribution of errors.
-        over_soc: Picture of the error over the state of charge.
+        conditions: Errors by measured temperature, SOC, current and C-rate, where the steps have these.
+        correlated: Rows of the autocorrelation of the error.
+        capacity: Capacity in Ah behind the C-rate; None where there is none.
+        coverage: Share of steps within their interval; None without intervals.
         recordings: Errors by recording, worst first, ``overall`` last.
         extremes: By recording; empty where the steps were not written.
-        voltages: Picture and caption of the worst, the median and the best recording.
+        traces: From `recording_traces`.
+        plots: Figures by their name.
 
     """
 
     evaluation: str
+    compared: ComparedCheckpoints | None
     temperatures: list[Any]
     grid: Grid | None
-    histogram: str | None
-    over_soc: str | None
+    conditions: list[Condition]
+    correlated: list[Any]
+    capacity: float | None
+    coverage: float | None
     recordings: list[Any]
     extremes: Mapping[str, Extreme]
-    voltages: list[tuple[str, str]]
+    traces: dict[str, Any] | None
+    plots: Mapping[str, Figure]
 
     @classmethod
     def of(cls, run: RunFolder) -> "TestedErrors | None":
         """Errors of a run; None without a test."""
         if run.errors is None:
             return None
-        ranked = _ranked(run.errors)
-        overall = run.errors[run.errors["recording"] == "overall"]
+        errors = mean_errors(run.errors)
+        ranked = _ranked(errors)
+        steps = run.steps if run.steps is not None and len(run.steps) else None
+        table = pd.DataFrame({"by": []}) if steps is None else errors_by(steps)
+        by = {name: table[table["by"] == name] for name in (*CONDITIONS, "lag")}
         return cls(
             evaluation=_EVALUATION.get(str(run.setting("sampling.evaluation")), ""),
-            temperatures=list(by_temperature(run.errors).itertuples()),
-            grid=_grid(run.errors),
-            histogram=None if run.steps is None else draw_error_histogram(run.steps),
-            over_soc=None if run.steps is None else draw_error_over_soc(run.steps),
-            recordings=list(pd.concat([ranked, overall]).itertuples()),
-            extremes={} if run.steps is None else _extremes(run.steps),
-            voltages=[] if run.steps is None else _voltages(run.steps, ranked),
+            compared=ComparedCheckpoints.of(run.errors),
+            temperatures=list(by_temperature(errors).itertuples()),
+            grid=_grid(errors),
+            conditions=[
+                Condition(name, _TITLES[name][0], list(by[name].itertuples()))
+                for name in CONDITIONS
+                if len(by[name]) > 1
+            ],
+            correlated=list(by["lag"].itertuples()),
+            capacity=None if steps is None else implied_capacity(steps),
+            coverage=_coverage(steps),
+            recordings=list(pd.concat([ranked, errors[errors["recording"] == "overall"]]).itertuples()),
+            extremes={} if steps is None or "checkpoint" in steps else _extremes(steps),
+            traces=None if steps is None else recording_traces(steps, list(ranked["recording"])),
+            plots={} if steps is None else _plots(steps, by),
         )
+
+
+def _plots(steps: pd.DataFrame, by: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+    plots = {f"by_{name}": condition_figure(by[name], *_TITLES[name]) for name in CONDITIONS if len(by[name]) > 1}
+    if histogram := error_histogram(steps):
+        plots["histogram"] = histogram
+    if len(by["lag"]):
+        plots["correlation"] = correlation_figure(by["lag"])
+    return plots
+
+
+def _coverage(steps: pd.DataFrame | None) -> float | None:
+    if steps is None or not {"lower_v", "upper_v"} <= set(steps):
+        return None
+    known = steps[steps["lower_v"].notna() & steps["upper_v"].notna()]
+    return float(known["measured"].between(known["lower_v"], known["upper_v"]).mean()) if len(known) else None
 
 
 def _ranked(errors: pd.DataFrame) -> pd.DataFrame:
@@ -119,15 +173,3 @@ def _extremes(steps: pd.DataFrame) -> dict[str, Extreme]:
         worst = int(np.argmax(np.where(np.isfinite(error), np.abs(error), np.inf)))
         found[str(name)] = Extreme(float(np.mean(error)), float(time[worst]))
     return found
-
-
-def _voltages(steps: pd.DataFrame, ranked: pd.DataFrame) -> list[tuple[str, str]]:
-    rows: list[Any] = list(ranked[ranked["recording"].isin(steps["recording"])].itertuples())
-    places = {len(rows) - 1: "Best", len(rows) // 2: "Median", 0: "Worst"} if rows else {}
-    pictures = []
-    for place, word in sorted(places.items()):
-        row = rows[place]
-        caption = f"{word}: {row.recording}, RMSE {row.rmse_mv:.2f} mV"
-        title = caption if len(caption) <= _TITLE else caption[: _TITLE - 1] + "…"
-        pictures.append((draw_recording(steps[steps["recording"] == row.recording], title), caption))
-    return pictures

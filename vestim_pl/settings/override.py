@@ -1,13 +1,17 @@
-"""A setting and its value, written as the command line takes it."""
+"""A setting and its value, as an override of Hydra's command line."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_letters, digits
 
-__all__ = ["Override", "command_text"]
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
 
-_PLAIN = re.compile(r"[A-Za-z0-9_./@%+-]+")
+__all__ = ["Override", "command_text", "hydra_value", "overridden_key"]
+
+_BARE = frozenset(ascii_letters + digits + "_./@%+-")  # characters that mean nothing to Hydra and to the shell
 
 
 @dataclass(frozen=True)
@@ -21,8 +25,9 @@ class Override:
 
     Example::
 
-        >>> str(Override("optimizer.lr", 1e-5)), str(Override("data.features", ["SOC", "T cell"]))
-        ('optimizer.lr=1e-05', '\'data.features=[SOC,"T cell"]\'')
+        >>> features = Override("data.features", ["SOC", "T cell"])
+        >>> features.argument, str(features)
+        ('data.features=[SOC,"T cell"]', '\'data.features=[SOC,"T cell"]\'')
 
     """
 
@@ -30,9 +35,14 @@ class Override:
     value: object
     added: bool = False
 
+    @property
+    def argument(self) -> str:
+        """The argument that Hydra receives, without quotes for a shell."""
+        return f"{'+' if self.added else ''}{self.key}={hydra_value(self.value)}"
+
     def __str__(self) -> str:
-        """Text that can be pasted into a shell: quoted for Hydra's grammar first, for the shell around it."""
-        return shlex.quote(f"{'+' if self.added else ''}{self.key}={_hydra(self.value)}")
+        """Quote the argument, so that it can be pasted into a shell."""
+        return shlex.quote(self.argument)
 
 
 def command_text(overrides: Sequence[Override]) -> str:
@@ -47,30 +57,48 @@ def command_text(overrides: Sequence[Override]) -> str:
     return " ".join(map(str, overrides))
 
 
-def _hydra(value: object) -> str:
-    """A value in the grammar of Hydra's overrides."""
+def hydra_value(value: object) -> str:
+    """Write a value in the grammar of Hydra's overrides.
+
+    Example::
+
+        >>> hydra_value((64, 32)), hydra_value(1e-05), hydra_value(None), hydra_value("T cell"), hydra_value("32")
+        ('[64,32]', '1e-05', 'null', '"T cell"', '"32"')
+
+    """
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, int | float):
         return f"{value:.12g}" if isinstance(value, float) else str(value)  # 0.1 * 0.1 is 0.01
     if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{_hydra(item)}' for key, item in value.items())}}}"
+        return f"{{{','.join(f'{key}:{hydra_value(item)}' for key, item in value.items())}}}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"[{','.join(map(_hydra, value))}]"
-    return _text(str(value))
-
-
-def _text(text: str) -> str:
-    """A text bare where Hydra reads it as that text, else in quotes."""
-    if _PLAIN.fullmatch(text) and not _is_number(text) and text.lower() not in ("true", "false", "null"):
+        return f"[{','.join(map(hydra_value, value))}]"
+    text = str(value)
+    if text and _BARE.issuperset(text) and not _is_other_type(text):
         return text
-    escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + found[2].replace('"', '\\"'), text)
-    return f'"{escaped.replace("${", chr(92) + "${")}"'
+    return QuotedString(text.replace("${", "\\${"), Quote.double).with_quotes()
 
 
-def _is_number(text: str) -> bool:
+def overridden_key(argument: str) -> str:
+    """Read which setting or group an argument of the command line sets; empty for an option or a mistake.
+
+    Example::
+
+        >>> overridden_key("++optimizer.lr=1e-3"), overridden_key("~callbacks.recovery"), overridden_key("--help")
+        ('optimizer.lr', 'callbacks.recovery', '')
+
+    """
+    try:
+        return OverridesParser.create().parse_override(argument).key_or_group
+    except HydraException:
+        return ""
+
+
+def _is_other_type(text: str) -> bool:
+    """Whether Hydra reads a bare text as a number, a truth value or null."""
     try:
         float(text)
     except ValueError:
-        return False
+        return text.lower() in ("true", "false", "null")
     return True

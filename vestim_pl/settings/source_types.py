@@ -1,4 +1,4 @@
-"""Types of arguments, read from the source of a class or function without importing it."""
+"""Read the types of a class's or function's arguments from its source, without importing it."""
 
 import ast
 import importlib.util
@@ -20,11 +20,11 @@ _KEEP_ARGUMENTS = frozenset({"dataclass", "final", "runtime_checkable", "_defaul
 
 @dataclass(frozen=True)
 class SourceSignature:
-    """Arguments of a function or constructor as its source has them.
+    """Arguments of a function or constructor.
 
     Attributes:
-        types: Type of every named argument; ``Any`` for a hint that cannot be read from the source alone.
-        takes_more: Whether it takes any further keyword.
+        types: Type of every named argument; ``Any`` if the source alone does not show it.
+        takes_more: Whether it accepts other keywords (``**kwargs``).
 
     """
 
@@ -36,15 +36,15 @@ class SourceSignature:
 def source_signature(target: str) -> SourceSignature | None:
     """Read the arguments of a class or function from its source file.
 
-    Importing torch and Lightning to look at a signature takes seconds; a misspelt setting should be refused at once.
-    This reads the source instead, and follows imports between modules, dataclasses and base classes. It knows hints of
-    plain types and their unions; any other hint is ``Any``, left to a check that imports.
+    Importing torch and Lightning to inspect a signature takes seconds, and a misspelt setting should be refused at
+    once. Imports between modules, dataclasses and base classes are followed. Only plain types and their unions are
+    read; any other hint becomes ``Any`` and is checked after the import.
 
     Args:
         target: Dotted name, as in ``_target_``.
 
     Returns:
-        The signature; None where the source cannot be found, or does not show the arguments.
+        The signature; None if the source cannot be found or does not show the arguments.
 
     Example::
 
@@ -59,7 +59,7 @@ def source_signature(target: str) -> SourceSignature | None:
 
 
 def _find(target: str, depth: int = 8) -> tuple[ast.stmt, str] | None:
-    """Definition of a dotted name, and the dotted name of the module that it is in."""
+    """Find the definition of a dotted name, and the module that contains it."""
     located = _locate(target)
     if located is None or not depth:
         return None
@@ -80,10 +80,10 @@ def _find(target: str, depth: int = 8) -> tuple[ast.stmt, str] | None:
 
 
 def _locate(target: str) -> tuple[str, str, Path, str] | None:
-    """Module, its package, its file, and the name in it, of a dotted name."""
+    """Split a dotted name into module, package, file, and the name within the module."""
     top, *parts = target.split(".")
     try:
-        spec = importlib.util.find_spec(top)  # of a top-level name, which imports nothing
+        spec = importlib.util.find_spec(top)  # a top-level name: nothing is imported
     except (ImportError, ValueError):
         return None
     if spec is None or spec.origin is None or not parts:
@@ -129,7 +129,7 @@ def _signature(node: ast.stmt, module: str) -> SourceSignature | None:
 
 
 def _keeps_arguments(node: ast.ClassDef | ast.FunctionDef) -> bool:
-    """Whether the arguments are those of the source: an unknown decorator or a metaclass may change them."""
+    """Whether the arguments are as written; an unknown decorator or a metaclass may change them."""
     metaclass = isinstance(node, ast.ClassDef) and bool(node.keywords)
     return not metaclass and all(_name_of(decorator) in _KEEP_ARGUMENTS for decorator in node.decorator_list)
 
@@ -151,7 +151,7 @@ def _name_of(node: ast.expr) -> str:
 
 
 def _type(node: ast.expr | None) -> Any:
-    """Type of an annotation; ``Any`` where it says more than plain types."""
+    """Convert an annotation to a type; ``Any`` unless it consists of plain types."""
     parts = _members(node)
     if not parts or Any in parts:
         return Any
@@ -162,7 +162,7 @@ def _type(node: ast.expr | None) -> Any:
 
 
 def _members(node: ast.expr | None) -> list[Any]:
-    """Members of a union of plain types; ``Any`` among them where one is not known."""
+    """List the members of a union of plain types, with ``Any`` for an unknown one."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return _members(ast.parse(node.value, mode="eval").body)
     if isinstance(node, ast.Constant) and node.value is None:

@@ -133,7 +133,7 @@ def test_a_feedforward_network_sees_single_rows():
 
 def test_power_is_said_to_hold_the_voltage():
     told = outcomes({"FEATURE_COLUMNS": ["Power", "Battery_Temp_degC", "SOC"], "TARGET_COLUMN": "Voltage"})
-    assert "Power holds the voltage" in told["FEATURE_COLUMNS"]
+    assert "Power is computed from the voltage" in told["FEATURE_COLUMNS"]
 
 
 def test_columns_are_known_by_their_names_where_only_one_fits():

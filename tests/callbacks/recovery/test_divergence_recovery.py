@@ -78,6 +78,7 @@ def test_without_a_guard_nonfinite_weights_are_rolled_back_in_their_step(site, v
     assert (event.values["step"], event.values["back_to_step"]) == (5, 2)
     assert event.values["learning_rate_after"] == pytest.approx(0.1 * event.values["learning_rate_before"])
     assert "epoch 0, batch 4: parameters" in event.reason
+    assert event.values["non_finite"] is True
     assert seen.steps[-1] == 12  # steps keep counting
     assert all(torch.isfinite(weight).all() for weight in seen.weights[-1])
     assert not same(seen.weights[5], seen.weights[4])
@@ -476,6 +477,7 @@ def test_a_loss_that_settles_far_above_its_best_goes_back_to_the_weights_of_the_
     _, module, _, seen = run("input", at=999, module=SettlesHigh(), recovery=recovery, max_epochs=12)
     event, *_ = seen.of("rollback")
     assert "times the best such mean" in event.reason
+    assert event.values["non_finite"] is False
     assert 60 < event.values["step"] <= 100
     assert event.values["back_to_step"] < 60, "the newest snapshots are of the bad stretch"
     assert max(module.losses[-12:]) < 2 * max(module.losses[48:60])
@@ -523,6 +525,7 @@ def test_a_validation_that_comes_no_more_near_its_best_goes_back_to_the_weights_
     recovery, stopper, module, seen = loses_its_way()
     (event,) = seen.of("rollback")
     assert "epoch 7: the validation metric val_rmse is" in event.reason
+    assert event.values["non_finite"] is False
     assert "for the 3rd time since" in event.reason
     assert event.values["back_to_step"] == 60, "the end of epoch 4, the last before it lost its way"
     assert max(module.losses[-12:]) < 2 * max(module.losses[48:60])

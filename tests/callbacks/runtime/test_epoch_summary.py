@@ -2,6 +2,7 @@ import logging
 import re
 
 import pytest
+import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
@@ -88,6 +89,33 @@ def test_the_learning_rate_is_the_effective_one(foreign, fit, lines):
     fit(module, [LearningRateWarmup(100, start_factor=0.5), EpochSummary()])
     rates = [re.search(r"learning rate (\S+)$", line).group(1) for line in lines()[:2]]
     assert rates == [f"{0.05 * (0.5 + 0.5 * 4 / 100):.3g}", f"{0.005 * (0.5 + 0.5 * 9 / 100):.3g}"]
+
+
+class Causes(Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_event(self, trainer, event):
+        self.seen.append(event.values["cause"])
+
+
+@pytest.mark.parametrize(
+    ("stopping", "cause"),
+    [
+        ([], "limit"),
+        ([EarlyStopping("val/rmse_mv", stopping_threshold=4.5)], "early_stopping"),
+        ([EarlyStopping("val/rmse_mv", divergence_threshold=0.1)], "diverged"),
+        ([EarlyStopping("bad", check_finite=True)], "diverged"),
+    ],
+)
+def test_the_event_has_the_cause(stopping, cause, foreign, fit):
+    class Bad(Callback):
+        def on_validation_end(self, trainer, pl_module):
+            trainer.callback_metrics["bad"] = torch.tensor(float("nan"))
+
+    causes = Causes()
+    fit(scored(foreign), [Bad(), *stopping, EpochSummary(), causes], max_epochs=3)
+    assert causes.seen == [cause]
 
 
 def test_a_step_limit_and_a_stop_by_another_callback(foreign, fit, lines):

@@ -2,8 +2,7 @@ import math
 
 import pytest
 
-from vestim_pl.diagnosis.checks.clipping import check_clipping, round_up
-from vestim_pl.diagnosis.clip_setting import ClipSetting
+from vestim_pl.diagnosis.checks.clipping import ClipSetting, check_clipping, round_up
 from vestim_pl.settings.override import Override
 
 NORMS = [1.0, 1.1, 1.2, 1.3, 1.4]

@@ -76,7 +76,7 @@ def test_a_run_without_numbers_is_not_judged():
 def test_a_high_loss_is_not_called_non_finite():
     level = event("rollback", 4) | {"reason": "the loss is at 8e+11 for 3 steps, above 52"}
     assert "first divergence at step 4" in check_divergence(metrics([1] * 6), [level], False, "5 epochs made").evidence
-    no_number = event("rollback", 4) | {"reason": "parameters head.weight are not finite"}
+    no_number = event("rollback", 4) | {"reason": "parameters head.weight", "values": {"non_finite": True}}
     assert (
         "first non-finite value at step 4" in check_divergence(metrics([1] * 6), [no_number], False, "ended").evidence
     )

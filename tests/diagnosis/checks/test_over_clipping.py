@@ -2,8 +2,8 @@ import math
 
 import pandas as pd
 
+from vestim_pl.diagnosis.checks.clipping import ClipSetting
 from vestim_pl.diagnosis.checks.over_clipping import check_over_clipping
-from vestim_pl.diagnosis.clip_setting import ClipSetting
 
 
 def metrics(fractions: list[float], p90: float = 2.0) -> pd.DataFrame:

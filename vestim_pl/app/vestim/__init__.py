@@ -2,7 +2,7 @@
 
 from vestim_pl.app.vestim.conversion import Conversion, convert, convert_file
 from vestim_pl.app.vestim.draft import Row, Setting
-from vestim_pl.app.vestim.expansion import Expansion, expand, hydra_value, overrides
+from vestim_pl.app.vestim.expansion import Expansion, expand, lower_bounds, overrides
 from vestim_pl.app.vestim.hyperparams_file import hyperparams_of, read_hyperparams
 from vestim_pl.app.vestim.keys import KEYS, reference
 from vestim_pl.app.vestim.preset_file import preset_yaml, search_yaml
@@ -17,8 +17,8 @@ __all__ = [
     "convert",
     "convert_file",
     "expand",
-    "hydra_value",
     "hyperparams_of",
+    "lower_bounds",
     "overrides",
     "preset_yaml",
     "read_hyperparams",

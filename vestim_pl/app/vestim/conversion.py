@@ -9,10 +9,8 @@ from vestim_pl.app.vestim.data_rules import convert_data
 from vestim_pl.app.vestim.draft import Draft, Row, Setting
 from vestim_pl.app.vestim.hyperparams_file import read_hyperparams
 from vestim_pl.app.vestim.keys import KEYS
-from vestim_pl.app.vestim.left_out_rules import leave_out
 from vestim_pl.app.vestim.network_rules import convert_network
-from vestim_pl.app.vestim.schedule_rules import convert_schedule
-from vestim_pl.app.vestim.training_rules import convert_training
+from vestim_pl.app.vestim.training_rules import convert_schedule, convert_training
 from vestim_pl.app.vestim.values import is_empty
 from vestim_pl.settings.names import nearest_name
 
@@ -32,7 +30,7 @@ class Conversion:
         file: Name of the file.
         raw: Keys and values of the file.
         settings: Settings of this package, in the order of the rules.
-        rows: A row for every key of the file, then for what VEstim implies.
+        rows: A row for every key of the file, and then for what VEstim implies.
 
     """
 
@@ -43,12 +41,12 @@ class Conversion:
 
     @property
     def grids(self) -> list[Setting]:
-        """Settings with several values, one run each."""
+        """Settings with several values, one run for each."""
         return [setting for setting in self.settings if setting.choice.is_grid]
 
     @property
     def searched(self) -> list[Setting]:
-        """Settings with bounds of a search."""
+        """Settings with the bounds of a search."""
         return [setting for setting in self.settings if setting.choice.range]
 
     @property
@@ -66,16 +64,15 @@ def convert_file(path: str | Path, horizon: int | None = None) -> Conversion:
 def convert(raw: Mapping[str, Any], file: str, horizon: int | None = None) -> Conversion:
     """Convert keys and values of a ``hyperparams.json``.
 
-    What the file does not set keeps this package's values: VEstim's own values are placeholders of its forms, such as
-    5 epochs.
+    A setting that the file lacks keeps this package's default. VEstim's own, such as 5 epochs, only fill its forms.
 
     Args:
-        raw: Keys and values, as JSON has them.
+        raw: Keys and values as in the JSON file.
         file: Name of the file, for messages.
-        horizon: Samples from a window's end to the estimated one; None for 1, which is what VEstim trains.
+        horizon: Samples from the end of a window to the estimated sample; None for VEstim's, which is 1.
 
     Raises:
-        ConfigurationError: In one line, if a value makes no sense or two keys contradict each other.
+        ConfigurationError: In one line, if a value is not valid or two keys contradict each other.
 
     Example::
 
@@ -92,13 +89,27 @@ def convert(raw: Mapping[str, Any], file: str, horizon: int | None = None) -> Co
             draft.outcomes[key] = f"unknown; the nearest known key is {nearest_name(key, KEYS, cutoff=0.0)}"
         elif is_empty(value):
             draft.leave(key, "it has no value")
-    leave_out(draft)
+    _leave_out(draft)
     convert_network(draft)
     convert_data(draft, horizon)
     convert_schedule(draft)
     convert_training(draft)
     _refuse_grid_beside_search(draft)
     return Conversion(file, raw, tuple(draft.settings), tuple(draft.rows()))
+
+
+def _leave_out(draft: Draft) -> None:
+    """Record for every key without a setting why it has none."""
+    for key in draft.given(*KEYS):
+        if not KEYS[key].becomes:
+            draft.leave(key, KEYS[key].remark)
+    if str(draft.raw.get("EXPLOIT_REPETITIONS")).strip() == "0":
+        for key in draft.given("EXPLOIT_LR", "EXPLOIT_EPOCHS", "EXPLOIT_REPETITIONS", "FINAL_LR"):
+            draft.leave(key, "EXPLOIT_REPETITIONS is 0, so VEstim has no exploit phase either")
+    if str(draft.raw.get("INFERENCE_FILTER_TYPE")).strip().casefold() == "none":
+        for key in draft.given(*(key for key in KEYS if key.startswith("INFERENCE_FILTER_"))):
+            draft.leave(key, "the file asks for no filter")
+        draft.outcomes["INFERENCE_FILTER_TYPE"] = "as here: no filter is applied to the estimates"
 
 
 def _refuse_grid_beside_search(draft: Draft) -> None:

@@ -1,33 +1,27 @@
 """Expand ``vestim=FILE`` on a command line into the settings of the file, before Hydra composes them."""
 
-import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-from hydra.core.override_parser.types import Quote, QuotedString
+from math import prod
 
 from vestim_pl.app.vestim.conversion import Conversion, convert_file
-from vestim_pl.app.vestim.draft import Setting, shown
+from vestim_pl.app.vestim.draft import Setting
 from vestim_pl.app.vestim.table import render_table
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.settings.command_line import command_line
+from vestim_pl.settings.override import Override, command_text, hydra_value, overridden_key
 
-__all__ = ["Expansion", "expand", "hydra_value", "overrides"]
+__all__ = ["Expansion", "expand", "lower_bounds", "overrides"]
 
-_ARGUMENT = re.compile(r"\+{0,2}vestim=(.*)", re.DOTALL)
-_PLAIN = re.compile(r"[A-Za-z_][\w.-]*")
 _SEVERAL = ("-m", "--multirun", "hydra.mode=MULTIRUN")
-_CONSTANTS = ("true", "false", "null", "nan", "inf")
 
 
 @dataclass(frozen=True)
 class Expansion:
-    """A command line with the settings of the file in it.
+    """A command line in which the settings of a file replace ``vestim=FILE``.
 
     Attributes:
-        arguments: Arguments of the module, with the settings of the file in the place of ``vestim=FILE``.
+        arguments: Arguments of the module.
         table: The result for every key, as a table to print.
 
     """
@@ -41,23 +35,23 @@ def expand(arguments: Sequence[str], module: str) -> Expansion | None:
 
     Args:
         arguments: Arguments of the module.
-        module: The module, for a suggested command line.
+        module: The module, to suggest a command.
 
     Returns:
-        The expanded command line, None without ``vestim=FILE``.
+        The expanded command line; None without ``vestim=FILE``.
 
     Raises:
-        ConfigurationError: If the file cannot be converted, or asks for several runs without ``-m``, or for a search.
+        ConfigurationError: If the file cannot be converted, asks for a search, or for several runs without ``-m``.
 
     """
-    files = [found[1] for argument in arguments if (found := _ARGUMENT.fullmatch(argument))]
-    files = [_unquoted(file) for file in files if file not in ("", "null")]
+    named = {argument: file for argument in arguments if (file := _file_of(argument)) is not None}
+    files = [file for file in named.values() if file not in ("", "null")]
     if not files:
         return None
     if len(files) > 1:
         raise ConfigurationError(f"vestim: {' and '.join(files)}: two files; give one, or convert them to presets")
-    others = [argument for argument in arguments if not _ARGUMENT.fullmatch(argument)]
-    explicit = {_key(argument): argument for argument in others if not argument.startswith("-")}
+    others = [argument for argument in arguments if argument not in named]
+    explicit = {key: argument for argument in others if (key := overridden_key(argument))}
     conversion = convert_file(files[0])
     replaced = {setting.target: by for setting in conversion.settings if (by := _replaced_by(setting, explicit))}
     settings = [setting for setting in conversion.settings if setting.target not in replaced]
@@ -69,14 +63,14 @@ def expand(arguments: Sequence[str], module: str) -> Expansion | None:
         else row
         for row in conversion.rows
     ]
-    place = next(index for index, argument in enumerate(arguments) if _ARGUMENT.fullmatch(argument))
-    own = [*overrides(settings), f"vestim={hydra_value(files[0])}"]
+    place = arguments.index(next(iter(named)))
+    own = [*overrides(settings), Override("vestim", files[0]).argument]
     table = f"settings of VEstim, {files[0]}:\n{render_table(conversion, rows)}"
     return Expansion([*others[:place], *own, *others[place:]], table)
 
 
 def overrides(settings: Sequence[Setting]) -> list[str]:
-    """Write settings as overrides of the command line, a grid with commas between its values.
+    """Write settings as arguments of the command line, a grid with commas between its values.
 
     Example::
 
@@ -91,38 +85,24 @@ def overrides(settings: Sequence[Setting]) -> list[str]:
     ]
 
 
-def hydra_value(value: Any) -> str:
-    """Write a value as Hydra's grammar reads it.
-
-    Example::
-
-        >>> hydra_value((64, 32)), hydra_value("T cell, degC"), hydra_value("SOC"), hydra_value(1e-05)
-        ('[64,32]', "'T cell, degC'", 'SOC', '1e-05')
-
-    """
-    if isinstance(value, str):
-        if _PLAIN.fullmatch(value) and value.lower() not in _CONSTANTS:
-            return value
-        return QuotedString(value.replace("${", "\\${"), Quote.single).with_quotes()
-    if isinstance(value, tuple):
-        return f"[{','.join(map(hydra_value, value))}]"
-    return shown(value)
+def lower_bounds(settings: Sequence[Setting]) -> list[Override]:
+    """Give every setting with bounds of a search its lower bound."""
+    return [Override(setting.target, setting.choice.range.low) for setting in settings if setting.choice.range]
 
 
-def _unquoted(text: str) -> str:
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
-
-
-def _key(argument: str) -> str:
-    """Name of the setting of an override, without its marks for adding, deleting and packages."""
-    return argument.partition("=")[0].lstrip("+~").partition("@")[0].removeprefix("/")
+def _file_of(argument: str) -> str | None:
+    """Read the file of ``vestim=FILE``, which may have any characters, in quotes or not; None for another argument."""
+    name, equals, file = argument.partition("=")
+    if not equals or name.lstrip("+") != "vestim":
+        return None
+    return file[1:-1] if len(file) > 1 and file[0] == file[-1] and file[0] in "'\"" else file
 
 
 def _replaced_by(setting: Setting, explicit: Mapping[str, str]) -> str:
     """Find the explicit override that replaces a setting of the file; empty without one.
 
-    Another choice of a group removes the settings that only the file's choice has. A part that is set as a whole,
-    as by ``callbacks.early_stopping=null``, removes what is inside; a group (``network=gru``) does not.
+    Another choice of a group removes the settings that only the file's choice has. Setting a node as a whole
+    (``callbacks.early_stopping=null``) removes what is inside; choosing a group (``network=gru``) does not.
     """
     if setting.group in explicit:
         return explicit[setting.group]
@@ -135,13 +115,10 @@ def _refuse_search(conversion: Conversion, settings: Sequence[Setting]) -> None:
     if not searched:
         return
     keys = ", ".join(source for setting in searched for source in setting.sources)
-    values = [
-        f"{setting.target}={hydra_value(setting.choice.range.low)}" for setting in searched if setting.choice.range
-    ]
     convert = command_line("vestim_pl.vestim", "convert", conversion.file)
     raise ConfigurationError(
         f"{conversion.file}: {keys}: bounds of a search, and there is no search command yet; give a value for each,"
-        f" such as the lower bounds: {shlex.join(values)} ({convert} writes the search space)"
+        f" such as the lower bounds: {command_text(lower_bounds(searched))} ({convert} writes the search space)"
     )
 
 
@@ -152,9 +129,7 @@ def _refuse_grid_without_multirun(
     if not grids or any(argument in _SEVERAL for argument in arguments):
         return
     keys = ", ".join(source for setting in grids for source in setting.sources)
-    runs = 1
-    for setting in grids:
-        runs *= len(setting.choice.values)
+    runs = prod(len(setting.choice.values) for setting in grids)
     raise ConfigurationError(
         f"{conversion.file}: {keys}: several values, {runs} runs; add -m to run each:"
         f" {command_line(module, '-m', *arguments)}"

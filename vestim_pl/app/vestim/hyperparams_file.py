@@ -19,9 +19,9 @@ _TRAILING_COMMA = re.compile(rf"({_STRING})|,(?=\s*[}}\]])")
 
 
 def without_comments(text: str) -> str:
-    """Blank out ``//`` comments and commas before a closing bracket, so that a JSON reader takes the rest.
+    """Replace ``//`` comments, and commas before a closing bracket, by spaces, so that the rest is JSON.
 
-    Every character keeps its line and column, for error messages. The inside of a string stays as it is.
+    All other characters keep line and column, for error messages. Strings stay as they are.
 
     Example::
 
@@ -41,7 +41,7 @@ def read_hyperparams(path: str | Path) -> dict[str, Any]:
         path: File in UTF-8, with or without a byte order mark, ``//`` comments and a trailing comma allowed.
 
     Returns:
-        Every key with its value as JSON has it: text, number, true, false, null or a list.
+        Every key with its value: text, number, truth value, None or a list.
 
     Raises:
         ConfigurationError: In one line naming the file, and the line where there is one, if the file cannot be read,
@@ -79,9 +79,6 @@ def read_hyperparams(path: str | Path) -> dict[str, Any]:
 def hyperparams_of(config: DictConfig) -> dict[str, Any] | None:
     """Read file and values of ``vestim=FILE`` for the provenance; None without a file.
 
-    Args:
-        config: The composed configuration of ``conf/train.yaml``.
-
     Raises:
         ConfigurationError: Outside of the command line, which alone turns the file into settings.
 
@@ -102,7 +99,7 @@ def _once_each(path: Path) -> Any:
         for key, value in found:
             if key in values and not key.startswith("_"):  # the last of several comments is kept
                 raise ConfigurationError(
-                    f"{path}: {key}: is given twice, with {values[key]!r} and {value!r}; remove one of them"
+                    f"{path}: {key}: is given twice, with {values[key]!r} and {value!r}; remove one"
                 )
             values[key] = value
         return values

@@ -1,4 +1,4 @@
-"""Every key of VEstim's ``hyperparams.json``: its valid values, and its setting here."""
+"""The keys of VEstim's ``hyperparams.json``: valid values, and the setting of this package."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ EXPLOIT_PHASE = (
 )
 _NO_FILTER = "no filter is applied to the estimates here; network=lstm_ema and network=lstm_lpf learn one"
 _SPLITS = "the folders train/, val/ and test/ are the splits here"
-_RECORD = "a record of VEstim's, not a setting"
+_RECORD = "a record that VEstim writes, not a setting"
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Key:
 
     Attributes:
         kind: Its valid values.
-        becomes: The setting here, in the notation of the command line; empty where there is none.
-        remark: A remark; the reason where there is no setting.
+        becomes: The setting here, as on the command line; empty if there is none.
+        remark: What a user should know; without a setting, the reason.
 
     """
 
@@ -40,7 +40,7 @@ KEYS: dict[str, Key] = {
     "MODEL_TYPE": Key(
         Word(NETWORKS, f"write one of {', '.join(NETWORKS)} (NARX is not supported)"),
         "network=lstm, gru, fnn, lstm_ema, lstm_lpf",
-        "LSTM if the key is missing. The filters of LSTM_EMA and LSTM_LPF run over time here; VEstim's never ran.",
+        "LSTM if the key is missing. The filters of LSTM_EMA and LSTM_LPF run over time here; in VEstim never.",
     ),
     "RNN_LAYER_SIZES": Key(Layers(), "network.hidden_sizes", "LSTM and GRU. Must agree with LAYERS and HIDDEN_UNITS."),
     "LSTM_UNITS": Key(Layers(), "network.hidden_sizes", "Another name of RNN_LAYER_SIZES for LSTMs."),
@@ -81,7 +81,7 @@ KEYS: dict[str, Key] = {
     "TRAINING_METHOD": Key(
         Word(("Sequence-to-Sequence", "WholeSequenceFNN")),
         "sampling=windows",
-        "Sequence-to-Sequence is one estimate a window, in VEstim too. WholeSequenceFNN is sampling.lookback=1 and"
+        "Sequence-to-Sequence makes one estimate per window, in VEstim too. WholeSequenceFNN is sampling.lookback=1 and"
         " sampling.horizon=0: every row on its own.",
     ),
     "NUM_WORKERS": Key(
@@ -94,13 +94,15 @@ KEYS: dict[str, Key] = {
     "PERSISTENT_WORKERS": Key(Flag(), "", "how long workers live is not a setting here"),
     # Training
     "INITIAL_LR": Key(Number("0.001", above=0), "optimizer.lr"),
-    "OPTIMIZER_TYPE": Key(Word(("Adam", "AdamW"), several=True), "optimizer=adam, adamw", "VEstim has no others."),
+    "OPTIMIZER_TYPE": Key(
+        Word(("Adam", "AdamW"), several=True), "optimizer=adam, adamw", "VEstim has no other optimizers."
+    ),
     "WEIGHT_DECAY": Key(Number("0.0001", low=0), "optimizer.weight_decay"),
     "MAX_EPOCHS": Key(Number("100", low=1, whole=True), "trainer.max_epochs"),
     "VALID_PATIENCE": Key(
         Number("15", low=1, whole=True),
         "callbacks.early_stopping.patience",
-        "Validations without progress, in both; VEstim stops at the next one.",
+        "Validations without progress in both; VEstim stops one later.",
     ),
     "VALID_FREQUENCY": Key(Number("1", low=1, whole=True), "trainer.check_val_every_n_epoch"),
     "ValidFrequency": Key(
@@ -114,12 +116,12 @@ KEYS: dict[str, Key] = {
     "DEVICE_SELECTION": Key(
         _text,
         "trainer.accelerator and trainer.devices",
-        "cuda:0 is trainer.accelerator=auto, which takes the CPU where there is no GPU, as VEstim does.",
+        "cuda:0 is trainer.accelerator=auto, which uses the CPU where there is no GPU, as VEstim does.",
     ),
     "REPETITIONS": Key(
         Number("1", low=1, high=10_000, whole=True, several=False), "seed=0,1,...", "A run for each seed, with -m."
     ),
-    "MAX_TRAINING_TIME_SECONDS": Key(_count, "trainer.max_time", "0 is no limit."),
+    "MAX_TRAINING_TIME_SECONDS": Key(_count, "trainer.max_time", "0 means no limit."),
     "MAX_TRAIN_HOURS": Key(_count, "trainer.max_time", "Hours, minutes and seconds are added up."),
     "MAX_TRAIN_MINUTES": Key(_count, "trainer.max_time"),
     "MAX_TRAIN_SECONDS": Key(_count, "trainer.max_time"),

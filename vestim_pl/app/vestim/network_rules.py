@@ -22,40 +22,37 @@ _TARGET = "network.hidden_sizes"
 
 
 def family_of(draft: Draft) -> str:
-    """LSTM, GRU or FNN: the family of networks, which decides the keys that apply."""
-    model = draft.take("MODEL_TYPE")
-    return _FAMILIES[model.one] if model else "LSTM"
+    """Return LSTM, GRU or FNN, which decides the keys that apply."""
+    return _FAMILIES[_model(draft)]
 
 
 def convert_network(draft: Draft) -> None:
     """Convert the keys of the network.
 
     Raises:
-        ConfigurationError: If a value makes no sense, or two keys contradict each other.
+        ConfigurationError: If a value is not valid, or two keys contradict each other.
 
     """
-    family = family_of(draft)
+    family, model = family_of(draft), _model(draft)
     _leave_other_families(draft, family)
-    _network(draft)
+    if draft.given("MODEL_TYPE"):
+        note = "its filter runs over time here; in VEstim it never ran" if model in _FILTERED else ""
+        draft.put("MODEL_TYPE", "network", Choice((model.lower(),)), note, chooses=True)
+    else:
+        draft.imply("network", Choice((model.lower(),)), "a file without MODEL_TYPE is for an LSTM", chooses=True)
     _layers(draft, family)
-    _dropout(draft, family)
-    if family == "LSTM" and (norm := draft.take("LSTM_USE_LAYERNORM")):
-        draft.put("LSTM_USE_LAYERNORM", "network.layer_norm", norm)
+    draft.put_first("network.dropout", f"{family}_DROPOUT_PROB", "DROPOUT_PROB")
+    if family == "LSTM":
+        draft.put_first("network.layer_norm", "LSTM_USE_LAYERNORM")
     if family == "FNN" and (activation := draft.take("FNN_ACTIVATION")):
         if activation.one.casefold() != "relu":
             draft.refuse("FNN_ACTIVATION", f'{activation.one!r} is not supported; the FNN has ReLU: write "ReLU"')
         draft.outcomes["FNN_ACTIVATION"] = "as here: the FNN has ReLU"
 
 
-def _network(draft: Draft) -> None:
+def _model(draft: Draft) -> str:
     model = draft.take("MODEL_TYPE")
-    name = model.one if model else NETWORKS[0]
-    note = "its filter runs over time here; VEstim's never ran" if name in _FILTERED else ""
-    choice = Choice((name.lower(),))
-    if model:
-        draft.put("MODEL_TYPE", "network", choice, note, chooses=True)
-    else:
-        draft.imply("network", choice, "a file without MODEL_TYPE is for an LSTM", chooses=True)
+    return str(model.one) if model else NETWORKS[0]
 
 
 def _leave_other_families(draft: Draft, family: str) -> None:
@@ -64,25 +61,22 @@ def _leave_other_families(draft: Draft, family: str) -> None:
     every = {key for table in (_SIZES, _LAYERS, _UNITS) for keys in table.values() for key in keys}
     for key in draft.given(*every, *_DROPOUT, "LSTM_USE_LAYERNORM", "FNN_ACTIVATION"):
         if key not in used:
-            draft.leave(key, f"not for the network of this file, {_name(draft)}")
-
-
-def _name(draft: Draft) -> str:
-    model = draft.take("MODEL_TYPE")
-    return str(model.one) if model else NETWORKS[0]
+            draft.leave(key, f"not for the network of this file, {_model(draft)}")
 
 
 def _layers(draft: Draft, family: str) -> None:
     listed = draft.given(*_SIZES[family])
-    count_key, units_key = _first(draft, _LAYERS[family]), _first(draft, _UNITS[family])
+    count_key, units_key = draft.first(*_LAYERS[family]), draft.first(*_UNITS[family])
     if not listed:
         _uniform(draft, count_key, units_key)
         return
     first, *others = listed
-    sizes = _read(draft, first)
+    sizes = draft.read(first)
     for key in others:
-        if _read(draft, key) != sizes:
-            draft.refuse(key, f"{shown(draft.raw[key])} contradicts {first} {shown(draft.raw[first])}; take one out")
+        if draft.read(key) != sizes:
+            draft.refuse(
+                key, f"{shown(draft.raw[key])} contradicts {first} {shown(draft.raw[first])}; remove one of them"
+            )
         draft.agree(key, first)
     if first == "FNN_UNITS" and count_key:
         sizes = _repeated(draft, sizes, count_key)
@@ -93,23 +87,15 @@ def _layers(draft: Draft, family: str) -> None:
     draft.put(first, _TARGET, sizes)
 
 
-def _first(draft: Draft, keys: tuple[str, ...]) -> str:
-    """Take the first key that is given; the others are left out, as in VEstim."""
-    found, *passed_over = draft.given(*keys) or [""]
-    for key in passed_over:
-        draft.leave(key, f"{found} takes precedence")
-    return found
-
-
 def _uniform(draft: Draft, count_key: str, units_key: str) -> None:
-    """Layers of equal size, from a count and a size."""
+    """Convert a number of layers and their common size."""
     if not count_key and not units_key:
         return
     if not units_key:
-        _read(draft, count_key)
+        draft.read(count_key)
         size = "HIDDEN_UNITS" if count_key != "FNN_N_LAYERS" else "FNN_UNITS"
         draft.refuse(count_key, f'{shown(draft.raw[count_key])} layers have no size; add "{size}": "32"')
-    units, counts = _read(draft, units_key), _read(draft, count_key) if count_key else Choice((1,))
+    units, counts = draft.read(units_key), draft.read(count_key) if count_key else Choice((1,))
     if units.range or counts.range:
         sizes = Choice(range=_range_of_layers(draft, units, counts, units_key, count_key))
     else:
@@ -120,7 +106,7 @@ def _uniform(draft: Draft, count_key: str, units_key: str) -> None:
 
 
 def _range_of_layers(draft: Draft, units: Choice, counts: Choice, units_key: str, count_key: str) -> Range:
-    """Range from the fewest layers of the smallest size to the most layers of the largest."""
+    """Return the range from the fewest layers of the smallest size to the most layers of the largest."""
     for choice, key, other in ((units, units_key, count_key), (counts, count_key, units_key)):
         if choice.is_grid:
             draft.refuse(key, f'is a grid, but {other} is a search range; write bounds, "[low, high]", or one value')
@@ -130,7 +116,7 @@ def _range_of_layers(draft: Draft, units: Choice, counts: Choice, units_key: str
 
 def _repeated(draft: Draft, sizes: Choice, count_key: str) -> Choice:
     """Repeat FNN_UNITS of one layer FNN_N_LAYERS times; several layers must be as many as FNN_N_LAYERS."""
-    counts = _read(draft, count_key)
+    counts = draft.read(count_key)
     lists = [sizes.range.low, sizes.range.high] if sizes.range else list(sizes.values)
     draft.outcomes[count_key] = "layers of FNN_UNITS"
     if sizes.is_grid or counts.is_grid or any(len(set(layers)) > 1 for layers in lists):
@@ -144,38 +130,26 @@ def _repeated(draft: Draft, sizes: Choice, count_key: str) -> Choice:
 
 
 def _agree_on_count(draft: Draft, sizes: Choice, first: str, count_key: str) -> None:
-    counts = _read(draft, count_key)
+    counts = draft.read(count_key)
     lists = [sizes.range.low] if sizes.range else sizes.values
     for layers in lists:
         if counts.range or counts.is_grid or len(layers) != counts.one:
             draft.refuse(
                 count_key,
                 f"{shown(draft.raw[count_key])} contradicts {first} {shown(draft.raw[first])}, which has {len(layers)}"
-                f" layers; take {count_key} out",
+                f" layers; remove {count_key}",
             )
     draft.agree(count_key, first)
 
 
 def _agree_on_units(draft: Draft, sizes: Choice, first: str, units_key: str) -> None:
     """Check the size of the first layer, which VEstim writes beside the list of all sizes."""
-    units = _read(draft, units_key)
+    units = draft.read(units_key)
     firsts = {layers[0] for layers in ([sizes.range.low, sizes.range.high] if sizes.range else sizes.values)}
     found = {units.range.low, units.range.high} if units.range else set(units.values)
     if not firsts <= found:
         draft.refuse(
             units_key,
-            f"{shown(draft.raw[units_key])} contradicts {first} {shown(draft.raw[first])}; take {units_key} out",
+            f"{shown(draft.raw[units_key])} contradicts {first} {shown(draft.raw[first])}; remove {units_key}",
         )
     draft.agree(units_key, first)
-
-
-def _dropout(draft: Draft, family: str) -> None:
-    key = _first(draft, (f"{family}_DROPOUT_PROB", "DROPOUT_PROB"))
-    if key:
-        draft.put(key, "network.dropout", _read(draft, key))
-
-
-def _read(draft: Draft, key: str) -> Choice:
-    choice = draft.take(key)
-    assert choice is not None  # noqa: S101  # asked for given keys only
-    return choice

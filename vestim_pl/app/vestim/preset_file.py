@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from vestim_pl.app.vestim.conversion import Conversion
 from vestim_pl.app.vestim.draft import Row, Setting, shown
-from vestim_pl.app.vestim.expansion import hydra_value
 from vestim_pl.app.vestim.values import Choice, Range
+from vestim_pl.settings.override import hydra_value
 
 __all__ = ["preset_yaml", "search_yaml"]
 
@@ -19,12 +20,12 @@ _COMMENT_COLUMN = 40
 def preset_yaml(conversion: Conversion, command: str) -> str:
     """Write the conversion as a preset: a file for ``conf/preset/`` or your own folder.
 
-    The values of a grid go to Hydra's sweeper, and the file starts a multirun. A setting to search has no value, so
-    that a training asks for it.
+    The values of a grid go to Hydra's sweeper, and the file starts a multirun. A setting to be searched has no value,
+    so that training asks for one.
 
     Args:
         conversion: The conversion.
-        command: The command line that trains with the file, for its first lines.
+        command: Command line that trains with the file, for the comment at its top.
 
     """
     lines = ["# @package _global_", f"# From VEstim's {Path(conversion.file).name}, key by key:", f"#   {command}"]
@@ -54,7 +55,7 @@ def preset_yaml(conversion: Conversion, command: str) -> str:
 def search_yaml(conversion: Conversion) -> str:
     """Write the bounds of a search as a table of distributions, one per setting.
 
-    ``layers`` draws a number of layers and a size for each: of layer i between the i-th bounds.
+    ``layers`` draws the number of layers, and the size of layer i between the i-th bounds.
     """
     lines = [
         f"# What VEstim's {Path(conversion.file).name} searches. There is no search command yet that reads this.",
@@ -85,7 +86,7 @@ def _nested(settings: Iterable[Setting], conversion: Conversion) -> list[str]:
     open_nodes: list[str] = []
     for setting in sorted(settings, key=lambda setting: _order(setting.target)):
         *nodes, name = setting.target.split(".")
-        shared = _common(open_nodes, nodes)
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(open_nodes, nodes, strict=False)))
         lines += [f"{'  ' * depth}{nodes[depth]}:" for depth in range(shared, len(nodes))]
         open_nodes = nodes
         lines.append(_line(f"{'  ' * len(nodes)}{name}: {_scalar(setting.choice)}", _origin(setting, conversion)))
@@ -96,15 +97,6 @@ def _order(target: str) -> tuple[Any, ...]:
     """Values of a node before the nodes inside it; nodes in the order of their names."""
     *nodes, name = target.split(".")
     return (tuple((1, node) for node in nodes), (0, name))
-
-
-def _common(left: Sequence[str], right: Sequence[str]) -> int:
-    count = 0
-    for one, other in zip(left, right, strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
 
 
 def _scalar(choice: Choice) -> str:

@@ -9,12 +9,12 @@ from vestim_pl.app.vestim.draft import Row
 
 __all__ = ["render_table"]
 
-_HEAD = Row("key", "value", "what became of it")
+_HEAD = Row("key", "value", "result")
 _LONGEST_VALUE = 28
 
 
 def render_table(conversion: Conversion, rows: Sequence[Row] | None = None, width: int | None = None) -> str:
-    """Write key, value and outcome in three columns, and below them the settings that the file does not have.
+    """Write key, value and result in three columns, and below them the settings that the file lacks.
 
     Args:
         conversion: The conversion.

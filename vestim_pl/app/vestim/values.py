@@ -1,28 +1,21 @@
-"""Values of VEstim's ``hyperparams.json``, where numbers are text, several values are a grid and bounds a search."""
+"""Values in VEstim's ``hyperparams.json``: numbers as text, several values as a grid, bounds as a search."""
 
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 __all__ = ["Choice", "Columns", "Flag", "Kind", "Layers", "Number", "Range", "Word", "is_empty"]
 
 Layer = tuple[int, ...]
-Value = TypeVar("Value")
 _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds between which a search draws, both included; for layers the bounds of every layer.
-
-    Attributes:
-        low: Lower bound.
-        high: Upper bound.
-
-    """
+    """Inclusive bounds of a search; for layers, a tuple with the bound of every layer."""
 
     low: Any
     high: Any
@@ -30,7 +23,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a key asks for: one value, a run for each of several, or a range to search.
+    """The meaning of a value: one value, several values with a run for each, or a range to search.
 
     Attributes:
         values: The value, or the values of a grid; empty for a range.
@@ -48,45 +41,49 @@ class Choice:
 
     @property
     def is_grid(self) -> bool:
-        """Whether there are several values, a run for each."""
+        """Whether there are several values, with a run for each."""
         return len(self.values) > 1
 
     @property
     def one(self) -> Any:
-        """The value, where there is exactly one."""
+        """The value, if there is exactly one."""
         [value] = self.values
         return value
 
     def map(self, function: Callable[[Any], Any]) -> "Choice":
-        """The same choice of other values: ``function`` of each value, or of each bound."""
-        between = Range(function(self.range.low), function(self.range.high)) if self.range else None
-        return Choice(tuple(map(function, self.values)), between)
+        """Apply a function to each value, or to both bounds."""
+        bounds = Range(function(self.range.low), function(self.range.high)) if self.range else None
+        return Choice(tuple(map(function, self.values)), bounds)
 
 
-class Kind:
-    """What a key's value may be.
-
-    ``read`` raises ValueError for a value that makes no sense: its text follows the value in the message, and says
-    what is wrong and what to write instead.
-    """
+class Kind(Protocol):
+    """The values that a key may have."""
 
     def read(self, raw: Any) -> Choice:
-        """The value that VEstim's text, number or list stands for."""
-        raise NotImplementedError
+        """Convert a value of the file.
+
+        Args:
+            raw: Text, number, truth value or list.
+
+        Raises:
+            ValueError: If the value is not valid. Its text follows the value in a message: what is wrong, and what to
+                write instead.
+
+        """
 
 
 @dataclass(frozen=True)
-class Number(Kind):
+class Number:
     """A number, a grid of numbers ``"100,200"``, or bounds of a search ``"[100, 400]"``.
 
     Attributes:
-        example: A value that is fine, for messages.
+        example: A valid value, for messages.
         low: Smallest value.
         high: Largest value.
         above: The value must be larger than this.
         below: The value must be smaller than this.
-        whole: Only integers.
-        several: Whether a grid or a search makes sense.
+        whole: Whether it must be an integer.
+        several: Whether a grid or a search is allowed.
 
     Example::
 
@@ -106,13 +103,11 @@ class Number(Kind):
     several: bool = True
 
     def read(self, raw: Any) -> Choice:
-        """One number, a grid or a range."""
         if isinstance(raw, str) and raw.strip().startswith("["):
-            raw = _inside(raw).split(",")
+            raw = _inside_brackets(raw).split(",")
         if isinstance(raw, list):
             return self._bounds(raw)
-        parts = raw.split(",") if isinstance(raw, str) else [raw]
-        return Choice(self._numbers(parts))
+        return Choice(self._numbers(raw.split(",") if isinstance(raw, str) else [raw]))
 
     def _bounds(self, parts: list[Any]) -> Choice:
         if len(parts) != 2:
@@ -128,7 +123,7 @@ class Number(Kind):
         if not self.several:
             raise ValueError(f'has several values; write one, such as "{self.example}"')
         try:
-            return tuple(self._number(part) for part in parts)
+            return tuple(map(self._number, parts))
         except ValueError as error:
             raise ValueError(f"has a value that {error}") from None
 
@@ -141,17 +136,17 @@ class Number(Kind):
         if self.whole and not number.is_integer():
             raise ValueError(f'is not a whole number; write one such as "{self.example}"')
         if not (self.low <= number <= self.high and self.above < number < self.below and math.isfinite(number)):
-            raise ValueError(f'is not {self._span()}; write a number such as "{self.example}"')
+            raise ValueError(f'is not {self._limits()}; write a number such as "{self.example}"')
         return int(number) if self.whole else number
 
-    def _span(self) -> str:
-        words = [("at least", self.low), ("at most", self.high), ("above", self.above), ("below", self.below)]
-        return " and ".join(f"{word} {bound:g}" for word, bound in words if math.isfinite(bound)) or "finite"
+    def _limits(self) -> str:
+        limits = [("at least", self.low), ("at most", self.high), ("above", self.above), ("below", self.below)]
+        return " and ".join(f"{word} {limit:g}" for word, limit in limits if math.isfinite(limit)) or "finite"
 
 
 @dataclass(frozen=True)
-class Flag(Kind):
-    """True or false, as JSON has it or as text.
+class Flag:
+    """A truth value, also as text or as 0 and 1.
 
     Example::
 
@@ -161,23 +156,20 @@ class Flag(Kind):
     """
 
     def read(self, raw: Any) -> Choice:
-        """True or false."""
         text = str(raw).strip().lower()
-        if text in ("true", "1", "yes"):
-            return Choice((True,))
-        if text in ("false", "0", "no"):
-            return Choice((False,))
-        raise ValueError("is neither true nor false; write true or false")
+        if text not in ("true", "1", "yes", "false", "0", "no"):
+            raise ValueError("is neither true nor false; write true or false")
+        return Choice((text in ("true", "1", "yes"),))
 
 
 @dataclass(frozen=True)
-class Word(Kind):
-    """One of some words, in any case of letters, or any text.
+class Word:
+    """A word of a given set, in upper or lower case, or any text.
 
     Attributes:
-        words: Words as VEstim writes them; none for any text.
-        instead: What to say of any other word.
-        several: Whether a grid makes sense.
+        words: Valid words as VEstim writes them; empty for any text.
+        instead: What to write instead of another word, for messages.
+        several: Whether a grid is allowed.
 
     Example::
 
@@ -191,7 +183,6 @@ class Word(Kind):
     several: bool = False
 
     def read(self, raw: Any) -> Choice:
-        """One word, or a grid of words."""
         if not isinstance(raw, str):
             raise ValueError("is not text; write it in quotes")
         parts = raw.split(",") if self.several else [raw]
@@ -205,8 +196,8 @@ class Word(Kind):
 
 
 @dataclass(frozen=True)
-class Columns(Kind):
-    """Names of columns: a list, or text with commas.
+class Columns:
+    """Names of columns as one value: a list, or text with commas.
 
     Example::
 
@@ -216,7 +207,6 @@ class Columns(Kind):
     """
 
     def read(self, raw: Any) -> Choice:
-        """The names, as one value."""
         names = raw.split(",") if isinstance(raw, str) else raw
         if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
             raise ValueError('is not a list of column names; write ["SOC", "Current", "Temp"]')
@@ -228,12 +218,12 @@ class Columns(Kind):
 
 
 @dataclass(frozen=True)
-class Layers(Kind):
+class Layers:
     """Sizes of the layers ``"64,32"``, several networks ``"64,32;128,64"``, or bounds ``"[[32,16],[128,64]]"``.
 
     Attributes:
-        pairs: Whether an inner list of bounds is one layer's ``[low, high]``, as in FNN_UNITS, instead of the lower
-            or the upper bound of every layer.
+        pairs: Whether an inner list holds the bounds of one layer, as in FNN_UNITS. Otherwise the first inner list
+            holds the lower bounds of all layers, and the second the upper bounds.
 
     Example::
 
@@ -249,27 +239,26 @@ class Layers(Kind):
     pairs: bool = False
 
     def read(self, raw: Any) -> Choice:
-        """One list of sizes, several, or a range of lists."""
         if isinstance(raw, str) and "[" in raw:
-            return self._of_brackets(raw)
+            return self._from_brackets(raw)
         if isinstance(raw, str):
             return Choice(tuple(_sizes(part.split(",")) for part in re.split("[;:]", raw) if part.strip()))
         if isinstance(raw, list) and any(isinstance(part, list) for part in raw):
-            return self._of_lists([_sizes(part) for part in raw])
+            return self._from_lists([_sizes(part) for part in raw])
         if isinstance(raw, list) and any(isinstance(part, str) and "," in part for part in raw):
             return Choice(tuple(_sizes(part.split(",") if isinstance(part, str) else [part]) for part in raw))
         return Choice((_sizes(raw if isinstance(raw, list) else [raw]),))
 
-    def _of_brackets(self, raw: str) -> Choice:
+    def _from_brackets(self, raw: str) -> Choice:
         if re.sub(r"[\s,;:\[\]]", "", _BRACKETS.sub("", raw)):
             raise ValueError('mixes brackets and plain sizes; write "64,32" or bounds "[[32,16],[128,64]]"')
         inner = [_sizes(part.split(",")) for part in _BRACKETS.findall(raw)]
         if len(inner) == 1 and not self.pairs:
             raise ValueError(f'could be sizes or bounds; write sizes as "{_BRACKETS.findall(raw)[0]}" or bounds of one'
                              ' layer as "[[32],[128]]"')  # fmt: skip
-        return self._of_lists(inner)
+        return self._from_lists(inner)
 
-    def _of_lists(self, inner: list[Layer]) -> Choice:
+    def _from_lists(self, inner: list[Layer]) -> Choice:
         if self.pairs:
             if any(len(pair) != 2 for pair in inner):
                 raise ValueError('has a layer without two bounds; write "[[8,64],[8,64]]", a pair for each layer')
@@ -278,30 +267,26 @@ class Layers(Kind):
 
 
 def is_empty(raw: Any) -> bool:
-    """Whether a key of the file has no value: null, no text, or an empty list."""
+    """Whether a key has no value: null, blank text or an empty list."""
     return raw is None or raw == [] or (isinstance(raw, str) and not raw.strip())
 
 
 def _between(low: Layer, high: Layer) -> Choice:
     if len(low) != len(high):
-        raise ValueError(f"has lower bounds of {len(low)} layers and upper bounds of {len(high)}; give each as many")
+        raise ValueError(f"has lower bounds of {len(low)} layers and upper bounds of {len(high)}; give the same number")
     if any(small > large for small, large in zip(low, high, strict=True)):
-        raise ValueError('has a lower bound above the upper; write all lower ones first: "[[32,16],[128,64]]"')
+        raise ValueError('has a lower bound above the upper; write all lower bounds first: "[[32,16],[128,64]]"')
     return Choice((low,)) if low == high else Choice(range=Range(low, high))
 
 
 def _sizes(parts: Any) -> Layer:
-    number = Number("64,32", low=1, whole=True, several=False)
-    return tuple(number.read(part.strip() if isinstance(part, str) else part).one for part in _listed(parts))
-
-
-def _listed(parts: Any) -> list[Any]:
     if not isinstance(parts, list) or not parts:
         raise ValueError('is not a list of layer sizes; write "64,32"')
-    return parts
+    number = Number("64,32", low=1, whole=True, several=False)
+    return tuple(number.read(part.strip() if isinstance(part, str) else part).one for part in parts)
 
 
-def _inside(raw: str) -> str:
+def _inside_brackets(raw: str) -> str:
     text = raw.strip()
     if not text.endswith("]") or text.count("[") != 1 or text.count("]") != 1:
         raise ValueError('is not a pair of bounds; write "[low, high]"')

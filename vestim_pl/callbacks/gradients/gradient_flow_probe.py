@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 from collections.abc import Sequence
+from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,10 @@ class GradientFlowProbe(Callback):
     whole. A measurement at the start of training describes the initialisation, later ones what was learned, so measure
     more than once.
 
-    The probe writes ``step_<n>.png``, ``step_<n>.json`` and ``step_<n>.csv`` (``layer, lag, hidden_norm, cell_norm``).
-    It also publishes one ``gradient_flow`` event, which describes the layers with a non-finite gradient and the layer
-    that reaches farthest back.
+    The probe writes ``step_<n>.json`` and ``step_<n>.csv`` (``layer, lag, hidden_norm, cell_norm``), and
+    ``step_<n>.png`` where matplotlib is installed (``pip install vestim_pl[plots]``). It also publishes one
+    ``gradient_flow`` event, which describes the layers with a non-finite gradient and the layer that reaches farthest
+    back.
 
     ============================================ ====================================================================
     logged key                                   meaning
@@ -149,7 +151,10 @@ def write_flows(flows: Sequence[GradientFlow], folder: Path, step: int, mass: fl
         folder.mkdir(parents=True, exist_ok=True)
         stem.with_suffix(".json").write_text(json.dumps([flow.as_dict() for flow in flows], indent=1) + "\n")
         _write_table(flows, stem.with_suffix(".csv"))
-        plot_gradient_flow(flows, stem.with_suffix(".png"), f"Gradient through the window before step {step:,}", mass)
+        if find_spec("matplotlib"):  # the extra "plots"; the run report draws the numbers without it
+            plot_gradient_flow(
+                flows, stem.with_suffix(".png"), f"Gradient through the window before step {step:,}", mass
+            )
 
 
 def _write_table(flows: Sequence[GradientFlow], path: Path) -> None:

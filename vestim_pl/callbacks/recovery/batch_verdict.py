@@ -44,7 +44,7 @@ def loss_of_batch(trainer: Trainer, outputs: Any) -> Tensor | None:
 
 def judge_batch(
     trainer: Trainer, pl_module: LightningModule, outputs: Any, watch: LossWatch, measured: float | None = None
-) -> tuple[str, bool]:
+) -> tuple[str, bool, bool]:
     """Judge parameters and loss at the end of a batch, with one read from the device and alike on all ranks.
 
     Args:
@@ -55,7 +55,8 @@ def judge_batch(
         measured: Norm of the parameters, if another callback has just measured it.
 
     Returns:
-        The reason if training has diverged, else empty; and whether loss and parameters were good.
+        The reason if training has diverged, else empty; whether loss and parameters were good; and whether one of
+        them was non-finite.
 
     """
     loss = loss_of_batch(trainer, outputs)
@@ -70,11 +71,11 @@ def judge_batch(
         if not math.isfinite(size):
             bad = find_nonfinite(trained_parameters(pl_module).items(), limit=3)
             names = ", ".join(tensor.name for tensor in bad) or "as a whole, by their norm,"
-            return f"parameters {names} are not finite", False
+            return f"parameters {names} are not finite", False, True
         value = losses[0] if losses else None
     if value is None:
-        return "", True
+        return "", True, False
     if not math.isfinite(value) and callbacks_with(trainer, SkipsSteps):
-        return "", False
+        return "", False, True
     suspect, reason = watch.observe(value)
-    return reason, not suspect
+    return reason, not suspect, not math.isfinite(value)

@@ -168,15 +168,19 @@ class DivergenceRecovery(Callback):
     ) -> None:
         norm = parameter_norm_before(trainer, self)
         # A guard that stands before this callback may have recovered already in this batch.
-        reason, good = ("", False) if self._recovered else judge_batch(trainer, pl_module, outputs, self.watch, norm)
+        reason, good, non_finite = (
+            ("", False, False) if self._recovered else judge_batch(trainer, pl_module, outputs, self.watch, norm)
+        )
         if trainer.is_last_batch:
             reason = self.watch.end_epoch() or reason
         if self.rollbacks.observe(trainer, good):
             self.file.confirm(trainer)
         if good and not reason and trainer.global_step != self._last_step:
             reason = self._quiet_step(trainer, pl_module)
+            non_finite = bool(reason)
         if reason:
-            self._recover(trainer, pl_module, f"epoch {trainer.current_epoch}, batch {batch_idx}: {reason}")
+            where = f"epoch {trainer.current_epoch}, batch {batch_idx}"
+            self._recover(trainer, pl_module, f"{where}: {reason}", non_finite)
         if self._recovered:
             self._fix_checkpoints(trainer)
         self._last_step = trainer.global_step
@@ -189,7 +193,8 @@ class DivergenceRecovery(Callback):
         reason = ", ".join(f"{name} is {value}" for name, value in bad.items())
         reason = reason or self.rollbacks.observe_validation(trainer, pl_module, self.monitor)
         if reason:
-            self._recover(trainer, pl_module, f"epoch {trainer.current_epoch}: the validation metric {reason}")
+            text = f"epoch {trainer.current_epoch}: the validation metric {reason}"
+            self._recover(trainer, pl_module, text, non_finite=bool(bad))
             self._fix_checkpoints(trainer)
             self._metrics.start(trainer, bad)
 
@@ -201,7 +206,7 @@ class DivergenceRecovery(Callback):
         if self.snapshots.newest is None or not (bad := nonfinite_entries(checkpoint, trained_parameters(pl_module))):
             return
         reason = f"epoch {trainer.current_epoch}: a checkpoint would hold non-finite numbers ({', '.join(bad)})"
-        self._recover(trainer, pl_module, reason)
+        self._recover(trainer, pl_module, reason, non_finite=True)
         self._recovered = False
         refresh_checkpoint(trainer, checkpoint)
 
@@ -229,7 +234,7 @@ class DivergenceRecovery(Callback):
 
         """
         self.file.discard(trainer)
-        recovered = self.rollbacks.go_back(trainer, pl_module, reason)
+        recovered = self.rollbacks.go_back(trainer, pl_module, reason, non_finite=True)  # what guards look for
         self._recovered |= recovered
         if recovered and self._ended:
             self._fix_checkpoints(trainer)  # a guard after this callback asked, so no other hook of this batch follows
@@ -243,10 +248,10 @@ class DivergenceRecovery(Callback):
             self.file.write(trainer)
         return reason
 
-    def _recover(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> None:
+    def _recover(self, trainer: Trainer, pl_module: LightningModule, reason: str, non_finite: bool) -> None:
         """Roll back, or stop the training without a good state."""
         self.file.discard(trainer)
-        if not self.rollbacks.go_back(trainer, pl_module, reason):
+        if not self.rollbacks.go_back(trainer, pl_module, reason, non_finite):
             self.rollbacks.stop(trainer, reason)
         self._recovered = True
 

@@ -140,13 +140,14 @@ class Rollbacks:
             self._snapshot_step = trainer.global_step
             self.snapshots.offer(snapshot | {"watch": self.watch.state_dict()})
 
-    def go_back(self, trainer: Trainer, pl_module: LightningModule, reason: str) -> bool:
+    def go_back(self, trainer: Trainer, pl_module: LightningModule, reason: str, non_finite: bool) -> bool:
         """Restore the last good state and cut the learning rate; publishes a ``rollback``.
 
         Args:
             trainer: The trainer.
             pl_module: The module in training.
             reason: What went wrong, where and when, in few words.
+            non_finite: Whether a value was non-finite, for the event.
 
         Returns:
             False if there never was a good state.
@@ -184,7 +185,7 @@ class Rollbacks:
             stopper.wait_count = 0
         self._progress, self._snapshot_step = False, trainer.global_step
         text = f"{describe_attempt(attempt)} (recovery {len(self.attempts)} of {self.max_attempts})"
-        publish(trainer, "rollback", text, attempt=len(self.attempts), **attempt)
+        publish(trainer, "rollback", text, attempt=len(self.attempts), non_finite=non_finite, **attempt)
         return True
 
     def _would_start_over(self) -> bool:

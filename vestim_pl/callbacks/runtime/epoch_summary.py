@@ -5,6 +5,7 @@ import math
 import time
 from typing import Any, Literal, NamedTuple
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vestim_pl.lightning_support.events import Event, publish
@@ -38,8 +39,9 @@ class EpochSummary(Callback):
     ============================== ===================================================================================
 
     At the end, a ``stop`` event reports why training stopped (EarlyStopping's reason, or the limit reached) and which
-    epoch was best. If another callback has already published a ``stop`` event, a log line names only the last and the
-    best epoch. The best value so far is in the checkpoint.
+    epoch was best; its ``cause`` is ``limit``, ``early_stopping``, ``diverged`` or ``callback``. If another callback
+    has already published a ``stop`` event, a log line names only the last and the best epoch. The best value so far is
+    in the checkpoint.
 
     Args:
         train_metric: Metric of the training epoch.
@@ -125,8 +127,11 @@ class EpochSummary(Callback):
         if self._stop_reported:
             _info(trainer, f"{ended}{best}")
         else:
-            text = f"{ended}: {_why_stopped(trainer)}{best}"
-            publish(trainer, "stop", text, level=logging.INFO, best=self.best, best_epoch=self.best_epoch)
+            cause, reason = _why_stopped(trainer)
+            publish(
+                trainer, "stop", f"{ended}: {reason}{best}", level=logging.INFO, cause=cause, best=self.best,
+                best_epoch=self.best_epoch,
+            )  # fmt: skip
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._write(trainer)
@@ -194,17 +199,26 @@ def _info(trainer: Trainer, text: str) -> None:
         _log.info("%s", text)
 
 
-def _why_stopped(trainer: Trainer) -> str:
-    """Describe why training stopped: EarlyStopping's reason, or the limit reached."""
+def _why_stopped(trainer: Trainer) -> tuple[str, str]:
+    """Find out why training stopped; returns the cause in a word, and the reason in words."""
     if trainer.should_stop:
         for callback in early_stopping_callbacks(trainer):
             if message := _early_stopping_reason(callback):
-                return message
+                return "diverged" if _saw_divergence(trainer, callback) else "early_stopping", message
     if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
-        return f"max_steps {trainer.max_steps} reached"
+        return "limit", f"max_steps {trainer.max_steps} reached"
     if trainer.max_epochs not in (None, -1) and trainer.current_epoch >= trainer.max_epochs:
-        return f"max_epochs {trainer.max_epochs} reached"
-    return "a callback requested the stop" if trainer.should_stop else "no more training data"
+        return "limit", f"max_epochs {trainer.max_epochs} reached"
+    if trainer.should_stop:
+        return "callback", "a callback requested the stop"
+    return "limit", "no more training data"
+
+
+def _saw_divergence(trainer: Trainer, stopping: Any) -> bool:
+    """Whether EarlyStopping's metric is non-finite or beyond its divergence threshold."""
+    value = torch.as_tensor(trainer.callback_metrics.get(stopping.monitor, 0.0))
+    threshold = stopping.divergence_threshold
+    return not value.isfinite() or (threshold is not None and bool(stopping.monitor_op(-value, -threshold)))
 
 
 def _early_stopping_reason(stopping: Any) -> str:

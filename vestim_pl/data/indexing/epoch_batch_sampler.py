@@ -1,21 +1,27 @@
-"""Protocol of a batch sampler that can resume in the middle of an epoch."""
+"""Batch sampler that can resume in the middle of an epoch."""
 
-from collections.abc import Iterator
-from typing import Protocol, TypeVar
+from typing import TypeVar
+
+from torch.utils.data import Sampler
 
 __all__ = ["EpochBatchSampler"]
 
 Index_co = TypeVar("Index_co", covariant=True)
 
 
-class EpochBatchSampler(Protocol[Index_co]):
-    """Batch sampler whose batches depend only on its settings and ``epoch``, so a number is a position."""
+class EpochBatchSampler(Sampler[Index_co]):
+    """Base of batch samplers whose batches depend only on settings and ``epoch``, so a number is a position."""
 
-    epoch: int
+    epoch = 0
+
+    @property
+    def sampler(self) -> "EpochBatchSampler[Index_co]":
+        """The sampler itself: Lightning calls ``set_epoch`` on ``loader.batch_sampler.sampler``."""
+        return self
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""
+        self.epoch = epoch
 
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Index_co]: ...
+    def __len__(self) -> int:
+        raise NotImplementedError

@@ -1,10 +1,9 @@
 """Batch sampler that joins several orders of the same data."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from torch.utils.data import Sampler
 
 from vestim_pl.data.indexing.epoch_batch_sampler import EpochBatchSampler
 
@@ -13,7 +12,7 @@ __all__ = ["SideBySideSampler"]
 Index = TypeVar("Index", bound="np.ndarray[Any, Any] | tuple[np.ndarray[Any, Any], ...]")
 
 
-class SideBySideSampler(Sampler[Index], Generic[Index]):
+class SideBySideSampler(EpochBatchSampler[Index]):
     """Join the batches of several samplers, so each network of an ensemble has its own part of a batch.
 
     Networks that see the same batches in the same order share errors that come from the order, and their mean keeps
@@ -35,18 +34,8 @@ class SideBySideSampler(Sampler[Index], Generic[Index]):
     def __init__(self, samplers: Sequence[EpochBatchSampler[Index]]) -> None:
         self.samplers = list(samplers)
 
-    @property
-    def sampler(self) -> "SideBySideSampler[Index]":
-        """The sampler itself: Lightning calls ``set_epoch`` on ``loader.batch_sampler.sampler``."""
-        return self
-
-    @property
-    def epoch(self) -> int:
-        """The epoch of the next iteration."""
-        return self.samplers[0].epoch
-
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration."""
+        super().set_epoch(epoch)
         for sampler in self.samplers:
             sampler.set_epoch(epoch)
 

@@ -1,10 +1,11 @@
 """Batch sampler for truncated backpropagation through time, for any data."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from torch.utils.data import Sampler
 
+from vestim_pl.data.indexing.epoch_batch_sampler import EpochBatchSampler
 from vestim_pl.data.indexing.lane_plans import evaluation_lanes, evaluation_plan, training_plan
 from vestim_pl.data.indexing.stream_plan import StreamPlan, StreamStep, stream_step
 from vestim_pl.errors import ConfigurationError
@@ -13,7 +14,7 @@ from vestim_pl.settings.checks import check_integers
 __all__ = ["StreamBatchSampler"]
 
 
-class StreamBatchSampler(Sampler[StreamStep]):
+class StreamBatchSampler(EpochBatchSampler[StreamStep]):
     """Yield rows, weights and resets of each batch for truncated backpropagation through time.
 
     The sampler needs only the lengths of recordings that follow each other in an array or tensor; index that with
@@ -79,41 +80,16 @@ class StreamBatchSampler(Sampler[StreamStep]):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self.epoch = 0
         check_integers(self, "sampling", chunk=1, lanes=1, burn_in=0)
         self._batches = len(self.plan().fresh)
 
-    @property
-    def sampler(self) -> "StreamBatchSampler":
-        """The sampler itself: Lightning calls ``set_epoch`` on ``loader.batch_sampler.sampler``."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration."""
-        self.epoch = epoch
-
     def plan(self) -> StreamPlan:
         """Return all chunks of the epoch; the plan is at most a hundredth of the size of the rows."""
+        shape = self.starts, self.lengths, self.chunk, self.lanes
+        place: dict[str, Any] = {"burn_in": self.burn_in, "rank": self.rank, "world_size": self.world_size}
         if self.whole:
-            return evaluation_plan(
-                self.starts,
-                self.lengths,
-                self.chunk,
-                self.lanes,
-                burn_in=self.burn_in,
-                rank=self.rank,
-                world_size=self.world_size,
-            )
-        return training_plan(
-            self.starts,
-            self.lengths,
-            self.chunk,
-            self.lanes,
-            burn_in=self.burn_in,
-            order_seed=(self.seed, self.epoch) if self.shuffle else None,
-            rank=self.rank,
-            world_size=self.world_size,
-        )
+            return evaluation_plan(*shape, **place)
+        return training_plan(*shape, **place, order_seed=(self.seed, self.epoch) if self.shuffle else None)
 
     def __len__(self) -> int:
         return self._batches

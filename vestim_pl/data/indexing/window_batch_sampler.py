@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
 
+from vestim_pl.data.indexing.epoch_batch_sampler import EpochBatchSampler
 from vestim_pl.data.indexing.window_arithmetic import batch_bounds, epoch_order
 from vestim_pl.errors import ConfigurationError
 
 __all__ = ["WindowBatchSampler"]
 
 
-class WindowBatchSampler(Sampler[NDArray[np.integer]]):
+class WindowBatchSampler(EpochBatchSampler[NDArray[np.integer]]):
     """Yield batches of indices, shuffled in every epoch and divided evenly among the ranks.
 
     The order follows from (seed, epoch), so it is the same after a resume and on every rank. Each item occurs once an
@@ -58,17 +58,7 @@ class WindowBatchSampler(Sampler[NDArray[np.integer]]):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self.epoch = 0
         self._bounds = batch_bounds(items, batch_size, rank, world_size)
-
-    @property
-    def sampler(self) -> "WindowBatchSampler":
-        """The sampler itself: Lightning calls ``set_epoch`` on ``loader.batch_sampler.sampler``."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self._bounds) - 1

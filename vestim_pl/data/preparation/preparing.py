@@ -83,12 +83,12 @@ class PreparedFile:
 
 
 def prepare_recording(
-    source: Path | pd.DataFrame, settings: PreparationSettings, label: str = "", voltage: bool | None = None
+    source: Path | pd.DataFrame | RawTable, settings: PreparationSettings, label: str = "", voltage: bool | None = None
 ) -> list[PreparedRecording]:
     """Read a file and prepare it as a checkpoint's training did.
 
     Args:
-        source: A file, or its table.
+        source: A file, its table, or what a reader made of it.
         settings: Settings of the checkpoint, see `PreparationSettings.of_estimator`.
         label: Name of the file for messages, and its path below the folder of the data; the path by default.
         voltage: Whether there must be a measured voltage; None takes it where there is one.
@@ -112,7 +112,7 @@ def prepare_recording(
 
 
 def prepare_file(
-    source: Path | pd.DataFrame, settings: PreparationSettings, label: str = "", voltage: bool | None = True
+    source: Path | pd.DataFrame | RawTable, settings: PreparationSettings, label: str = "", voltage: bool | None = True
 ) -> PreparedFile:
     """Read and prepare a file; see `prepare_recording`, which returns its recordings alone."""
     label = label or (str(source) if isinstance(source, Path) else "table")
@@ -142,7 +142,9 @@ def prepare_file(
     return PreparedFile(_recordings(table, settings, label, interval, notes), notes, warnings, evidence, interval)
 
 
-def _raw_table(source: Path | pd.DataFrame, settings: PreparationSettings, label: str) -> RawTable:
+def _raw_table(source: Path | pd.DataFrame | RawTable, settings: PreparationSettings, label: str) -> RawTable:
+    if isinstance(source, RawTable):
+        return source
     if isinstance(source, pd.DataFrame):
         return RawTable(source, [str(name) for name in source.columns], {}, "table")
     _, others = settings.needed

@@ -1,12 +1,89 @@
-"""Check how much of the window attention uses."""
+"""Measure how far back a model's attention reaches, and check how much of the window it uses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from vestim_pl.diagnosis.attention_span import AttentionSpan
+import torch
+from torch import Tensor, nn
+
 from vestim_pl.diagnosis.finding import Finding, Severity
+from vestim_pl.lightning_support.attention_calls import AttentionCall, last_weights, recorded_attention
 from vestim_pl.settings.override import Override
 
-__all__ = ["check_attention_span"]
+__all__ = ["AttentionSpan", "check_attention_span", "measure_attention_span", "reach_of"]
+
+
+@dataclass(frozen=True)
+class AttentionSpan:
+    """Attention of the last step of a sequence in one layer, by lag.
+
+    Attributes:
+        layer: Name of the layer.
+        weights: Mean weight over batch and heads; index is the lag, 0 the step itself.
+        reach: Number of last steps that hold the given share of the weights.
+        farthest_head: Reach of the head that reaches farthest.
+        nearest_head: Reach of the head that reaches least far.
+
+    """
+
+    layer: str
+    weights: list[float]
+    reach: int
+    farthest_head: int
+    nearest_head: int
+
+
+def reach_of(weights: Tensor, mass: float = 0.99) -> int:
+    """Count the last steps that hold a share of the weights.
+
+    Args:
+        weights: ``[N]`` by lag, the last step first.
+        mass: The share, 0..1.
+
+    Example::
+
+        >>> reach_of(torch.tensor([0.5, 0.3, 0.1, 0.1]), mass=0.8)
+        2
+
+    """
+    held = weights.double().cumsum(0)
+    return int((held < mass * held[-1] * (1 - 1e-12)).sum()) + 1
+
+
+def measure_attention_span(model: nn.Module, run: Callable[[], object], mass: float = 0.99) -> list[AttentionSpan]:
+    """Measure to which steps the last step of a sequence attends, in every layer with attention.
+
+    The weights are computed again from the arguments of torch's ``scaled_dot_product_attention``; the model runs
+    unchanged.
+
+    Args:
+        model: Module with the layers.
+        run: Runs the module on a batch of sequences.
+        mass: Share of the weights within the reach, 0..1.
+
+    Returns:
+        One entry per layer, in the order of the calls; empty for a model without attention.
+
+    Example::
+
+        >>> from torch.nn.functional import scaled_dot_product_attention
+        >>> steps = torch.zeros(1, 1, 100, 4)
+        >>> span, = measure_attention_span(nn.Identity(), lambda: scaled_dot_product_attention(steps, steps, steps))
+        >>> span.reach, round(sum(span.weights), 6)
+        (99, 1.0)
+
+    """
+    with torch.no_grad(), recorded_attention(model) as calls:
+        run()
+    return [_span(call, mass) for call in calls.values()]
+
+
+def _span(call: AttentionCall, mass: float) -> AttentionSpan:
+    by_head = last_weights(call).mean(0).flip(-1)
+    weights = by_head.mean(0)
+    reaches = [reach_of(head, mass) for head in by_head]
+    return AttentionSpan(call.layer, weights.tolist(), reach_of(weights, mass), max(reaches), min(reaches))
+
 
 CHECK = "attention span"
 SHORT = 0.25
@@ -16,8 +93,8 @@ SHORT = 0.25
 def check_attention_span(spans: Sequence[AttentionSpan], lookback: int, covered: int, probe: str = "") -> Finding:
     """Compare the steps that attention covers, and where its weights lie, with the lookback.
 
-    A Transformer has no gradient through time that could vanish: every step that a layer attends to is one step away.
-    Two things can go wrong: no layer attends to a part of the window, or nearly all weight lies on its end.
+    In a Transformer no gradient vanishes over time, because every step is directly connected. But layers may not reach
+    the start of the window, or nearly all weight may lie on its end.
 
     Args:
         spans: One per layer, from `measure_attention_span`.

@@ -1,7 +1,6 @@
 """Find where a run diverged, and the signs before it."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vestim_pl.diagnosis.checks.non_finite import is_data_fault
 from vestim_pl.diagnosis.finding import Finding, Severity
 from vestim_pl.settings.override import Override
 
@@ -18,7 +18,6 @@ CHECK = "divergence"
 BAD = ("skip", "non_finite", "rollback")
 SIGNS = ("skip", "clip_burst", "non_finite", "rollback", "recovery")
 _NON_FINITE = "first non-finite value"
-_NO_NUMBER = re.compile(r"\b(not finite|non-finite|nan|inf)\b")
 GREW = 3.0  # times the earlier median
 
 
@@ -29,7 +28,7 @@ def check_divergence(
     reason: str,
     overrides: tuple[Override, ...] = (),
 ) -> Finding:
-    """Report the step of a divergence, where it began, and earlier signs: events, and norms or losses that grew.
+    """Report the step of a divergence, where it began, and earlier signs: events, and growing norms or losses.
 
     `check_ending` reports how the run ended.
 
@@ -66,7 +65,7 @@ def check_divergence(
         return Finding(CHECK, Severity.ERROR, f"diverged{where}{began}{before}", overrides)
     counted = ", ".join(f"{number} {kind}" for kind, number in Counter(str(e["kind"]) for e in seen).items())
     evidence = f"{word} at step {first}: {what}; the run continued{f' ({counted})' if counted else ''}{before}"
-    if seen and all(_is_data(event) for event in seen):
+    if seen and all(map(is_data_fault, seen)):
         return Finding(
             CHECK, Severity.WARNING, f"{evidence}; the cause is the data: see the recordings named in events.jsonl"
         )
@@ -74,43 +73,36 @@ def check_divergence(
 
 
 def _first(seen: Sequence[Mapping[str, Any]], metrics: pd.DataFrame) -> tuple[int | None, str, str]:
-    """Step where it began, the reason of the event or the metric there, and the words for it."""
+    """Find the step where it began, what was seen there, and the name for it."""
     bad = metrics[~np.isfinite(metrics["value"].to_numpy("float64"))].sort_values("step", kind="stable")
     at_metric = int(bad["step"].iloc[0]) if len(bad) and not math.isnan(bad["step"].iloc[0]) else None
     event = next((event for event in seen if isinstance(event.get("step"), int)), None)
     if event is not None and (
         at_metric is None or event["step"] <= at_metric + 1
     ):  # an event is written after its step
-        reason = _reason(event)
-        a_level = event["kind"] == "rollback" and not _NO_NUMBER.search(reason)
-        return int(event["step"]), reason, "first divergence" if a_level else _NON_FINITE
+        a_level = event["kind"] == "rollback" and not event.get("values", {}).get("non_finite")
+        return int(event["step"]), _reason(event), "first divergence" if a_level else _NON_FINITE
     return at_metric, "" if at_metric is None else f"{bad['key'].iloc[0]} is {bad['value'].iloc[0]}", _NON_FINITE
 
 
 def _reason(event: Mapping[str, Any]) -> str:
-    """Reason of an event; for a monitored metric its value alone, without the action of the callback."""
-    values = event.get("values")
-    if isinstance(values, Mapping) and "monitor" in values and "value" in values:
+    """Return the reason of an event; for a monitored metric only its value, not what the callback did."""
+    values = event.get("values", {})
+    if "monitor" in values and "value" in values:
         return f"{values['monitor']} is {str(values['value']).lower().replace('infinity', 'inf')}"
     return str(event.get("reason", event["kind"]))
 
 
-def _is_data(event: Mapping[str, Any]) -> bool:
-    """Whether a batch was skipped because it held a non-finite value itself; the learning rate is not the cause."""
-    values = event.get("values")
-    return event.get("kind") == "skip" and isinstance(values, Mapping) and values.get("cause") == "batch"
-
-
 def _last_step(events: Sequence[Mapping[str, Any]], first: int | None) -> int | None:
-    """Step of the error that ended the run, else of the first non-finite value."""
+    """Find the step of the error that ended the run, else of the first non-finite value."""
     ends = [event["step"] for event in events if _ends(event) and isinstance(event.get("step"), int)]
     return int(ends[-1]) if ends else first
 
 
 def _ends(event: Mapping[str, Any]) -> bool:
-    values = event.get("values")
-    broke = event.get("kind") == "stop" and isinstance(values, Mapping) and bool(values.get("error"))
-    return broke or (event.get("kind") == "non_finite" and not (isinstance(values, Mapping) and "monitor" in values))
+    values = event.get("values", {})
+    broke = event.get("kind") == "stop" and bool(values.get("error"))
+    return broke or (event.get("kind") == "non_finite" and "monitor" not in values)
 
 
 def _event_signs(events: Sequence[Mapping[str, Any]], at: int | None) -> list[str]:
@@ -126,7 +118,7 @@ def _event_signs(events: Sequence[Mapping[str, Any]], at: int | None) -> list[st
 
 
 def _growth(metrics: pd.DataFrame, at: int | None) -> list[str]:
-    """Norms and losses whose largest value in the second half is far above the median of the first half."""
+    """Find norms and losses whose maximum in the second half is far above their median in the first half."""
     signs = []
     for key, name in {"grad_norm/pre_clip": "the gradient norm", "train/loss": "the training loss"}.items():
         rows = metrics[metrics["key"] == key]

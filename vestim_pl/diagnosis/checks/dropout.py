@@ -13,9 +13,9 @@ CHECK = "dropout"
 def check_dropout(dropout: float, hidden_sizes: Sequence[int], scatter_mv: float, recurrent: bool = True) -> Finding:
     """Report where dropout acts, and how much it scatters the estimate.
 
-    VEstim passes dropout to ``torch.nn.LSTM``, which drops only between layers: with one layer it does nothing. Here it
-    acts on every layer's output, including the last. With one layer the head itself loses inputs, and every training
-    loss includes this scatter.
+    VEstim passes dropout to ``torch.nn.LSTM``, which drops only between layers, so with one layer it does nothing. Here
+    it acts on the output of every layer. With one layer it acts on the inputs of the head, and every training loss
+    includes this scatter.
 
     Args:
         dropout: ``network.dropout``.

@@ -23,10 +23,6 @@ _SEVERITY = {
 def check_ending(status: RunStatus, path: Path) -> Finding:
     """Turn the state of a run into a finding, with the override that resumes it where a checkpoint allows it.
 
-    Args:
-        status: From `run_status`.
-        path: The run's folder.
-
     Example::
 
         >>> finding = check_ending(RunStatus(RunState.FINISHED, "50 epochs made"), Path("outputs/a"))

@@ -38,9 +38,9 @@ class _Rise:
 def check_epoch_time(parts: Sequence[pd.DataFrame], suggestion: tuple[Override, ...] = ()) -> Finding:
     """Find a stretch of epochs that took three times as long as an earlier one, without the validation.
 
-    If the processor time rose as well, twice as long is the limit: training has more work, or the processor became
-    slower. If it did not, another program used the machine or the data arrived late; sharing each core fairly with one
-    other program is allowed.
+    The limit is twice as long if the processor time rose as well: training had more work, or the processor became
+    slower. Otherwise another program used the machine, or the data arrived late; the limit of three allows for one
+    other program on each core.
 
     A stretch is a tenth of the epochs, at least three, and its median counts, so a few slow epochs do not matter.
     Growing windows (``LookbackWarmup``, ``AdaptiveLookback``) may take proportionally more time. The first epoch, which

@@ -67,10 +67,6 @@ class RangeTest:
 def check_learning_rate(test: RangeTest, rate: float) -> Finding:
     """Compare the configured rate with the range test.
 
-    Args:
-        test: The sweep.
-        rate: ``optimizer.lr``.
-
     Example::
 
         >>> test = RangeTest([1e-4, 1e-3, 1e-2, 1e-1], [1.0, 0.95, 0.5, 3.0], update_ratio=0.5)

@@ -1,6 +1,7 @@
 """Check a run for NaN and infinite values."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,11 +11,13 @@ import pandas as pd
 from vestim_pl.diagnosis.finding import Finding, Severity
 from vestim_pl.settings.override import Override
 
-__all__ = ["check_non_finite"]
+__all__ = ["check_non_finite", "is_data_fault"]
 
 CHECK = "non-finite"
 WATCHED = ("train/", "val/")
-_WORDS = re.compile(r"\b(nan|inf|infinite|non-finite|not finite)\b", re.IGNORECASE)
+_REFUSED_VALUE = re.compile(  # a DataError has no class of its own for a value that is not a number
+    r"\b(nan|inf|infinite|non-finite|not finite)\b", re.IGNORECASE
+)
 
 
 def check_non_finite(
@@ -46,7 +49,7 @@ def check_non_finite(
     """
     if refused:
         skip = Override("data.on_bad_file", "skip")
-        if _WORDS.search(refused):
+        if _REFUSED_VALUE.search(refused):
             evidence = "training was refused because of a non-finite value; see end of the run"
             return Finding(CHECK, Severity.ERROR, evidence, (skip,) if str(skip) in refused else ())
         return Finding(CHECK, Severity.NOTE, "not judged: training did not begin")
@@ -61,32 +64,27 @@ def check_non_finite(
             f"{len(watched):,} logged losses and errors are finite, and no step or parameter was reported as non-finite"
         )
         return Finding(CHECK, Severity.OK, text)
-    counts = [f"{number} x {kind}" for kind, number in _counted(seen).items()]
+    kinds = Counter(str(event["kind"]).replace("_", " ") for event in seen)
+    counts = [f"{number} x {kind}" for kind, number in kinds.items()]
     if len(bad):
         counts.append(f"{len(bad)} logged value{'' if len(bad) == 1 else 's'} ({', '.join(sorted(set(bad['key'])))})")
     if left_out:
         counts.append(f"{left_out:.0f} batches left out of the training error")
     first = f"; first: {seen[0].get('reason', '')}" if seen else ""
     end = "the run ended there" if diverged else "the run continued"
-    from_data = bool(seen) and all(_is_data(event) for event in seen)
+    from_data = bool(seen) and all(map(is_data_fault, seen))
     where = "; correct the recordings named in events.jsonl" if from_data else ""
     evidence = f"{', '.join(counts) or 'training diverged'}{first}; {end}{where}"
     return Finding(CHECK, Severity.ERROR if diverged else Severity.WARNING, evidence, () if from_data else suggestion)
 
 
+def is_data_fault(event: Mapping[str, Any]) -> bool:
+    """Whether a batch was skipped because it held a non-finite value itself; the learning rate is not the cause."""
+    return event.get("kind") == "skip" and event.get("values", {}).get("cause") == "batch"
+
+
 def _is_non_finite(event: Mapping[str, Any]) -> bool:
-    kind, values = event.get("kind"), event.get("values")
-    cause = values.get("cause") if isinstance(values, Mapping) else None
+    kind, values = event.get("kind"), event.get("values", {})
     if kind == "rollback":  # also made for a loss that only rose
-        return bool(_WORDS.search(str(event.get("reason", ""))))
-    return kind == "non_finite" or (kind == "skip" and cause != "overflow")
-
-
-def _is_data(event: Mapping[str, Any]) -> bool:
-    values = event.get("values")
-    return event.get("kind") == "skip" and isinstance(values, Mapping) and values.get("cause") == "batch"
-
-
-def _counted(events: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    kinds = [str(event["kind"]).replace("_", " ") for event in events]
-    return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+        return bool(values.get("non_finite"))
+    return kind == "non_finite" or (kind == "skip" and values.get("cause") != "overflow")

@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from vestim_pl.diagnosis.checks.clipping import round_up
-from vestim_pl.diagnosis.clip_setting import ClipSetting
+from vestim_pl.diagnosis.checks.clipping import ClipSetting, round_up
 from vestim_pl.diagnosis.finding import Finding, Severity
 
 __all__ = ["check_over_clipping"]

@@ -1,0 +1,9 @@
+(async () => {
+  makeTablesSortable();
+  if (await startPlotly()) {
+    drawFigures();
+    await showRecordings();
+    followTheme();
+  }
+  document.documentElement.dataset.ready = "";
+})();
