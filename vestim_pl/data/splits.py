@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from vestim_pl.errors import ConfigurationError, DataError
-from vestim_pl.settings.override import Override, command_text
+from vestim_pl.settings.override import Override
 
 __all__ = ["SplitRules", "assign", "proposed_rules"]
 
@@ -108,28 +108,29 @@ def assign(
     return assigned
 
 
-def proposed_rules(names: Iterable[str]) -> str:
+def proposed_rules(names: Iterable[str]) -> tuple[Override, ...]:
     r"""Propose rules for a folder without subfolders, by the words that its files' names share.
 
     Returns:
-        Settings for the command line; empty with fewer than three files.
+        Settings; none with fewer than three files.
 
     Example::
 
-        >>> print(proposed_rules(["25degC_LA92", "25degC_UDDS", "n10degC_LA92", "n10degC_UDDS", "0degC_US06"]))
+        >>> names = ["25degC_LA92", "25degC_UDDS", "n10degC_LA92", "n10degC_UDDS", "0degC_US06"]
+        >>> print(command_text(proposed_rules(names)))
         'data.split.test="*LA92*"' 'data.split.val="*UDDS*"'
 
     """
     stems = sorted({Path(name).stem for name in names})
     if len(stems) < 3:
-        return ""
+        return ()
     words = Counter(word for stem in stems for word in set(re.split(r"[^A-Za-z0-9]+", stem)) if len(word) > 2)
     shared = [
         word for word, count in words.items() if 1 < count <= len(stems) // 2 and not re.search(r"\d(deg)?C$", word)
     ]
     test, val = sorted(shared)[:2] if len(shared) >= 2 else (stems[0], stems[1])
     test, val = (f"*{word}*" for word in (test, val))
-    return command_text([Override("data.split.test", test), Override("data.split.val", val)])
+    return Override("data.split.test", test), Override("data.split.val", val)
 
 
 def _expanded(rules: Sequence[str], root: Path, split: str) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vestim_pl.data.fixes import FixableError
 from vestim_pl.data.formats.quantities import FoundColumns, find_columns
 from vestim_pl.data.formats.raw_table import LEAVE_OUT, RawTable
 from vestim_pl.data.formats.reading import read_table
@@ -28,6 +29,7 @@ __all__ = ["PreparedFile", "PreparedRecording", "prepare_file", "prepare_recordi
 
 _SOME_AH = 3.0  # as `FoundColumns.require` proposes it
 _ORDERING = ("current_sign", "twin_times", "max_gap")
+_GUESSED = ("data.soc.capacity_ah", "data.soc.initial", "data.cells_in_series")
 _AFTER_CHECKS = ("trim_rest", "resample", "derived")
 
 
@@ -122,8 +124,8 @@ def prepare_file(
         raise DataError(f"{label}: has no rows; remove the file, {LEAVE_OUT}")
     try:
         require_columns(found, settings, voltage)
-    except DataError as error:
-        raise DataError(_with_more(str(error), raw, found, settings, label)) from None
+    except FixableError as error:
+        raise _with_more(error, raw, found, settings, label) from None
     table, notes = standard_table(raw, found, settings, label, voltage)
     notes = [*(Note(text) for text in raw.notes), *notes]
     first = next((index for index, name in enumerate(settings.prepare) if name in _AFTER_CHECKS), len(settings.prepare))
@@ -138,7 +140,7 @@ def prepare_file(
     notes += said
     interval = table.usual_interval
     if (problem := interval_problem(label, interval, settings.interval)) is not None:
-        _refuse_or_warn(problem, settings, warnings)
+        _refuse_or_warn(DataError(problem), settings, warnings)
     return PreparedFile(_recordings(table, settings, label, interval, notes), notes, warnings, evidence, interval)
 
 
@@ -151,8 +153,10 @@ def _raw_table(source: Path | pd.DataFrame | RawTable, settings: PreparationSett
     return read_table(source, label, settings.files, settings.columns, sorted(others))
 
 
-def _with_more(missing: str, raw: RawTable, found: FoundColumns, settings: PreparationSettings, label: str) -> str:
-    """Add to a message of missing columns what else the file needs, so that its second run has no surprise."""
+def _with_more(
+    missing: FixableError, raw: RawTable, found: FoundColumns, settings: PreparationSettings, label: str
+) -> FixableError:
+    """Add to an error of missing columns what else the file needs, so that its second run has no surprise."""
     if settings.checks != "refuse" or not {"time", "current"} <= set(found.columns):
         return missing
     try:
@@ -160,13 +164,18 @@ def _with_more(missing: str, raw: RawTable, found: FoundColumns, settings: Prepa
         table, _ = run_steps(table, settings, [name for name in settings.prepare if name in _ORDERING], label)
         judgement = judge(Evidence.of(table), settings)
     except DataError as error:
-        return f"{missing}; also, {str(error).removeprefix(f'{label}: ')}"
-    if "soc" not in found.columns and len(table):
+        fixes, more = (error.fixes, error.guesses) if isinstance(error, FixableError) else ((), ())
+        text = f"{missing}; also, {str(error).removeprefix(f'{label}: ')}"
+        return FixableError(text, fixes, (*missing.guesses, *more))
+    text, guesses, counted = str(missing), missing.guesses, Override("data.soc.capacity_ah", _SOME_AH)
+    if counted in guesses and len(table):
         sign = -1.0 if Override("data.current_sign", "discharge_positive") in judgement.fixes else 1.0
         charge = sign * counted_charge(table)
         fits = soc_that_fits(float(charge.min()), float(charge.max()), _SOME_AH)
-        missing = missing.replace(str(Override("data.soc.capacity_ah", _SOME_AH)), command_text(fits))
-    return f"{missing}; also, {judgement.text}" if judgement.problems else missing
+        text = text.replace(str(counted), command_text(fits))
+        guesses = (*(guess for guess in guesses if guess != counted), *fits)
+    text += f"; also, {judgement.text}" if judgement.problems else ""
+    return FixableError(text, judgement.fixes, guesses)
 
 
 def _judged(evidence: Evidence | None, settings: PreparationSettings, label: str, counted: bool) -> list[str]:
@@ -176,15 +185,18 @@ def _judged(evidence: Evidence | None, settings: PreparationSettings, label: str
     found = judge(evidence, settings, counted)
     warnings = [f"{label}: {note}" for note in found.notes]
     if found.problems:
-        _refuse_or_warn(found.message(label), settings, warnings)
+        # What counting SOC needs follows from the current alone, so the cell's true capacity is the user's to check.
+        guesses = [fix for fix in found.fixes if fix.key in _GUESSED]
+        fixes = [fix for fix in found.fixes if fix.key not in _GUESSED]
+        _refuse_or_warn(FixableError(found.message(label), fixes, guesses), settings, warnings)
     return warnings
 
 
-def _refuse_or_warn(problem: str, settings: PreparationSettings, warnings: list[str]) -> None:
+def _refuse_or_warn(problem: DataError, settings: PreparationSettings, warnings: list[str]) -> None:
     if settings.checks == "refuse":
-        raise DataError(problem)
+        raise problem
     if settings.checks == "warn":
-        warnings.append(problem)
+        warnings.append(str(problem))
 
 
 def _require_order(table: StandardTable, label: str) -> None:
