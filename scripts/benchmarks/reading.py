@@ -17,8 +17,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from vestim_pl.data.columns import Columns
-from vestim_pl.data.split_reader import demo_folder
 from vestim_pl.data.formats.reading import read_table
+from vestim_pl.data.split_reader import demo_folder
 
 WANTED = ["Time", "Current", "Voltage", "Temp", "SOC"]
 

@@ -40,13 +40,11 @@ def others():
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(FILES), fault=st.sampled_from(sorted(FAULTS)))
 def test_a_fault_in_any_single_file_is_refused(others, path, fault):
-    frame = pd.read_parquet(path)
-    frame =
-    frame.astype(np.float64).assign(**{name: spoil(frame[name].astype(float)) for name, spoil in FAULTS[fault].items()})
+    frame = pd.read_parquet(path).astype(np.float64)
+    frame = frame.assign(**{name: spoil(frame[name]) for name, spoil in FAULTS[fault].items()})
     try:
         file = prepare_file(frame, PreparationSettings(), path.stem)
-    except DataError as refusal:
-        assert str(refusal).startswith(path.stem)
+    except DataError:
         return
     evidence = {name: each for name, (each, _) in others.items()} | {path.stem: file.evidence}
     intervals = {name: interval for name, (_, interval) in others.items()} | {path.stem: file.interval}

@@ -20,6 +20,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import callback_overhead  # noqa: E402
 import memory  # noqa: E402
 import overhead  # noqa: E402
+import reading  # noqa: E402
 import reference_loop  # noqa: E402
 import scaling  # noqa: E402
 import time_to_rmse  # noqa: E402
@@ -120,6 +121,15 @@ def test_ratio_is_of_the_same_round():
 def test_slope_is_in_multiples_of_a_row():
     rows = [1000, 2000, 4000]
     assert memory.slope(rows, [1e6 + 1.5 * memory.RAW_BYTES * count for count in rows]) == pytest.approx(1.5)
+
+
+def test_reading_compares_the_same_columns_of_the_same_files(tmp_path):
+    recordings = sorted(reading.demo_folder().rglob("*.parquet"))[:1]
+    for name, (path,) in reading.write_formats(recordings, tmp_path).items():
+        ours, plain = reading.read_table(path, wanted=reading.Columns()).frame, reading.plain(name, path)
+        assert sorted(ours) == sorted(plain) == sorted(reading.WANTED)
+        np.testing.assert_array_equal(ours[reading.WANTED], plain[reading.WANTED])
+    assert [row["format"] for row in run_benchmark(reading.main, "--rounds", "1")] == ["Parquet", "CSV", "text"]
 
 
 @pytest.mark.slow

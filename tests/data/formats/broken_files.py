@@ -153,6 +153,7 @@ CONTENTS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "junk workbook": ("a.xlsx", lambda: b"PK\x03\x04" + _junk(4, 9000)),
     "junk old workbook": ("a.xls", lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + _junk(5, 9000)),
     "junk mat": ("a.mat", lambda: b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM" + _junk(6, 9000)),
+    "a hole in mat": ("a.mat", lambda: (lambda data: data[:200] + bytes(600) + data[800:])(matlab())),
     "junk mat 7.3": ("a.mat", lambda: b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF\r\n\x1a\n" + _junk(7, 9000)),
     "junk nda": ("a.nda", lambda: b"NEWARE" + _junk(8, 9000)),
     "junk gzip": ("a.csv.gz", lambda: b"\x1f\x8b\x08\0" + _junk(9, 9000)),

@@ -102,6 +102,12 @@ def test_what_is_no_time_is_refused_with_its_row(values, row, shown):
         read(values)
 
 
+def test_a_time_beyond_all_dates_is_refused_or_read():
+    assert read(["04/12/1031 11:59:54 PM", "04/12/1031 11:59:55.5 PM"]) == [0.0, 1.5]
+    with pytest.raises(DataError, match=r"^r\.csv: column 'Time'"):
+        read(["00:00:01", "999999999999d 00:00:02"])
+
+
 def test_values_that_are_no_times_are_refused():
     for values in ([True, False], [1j, 2j]):
         with pytest.raises(DataError, match="has no times"):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
 from vestim_pl.data.columns import Columns
@@ -165,8 +165,13 @@ def find_columns(
         {'current': 'Current (mA)'}
 
     """
-    asked = Columns() if columns is None else columns
-    found = FoundColumns(names, {**units_of_names(names), **units}, asked, label)
+    found = _found(tuple(names), tuple(units.items()), Columns() if columns is None else columns)
+    return replace(found, label=label)
+
+
+@lru_cache(maxsize=16)  # the files of a folder mostly have the same columns
+def _found(names: tuple[str, ...], units: tuple[tuple[str, str], ...], asked: Columns) -> FoundColumns:
+    found = FoundColumns(names, {**units_of_names(names), **dict(units)}, asked, "")
     defaults = {item.name: item.default for item in fields(Columns)}
     for quantity in SYNONYMS:
         setting, default = getattr(asked, quantity, None), defaults.get(quantity)

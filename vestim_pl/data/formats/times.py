@@ -75,7 +75,13 @@ def seconds(
         raise DataError(f"{label}: column {column!r} has no times but {values.dtype}; name another column, {LEAVE_OUT}")
     if pd.api.types.is_numeric_dtype(values):
         return values.to_numpy(dtype=np.float64, na_value=np.nan) * _SECONDS[unit or Unit.SECOND]
-    return _of_objects(values, label, column, unit, date_order, where)
+    try:
+        return _of_objects(values, label, column, unit, date_order, where)
+    except (pd.errors.OutOfBoundsDatetime, pd.errors.OutOfBoundsTimedelta, OverflowError) as error:
+        raise DataError(
+            f"{label}: column {column!r} has a time beyond all dates ({printable(str(error)[:80])}); correct the row, "
+            f"{LEAVE_OUT}"
+        ) from None
 
 
 def _of_objects(
@@ -158,7 +164,7 @@ def _parse(text: pd.Series, day_first: bool) -> pd.Series:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas warns where it guesses a format
         dates = pd.to_datetime(whole, errors="coerce", dayfirst=day_first, utc=True)
-    return dates + pd.to_timedelta(fractions, unit="s")
+    return dates.dt.as_unit("us") + pd.to_timedelta(fractions, unit="s").dt.as_unit("us")
 
 
 def _of_durations(values: pd.Series) -> NDArray[np.float64]:

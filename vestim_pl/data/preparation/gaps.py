@@ -33,7 +33,9 @@ def cut_at_gaps(table: StandardTable, max_gap: float | None, label: str = "") ->
         (0, 3)
 
     """
-    if len(table) < 2:
+    low, high = table.interval_range
+    longest = USUAL_GAP * (table.usual_interval or 1.0) if max_gap is None else max_gap
+    if low > 0 and high <= longest:
         return table, []
     steps = np.diff(table["time"])
     restarts = np.flatnonzero(steps <= 0)

@@ -201,12 +201,10 @@ def _refuse_or_warn(problem: DataError, settings: PreparationSettings, warnings:
 
 def _require_order(table: StandardTable, label: str) -> None:
     """Refuse a time that does not increase, where the steps that handle it are not run."""
-    back = np.flatnonzero(table.intervals <= 0)
-    if back.size:
+    if table.interval_range[0] <= 0:
         raise DataError(
-            f"{label}: time does not increase in {back.size} rows; let data.prepare have twin_times and max_gap, "
-            "sort the "
-            f"rows by time, {LEAVE_OUT}"
+            f"{label}: time does not increase in {np.count_nonzero(table.intervals <= 0)} rows; "
+            f"let data.prepare have twin_times and max_gap, sort the rows by time, {LEAVE_OUT}"
         )
 
 

@@ -87,6 +87,7 @@ def _quantity(
     raw: RawTable, found: FoundColumns, quantity: str, settings: PreparationSettings, label: str
 ) -> tuple[NDArray[Any], list[Note]]:
     column = found.columns[quantity]
+    values = raw.frame[column]
     unit = _unit(quantity, column, found.units.get(column, ""), settings, label)
     standard = next(iter(UNITS[quantity]))
     set_units = (settings.units.of(quantity), settings.trained_units.of(quantity))
@@ -97,7 +98,7 @@ def _quantity(
             Note(f"{quantity}: {column!r} is in {unit} {how}, converted to {'0 to 1' if standard == '1' else standard}")
         ]
     if quantity == "time":
-        time = seconds(raw.frame[column], label, column, Unit(unit), settings.files.date_order, raw.where)
+        time = seconds(values, label, column, Unit(unit), settings.files.date_order, raw.where)
         missing = np.flatnonzero(~np.isfinite(time))
         if missing.size:
             raise DataError(
@@ -105,8 +106,8 @@ def _quantity(
                 "row, "
                 f"{LEAVE_OUT}"
             )
-        return time, notes if pd.api.types.is_numeric_dtype(raw.frame[column]) else []
-    return converted(_finite(raw.frame[column], label, column, raw.where), quantity, unit), notes
+        return time, notes if pd.api.types.is_numeric_dtype(values) else []
+    return converted(_finite(values, label, column, raw.where), quantity, unit), notes
 
 
 def _unit(quantity: str, column: str, written: str, settings: PreparationSettings, label: str) -> str:
@@ -150,7 +151,7 @@ def _counter(raw: RawTable, found: FoundColumns) -> NDArray[np.float64] | None:
 
 def _numbers(values: pd.Series, label: str, column: str, where: Place) -> NDArray[Any]:
     """Return a column as floating-point numbers, with NaN for missing values."""
-    if pd.api.types.is_float_dtype(values) and isinstance(values.dtype, np.dtype):
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind == "f":
         return values.to_numpy()
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values):
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -174,8 +175,8 @@ def _finite(values: pd.Series, label: str, column: str, where: Place) -> NDArray
     numbers = _numbers(values, label, column, where)
     with np.errstate(over="ignore"):
         fine = np.isfinite(numbers.astype(np.float32, copy=False))
-    bad = np.flatnonzero(~fine)
-    if bad.size:
+    if not fine.all():
+        bad = np.flatnonzero(~fine)
         row = int(bad[0])
         found = "NaN or missing" if np.isnan(numbers[row]) else f"{'-' if numbers[row] < 0 else ''}Inf"
         if np.isfinite(numbers[row]):

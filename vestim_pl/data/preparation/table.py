@@ -103,6 +103,11 @@ class StandardTable:
         return steps if len(self.starts) == 1 else np.delete(steps, [start - 1 for start in self.starts[1:]])
 
     @cached_property
+    def interval_range(self) -> tuple[float, float]:
+        """Smallest and largest of the seconds between rows; a usual pair of ones with fewer than two rows."""
+        return (float(self.intervals.min()), float(self.intervals.max())) if self.intervals.size else (1.0, 1.0)
+
+    @cached_property
     def usual_interval(self) -> float | None:
         """Median of the seconds between rows; None with fewer than two rows."""
         return float(np.median(self.intervals)) if self.intervals.size else None

@@ -21,6 +21,8 @@ def keep_later_twins(table: StandardTable) -> tuple[StandardTable, list[Note]]:
         [0.0, -2.0]
 
     """
+    if table.interval_range[0] > 0:
+        return table, []
     time = table["time"]
     twins = np.append(time[1:] == time[:-1], False)
     twins[[start - 1 for start in table.starts[1:]]] = False

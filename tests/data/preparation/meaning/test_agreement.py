@@ -16,14 +16,14 @@ def test_recordings_that_agree_say_nothing():
 def test_the_recording_with_another_interval_is_named_with_the_slowest_one():
     problems = disagreements({}, {"a": 1.0, "b": 1.0, "c": 0.1})
     assert list(problems) == ["c"]
-    assert "c: rows are 0.1 s apart, but those of most recordings 1 s; set data.resample=1" in problems["c"]
+    assert "c: rows are 0.1 s apart, those of most recordings 1 s; set data.resample=1" in problems["c"]
 
 
 def test_the_recording_with_another_capacity_is_named():
     evidence = {"a": ONE, "b": ONE, "c": replace(ONE, capacity_ah=50.0)}
     problems = disagreements(evidence, dict.fromkeys(evidence, 1.0))
     assert list(problems) == ["c"]
-    assert "current and SOC imply 50 Ah, but those of most recordings 3 Ah" in problems["c"]
+    assert "current and SOC imply 50 Ah, those of most recordings 3 Ah" in problems["c"]
 
 
 @pytest.mark.parametrize(("interval", "expected"), [(None, 1.0), (1.0, None), (1.04, 1.0)])

@@ -58,7 +58,7 @@ def _unlike_intervals(intervals: Mapping[str, float | None]) -> dict[str, str]:
     fix = Override("data.resample", float(f"{slowest:.3g}"))
     advice = f"set {fix}, so that all have one interval, {_ACCEPT}"
     return {
-        label: f"{label}: rows are {interval:.4g} s apart, but those of most recordings {usual:.4g} s; {advice}"
+        label: f"{label}: rows are {interval:.4g} s apart, those of most recordings {usual:.4g} s; {advice}"
         for label, interval in known.items()
         if abs(interval - usual) > ALIKE_INTERVAL * usual
     }
@@ -70,11 +70,11 @@ def _unlike_capacities(evidence: Mapping[str, Evidence]) -> dict[str, str]:
         return {}
     usual = float(np.median(list(known.values())))
     advice = (
-        "correct the unit or the SOC of this file (data.units.current, data.units.time, data.units.soc), leave the file "
+        "correct the unit or the SOC of this file (data.units.current, data.units.time, data.units.soc), leave it "
         f"out with data.on_bad_file=skip, {_ACCEPT}"
     )
     return {
-        label: f"{label}: current and SOC imply {capacity:.4g} Ah, but those of most recordings {usual:.4g} Ah; {advice}"
+        label: f"{label}: current and SOC imply {capacity:.4g} Ah, those of most recordings {usual:.4g} Ah; {advice}"
         for label, capacity in known.items()
         if abs(capacity - usual) > ALIKE_CAPACITY * abs(usual)
     }

@@ -60,7 +60,7 @@ class Evidence:
     def of(cls, table: StandardTable) -> "Evidence":
         """Measure a table in standard units, before it is resampled."""
         intervals, usual, odd = table.intervals, table.usual_interval, 0.0
-        spread = (float(intervals.min()), float(intervals.max())) if intervals.size else (0.0, 0.0)
+        spread = table.interval_range
         if usual is not None and not (spread[0] >= 0.5 * usual and spread[1] <= 1.5 * usual):
             count = int(np.count_nonzero(np.abs(intervals - usual) > 0.5 * usual))
             odd = count / len(intervals) if count >= _IRREGULAR else 0.0

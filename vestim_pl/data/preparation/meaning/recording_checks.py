@@ -151,7 +151,7 @@ def soc_that_fits(lowest: float, highest: float, capacity: float) -> tuple[Overr
     if highest - lowest > capacity:
         capacity = float(f"{1.02 * (highest - lowest):.2g}")
     initial = 1.0 - max(highest, 0.0) / capacity
-    start = (Override("data.soc.initial", math.floor(1000 * initial) / 1000),) if initial < 0.99 else ()
+    start = (Override("data.soc.initial", math.floor(1000 * initial + 1e-6) / 1000),) if initial < 0.99 else ()
     return (Override("data.soc.capacity_ah", capacity), *start)
 
 
