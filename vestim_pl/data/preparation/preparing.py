@@ -1,7 +1,7 @@
 """Prepare one file: read it, convert it, check what its values mean, and cut it into recordings."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,17 @@ class PreparedRecording:
     source_rows: NDArray[np.int64] | None
     interval: float | None
     notes: tuple[str, ...] = ()
+
+    def rows(self, span: slice) -> "PreparedRecording":
+        """Return some of the rows."""
+        return replace(
+            self,
+            inputs=self.inputs[span],
+            target=None if self.target is None else self.target[span],
+            time=self.time[span],
+            columns={name: values[span] for name, values in self.columns.items()},
+            source_rows=None if self.source_rows is None else self.source_rows[span],
+        )
 
     @property
     def frame(self) -> pd.DataFrame:
