@@ -73,7 +73,7 @@ def _no_subfolder(root: Path, split: str) -> str:
     problem = f"data.root: {root} has no subfolders train, val and test but {len(names)} recordings; "
     if rules := proposed_rules(names):
         return f"{problem}split them by name, for example with {command_text(rules)}"
-    return f"{problem}put them into these subfolders, at least one in each"
+    return f"{problem}put them into these, or divide the rows of each recording with {command_text(BY_SHARE)}"
 
 
 @dataclass

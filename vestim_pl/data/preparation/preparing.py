@@ -22,11 +22,13 @@ from vestim_pl.data.preparation.standardizing import require_columns, standard_t
 from vestim_pl.data.preparation.state_of_charge import counted_charge
 from vestim_pl.data.preparation.steps import run_steps
 from vestim_pl.data.preparation.table import Note, StandardTable
+from vestim_pl.data.preparation.temperature import named_temperature
 from vestim_pl.errors import DataError
 from vestim_pl.settings.override import Override, command_text
 
-__all__ = ["PreparedFile", "PreparedRecording", "prepare_file", "prepare_recording"]
+__all__ = ["PreparedFile", "PreparedRecording", "prepare_file", "prepare_recording", "raw_table"]
 
+_CONSTANT = Override("data.temperature", 25)  # as `FoundColumns.require` proposes it
 _SOME_AH = 3.0  # as `FoundColumns.require` proposes it
 _ORDERING = ("current_sign", "twin_times", "max_gap")
 _GUESSED = ("data.soc.capacity_ah", "data.soc.initial", "data.cells_in_series")
@@ -129,7 +131,7 @@ def prepare_file(
 ) -> PreparedFile:
     """Read and prepare a file; see `prepare_recording`, which returns its recordings alone."""
     label = label or (str(source) if isinstance(source, Path) else "table")
-    raw = _raw_table(source, settings, label)
+    raw = raw_table(source, settings, label)
     found = find_columns(raw.names, raw.units, settings.columns, label)
     if not len(raw.frame):
         raise DataError(f"{label}: has no rows; remove the file, {LEAVE_OUT}")
@@ -155,7 +157,8 @@ def prepare_file(
     return PreparedFile(_recordings(table, settings, label, interval, notes), notes, warnings, evidence, interval)
 
 
-def _raw_table(source: Path | pd.DataFrame | RawTable, settings: PreparationSettings, label: str) -> RawTable:
+def raw_table(source: Path | pd.DataFrame | RawTable, settings: PreparationSettings, label: str) -> RawTable:
+    """Read the columns that the settings need from a file; a table is taken as it is."""
     if isinstance(source, RawTable):
         return source
     if isinstance(source, pd.DataFrame):
@@ -168,6 +171,11 @@ def _with_more(
     missing: FixableError, raw: RawTable, found: FoundColumns, settings: PreparationSettings, label: str
 ) -> FixableError:
     """Add to an error of missing columns what else the file needs, so that its second run has no surprise."""
+    if _CONSTANT in missing.guesses and named_temperature(label) is not None:
+        named = Override("data.temperature", "name")
+        text = str(missing).replace(f"{_CONSTANT}", f"{_CONSTANT}, or take the one in its name: {named}")
+        others = [guess for guess in missing.guesses if guess != _CONSTANT]
+        missing = FixableError(text, (*missing.fixes, named), others)
     if settings.checks != "refuse" or not {"time", "current"} <= set(found.columns):
         return missing
     try:
@@ -177,7 +185,7 @@ def _with_more(
     except DataError as error:
         fixes, more = (error.fixes, error.guesses) if isinstance(error, FixableError) else ((), ())
         text = f"{missing}; also, {str(error).removeprefix(f'{label}: ')}"
-        return FixableError(text, fixes, (*missing.guesses, *more))
+        return FixableError(text, (*missing.fixes, *fixes), (*missing.guesses, *more))
     text, guesses, counted = str(missing), missing.guesses, Override("data.soc.capacity_ah", _SOME_AH)
     if counted in guesses and len(table):
         sign = -1.0 if Override("data.current_sign", "discharge_positive") in judgement.fixes else 1.0
@@ -186,7 +194,7 @@ def _with_more(
         text = text.replace(str(counted), command_text(fits))
         guesses = (*(guess for guess in guesses if guess != counted), *fits)
     text += f"; also, {judgement.text}" if judgement.problems else ""
-    return FixableError(text, judgement.fixes, guesses)
+    return FixableError(text, (*missing.fixes, *judgement.fixes), guesses)
 
 
 def _judged(evidence: Evidence | None, settings: PreparationSettings, label: str, counted: bool) -> list[str]:
