@@ -13,7 +13,7 @@ __all__ = ["Coverage", "Outside", "coverage"]
 _UNITS = {"current": "A", "temperature": "degC", "soc": ""}
 _MARGIN = 0.01  # of the range of the training
 _CELLS = {"temperature": 10.0, "soc": 0.1}  # of the table of temperature and SOC
-_WORTH_SAYING = 0.005
+_WORTH_SAYING = 0.002  # of the rows
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def coverage(samples: Mapping[str, NDArray[np.float32]]) -> Coverage:
             (low, high), values = trained[quantity], rows[:, place]
             margin = _MARGIN * (high - low)
             share = float(np.mean((values < low - margin) | (values > high + margin)))
-            if share > 0:
+            if share > _WORTH_SAYING:
                 unit = f" {_UNITS[quantity]}" if _UNITS[quantity] else ""
                 own = ranges[split][quantity]
                 text = (

@@ -15,8 +15,9 @@ from vestim_pl.data.splits import BY_SHARE, SplitRules, assign, proposed_rules
 from vestim_pl.errors import DataError
 from vestim_pl.inspection.coverage import Coverage, coverage
 from vestim_pl.inspection.inspected_file import COVERED, InspectedFile, SettingsOf, inspect_file
-from vestim_pl.inspection.shared_settings import changed_values, shared_settings
-from vestim_pl.settings.override import Override
+from vestim_pl.inspection.shared_settings import changed_values, majority_settings, shared_settings
+from vestim_pl.settings.command_line import command_line
+from vestim_pl.settings.override import Override, command_text
 
 __all__ = ["SPLITS", "InspectedFolder", "Recordings", "find_splits", "inspect_folder"]
 
@@ -143,8 +144,7 @@ def inspect_folder(
         label = recordings.label(path)
         advance(label)
         files[label] = inspect_file(path, label, settings_of, traced=traced)
-    together = _Together(recordings, settings_of, advance, traced)
-    return together.inspected(files)
+    return _Together(recordings, settings_of, advance, traced).inspected(files)
 
 
 @dataclass
@@ -155,45 +155,57 @@ class _Together:
     settings_of: SettingsOf
     advance: Advance
     traced: int
-    unlike: dict[str, str] = field(default_factory=dict)
 
-    def inspected(self, files: dict[str, InspectedFile]) -> InspectedFolder:
-        shared = shared_settings(file.settings for file in files.values() if not file.failure)
-        known = self._with_settings(files, shared)
-        resample = shared_interval({label: file.interval for label, file in known.items() if not file.failure})
+    def inspected(self, alone: Mapping[str, InspectedFile]) -> InspectedFolder:
+        usable = {label: file for label, file in alone.items() if not file.failure}
+        shared = shared_settings(file.settings for file in usable.values())
+        files, apart, unlike = self._with_settings(usable, shared)
+        if apart:  # these settings contradict each other in some files, so those of most files count
+            shared = majority_settings([file.settings for file in usable.values()])
+            files, apart, unlike = self._with_settings(usable, shared)
+        resample = shared_interval({label: file.interval for label, file in files.items() if label not in apart})
         if resample is not None:
             shared = [*(each for each in shared if each.key != resample.key), resample]
-            known = self._with_settings(files, shared)
-        unusable = {label: file.failure for label, file in known.items() if file.failure}
-        unusable |= self.unlike
-        unusable |= self._disagreeing({label: file for label, file in known.items() if label not in unusable})
-        unusable |= self._repeated({label: file for label, file in known.items() if label not in unusable})
-        folder = InspectedFolder(self.recordings, known, tuple(shared), unusable, self.unlike)
+            files, apart, unlike = self._with_settings(usable, shared)
+        unusable = {label: file.failure for label, file in alone.items() if file.failure} | apart
+        unusable |= self._disagreeing({label: file for label, file in files.items() if label not in unusable})
+        unusable |= self._repeated({label: file for label, file in files.items() if label not in unusable})
+        folder = InspectedFolder(self.recordings, {**alone, **files}, tuple(shared), unusable, unlike)
         return replace(folder, coverage=coverage(_samples(folder)))
 
     def _with_settings(
-        self, files: Mapping[str, InspectedFile], shared: Sequence[Override]
-    ) -> dict[str, InspectedFile]:
-        """Inspect again the files that were inspected with other settings."""
-        found = dict(files)
+        self, usable: Mapping[str, InspectedFile], shared: Sequence[Override]
+    ) -> tuple[dict[str, InspectedFile], dict[str, str], dict[str, str]]:
+        """Inspect the files again that were inspected with other settings.
+
+        Returns:
+            The files, why some do not go with these settings, and those among them that would be read wrongly.
+
+        """
+        found, apart, unlike = dict(usable), dict[str, str](), dict[str, str]()
         paths = {self.recordings.label(path): path for path in self.recordings.files}
-        for label, alone in files.items():
-            if alone.failure or {*map(str, alone.settings)} == {*map(str, shared)}:
+        for label, alone in usable.items():
+            if {*map(str, alone.settings)} == {*map(str, shared)}:
                 continue
             self.advance(label)
             again = inspect_file(paths[label], label, self.settings_of, shared, self.traced)
-            if not again.failure and (name := changed_values(alone.evidence, again.evidence, alone.columns)):
-                own = " ".join(map(str, alone.settings)) or "no setting"
-                self.unlike[label] = f"needs {own}; the settings of the other files would change its {name}"
-            fixes = tuple(each for each in shared if each.key not in {guess.key for guess in alone.guesses})
-            found[label] = replace(again, fixes=fixes, guesses=alone.guesses, reasons=alone.reasons)
-        return found
+            changed = "" if again.failure else changed_values(alone.evidence, again.evidence, alone.columns)
+            if again.failure or again.settings or changed:
+                what = f"needs {command_text(alone.settings)}" if alone.settings else "needs no setting"
+                why = f"their settings would change its {changed}" if changed else "cannot be read with their settings"
+                own = " ".join([command_line("vestim_pl.prepare", str(paths[label]), "OUT"), *map(str, alone.settings)])
+                apart[label] = f"{what}, unlike the other files: {why}; write it into another folder with {own}"
+                if changed:
+                    unlike[label] = apart[label]
+            else:
+                found[label] = replace(again, fixes=alone.fixes, guesses=alone.guesses, reasons=alone.reasons)
+        return found, apart, unlike
 
     def _disagreeing(self, files: Mapping[str, InspectedFile]) -> dict[str, str]:
         evidence = {label: file.evidence for label, file in files.items() if file.evidence is not None}
         problems = disagreements(evidence, {label: file.interval for label, file in files.items()})
         return {
-            label: text.removeprefix(f"{label}: ").partition(", leave the file")[0] for label, text in problems.items()
+            label: text.removeprefix(f"{label}: ").partition(", leave it out")[0] for label, text in problems.items()
         }
 
     def _repeated(self, files: Mapping[str, InspectedFile]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from vestim_pl.reports.page import render_page
 __all__ = ["print_folder", "write_folder_page"]
 
 _HEADS = ("rows", "hours", "interval", "dU/dI > 0", "I [A]", "U [V]", "T [degC]", "SOC")
-_WIDTH = 110  # columns that the table needs
+_WIDEST = 250
 _MOST_FILES = 200  # in the terminal
 _MOST_NOTES = 12
 
@@ -28,7 +28,6 @@ def print_folder(folder: InspectedFolder, console: Console | None = None) -> Non
 
     """
     console = console or Console()
-    console.width = max(console.width, _WIDTH)
     files = folder.files.values()
     hours = sum(file.hours for file in files)
     _say(console, f"{_files(len(files))}, {hours:.3g} h of recordings in {folder.recordings.folder}", "bold")
@@ -37,8 +36,11 @@ def print_folder(folder: InspectedFolder, console: Console | None = None) -> Non
     for text, count, first in readings(folder):
         _say(console, f"  {text} ({first}{f' and {count - 1} more' if count > 1 else ''})")
     for need in needs(folder):
-        _say(console, f"{'check' if need.is_guess else 'needs'} {need.setting} ({_files(need.files)})", "yellow")
-        _say(console, f"  {need.reason}")
+        _say(console, f"{_files(need.files)} {'needs' if need.files == 1 else 'need'} {need.settings}", "yellow")
+        for reason in need.reasons:
+            _say(console, f"  {reason}")
+        if need.guesses:
+            _say(console, f"  check: {need.guesses}", "bold yellow")
     _print_files(folder, console)
     notes = dict.fromkeys(note for file in files for note in file.notes)
     for note in list(notes)[:_MOST_NOTES]:
@@ -61,7 +63,8 @@ def _files(count: int) -> str:
 
 def _print_files(folder: InspectedFolder, console: Console) -> None:
     split = () if folder.recordings.rules.by_share else ("split",)
-    table = Table(*split, "file", box=None)
+    table = Table(*split, box=None)
+    table.add_column("file", no_wrap=True)
     for heading in _HEADS:
         table.add_column(escape(heading), justify="right", no_wrap=True)
     rows = [row for row in file_rows(folder) if row.rows]
@@ -70,7 +73,10 @@ def _print_files(folder: InspectedFolder, console: Console) -> None:
         parts = f" in {row.parts}" if row.parts > 1 else ""
         cells = (f"{row.rows:,}{parts}", f"{row.hours:.3g}", row.interval, row.sign, *row.ranges)
         table.add_row(*map(escape, (*front, *cells)))
-    if rows:
+    if rows:  # a table that is wider than the terminal is better than one without the names
+        console.width = max(
+            console.width, console.measure(table, options=console.options.update(width=_WIDEST)).maximum
+        )
         console.print(table)
     if len(rows) > _MOST_FILES:
         _say(console, f"and {_files(len(rows) - _MOST_FILES)} more")

@@ -1,11 +1,10 @@
 """What was found, as rows of tables for terminal and page."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vestim_pl.inspection.inspected_file import InspectedFile
 from vestim_pl.inspection.inspected_folder import SPLITS, InspectedFolder
-from vestim_pl.settings.override import Override
+from vestim_pl.settings.override import Override, command_text
 
 __all__ = ["FileRow", "Need", "file_rows", "needs", "readings"]
 
@@ -42,20 +41,20 @@ class FileRow:
 
 @dataclass(frozen=True)
 class Need:
-    """A setting that files need.
+    """Settings that some files need.
 
     Attributes:
-        setting: The setting.
-        is_guess: Whether the user has to check it.
-        files: Number of files that need it.
-        reason: Why, from the first of them.
+        settings: As the command line takes them.
+        guesses: Those among them that the user has to check.
+        files: Number of files that need them.
+        reasons: Why, from the first of them.
 
     """
 
-    setting: Override
-    is_guess: bool
+    settings: str
+    guesses: str
     files: int
-    reason: str
+    reasons: tuple[str, ...]
 
 
 def file_rows(folder: InspectedFolder) -> list[FileRow]:
@@ -101,17 +100,18 @@ def readings(folder: InspectedFolder) -> list[tuple[str, int, str]]:
     return [(text, len(labels), labels[0]) for text, labels in groups.items()]
 
 
-def needs(folder: InspectedFolder, given: Sequence[Override] = ()) -> list[Need]:
-    """Return each setting that a training needs, and why."""
-    guesses = {each.key for each in folder.guesses}
+def needs(folder: InspectedFolder) -> list[Need]:
+    """Group the files by the settings that they need, with the reasons of the first of each group."""
+    groups: dict[tuple[Override, ...], list[str]] = {}
+    for label, file in folder.files.items():
+        if file.settings and not file.failure:
+            groups.setdefault(file.settings, []).append(label)
     found = []
-    for setting in folder.shared:
-        asking = [
-            (label, reason)
-            for label, file in folder.files.items()
-            for reason in file.reasons
-            if setting.key in reason or str(setting) in reason
-        ]
-        first = f"{asking[0][0]}: {asking[0][1]}" if asking else "rows of all recordings get the same interval"
-        found.append(Need(setting, setting.key in guesses, len({label for label, _ in asking}), first))
+    for settings, labels in groups.items():
+        first = folder.files[labels[0]]
+        reasons = tuple(f"{first.label}: {reason}" for reason in first.reasons)
+        found.append(Need(command_text(settings), command_text(first.guesses), len(labels), reasons))
+    known = {each for settings in groups for each in settings}
+    if more := [each for each in folder.shared if each not in known]:
+        found.append(Need(command_text(more), "", len(folder.files), ("all recordings get the same interval",)))
     return found

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from vestim_pl.data.preparation.meaning.evidence import Evidence
-from vestim_pl.settings.override import Override
+from vestim_pl.settings.override import Override, command_text
 
-__all__ = ["changed_values", "shared_settings"]
+__all__ = ["changed_values", "majority_settings", "shared_settings"]
+
+_READING = ("data.units.", "data.columns.", "data.csv.", "data.current_sign", "data.sheet", "data.date_order")
+"""Settings that change how every file is read."""
 
 _LARGEST = ("data.resample", "data.soc.capacity_ah", "data.cells_in_series")
 """Settings of which the largest serves all files."""
@@ -38,6 +41,26 @@ def shared_settings(needed: Iterable[Sequence[Override]]) -> list[Override]:
         largest = key in _LARGEST and all(isinstance(value, int | float) for value in found)
         shared.append(Override(key, max(found, key=float) if largest else usual))  # type: ignore[arg-type]
     return shared
+
+
+def majority_settings(needed: Sequence[Sequence[Override]]) -> list[Override]:
+    """Choose how most files are read, and join the settings that matter only to files that lack something.
+
+    Args:
+        needed: Settings that each file needs.
+
+    Example::
+
+        >>> sign, resample = Override("data.current_sign", "discharge_positive"), Override("data.resample", 1.0)
+        >>> [str(each) for each in majority_settings([[sign], [], [resample], []])]
+        ['data.resample=1']
+
+    """
+    readings = [[each for each in settings if each.key.startswith(_READING)] for settings in needed]
+    texts = [command_text(reading) for reading in readings]
+    usual = readings[texts.index(Counter(texts).most_common(1)[0][0])] if readings else []
+    others = shared_settings([each for each in settings if not each.key.startswith(_READING)] for settings in needed)
+    return [*usual, *others]
 
 
 def changed_values(alone: Evidence | None, together: Evidence | None, from_columns: Mapping[str, str]) -> str:

@@ -45,12 +45,12 @@ def why_no_training(folder: InspectedFolder) -> str:
     """Return why no command trains on all usable files; empty if one does."""
     if folder.unlike:
         return (
-            "some files need other settings than the others; write each kind apart with python -m vestim_pl.prepare, "
-            "and train on the result"
+            "the settings of most files would change the values of some; write each kind into a folder of its own with "
+            "python -m vestim_pl.prepare, and train on the result"
         )
     empty = [split for split in SPLITS if not folder.usable(split)]
     if empty:
-        return f"no file for {' and '.join(empty)} can be used"
+        return "no file can be used" if len(empty) == len(SPLITS) else f"no file for {' and '.join(empty)} can be used"
     if any(not any(lengths) for split in SPLITS for lengths in [_longest(folder, split)]):
         return "a split has no rows"
     return ""
