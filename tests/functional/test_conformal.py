@@ -21,9 +21,7 @@ def test_with_one_error_a_group_it_is_the_error_of_rank_n_plus_1_times_coverage(
 def test_every_group_weighs_the_same_however_many_errors_it_has():
     calm, wild = torch.full((1000,), 1.0), torch.full((12,), 9.0)
     scores, groups = torch.cat([calm, wild]), torch.cat([torch.zeros(1000).long(), torch.arange(1, 13)])
-    assert conformal_quantile(scores, groups, 0.5) == 9.0, (
-        "one group outweighed twelve"
-    )
+    assert conformal_quantile(scores, groups, 0.5) == 9.0, "one group outweighed twelve"
 
 
 def test_repeated_errors_of_the_same_groups_change_nothing():

@@ -53,7 +53,7 @@ def test_one_file_of_the_other_sign_is_left_out_and_does_not_turn_the_others(tmp
 
 
 def test_a_setting_that_would_change_a_file_without_a_word_stops_the_command(tmp_path, drive, inspected):
-    """Three files are in mA and do not say so; the fourth says A, and data.units.current=mA would divide it by 1000."""
+    """Three files are in mA without saying so; the fourth says A, and data.units.current=mA would divide it by 1000."""
     milli = dict.fromkeys("abc", lambda frame: frame.assign(Current=1000 * frame["Current"]))
     folder = inspected(
         write_splits(tmp_path, drive, **milli, d=lambda frame: frame.rename(columns={"Current": "I [A]"}))

@@ -96,10 +96,10 @@ def test_time_stays_exact_and_other_columns_are_what_a_network_sees(source, tmp_
 
 def test_features_by_formula_are_columns_and_in_the_command(tmp_path, drive):
     drive().to_csv(tmp_path / "drive.csv", index=False)
-    folder = prepared(tmp_path / "drive.csv", tmp_path / "out", '+data.derived={Power: "current * voltage"}')
+    folder = prepared(tmp_path / "drive.csv", tmp_path / "out", '+data.derived.Slow="low_pass(current, 60)"')
     frame = pd.read_parquet(tmp_path / "out" / "drive.parquet")
-    np.testing.assert_allclose(frame["Power"], frame["Current"] * frame["Voltage"], rtol=1e-5)
-    assert "'data.features=[SOC,Current,Temp,Power]'" in folder.command
+    assert frame["Slow"].std() < 0.5 * frame["Current"].std()
+    assert "'data.features=[SOC,Current,Temp,Slow]'" in folder.command
     assert "data.split.val=70%..85%" in folder.command
 
 
