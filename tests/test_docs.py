@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 import vestim_pl.callbacks
 from tests.composing import compose
 from vestim_pl.app.configuration import check, choices, conf_folder, flat_keys
+from vestim_pl.app.data_settings import compose_data
 from vestim_pl.callbacks import StepGuard
 from vestim_pl.lightning_support import protocols
 
@@ -59,6 +60,10 @@ def test_every_command_exists_and_composes(command):
     module, words = words[1], words[2:]
     assert importlib.util.find_spec(module), f"there is no {module}"
     overrides = [word for word in words if "=" in word]
+    if module in ("vestim_pl.inspect_data", "vestim_pl.prepare"):
+        folder, *_ = (word for word in words if "=" not in word)
+        compose_data(Path(folder), overrides)
+        return
     if module.startswith(("vestim_pl.vestim", "vestim_pl.replay", "vestim_pl.reports.")) or any(
         word.startswith("vestim=") for word in words
     ):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from vestim_pl.data.split_reader import SplitReader, find_recordings
+from vestim_pl.data.splits import SplitRules
 from vestim_pl.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -139,3 +140,29 @@ def test_it_reads_the_measured_data_as_it_lies_there(lg_hg2):
     assert {split: len(table.names) for split, table in tables.items()} == {"train": 35, "val": 6, "test": 22}
     assert sum(table.rows for table in tables.values()) == 433_538
     assert round(sum(table.hours for table in tables.values())) == 120
+
+
+def test_shares_divide_the_rows_of_one_recording_and_lose_none(tmp_path, recording):
+    path = tmp_path / "drive.parquet"
+    recording(200).to_parquet(path)
+    rules = SplitRules(val="70%..85%", test="85%..100%")
+    tables = read(path, rules=rules)
+    assert {split: table.names for split, table in tables.items()} == dict.fromkeys(SPLITS, ("drive",))
+    assert [table.rows for table in tables.values()] == [140, 30, 30]
+    joined = np.concatenate([table.target.numpy() for table in tables.values()])
+    assert np.array_equal(joined, recording(200)["Voltage"].to_numpy(np.float32))
+
+
+def test_shares_count_over_the_parts_of_a_file_with_a_gap(tmp_path, recording):
+    frame = recording(200)
+    frame.loc[150:, "Time"] += 5000.0
+    frame.to_parquet(tmp_path / "drive.parquet")
+    tables = read(tmp_path, rules=SplitRules(val="70%..85%", test="85%..100%"))
+    assert [table.lengths.tolist() for table in tables.values()] == [[140], [10, 20], [30]]
+
+
+def test_one_recording_as_root_is_told_how_to_divide_it(tmp_path, recording):
+    path = tmp_path / "drive.parquet"
+    recording(200).to_parquet(path)
+    with pytest.raises(DataError, match=r"is one recording; divide its rows with data\.split\.val=70%\.\.85%"):
+        read(path)

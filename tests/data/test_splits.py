@@ -1,4 +1,3 @@
-import shlex
 from datetime import date
 from pathlib import Path
 
@@ -57,8 +56,31 @@ def test_rules_that_name_nothing_are_refused(rule):
 
 def test_proposed_rules_split_the_files_they_were_proposed_for(tmp_path):
     names = [Path(name).name for name in NAMES] + ["n10degC_US06.csv"]
-    overrides = [override.split("=") for override in shlex.split(proposed_rules(names))]
-    rules = {key.split(".")[-1]: value.strip('"') for key, value in overrides}
-    got = split(tmp_path, names, **rules)
+    got = split(tmp_path, names, **{rule.key.split(".")[-1]: rule.value for rule in proposed_rules(names)})
     assert all(got.values())
-    assert proposed_rules(["a.csv", "b.csv"]) == ""
+    assert proposed_rules(["a.csv", "b.csv"]) == ()
+
+
+def test_shares_give_every_recording_to_every_split(tmp_path):
+    rules = SplitRules(val="70%..85%", test="85%..100%")
+    assert rules.given
+    assert rules.by_share
+    assert [rules.share(each) for each in ("train", "val", "test")] == [(0, 0.7), (0.7, 0.85), (0.85, 1)]
+    got = split(tmp_path, ["a.csv", "b.csv"], val="70%..85%", test="85%..100%")
+    assert all(len(files) == 2 for files in got.values())
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"val": "60%..85%", "test": "80%..100%"},
+        {"val": "70%..85%", "test": "85%..120%"},
+        {"val": "70%..70%", "test": "85%..100%"},
+        {"val": "*US06*", "test": "85%..100%"},
+        {"train": "0%..80%", "val": "70%..85%", "test": "85%..100%"},
+        {"test": "0%..100%"},
+    ],
+)
+def test_shares_that_overlap_or_stand_beside_names_are_refused(rules):
+    with pytest.raises(ConfigurationError, match=r"data\.split\.\w+: .*use .*data\.split\.val=70%\.\.85%"):
+        SplitRules(**rules)

@@ -15,6 +15,7 @@ __all__ = [
     "NETWORK_SOURCES",
     "check_before_import",
     "check_node",
+    "check_targets",
     "in_order",
     "refuse_missing_checkpoint",
 ]
@@ -72,9 +73,19 @@ def check_before_import(config: DictConfig) -> None:
         elif isinstance(value, DictConfig):
             if name == "callbacks":
                 _refuse_settings_without_callback(value)
-            for where, node in nodes_with_target(name, value):
-                if (signature := source_signature(str(node["_target_"]))) is not None:
-                    check_node(where, node, signature.types, signature.takes_more)
+            check_targets(name, value)
+
+
+def check_targets(name: str, group: DictConfig) -> None:
+    """Compare every node with a ``_target_`` at or below a group with the source of what it builds.
+
+    Raises:
+        ConfigurationError: With the key.
+
+    """
+    for where, node in nodes_with_target(name, group):
+        if (signature := source_signature(str(node["_target_"]))) is not None:
+            check_node(where, node, signature.types, signature.takes_more)
 
 
 def refuse_missing_checkpoint(ckpt_path: str | Sequence[str] | None, setting: str = "ckpt_path") -> None:

@@ -120,7 +120,7 @@ def _fingerprint(reader: SplitReader, splits: Sequence[str]) -> str:
     for split in splits:
         for path in reader.recordings(split):
             about = path.stat()
-            files.append((path.relative_to(reader.root).as_posix(), about.st_size, about.st_mtime_ns))
+            files.append((reader.label(path), about.st_size, about.st_mtime_ns))
     rules = {split: reader.rules.of(split) for split in ("train", "val", "test")}
     pairs = reader.pairs_of(1.0)
     settings = [_FORMAT, reader.settings.to_dict(), rules, None if pairs is None else pairs.options]

@@ -21,9 +21,10 @@ from vestim_pl.data.preparation.preparing import PreparedFile, PreparedRecording
 from vestim_pl.data.preparation.settings import PreparationSettings
 from vestim_pl.data.recording_table import RecordingTable
 from vestim_pl.data.rows import MemoryRows, Rows
-from vestim_pl.data.splits import SplitRules, assign, proposed_rules
+from vestim_pl.data.splits import BY_SHARE, SplitRules, assign, proposed_rules
 from vestim_pl.errors import DataError
 from vestim_pl.networks import RCPairs
+from vestim_pl.settings.override import Override, command_text
 
 __all__ = ["Reading", "SplitReader", "demo_folder", "find_recordings"]
 
@@ -46,6 +47,8 @@ def find_recordings(root: Path, split: str) -> SplitFiles:
 
     """
     folder = root / split
+    if root.is_file():
+        raise DataError(f"data.root: {root} is one recording; divide its rows with {command_text(BY_SHARE)}")
     if not root.is_dir():
         raise DataError(
             f"data.root: {root} is not a folder; set it to a folder with the subfolders train, val and test"
@@ -69,8 +72,8 @@ def _no_subfolder(root: Path, split: str) -> str:
         return f"data.root: {root} has no subfolder {split!r} (found: {found}); put recordings into {root / split}"
     problem = f"data.root: {root} has no subfolders train, val and test but {len(names)} recordings; "
     if rules := proposed_rules(names):
-        return f"{problem}split them by name, for example with {rules}"
-    return f"{problem}put them into these subfolders, at least one in each"
+        return f"{problem}split them by name, for example with {command_text(rules)}"
+    return f"{problem}put them into these, or divide the rows of each recording with {command_text(BY_SHARE)}"
 
 
 @dataclass
@@ -100,7 +103,7 @@ class SplitReader:
     """Read the splits of a folder into tables, and collect all problems to report them together.
 
     Attributes:
-        root: Folder with a subfolder for each split, or with recordings that ``rules`` divide.
+        root: Folder with a subfolder for each split, or with recordings that ``rules`` divide, or one recording.
         settings: How each file is prepared.
         rules: Which recordings belong to which split; none for subfolders.
         minimum_rows: Smallest usable number of rows in a recording.
@@ -174,24 +177,33 @@ class SplitReader:
         if not self._files[split]:
             raise DataError(
                 f"data.split.{split}: no recording in {self.root} is left for {split}; name some, for example with "
-                f"{proposed_rules(path.name for paths in self._files.values() for path in paths) or 'data.split'}"
+                f"{command_text(self._proposed_rules())}"
             )
-        return [path for path in self._files[split] if self._label(path) not in self.found.skipped]
+        return [path for path in self._files[split] if self.label(path) not in self.found.skipped]
+
+    def _proposed_rules(self) -> tuple[Override, ...]:
+        return proposed_rules(path.name for paths in self._files.values() for path in paths) or BY_SHARE
 
     def _assign(self) -> None:
-        if not self.root.is_dir():
+        if not self.root.exists():
             raise DataError(f"data.root: {self.root} is not a folder; set it to a folder of recordings")
-        found = list_split(self.root)
+        found = SplitFiles([self.root]) if self.root.is_file() else list_split(self.root)
         if unread := found.describe_unread():
             _log.warning("%s", unread)
         if not found.recordings:
             raise DataError(f"data.root: {self.root} has no file that can be read ({READABLE}); put recordings into it")
         self._files = assign(
-            self.root, found.recordings, self.rules, lambda path: first_date(path, self.settings, self._label(path))
+            self.folder, found.recordings, self.rules, lambda path: first_date(path, self.settings, self.label(path))
         )
 
-    def _label(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
+    @property
+    def folder(self) -> Path:
+        """The folder that the names of recordings begin below."""
+        return self.root.parent if self.root.is_file() else self.root
+
+    def label(self, path: Path) -> str:
+        """Name a file by its path below the folder."""
+        return path.relative_to(self.folder).as_posix()
 
     def _read_split(self, split: str, files: Sequence[Path]) -> RecordingTable | None:
         """Fill the table of one split file by file."""
@@ -208,19 +220,19 @@ class SplitReader:
                 names.append((path, number))
         if rows is None:
             if self.skip:
-                own = [self._label(path) for path in self._files[split]]
+                own = [self.label(path) for path in self._files[split]]
                 reasons = "; ".join(reason for name, reason in self.found.skipped.items() if name in own)
                 place = self.root if self.rules.given else self.root / split
                 self.problems[split] = [f"data.root: no usable recording is left in {place}: {reasons}"]
             return None
-        unique = _unique_names(self.root if self.rules.given else self.root / split, names)
+        unique = _unique_names(self.folder if self.rules.given else self.root / split, names)
         return RecordingTable(*rows.collected(), np.asarray(borders, dtype=np.int64), unique)
 
     def _read_file(self, split: str, path: Path) -> list[PreparedRecording]:
-        label = self._label(path)
+        label = self.label(path)
         try:
             file = prepare_file(path, self.settings, label)
-            recordings = self._long_enough(file, label)
+            recordings = self._long_enough(_share(file.recordings, self.rules.share(split)), label)
             self._check_repeated(split, label, recordings)
         except DataError as error:
             self._report(split, label, str(error))
@@ -228,10 +240,10 @@ class SplitReader:
         self._keep(label, file)
         return recordings
 
-    def _long_enough(self, file: PreparedFile, label: str) -> list[PreparedRecording]:
+    def _long_enough(self, recordings: Sequence[PreparedRecording], label: str) -> list[PreparedRecording]:
         """Leave out parts that are too short; refuse a file with no other."""
-        lengths = [len(recording.time) for recording in file.recordings]
-        enough = [recording for recording in file.recordings if len(recording.time) >= self.minimum_rows]
+        lengths = [len(recording.time) for recording in recordings]
+        enough = [recording for recording in recordings if len(recording.time) >= self.minimum_rows]
         if not enough:
             what = f"has {lengths[0]} rows" if len(lengths) == 1 else f"has no part of more than {max(lengths)} rows"
             raise DataError(
@@ -245,7 +257,9 @@ class SplitReader:
         return enough
 
     def _keep(self, label: str, file: PreparedFile) -> None:
-        """Remember what a file shows."""
+        """Remember what a file shows; a file that all splits share is read once for each."""
+        if label in self._intervals:
+            return
         self._intervals[label] = file.interval
         if self.found.interval is None and file.interval is not None:
             self.found.interval = float(f"{self.settings.interval or self.settings.resample or file.interval:.6g}")
@@ -275,7 +289,7 @@ class SplitReader:
             return False
         again = False
         for split in splits:
-            for label in map(self._label, self._files[split]):
+            for label in map(self.label, self._files[split]):
                 if label in problems:
                     self._report(split, label, problems[label])
                     again = self.skip
@@ -328,6 +342,21 @@ class SplitReader:
         if len(others) > len(shown):
             shown.append(f"  and {len(others) - len(shown)} more files")
         raise DataError("\n".join([first, *shown]))
+
+
+def _share(recordings: Sequence[PreparedRecording], share: tuple[float, float]) -> Sequence[PreparedRecording]:
+    """Return the rows of a file between two shares of all its rows."""
+    if share == (0.0, 1.0):
+        return recordings
+    total = sum(len(recording.time) for recording in recordings)
+    first, last = (round(bound * total) for bound in share)
+    kept, start = [], 0
+    for recording in recordings:
+        span = slice(max(first - start, 0), max(last - start, 0))
+        start += len(recording.time)
+        if len(recording.time[span]):
+            kept.append(recording.rows(span))
+    return kept or [recordings[0].rows(slice(0, 0))]
 
 
 def _extended(inputs: np.ndarray, pairs: RCPairs | None) -> Tensor:

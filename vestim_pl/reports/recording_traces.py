@@ -17,7 +17,7 @@ from vestim_pl.reports.figures import plain
 from vestim_pl.reports.page import compressed
 from vestim_pl.reports.worst_minute import worst_minute
 
-__all__ = ["BYTES_OF_ALL", "ROWS_OF_ONE", "outside_spans", "pack", "recording_traces", "thinned"]
+__all__ = ["BYTES_OF_ALL", "ROWS_OF_ONE", "measured_traces", "outside_spans", "pack", "recording_traces", "thinned"]
 
 ROWS_OF_ONE = 20_000
 """Rows of a recording that are drawn; a browser stays quick with these."""
@@ -27,6 +27,10 @@ BYTES_OF_ALL = 2_600_000
 _FEATURES = {"current": 1e-3, "temperature": 1e-2, "soc": 1e-4}
 """Features drawn, with their resolution: a finer one would only store noise."""
 _VOLTS, _MILLIVOLTS, _SECONDS = 5e-5, 0.02, 1e-3
+_RESOLUTION = {
+    "time": _SECONDS, "measured": _VOLTS, "error": _MILLIVOLTS, "below": _MILLIVOLTS, "above": _MILLIVOLTS,
+    **_FEATURES,
+}  # fmt: skip
 _MISSING = 0xFFFF
 _MOST_SPANS = 200
 
@@ -65,6 +69,32 @@ def recording_traces(
         most = [max(200, int(share * min(rows_of_one, len(each.outside)))) for each in found]
         packed = [_packed(recording, rows) for recording, rows in zip(found, most, strict=True)]
     return {"checkpoints": [plain(name) for name in checkpoints], "recordings": packed}
+
+
+def measured_traces(name: str, columns: Mapping[str, NDArray[Any]], rows: int = ROWS_OF_ONE) -> dict[str, Any]:
+    """Pack the measured traces of one recording, for a page without estimates.
+
+    Args:
+        name: Name of the recording.
+        columns: ``time`` [s] and ``voltage`` [V]; optional ``current`` [A], ``temperature`` [degC] and ``soc``.
+        rows: Most rows that are drawn.
+
+    """
+    time = np.asarray(columns["time"], np.float64)
+    series = {"time": time, "measured": np.asarray(columns["voltage"], np.float64)}
+    series |= {feature: np.asarray(columns[feature], np.float64) for feature in _FEATURES if feature in columns}
+    signals = [series["measured"], *([series["current"]] if "current" in series else [])]
+    kept = thinned(signals, rows, slice(0, 0))
+    return {
+        "name": name,
+        "rows": len(time),
+        "kept": len(kept),
+        **_time_unit(time),
+        "worst": None,
+        "outside": [],
+        "outside_rows": 0,
+        **pack({each: values[kept] for each, values in series.items()}, _RESOLUTION),
+    }
 
 
 def outside_spans(time: NDArray[np.float64], outside: NDArray[np.bool_]) -> list[tuple[float, float]]:
@@ -186,23 +216,24 @@ def _packed(recording: _Recording, most: int) -> dict[str, Any]:
     worst = max(minutes, key=lambda minute: np.inf if np.isnan(minute.rmse_mv) else minute.rmse_mv)
     whole = slice(*np.searchsorted(time, (worst.start - 30.0, worst.end + 30.0)))
     rows = thinned([series["measured"], *errors.values()], most, whole)
-    unit, seconds = ("h", 3600.0) if time[-1] - time[0] > 4 * 3600 else ("min", 60.0)
-    unit, seconds = (unit, seconds) if time[-1] - time[0] > 300 else ("s", 1.0)
-    resolution = {
-        "time": _SECONDS, "measured": _VOLTS, "error": _MILLIVOLTS, "below": _MILLIVOLTS, "above": _MILLIVOLTS,
-        **_FEATURES,
-    }  # fmt: skip
     return {
         "name": recording.name,
         "rows": len(time),
         "kept": len(rows),
-        "unit": unit,
-        "seconds": seconds,
+        **_time_unit(time),
         "worst": {"start": worst.start, "end": worst.end, "rmse": _known(worst.rmse_mv)},
         "outside": outside_spans(time, recording.outside),
         "outside_rows": int(recording.outside.sum()),
-        **pack({name: values[rows] for name, values in series.items()}, resolution),
+        **pack({name: values[rows] for name, values in series.items()}, _RESOLUTION),
     }
+
+
+def _time_unit(time: NDArray[np.float64]) -> dict[str, Any]:
+    """Unit of the axis, and its seconds."""
+    duration = time[-1] - time[0]
+    if duration <= 300:
+        return {"unit": "s", "seconds": 1.0}
+    return {"unit": "h", "seconds": 3600.0} if duration > 4 * 3600 else {"unit": "min", "seconds": 60.0}
 
 
 def _scored(errors: Mapping[str, NDArray[np.float64]]) -> list[tuple[NDArray[np.float64], NDArray[np.bool_]]]:

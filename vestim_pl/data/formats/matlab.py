@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from vestim_pl.data.columns import Columns
+from vestim_pl.data.fixes import FixableError
 from vestim_pl.data.formats.foreign import faults_as_one_line, needed
 from vestim_pl.data.formats.quantities import columns_to_read, count_quantities, number_doubled
 from vestim_pl.data.formats.raw_table import LEAVE_OUT, FileOptions, RawTable
@@ -76,9 +77,11 @@ def _choose(
             f"their columns as vectors, {LEAVE_OUT}"
         )
     if len(best) > 1:
-        raise DataError(
+        choice = Override("data.sheet", best[0])
+        raise FixableError(
             f"{label}: has {len(best)} tables with the same quantities ({_some(best)}); choose one, such as "
-            f"{Override('data.sheet', best[0])}, or save each as a file of its own, {LEAVE_OUT}"
+            f"{choice}, or save each as a file of its own, {LEAVE_OUT}",
+            guesses=[choice],
         )
     return best[0], tables[best[0]]
 

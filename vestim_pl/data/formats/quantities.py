@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
 from vestim_pl.data.columns import Columns
+from vestim_pl.data.fixes import FixableError
 from vestim_pl.data.formats.raw_table import LEAVE_OUT
 from vestim_pl.data.formats.synonyms import SYNONYMS
 from vestim_pl.data.formats.units import KINDS, Unit, parse_unit, split_unit, units_of_names
-from vestim_pl.errors import DataError, printable
+from vestim_pl.errors import printable
 from vestim_pl.settings.names import nearest_name
 from vestim_pl.settings.override import Override, command_text
 
@@ -18,8 +19,8 @@ __all__ = ["FoundColumns", "columns_to_read", "count_quantities", "find_columns"
 _MOST_LISTED = 20
 _ALIKE = 0.8
 _SUPPLIED = {  # settings that give a quantity which no column has
-    "soc": f"give the capacity of the cell, from which SOC is counted: {Override('data.soc.capacity_ah', 3.0)}",
-    "temperature": f"give a constant temperature in degC: {Override('data.temperature', 25)}",
+    "soc": ("the capacity of the cell, from which SOC is counted", Override("data.soc.capacity_ah", 3.0)),
+    "temperature": ("a constant temperature in degC", Override("data.temperature", 25)),
 }
 _STEMS = {
     quantity: re.compile(stem, re.IGNORECASE)
@@ -73,7 +74,7 @@ class FoundColumns:
             features: Other columns that have to be in the file.
 
         Raises:
-            DataError: One line that names every missing column.
+            FixableError: One line that names every missing column.
 
         """
         missing = [quantity for quantity in dict.fromkeys(quantities) if quantity not in self.columns]
@@ -82,7 +83,8 @@ class FoundColumns:
             name for name in dict.fromkeys(features) if name not in known and self.resolve(name) not in self.names
         ]
         if missing or others:
-            raise DataError(f"{self.label}: {self._problem(missing, others)}; {self._advice(missing, others)}")
+            message = f"{self.label}: {self._problem(missing, others)}; {self._advice(missing, others)}"
+            raise FixableError(message, guesses=self._guesses(missing))
 
     def _problem(self, missing: Sequence[str], others: Sequence[str]) -> str:
         problems, absent = [], []
@@ -100,19 +102,28 @@ class FoundColumns:
         return f"{', '.join(problems)} among {_listed(self.names)}"
 
     def _advice(self, missing: Sequence[str], others: Sequence[str]) -> str:
-        overrides = [
-            Override(f"data.columns.{quantity}", name) for quantity in missing for name in self._proposals(quantity)[:1]
-        ]
+        overrides = [each for each in self._guesses(missing) if each.key.startswith("data.columns.")]
         advice = [f"name {'it' if len(overrides) == 1 else 'them'} with {command_text(overrides)}"] if overrides else []
         for quantity in missing:
             if quantity in _SUPPLIED:
-                advice.append(_SUPPLIED[quantity])
+                what, setting = _SUPPLIED[quantity]
+                advice.append(f"give {what}: {setting}")
             elif not self._proposals(quantity):
                 advice.append(f"set data.columns.{quantity} to the column of the {quantity}")
         for name in others:
             near = nearest_name(name, self.names)
             advice.append(f"correct {name!r} in data.features" + (f" (the nearest is {near!r})" if near else ""))
         return f"{', '.join(advice)}, {LEAVE_OUT}"
+
+    def _guesses(self, missing: Sequence[str]) -> list[Override]:
+        """Return for each missing quantity the likeliest column, else the setting that supplies it."""
+        guesses = []
+        for quantity in missing:
+            if proposals := self._proposals(quantity):
+                guesses.append(Override(f"data.columns.{quantity}", proposals[0]))
+            elif quantity in _SUPPLIED:
+                guesses.append(_SUPPLIED[quantity][1])
+        return guesses
 
     def _proposals(self, quantity: str) -> tuple[str, ...]:
         """Columns that may be meant, the likeliest first."""

@@ -82,7 +82,7 @@ def list_split(folder: Path) -> SplitFiles:
                 (links if path.is_symlink() else folders).append(path)
             elif reason := _why_not(path):
                 _leave(found, folder, path, reason)
-            elif not path.name.startswith((".", "_")):
+            elif has_known_suffix(path) and not path.name.startswith((".", "_")):
                 found.recordings.append(path)
     found.recordings.sort()
     return found
@@ -109,6 +109,8 @@ def _why_not(path: Path) -> str:
     for is_kind, name in _NO_FILE:
         if is_kind(mode):
             return name
+    if path.suffix.lower() == ".html":
+        return ""  # a page that describes a recording, as `python -m vestim_pl.prepare` writes them
     if known:
         return "a text about the data" if _ABOUT.match(path.name) else ""
     return CONVERTERS.get(path.suffix.lower(), "no known format")

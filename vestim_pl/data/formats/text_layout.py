@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vestim_pl.data.fixes import FixableError
 from vestim_pl.data.formats.guessed_names import guess_names
 from vestim_pl.data.formats.raw_table import LEAVE_OUT, FileOptions
 from vestim_pl.data.formats.table_finder import COMMA_NUMBER, NUMBER, FoundTable, find_table, without_empty_end
@@ -229,9 +230,10 @@ def _names(
         if (options.decimal or _decimal(cells)) == ",":
             cells = [[cell.replace(",", ".") for cell in row] for row in cells]
         guess = Override("data.csv.names", guess_names(cells, filled))
-        raise DataError(
+        raise FixableError(
             f"{label}: line {table.start + 1} has values ({sample!r}), and no line above it has the names of the "
-            f"{filled} columns; name all of them in their order, such as {guess} (check this guess), {LEAVE_OUT}"
+            f"{filled} columns; name all of them in their order, such as {guess} (check this guess), {LEAVE_OUT}",
+            guesses=[guess],
         )
     line = lines[table.header].strip()
     if line.startswith(("~", "#", "%")):  # the mark of a comment, in files of Basytec and numpy

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vestim_pl.data.fixes import FixableError
 from vestim_pl.data.formats.raw_table import LEAVE_OUT
 from vestim_pl.data.formats.units import Unit
 from vestim_pl.errors import DataError, printable
@@ -147,10 +148,11 @@ def _dates(text: pd.Series, label: str, column: str, order: DateOrder | None) ->
         return _parse(text, False)
     readings = [_parse(text, day_first) for day_first in (True, False)]
     if not np.array_equal(_of_dates(readings[0]), _of_dates(readings[1]), equal_nan=True):
-        choices = " or ".join(str(Override("data.date_order", choice)) for choice in ("day_first", "month_first"))
-        raise DataError(
+        choices = [Override("data.date_order", choice) for choice in ("day_first", "month_first")]
+        raise FixableError(
             f"{label}: column {column!r} has dates such as {str(text.dropna().iloc[0])!r}, in which day and month "
-            f"cannot be told apart; choose {choices}"
+            f"cannot be told apart; choose {' or '.join(map(str, choices))}",
+            guesses=choices[:1],
         )
     return readings[0]
 

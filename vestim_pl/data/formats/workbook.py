@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from vestim_pl.data.columns import Columns
+from vestim_pl.data.fixes import FixableError
 from vestim_pl.data.formats.foreign import check_zip, faults_as_one_line, needed
 from vestim_pl.data.formats.quantities import columns_to_read, count_quantities, number_doubled
 from vestim_pl.data.formats.raw_table import LEAVE_OUT, FileOptions, RawTable
@@ -98,9 +99,11 @@ def _choose(sheets: list[_Sheet], label: str, options: FileOptions, wanted: Colu
     best = [sheet for sheet in best if not _SUMMARY.search(sheet.sheet.name)] or best
     if len(best) == 1 or _continue_each_other(best):
         return best
-    choices = " or ".join(str(Override("data.sheet", sheet.sheet.name)) for sheet in best[:4])
-    raise DataError(
-        f"{label}: {len(best)} sheets have a table with the same quantities; choose one with {choices}, {LEAVE_OUT}"
+    choices = [Override("data.sheet", sheet.sheet.name) for sheet in best[:4]]
+    raise FixableError(
+        f"{label}: {len(best)} sheets have a table with the same quantities; choose one with "
+        f"{' or '.join(map(str, choices))}, {LEAVE_OUT}",
+        guesses=choices[:1],
     )
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vestim_pl.data.fixes import FixableError
 from vestim_pl.data.preparation.table import Note, StandardTable
-from vestim_pl.errors import DataError
 from vestim_pl.settings.override import Override
 
 __all__ = ["SIGNS", "signed_by_states", "with_sign"]
@@ -71,11 +71,12 @@ def signed_by_states(states: pd.Series, loaded: NDArray[np.bool_], label: str = 
     unknown = np.flatnonzero(loaded & ~discharge & ~charge)
     if unknown.size:
         way = Override("data.current_sign", "discharge_positive")
-        raise DataError(
+        raise FixableError(
             f"{label}: the current is never negative, and state {str(states.iloc[int(unknown[0])])!r} is neither a "
             "charge "
             f"nor a discharge, so its sign is unknown; set {way} if the cell is only discharged, "
             f"{Override('data.current_sign', 'charge_positive')} if it is only charged, or name a signed column by "
-            "data.columns.current"
+            "data.columns.current",
+            guesses=[way],
         )
     return np.where(discharge, -1.0, 1.0)

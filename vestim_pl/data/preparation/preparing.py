@@ -1,7 +1,7 @@
 """Prepare one file: read it, convert it, check what its values mean, and cut it into recordings."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vestim_pl.data.fixes import FixableError
 from vestim_pl.data.formats.quantities import FoundColumns, find_columns
 from vestim_pl.data.formats.raw_table import LEAVE_OUT, RawTable
 from vestim_pl.data.formats.reading import read_table
@@ -21,13 +22,16 @@ from vestim_pl.data.preparation.standardizing import require_columns, standard_t
 from vestim_pl.data.preparation.state_of_charge import counted_charge
 from vestim_pl.data.preparation.steps import run_steps
 from vestim_pl.data.preparation.table import Note, StandardTable
+from vestim_pl.data.preparation.temperature import named_temperature
 from vestim_pl.errors import DataError
 from vestim_pl.settings.override import Override, command_text
 
-__all__ = ["PreparedFile", "PreparedRecording", "prepare_file", "prepare_recording"]
+__all__ = ["PreparedFile", "PreparedRecording", "prepare_file", "prepare_recording", "raw_table"]
 
+_CONSTANT = Override("data.temperature", 25)  # as `FoundColumns.require` proposes it
 _SOME_AH = 3.0  # as `FoundColumns.require` proposes it
 _ORDERING = ("current_sign", "twin_times", "max_gap")
+_GUESSED = ("data.soc.capacity_ah", "data.soc.initial", "data.cells_in_series")
 _AFTER_CHECKS = ("trim_rest", "resample", "derived")
 
 
@@ -55,6 +59,17 @@ class PreparedRecording:
     source_rows: NDArray[np.int64] | None
     interval: float | None
     notes: tuple[str, ...] = ()
+
+    def rows(self, span: slice) -> "PreparedRecording":
+        """Return some of the rows."""
+        return replace(
+            self,
+            inputs=self.inputs[span],
+            target=None if self.target is None else self.target[span],
+            time=self.time[span],
+            columns={name: values[span] for name, values in self.columns.items()},
+            source_rows=None if self.source_rows is None else self.source_rows[span],
+        )
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -116,14 +131,14 @@ def prepare_file(
 ) -> PreparedFile:
     """Read and prepare a file; see `prepare_recording`, which returns its recordings alone."""
     label = label or (str(source) if isinstance(source, Path) else "table")
-    raw = _raw_table(source, settings, label)
+    raw = raw_table(source, settings, label)
     found = find_columns(raw.names, raw.units, settings.columns, label)
     if not len(raw.frame):
         raise DataError(f"{label}: has no rows; remove the file, {LEAVE_OUT}")
     try:
         require_columns(found, settings, voltage)
-    except DataError as error:
-        raise DataError(_with_more(str(error), raw, found, settings, label)) from None
+    except FixableError as error:
+        raise _with_more(error, raw, found, settings, label) from None
     table, notes = standard_table(raw, found, settings, label, voltage)
     notes = [*(Note(text) for text in raw.notes), *notes]
     first = next((index for index, name in enumerate(settings.prepare) if name in _AFTER_CHECKS), len(settings.prepare))
@@ -138,11 +153,12 @@ def prepare_file(
     notes += said
     interval = table.usual_interval
     if (problem := interval_problem(label, interval, settings.interval)) is not None:
-        _refuse_or_warn(problem, settings, warnings)
+        _refuse_or_warn(DataError(problem), settings, warnings)
     return PreparedFile(_recordings(table, settings, label, interval, notes), notes, warnings, evidence, interval)
 
 
-def _raw_table(source: Path | pd.DataFrame | RawTable, settings: PreparationSettings, label: str) -> RawTable:
+def raw_table(source: Path | pd.DataFrame | RawTable, settings: PreparationSettings, label: str) -> RawTable:
+    """Read the columns that the settings need from a file; a table is taken as it is."""
     if isinstance(source, RawTable):
         return source
     if isinstance(source, pd.DataFrame):
@@ -151,8 +167,15 @@ def _raw_table(source: Path | pd.DataFrame | RawTable, settings: PreparationSett
     return read_table(source, label, settings.files, settings.columns, sorted(others))
 
 
-def _with_more(missing: str, raw: RawTable, found: FoundColumns, settings: PreparationSettings, label: str) -> str:
-    """Add to a message of missing columns what else the file needs, so that its second run has no surprise."""
+def _with_more(
+    missing: FixableError, raw: RawTable, found: FoundColumns, settings: PreparationSettings, label: str
+) -> FixableError:
+    """Add to an error of missing columns what else the file needs, so that its second run has no surprise."""
+    if _CONSTANT in missing.guesses and named_temperature(label) is not None:
+        named = Override("data.temperature", "name")
+        text = str(missing).replace(f"{_CONSTANT}", f"{_CONSTANT}, or take the one in its name: {named}")
+        others = [guess for guess in missing.guesses if guess != _CONSTANT]
+        missing = FixableError(text, (*missing.fixes, named), others)
     if settings.checks != "refuse" or not {"time", "current"} <= set(found.columns):
         return missing
     try:
@@ -160,13 +183,18 @@ def _with_more(missing: str, raw: RawTable, found: FoundColumns, settings: Prepa
         table, _ = run_steps(table, settings, [name for name in settings.prepare if name in _ORDERING], label)
         judgement = judge(Evidence.of(table), settings)
     except DataError as error:
-        return f"{missing}; also, {str(error).removeprefix(f'{label}: ')}"
-    if "soc" not in found.columns and len(table):
+        fixes, more = (error.fixes, error.guesses) if isinstance(error, FixableError) else ((), ())
+        text = f"{missing}; also, {str(error).removeprefix(f'{label}: ')}"
+        return FixableError(text, (*missing.fixes, *fixes), (*missing.guesses, *more))
+    text, guesses, counted = str(missing), missing.guesses, Override("data.soc.capacity_ah", _SOME_AH)
+    if counted in guesses and len(table):
         sign = -1.0 if Override("data.current_sign", "discharge_positive") in judgement.fixes else 1.0
         charge = sign * counted_charge(table)
         fits = soc_that_fits(float(charge.min()), float(charge.max()), _SOME_AH)
-        missing = missing.replace(str(Override("data.soc.capacity_ah", _SOME_AH)), command_text(fits))
-    return f"{missing}; also, {judgement.text}" if judgement.problems else missing
+        text = text.replace(str(counted), command_text(fits))
+        guesses = (*(guess for guess in guesses if guess != counted), *fits)
+    text += f"; also, {judgement.text}" if judgement.problems else ""
+    return FixableError(text, (*missing.fixes, *judgement.fixes), guesses)
 
 
 def _judged(evidence: Evidence | None, settings: PreparationSettings, label: str, counted: bool) -> list[str]:
@@ -176,15 +204,18 @@ def _judged(evidence: Evidence | None, settings: PreparationSettings, label: str
     found = judge(evidence, settings, counted)
     warnings = [f"{label}: {note}" for note in found.notes]
     if found.problems:
-        _refuse_or_warn(found.message(label), settings, warnings)
+        # What counting SOC needs follows from the current alone, so the cell's true capacity is the user's to check.
+        guesses = [fix for fix in found.fixes if fix.key in _GUESSED]
+        fixes = [fix for fix in found.fixes if fix.key not in _GUESSED]
+        _refuse_or_warn(FixableError(found.message(label), fixes, guesses), settings, warnings)
     return warnings
 
 
-def _refuse_or_warn(problem: str, settings: PreparationSettings, warnings: list[str]) -> None:
+def _refuse_or_warn(problem: DataError, settings: PreparationSettings, warnings: list[str]) -> None:
     if settings.checks == "refuse":
-        raise DataError(problem)
+        raise problem
     if settings.checks == "warn":
-        warnings.append(problem)
+        warnings.append(str(problem))
 
 
 def _require_order(table: StandardTable, label: str) -> None:

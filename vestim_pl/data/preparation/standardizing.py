@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vestim_pl.data.fixes import FixableError
 from vestim_pl.data.formats.quantities import FoundColumns
 from vestim_pl.data.formats.raw_table import LEAVE_OUT, RawTable
 from vestim_pl.data.formats.times import seconds
@@ -123,9 +124,11 @@ def _unit(quantity: str, column: str, written: str, settings: PreparationSetting
             f"{Override(f'data.units.{quantity}', trained)}"
         )
     if written and said is None:
-        raise DataError(
+        example = Override(f"data.units.{quantity}", next(iter(units)))
+        raise FixableError(
             f"{label}: column {column!r} is in {printable(repr(written))}, which is no known unit of the {quantity} "
-            f"({', '.join(units)}); set for example {Override(f'data.units.{quantity}', next(iter(units)))}"
+            f"({', '.join(units)}); set for example {example}",
+            guesses=[example],
         )
     return said or (next(iter(units)) if trained == "auto" else trained)
 

@@ -45,7 +45,7 @@ function recordingFigure(recording, series, checkpoints) {
   const x = series.time.map(axis.at);
   const panels = [
     { key: "voltage", title: "Voltage [V]", height: 2.4 },
-    { key: "error", title: "Error [mV], estimated minus measured", height: 1.5 },
+    ...(series["error.0"] ? [{ key: "error", title: "Error [mV], estimated minus measured", height: 1.5 }] : []),
     ...(series.current ? [{ key: "current", title: "Current [A]", height: 1 }] : []),
     ...(series.temperature ? [{ key: "temperature", title: "Temperature [°C]", height: 1 }] : []),
     ...(series.soc ? [{ key: "soc", title: "SOC [%]", height: 1 }] : []),
@@ -72,7 +72,8 @@ function recordingFigure(recording, series, checkpoints) {
       line: { color, width: 1.2 }, hovertemplate: `%{y:.${HOVER[panel]}`, ...more,
     });
   const hidden = { showlegend: false };
-  (checkpoints.length ? checkpoints : ["estimated"]).forEach((name, number) => {
+  if (!series["error.0"]) add("voltage", "measured", series.measured, "--blue"); // a page without estimates
+  (series["error.0"] ? (checkpoints.length ? checkpoints : ["estimated"]) : []).forEach((name, number) => {
     const color = CHECKPOINT_COLOURS[number % CHECKPOINT_COLOURS.length];
     const error = series[`error.${number}`];
     const estimated = plus(series.measured, error, 1e-3);
@@ -103,11 +104,11 @@ function recordingFigure(recording, series, checkpoints) {
       type: "scatter", mode: "markers", x: [null], y: [null], name, hoverinfo: "skip",
       marker: { symbol: "square", size: 12, color },
     });
-  swatch("worst minute", "--orange/0.45");
+  if (recording.worst) swatch("worst minute", "--orange/0.45");
   if (recording.outside.length) swatch("outside the training range", "--grey/0.35");
   layout.shapes = [
     ...recording.outside.map(([from, to]) => span(from, Math.max(to, from + recording.seconds / 60), "--grey/0.25")),
-    span(recording.worst.start, recording.worst.end, "--orange/0.28"),
+    ...(recording.worst ? [span(recording.worst.start, recording.worst.end, "--orange/0.28")] : []),
   ];
   layout.xaxis = { anchor: place[panels.at(-1).key], title: { text: axis.title }, range: [x[0], x.at(-1)], unifiedhovertitle: { text: `%{x:.2f} ${recording.unit}` } };
   layout.hovermode = "x unified";
@@ -187,10 +188,10 @@ async function showRecordings() {
     shown = { recording, ...recordingFigure(recording, series, held.checkpoints) };
     draw(plot, shown.figure);
     await actions.whole();
-    const { rmse, start } = recording.worst;
+    const { rmse, start } = recording.worst ?? {};
     const thinned = recording.kept < recording.rows;
     const words = [
-      `Worst minute from ${start.toFixed(0)} s: ${rmse === null ? "not finite" : `RMSE ${rmse.toFixed(1)} mV`}`,
+      recording.worst ? `Worst minute from ${start.toFixed(0)} s: ${rmse === null ? "not finite" : `RMSE ${rmse.toFixed(1)} mV`}` : "",
       recording.outside_rows ? `rows outside the training range: ${recording.outside_rows.toLocaleString("en")}` : "",
       thinned ? `${recording.kept.toLocaleString("en")} of ${recording.rows.toLocaleString("en")} rows drawn, extremes kept` : "",
     ];

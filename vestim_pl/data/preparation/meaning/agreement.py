@@ -7,7 +7,7 @@ import numpy as np
 from vestim_pl.data.preparation.meaning.evidence import Evidence
 from vestim_pl.settings.override import Override
 
-__all__ = ["ALIKE_INTERVAL", "disagreements", "interval_problem"]
+__all__ = ["ALIKE_INTERVAL", "disagreements", "interval_problem", "shared_interval"]
 
 ALIKE_CAPACITY = 0.2
 ALIKE_INTERVAL = 0.05
@@ -50,12 +50,28 @@ def interval_problem(label: str, interval: float | None, expected: float | None)
     )
 
 
+def shared_interval(intervals: Mapping[str, float | None]) -> Override | None:
+    """Return the setting that gives all recordings one interval, the longest; None where they are alike.
+
+    Example::
+
+        >>> print(shared_interval({"a": 1.0, "b": 0.1}))
+        data.resample=1
+        >>> shared_interval({"a": 1.0, "b": 1.001}) is None
+        True
+
+    """
+    known = [interval for interval in intervals.values() if interval is not None]
+    if not known or all(abs(each - _most_common(known)) <= ALIKE_INTERVAL * _most_common(known) for each in known):
+        return None
+    return Override("data.resample", float(f"{max(known):.3g}"))
+
+
 def _unlike_intervals(intervals: Mapping[str, float | None]) -> dict[str, str]:
     known = {label: interval for label, interval in intervals.items() if interval is not None}
     if not known:
         return {}
-    usual, slowest = _most_common(list(known.values())), max(known.values())
-    fix = Override("data.resample", float(f"{slowest:.3g}"))
+    usual, fix = _most_common(list(known.values())), shared_interval(known)
     advice = f"set {fix}, so that all have one interval, {_ACCEPT}"
     return {
         label: f"{label}: rows are {interval:.4g} s apart, those of most recordings {usual:.4g} s; {advice}"

@@ -1,0 +1,1 @@
+"""What recordings are, and which settings a training on them needs; nothing is trained."""
