@@ -5,6 +5,7 @@ from vestim_pl.lightning_support import early_signals  # noqa: F401 - before tor
 # isort: split
 import sys
 
+from vestim_pl.app.changed_settings import settings_of
 from vestim_pl.app.command import is_multirun, run_command
 
 if __name__ == "__main__":  # before the imports below, so that a mistake on the command line is reported at once
@@ -118,7 +119,7 @@ def _before_training(config: DictConfig) -> list[Finding]:
     reset_global_state(config)
     datamodule = read_recordings(config, "fit")
     estimator = build_estimator(config, datamodule)
-    refuse_unfit_checkpoint(config.ckpt_path, estimator)
+    refuse_unfit_checkpoint(config.ckpt_path, estimator, settings_of(config))
     trainer = dry_run(config, estimator, datamodule)
     now("measuring a few steps", NOTHING_WRITTEN)
     idle = idle_trainer(config)

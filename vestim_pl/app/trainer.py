@@ -44,8 +44,8 @@ class _NoProfiler(PassThroughProfiler):
         return self._nothing
 
 
-def build_trainer(config: DictConfig) -> pl.Trainer:
-    """Build Lightning's trainer with the callbacks and loggers of the configuration.
+def build_trainer(config: DictConfig, *more: Callback) -> pl.Trainer:
+    """Build Lightning's trainer with the callbacks and loggers of the configuration, and ``more`` callbacks.
 
     Raises:
         ConfigurationError: If Lightning refuses the settings, as for a device that the machine does not have.
@@ -57,6 +57,7 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
     callbacks.sort(key=lambda each: isinstance(each, GracefulInterrupt) - isinstance(each, RandomStateCheckpoint))
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
+    callbacks += more
     loggers = [build(node) for node in config.logger.values() if node is not None]
     options = {key: value for key, value in plain(config.trainer).items() if key != "_target_"}
     _check_ranges(options)
