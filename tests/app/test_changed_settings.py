@@ -13,7 +13,6 @@ from vestim_pl.app.changed_settings import (
     MISSING,
     Change,
     Rule,
-    changes,
     refuse_changed_settings,
     rule_of,
     settings_of,

@@ -15,7 +15,7 @@ from vestim_pl.train import train
 class Watch(Callback):
     """Keeps the options of the optimizer before every step."""
 
-    seen: list[dict] = []  # noqa: RUF012 - Hydra builds the object
+    seen: list[dict] = []
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         Watch.seen.append({key: value for key, value in optimizer.param_groups[0].items() if key != "params"})

@@ -215,7 +215,7 @@ def _back(change: Change, before: Mapping[str, Any]) -> list[Override]:
 def _refuse_options_without_state(
     ckpt_path: str, before: Mapping[str, Any] | None, now: Mapping[str, Any] | None
 ) -> None:
-    """Refuse an option of the optimizer, such as ``amsgrad``, that needs a moment which the checkpoint does not have."""
+    """Refuse an option of the optimizer, such as ``amsgrad``, that needs a moment which the checkpoint lacks."""
     if not before or not now or before == now or not (lacking := _moments(now) - _moments(before)):
         return
     needing = [key for key in now if lacking & _moments({**before, key: now[key]})]

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from vestim_pl.app.conf_tree import flat_keys, nodes_with_target, plain, suggest_key
+from vestim_pl.app.trainer_arguments import check_trainer_arguments
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.settings.arguments import check_arguments, check_type
 from vestim_pl.settings.source_types import SourceSignature, source_signature
@@ -70,6 +71,8 @@ def check_before_import(config: DictConfig) -> None:
             for where, node in nodes_with_target(name, value):
                 if (signature := source_signature(str(node["_target_"]))) is not None:
                     check_node(where, node, signature.types, signature.takes_more)
+            if name == "trainer":
+                check_trainer_arguments(plain(value), plain(config.get("callbacks") or OmegaConf.create({})))
 
 
 def refuse_missing_checkpoint(ckpt_path: str | None) -> None:
