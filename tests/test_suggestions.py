@@ -1,4 +1,4 @@
-"""Every override that a message of the package suggests can be pasted: the shell and Hydra read it, and the key exists."""
+"""Every override that a message suggests can be pasted: the shell and Hydra read it, and the key exists."""
 
 import ast
 import re

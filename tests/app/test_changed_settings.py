@@ -88,7 +88,7 @@ def test_a_setting_that_cannot_change_is_refused_with_the_argument_that_repeats_
     for word in shlex.split(suggestion):  # each can be pasted
         assert OverridesParser.create().parse_override(word).key_or_group
     if suggestion:
-        compose(*BASE, *now, *[word for word in shlex.split(suggestion)])
+        compose(*BASE, *now, *shlex.split(suggestion))
 
 
 def test_what_belongs_to_batches_changes_at_the_end_of_an_epoch_only():

@@ -13,8 +13,9 @@ from tests.composing import compose
 from vestim_pl.app.override_mistakes import explain, explain_reference, quoted_argument
 
 VALUES = [
-    "Test_Time(s)", "Spannung [V]", "Temp (°C)", "Température", "Δ", "I/mA", "a=b", "/data/run#1", "/a=b/c", "x&y", "U;V",
-    "it's", 'say "V"', '"a', "{x}", "[a", "a]", "a!", "<a>", "a^b", "`a`", "~/my data/x", "/a/(1)/b", "a\\", "a,b", " a ",
+    "Test_Time(s)", "Spannung [V]", "Temp (°C)", "Température", "Δ", "I/mA", "a=b", "/data/run#1", "/a=b/c", "x&y",
+    "U;V",     "it's", 'say "V"', '"a', "{x}", "[a", "a]", "a!", "<a>", "a^b", "`a`", "~/my data/x", "/a/(1)/b", "a\\",
+    "a,b", " a ",
 ]  # fmt: skip
 
 

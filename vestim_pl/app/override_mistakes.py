@@ -124,7 +124,7 @@ def _not_composed(error: ConfigCompositionException, first: str, valid_keys: Col
 def _several_values(name: str, values: str) -> str:
     message = f"{name}={values}: several values; give one, add -m to run each"
     group = name.lstrip("+")
+    as_list, as_text = quoted_argument(name, f"[{values}]"), quoted_argument(name, values)
     if choices(group):
-        as_list = quoted_argument(name, f"[{values}]")
         return f"{message}, or write {as_list}" if group == "callbacks" else message.replace(", add", ", or add")
-    return f"{message}, or write {quoted_argument(name, f'[{values}]')} for a list, {quoted_argument(name, values)} for a text"
+    return f"{message}, or write {as_list} for a list, {as_text} for a text"
