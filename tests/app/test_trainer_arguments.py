@@ -32,8 +32,9 @@ REFUSED = {
 }
 BUILDS = [
     "accelerator=cpu", "strategy=auto", "devices=1", "num_nodes=1", "precision=64-true", "fast_dev_run=true",
-    "max_epochs=2",     "min_epochs=2", "max_steps=5", "min_steps=5", "max_time=00:01:00:00", "limit_train_batches=0.5",
-    "limit_val_batches=1",     "limit_test_batches=1", "overfit_batches=2", "val_check_interval=0.5", "check_val_every_n_epoch=2",
+    "max_epochs=2", "min_epochs=2", "max_steps=5", "min_steps=5", "max_time=00:01:00:00", "limit_train_batches=0.5",
+    "limit_val_batches=1", "limit_test_batches=1", "overfit_batches=2",
+    "val_check_interval=0.5", "check_val_every_n_epoch=2",
     "num_sanity_val_steps=1", "log_every_n_steps=1", "enable_checkpointing=true", "enable_progress_bar=false",
     "enable_model_summary=true", "accumulate_grad_batches=2", "gradient_clip_val=null", "gradient_clip_algorithm=value",
     "deterministic=warn", "benchmark=true", "inference_mode=false", "use_distributed_sampler=true", "profiler=simple",
