@@ -5,7 +5,6 @@ from vestim_pl.lightning_support import early_signals  # noqa: F401 - before tor
 # isort: split
 import sys
 
-from vestim_pl.app.changed_settings import settings_of
 from vestim_pl.app.command import is_multirun, run_command
 
 if __name__ == "__main__":  # before the imports below, so that a mistake on the command line is reported at once
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from vestim_pl.app.changed_settings import settings_of
 from vestim_pl.app.conf_tree import plain
 from vestim_pl.app.dry_run import dry_run, idle_trainer
 from vestim_pl.app.early_check import refuse_missing_checkpoint
