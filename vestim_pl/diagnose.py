@@ -15,6 +15,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from vestim_pl.app.changed_settings import settings_of
 from vestim_pl.app.conf_tree import plain
 from vestim_pl.app.dry_run import dry_run, idle_trainer
 from vestim_pl.app.early_check import refuse_missing_checkpoint
@@ -118,7 +119,7 @@ def _before_training(config: DictConfig) -> list[Finding]:
     reset_global_state(config)
     datamodule = read_recordings(config, "fit")
     estimator = build_estimator(config, datamodule)
-    refuse_unfit_checkpoint(config.ckpt_path, estimator)
+    refuse_unfit_checkpoint(config.ckpt_path, estimator, settings_of(config))
     trainer = dry_run(config, estimator, datamodule)
     now("measuring a few steps", NOTHING_WRITTEN)
     idle = idle_trainer(config)

@@ -16,8 +16,9 @@ from vestim_pl.functional.sequence_batch import SequenceBatch
 from vestim_pl.lightning_support.callback_order import gradient_norm_before
 from vestim_pl.lightning_support.lightning_classes import is_sharded
 from vestim_pl.lightning_support.logged_metrics import log_agreed
+from vestim_pl.lightning_support.loop_progress import steps_expected
 from vestim_pl.lightning_support.precision import clip_under_mixed_precision, is_unscaled_in_step
-from vestim_pl.lightning_support.schedulers import build_scheduler, refuse_another_length
+from vestim_pl.lightning_support.schedulers import build_scheduler, length_of, refuse_other_epochs
 from vestim_pl.metrics import VoltageErrors
 from vestim_pl.networks import Network, RCPairs, State, build_network
 from vestim_pl.networks.ensemble import Ensemble
@@ -113,6 +114,7 @@ class VoltageEstimator(LightningModule):
         )
         self.train_errors.persistent(True)  # so that a run resumed within an epoch reports the whole epoch
         self._carried: dict[str, State | None] = {}
+        self._resumed_lengths: list[int | None] | None = None
 
     @property
     def interval(self) -> float | None:
@@ -146,8 +148,12 @@ class VoltageEstimator(LightningModule):
         return self.rc_pairs.zero_state(batch_size, device, dtype), *state
 
     def on_train_start(self) -> None:
-        for config in self.trainer.lr_scheduler_configs:
-            refuse_another_length(config.scheduler, lambda: self.trainer.estimated_stepping_batches)
+        lengths = [length_of(config.scheduler.state_dict()) for config in self.trainer.lr_scheduler_configs]
+        if self._resumed_lengths not in (None, lengths):  # the schedule is computed anew
+            steps = int(self._epoch_steps())
+            epoch, expected = steps_expected(self.trainer, steps)
+            name = self.hparams["scheduler"]["name"]
+            refuse_other_epochs(name, epoch, self.trainer.global_step, expected, steps)
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         error = self._scaled_error(batch, "train")
@@ -224,6 +230,7 @@ class VoltageEstimator(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         carried = checkpoint.get("carried_state")
         self._carried["train"] = None if carried is None else tuple(carried)
+        self._resumed_lengths = [length_of(state) for state in checkpoint.get("lr_schedulers", [])]
 
     def _epoch_steps(self) -> float:
         """Compute the optimizer steps per epoch; infinite if the trainer does not know, as with ``max_epochs=-1``."""

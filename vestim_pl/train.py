@@ -21,6 +21,7 @@ import lightning.pytorch as pl
 import pandas as pd
 from omegaconf import DictConfig
 
+from vestim_pl.app.changed_settings import SettingsInCheckpoint, settings_of
 from vestim_pl.app.conf_tree import plain
 from vestim_pl.app.earlier_runs import prepare_folder
 from vestim_pl.app.early_check import refuse_missing_checkpoint
@@ -131,11 +132,12 @@ def _build(config: DictConfig) -> tuple[pl.Trainer, VoltageEstimator, VoltageDat
     datamodule = read_recordings(config, "fit")
     _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
     estimator = build_estimator(config, datamodule)
-    refuse_unfit_checkpoint(ckpt_path, estimator)
+    settings = settings_of(config)
+    refuse_unfit_checkpoint(ckpt_path, estimator, settings)
     if config.compile:
         compile_network(estimator)
     warn_of_missing_guards(config)
-    trainer = build_trainer(config)
+    trainer = build_trainer(config, SettingsInCheckpoint(settings))
     if trainer.is_global_zero and not config.trainer.get("fast_dev_run"):
         prepare_folder(run_dir, ckpt_path)
     choose_threads(trainer, estimator, datamodule.sampling, ckpt_path)

@@ -140,6 +140,10 @@ def test_every_line_of_the_tree_that_sets_a_number_says_what_it_does():
         ("scheduler=step +scheduler.perod=2", r"scheduler\.perod: no such key; did you mean period"),
         ("scheduler=step scheduler.period=0", r"scheduler\.period: 0 is too small"),
         ("scheduler=cosine_warm_restarts scheduler.eta_min=1", r"scheduler\.eta_min: 1 is not between 0 and .* 0\.001"),
+        (
+            "data.columns.time=12",
+            r"time: 12 does not fit: .*valid string; write 'data\.columns\.time=\"12\"' for a text",
+        ),
         ("data.on_bad_file=ignore", r"data\.on_bad_file: 'ignore' does not fit: .*raise.*skip"),
     ],
 )
@@ -158,15 +162,21 @@ def test_unknown_keys_and_wrong_types_are_refused_with_a_suggestion(override, me
         ("callbacks=[default,warmpu]", "callbacks=warmpu: no such choice; did you mean warmup?"),
         ("preset=safer", "preset: nothing is chosen yet that this could replace; write +preset=... to add it"),
         ("safer", "safer: is not key=value; did you mean +preset=safer?"),
+        ("32]", "32]: is not key=value; write for example trainer.max_epochs=2"),
+        ("+preset=safer,fast", "+preset=safer,fast: several values; give one, or add -m to run each"),
         (
-            "32]",
-            "32]: is not key=value; write for example trainer.max_epochs=2, and quote a value with spaces or brackets:"
-            " 'network.hidden_sizes=[64, 32]'",
+            "callbacks=default,warmup",
+            "callbacks=default,warmup: several values; give one, add -m to run each, or write"
+            " 'callbacks=[default,warmup]'",
         ),
         (
-            "+preset=safer,fast",
-            "+preset=safer,fast: several values; give one, add -m to run each,"
-            " or write \"+preset='safer,fast'\" for a text",
+            "data.root=a,b",
+            "data.root=a,b: several values; give one, add -m to run each, or write 'data.root=[a,b]' for a list,"
+            " 'data.root=\"a,b\"' for a text",
+        ),
+        (
+            "data.columns.time=Test_Time(s)",
+            "data.columns.time=Test_Time(s): Hydra cannot read this value; write 'data.columns.time=\"Test_Time(s)\"'",
         ),
     ],
 )

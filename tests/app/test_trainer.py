@@ -19,14 +19,16 @@ def composed(*overrides: str) -> DictConfig:
     [
         ("trainer.devices=0", r"^trainer: .*trainer\.devices=0.*trainer\.accelerator=auto takes what the machine has"),
         ("+trainer.val_check_interval=5.5", r"^trainer: .*invalid value 5\.5 for val_check_interval.*int\.$"),
-        ("trainer.accumulate_grad_batches=0", r"^trainer\.accumulate_grad_batches: 0 is not positive"),
-        ("trainer.gradient_clip_val=-1", r"^trainer\.gradient_clip_val: -1 is negative; use null"),
-        ("trainer.max_epochs=0", r"^trainer\.max_epochs: 0 trains nothing"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(override, message):
     with pytest.raises(ConfigurationError, match=message):
         build_trainer(composed(override))
+
+
+def test_the_progress_bar_is_as_asked():
+    assert build_trainer(composed("+trainer.enable_progress_bar=true")).progress_bar_callback is not None
+    assert build_trainer(composed("+trainer.enable_progress_bar=false")).progress_bar_callback is None
 
 
 @pytest.mark.parametrize(("epochs", "between"), [(2, 2), (30, 5), (-1, 5)])

@@ -30,16 +30,10 @@ def test_stopped_in_the_middle_of_an_epoch_and_resumed_equals_never_stopped(comp
     assert ends[0] == ends[1] == pytest.approx({"step": 1e-3 / 8, "cosine_warm_restarts": 1e-3}[name])
 
 
-@pytest.mark.parametrize(
-    ("other", "told"),
-    [
-        ("scheduler=cosine", r"scheduler name=step period=10 factor=0\.5, this run has name=cosine .*: scheduler=step"),
-        ("scheduler.factor=0.1", r"this run has .* factor=0\.1; .* scheduler\.period=10 scheduler\.factor=0\.5"),
-    ],
-)
-def test_another_schedule_is_refused_on_resume(compose, small, tmp_path, other, told):
-    options = [*small, "trainer.max_epochs=1", "test=false", "scheduler=step"]
-    train(compose(*options))
+def test_another_schedule_is_refused_on_resume(compose, small, tmp_path):
+    options = [*small, "trainer.max_epochs=1", "test=false"]
+    train(compose(*options, "scheduler=step"))
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    with pytest.raises(ConfigurationError, match=told):
-        train(compose(*[o for o in options if o != "scheduler=step" or "." in other], other, f"ckpt_path={last}"))
+    repeat = r"scheduler\.name cosine \(was step\); repeat scheduler=step scheduler\.period=10 scheduler\.factor=0\.5"
+    with pytest.raises(ConfigurationError, match=repeat):
+        train(compose(*options, "scheduler=cosine", f"ckpt_path={last}"))

@@ -79,14 +79,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, spec, stop):
         assert torch.equal(weight, resumed.state_dict()[name]), name
 
 
-def test_a_cosine_of_another_length_is_refused_on_resume(tmp_path):
+def test_a_cosine_of_another_length_is_computed_anew_on_resume(tmp_path):
     spec = {"name": "cosine", "min_factor": 0.1}
     trainer, _, _ = fit(tmp_path, spec, max_epochs=1)
     trainer.save_checkpoint(tmp_path / "stopped.ckpt")
-    with pytest.raises(
-        ConfigurationError, match=r"max_epochs: the cosine .* ends after 4 steps, this training after 8;"
-    ):
-        fit(tmp_path, spec, max_epochs=2, ckpt_path=tmp_path / "stopped.ckpt")
+    _, _, used = fit(tmp_path, spec, max_epochs=2, ckpt_path=tmp_path / "stopped.ckpt")
+    low, half = BASE * 0.1, BASE * 0.9 / 2
+    assert used == pytest.approx([low + half * (1 + math.cos(math.pi * step / 8)) for step in range(4, 8)])
 
 
 @pytest.mark.parametrize(

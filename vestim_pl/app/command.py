@@ -25,7 +25,7 @@ from vestim_pl.app.conf_tree import conf_folder, flat_keys
 from vestim_pl.app.interruption import ends_in_one_line, finish_first
 from vestim_pl.app.log_handlers import log_to_file
 from vestim_pl.app.machine_faults import causes, close_output, machine_fault
-from vestim_pl.app.override_mistakes import explain
+from vestim_pl.app.override_mistakes import explain, explain_reference
 from vestim_pl.app.processes import OtherProcesses, leave_terminal_to_first
 from vestim_pl.app.refusal import RefusedRun, refuse_mistakes
 from vestim_pl.app.slurm import job_folder
@@ -156,8 +156,10 @@ def _imported(function: Callable[..., Any] | str) -> Callable[..., Any]:
 def _one_line(error: Exception, config_name: str, folder: Path | None) -> str | None:
     """Explain an error in one line; None for a bug of ours, which keeps its traceback."""
     if isinstance(error, HydraException):
-        return explain(error, _valid_keys(config_name))
-    if isinstance(error, VestimError | OmegaConfBaseException):
+        return explain(error, _valid_keys(config_name), sys.argv[1:])
+    if isinstance(error, OmegaConfBaseException):
+        return explain_reference(error)
+    if isinstance(error, VestimError):
         return str(error)
     if str(error).startswith("Config group override must be a string or a list"):  # Hydra's, of no class of its own
         return (

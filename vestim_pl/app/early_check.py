@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from vestim_pl.app.conf_tree import flat_keys, nodes_with_target, plain, suggest_key
+from vestim_pl.app.trainer_arguments import check_trainer_arguments
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.settings.arguments import check_arguments, check_type
 from vestim_pl.settings.source_types import SourceSignature, source_signature
@@ -74,6 +75,8 @@ def check_before_import(config: DictConfig) -> None:
             if name == "callbacks":
                 _refuse_settings_without_callback(value)
             check_targets(name, value)
+            if name == "trainer":
+                check_trainer_arguments(plain(value), plain(config.get("callbacks") or OmegaConf.create({})))
 
 
 def check_targets(name: str, group: DictConfig) -> None:

@@ -15,6 +15,7 @@ from vestim_pl.lightning_support.checkpoint_files import failed_while_restoring
 
 __all__ = ["explain_missing_metric", "fit"]
 
+_INTERVAL = "val_check_interval"  # Lightning compares it with the batches of an epoch when it has the data
 _NO_METRIC = re.compile(r"metric `|monitored key")  # Lightning's words for a metric that nothing logs
 
 
@@ -48,6 +49,8 @@ def fit(
             ) from error
         if reason := explain_missing_metric(error):
             raise ConfigurationError(reason) from error
+        if isinstance(error, ValueError | MisconfigurationException) and _INTERVAL in str(error):
+            raise ConfigurationError(f"trainer.{_INTERVAL}: {str(error).strip().partition('. ')[0]}") from error
         raise
 
 

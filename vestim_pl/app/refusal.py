@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vestim_pl.app.early_check import check_before_import
 from vestim_pl.errors import ConfigurationError, VestimError
+from vestim_pl.settings.override import Override
 
 __all__ = ["RefuseMistakes", "RefusedRun", "composed", "refuse_mistakes"]
 
@@ -85,5 +86,5 @@ def _refuse_other_folder(config: DictConfig) -> None:
     if chosen is not None and Path(str(chosen)).absolute() != Path(folder).absolute():
         raise ConfigurationError(
             f"run_dir: {chosen} is not where Hydra writes settings and log ({folder}); choose the folder of a run with"
-            f" hydra.run.dir={chosen}"
+            f" {Override('hydra.run.dir', str(chosen))}"
         )

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from vestim_pl.app.changed_settings import refuse_changed_settings
 from vestim_pl.deploy.checkpoint import load_checkpoint
 from vestim_pl.errors import ConfigurationError, printable
-from vestim_pl.settings.override import Override, command_text
 
 __all__ = ["AUTO", "LAST", "newest_checkpoint", "refuse_unfit_checkpoint", "resolve_checkpoint", "step_of"]
 
@@ -93,18 +93,19 @@ def step_of(path: Path) -> int | None:
         return None
 
 
-def refuse_unfit_checkpoint(ckpt_path: str | None, module: nn.Module) -> None:
-    """Refuse a damaged file, a file that is not a checkpoint, and one with other weights or another schedule.
-
-    Torch's schedulers take their settings and their count from the checkpoint: with other settings the learning rate
-    would match neither this run's settings nor the run so far.
+def refuse_unfit_checkpoint(
+    ckpt_path: str | None, module: nn.Module, settings: Mapping[str, Any] | None = None
+) -> None:
+    """Refuse a damaged file, a file that is not a checkpoint, and one with other weights or settings.
 
     Args:
         ckpt_path: The checkpoint to resume from, if any.
         module: What the settings of this run build.
+        settings: The settings of this run; not compared if None.
 
     Raises:
-        ConfigurationError: With what is wrong with the file, the first weight that differs, or both schedules.
+        ConfigurationError: With what is wrong with the file, the first weight that differs, or the settings that a
+            resumed run cannot change, see `refuse_changed_settings`.
 
     Example::
 
@@ -122,27 +123,5 @@ def refuse_unfit_checkpoint(ckpt_path: str | None, module: nn.Module) -> None:
                 f"ckpt_path: {ckpt_path} was trained with other settings: {printable(name)} is {there} there and {here}"
                 " here; repeat the settings of that run, see hparams.yaml in its folder"
             )
-    earlier = checkpoint.get("hyper_parameters", {}).get("scheduler")
-    schedule = getattr(module, "hparams", {}).get("scheduler")
-    if earlier is not None and earlier != schedule:
-        raise ConfigurationError(
-            f"ckpt_path: {ckpt_path} was trained with scheduler {_listed(earlier)}, this run has {_listed(schedule)}; a"
-            f" resumed run keeps its schedule: {command_text(_schedule(earlier))}"
-        )
-
-
-def _listed(schedule: Mapping[str, Any] | None) -> str:
-    return " ".join(f"{key}={value}" for key, value in (schedule or {}).items()) or "none"
-
-
-def _schedule(options: Mapping[str, Any]) -> list[Override]:
-    """Choose a schedule with its options.
-
-    Example::
-
-        >>> command_text(_schedule({"name": "step", "period": 2}))
-        'scheduler=step scheduler.period=2'
-
-    """
-    values = [Override(f"scheduler.{key}", value) for key, value in options.items() if key != "name"]
-    return [Override("scheduler", options["name"]), *values]
+    if settings is not None:
+        refuse_changed_settings(str(ckpt_path), checkpoint, settings)

@@ -44,8 +44,8 @@ class _NoProfiler(PassThroughProfiler):
         return self._nothing
 
 
-def build_trainer(config: DictConfig) -> pl.Trainer:
-    """Build Lightning's trainer with the callbacks and loggers of the configuration.
+def build_trainer(config: DictConfig, *more: Callback) -> pl.Trainer:
+    """Build Lightning's trainer with the callbacks and loggers of the configuration, and ``more`` callbacks.
 
     Raises:
         ConfigurationError: If Lightning refuses the settings, as for a device that the machine does not have.
@@ -55,12 +55,13 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
     # RandomStateCheckpoint first: it restores the generators before any callback draws from them or records their
     # state. GracefulInterrupt last: its checkpoint holds what all other callbacks do at the end of a batch.
     callbacks.sort(key=lambda each: isinstance(each, GracefulInterrupt) - isinstance(each, RandomStateCheckpoint))
-    if sys.stdout.isatty():
-        callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
+    callbacks += more
     loggers = [build(node) for node in config.logger.values() if node is not None]
     options = {key: value for key, value in plain(config.trainer).items() if key != "_target_"}
-    _check_ranges(options)
     _validate_at_least_once(options)
+    options.setdefault("enable_progress_bar", sys.stdout.isatty())
+    if options["enable_progress_bar"] and sys.stdout.isatty():
+        callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
     setting = options.get("precision")
     options["precision"] = resolve_precision(setting, options.get("accelerator", "auto"))
     if options.get("profiler") is None:
@@ -68,9 +69,7 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
     if options["precision"] != setting:
         _log.info("trainer.precision: %s is %s on this machine", setting, options["precision"])
     try:
-        trainer = pl.Trainer(
-            **options, callbacks=callbacks, logger=loggers or False, enable_progress_bar=sys.stdout.isatty()
-        )
+        trainer = pl.Trainer(**options, callbacks=callbacks, logger=loggers or False)
     except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigurationError(f"trainer: {_refusal(str(error).splitlines()[0], options)}") from error
     keep_checkpoints_whole(trainer)
@@ -162,16 +161,6 @@ def quiet_lightning() -> None:
         ".*number of training batches.*smaller than the logging interval.*",  # the epoch's line has the training error
     ):
         warnings.filterwarnings("ignore", message=message)
-
-
-def _check_ranges(options: Mapping[str, Any]) -> None:
-    """Refuse values that Lightning accepts and then fails on, or silently ignores."""
-    if options.get("max_epochs") == 0:
-        raise ConfigurationError("trainer.max_epochs: 0 trains nothing; choose at least 1, or -1 for no limit")
-    if (batches := options.get("accumulate_grad_batches", 1)) < 1:
-        raise ConfigurationError(f"trainer.accumulate_grad_batches: {batches} is not positive; use 1 for none")
-    if (limit := options.get("gradient_clip_val") or 0) < 0:
-        raise ConfigurationError(f"trainer.gradient_clip_val: {limit} is negative; use null for no clipping")
 
 
 def _validate_at_least_once(options: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The position of a training, which Lightning counts in its loops. All private; tested with lightning 2.6.6."""
 
+import math
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -10,6 +11,7 @@ __all__ = [
     "is_logged_step",
     "next_batch_index",
     "set_progress",
+    "steps_expected",
     "steps_so_far",
     "update_is_complete",
 ]
@@ -38,6 +40,17 @@ def finished_batches(trainer: Trainer) -> int:
     """Number of batches of this epoch that training has finished, also right after a checkpoint was loaded."""
     progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
     return int(progress.processed)
+
+
+def steps_expected(trainer: Trainer, epoch_steps: int) -> tuple[int, int]:
+    """Return the epoch in which a training resumes, and the optimizer steps up to there if every epoch has as many.
+
+    Call it in ``on_train_start``. A window of accumulated gradients ends with the epoch.
+    """
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    begun = epochs.ready > epochs.processed  # else the epoch ended with its validation
+    updates = math.ceil(finished_batches(trainer) / trainer.accumulate_grad_batches) if begun else 0
+    return trainer.current_epoch, trainer.current_epoch * epoch_steps + updates
 
 
 def update_is_complete(trainer: Trainer) -> bool:

@@ -3,16 +3,16 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts, StepLR
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
 
 from vestim_pl.errors import ConfigurationError
 from vestim_pl.settings.arguments import argument_types, check_arguments
 
-__all__ = ["build_scheduler", "refuse_another_length"]
+__all__ = ["build_scheduler", "length_of", "refuse_other_epochs"]
 
 Count = Callable[[], float]
 
@@ -21,6 +21,10 @@ def build_scheduler(
     optimizer: Optimizer, spec: Mapping[str, Any], training_steps: Count, epoch_steps: Count
 ) -> OptimizerLRScheduler:
     """Build the optimizer's scheduler from its name and options.
+
+    What a checkpoint or a snapshot restores is the position in the schedule and the moments of the optimizer. All
+    settings, such as the base rate, the weight decay and the length of the schedule, stay as they are built here, so a
+    resumed training with other settings uses them; its rate is that of the new schedule at the position.
 
     Warmup, plateau and recovery are factors of callbacks, multiplied into the rate that the scheduler sets. A cut on a
     plateau has no name here, because torch's ReduceLROnPlateau cannot share the rate with a scheduler;
@@ -74,28 +78,85 @@ def build_scheduler(
     types = argument_types(builder)
     check_arguments("scheduler", options, {key: types[key] for key in keywords})
     scheduler = builder(optimizer, count, **options)
+    _keep_options(optimizer, scheduled=bool(scheduler))
     return {"optimizer": optimizer, "lr_scheduler": scheduler} if scheduler else optimizer  # type: ignore[return-value]
 
 
-def refuse_another_length(scheduler: object, training_steps: Count) -> None:
-    """Refuse a cosine schedule from a checkpoint of a training with another length.
+def length_of(state: Mapping[str, Any]) -> int | None:
+    """Read from a scheduler's state its length in optimizer steps; None for a schedule that counts epochs."""
+    return state.get("T_max", state.get("T_0"))
 
-    Torch loads the length of the schedule from the checkpoint, and after its end the cosine rises again.
+
+def refuse_other_epochs(name: str, epoch: int, step: int, expected: int, epoch_steps: int) -> None:
+    """Refuse to resume a schedule that counts steps where an epoch has another number of them now.
 
     Args:
-        scheduler: A scheduler with loaded state.
-        training_steps: Returns the optimizer steps of the whole training; called for a cosine only.
+        name: ``scheduler.name``.
+        epoch: Epoch in which the training resumes.
+        step: Optimizer steps so far.
+        expected: Steps that this training would have made up to there.
+        epoch_steps: Steps of an epoch now.
 
     Raises:
-        ConfigurationError: If the lengths differ.
+        ConfigurationError: If the numbers differ.
 
     """
-    if isinstance(scheduler, CosineAnnealingLR) and scheduler.T_max != (steps := training_steps()):
+    if step != expected:
         raise ConfigurationError(
-            f"trainer.max_epochs: the cosine schedule of the checkpoint ends after {scheduler.T_max} steps, this"
-            f" training after {steps:g}; resume with the original trainer.max_epochs and trainer.max_steps, or start a"
-            " new training"
+            f"scheduler.name: {name} counts optimizer steps, an epoch has {epoch_steps} of them now, and the checkpoint"
+            f" is at step {step} in epoch {epoch} instead of {expected}; resume with the recordings, sampling and"
+            " trainer.accumulate_grad_batches of that run, or start a new training without ckpt_path"
         )
+
+
+def _keep_options(optimizer: Optimizer, scheduled: bool) -> None:
+    """Let an optimizer take moments from a state that it loads, but keep its options; a scheduler owns its rate."""
+    owned = {"params", "lr"} if scheduled else {"params"}
+
+    def with_own_options(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        own = [{key: value for key, value in group.items() if key not in owned} for group in optimizer.param_groups]
+        groups = [group | options for group, options in zip(state["param_groups"], own, strict=False)]
+        return state | {"param_groups": groups}
+
+    optimizer.register_load_state_dict_pre_hook(with_own_options)
+
+
+class _KeepsSettings(LRScheduler):
+    """Takes from a state its position in the schedule, not the settings.
+
+    With the settings of the state, the rate is that of the state to the bit. With others it is computed anew by torch's
+    closed form.
+    """
+
+    settings: ClassVar[tuple[str, ...]]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        own = {name: vars(self)[name] for name in ("base_lrs", *self.settings)}
+        super().load_state_dict(state_dict)
+        if any(state_dict.get(name) != value for name, value in own.items()):
+            vars(self).update(own)
+            self._move_to(self.last_epoch)
+
+    def _move_to(self, position: int) -> None:
+        self._last_lr = self._get_closed_form_lr()  # type: ignore[attr-defined]  # private; torch 2.5 to 2.13 have it
+        for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+            group["lr"] = rate
+
+
+# Named like torch's: a snapshot holds the names of the classes that wrote it.
+class StepLR(_KeepsSettings, lr_scheduler.StepLR):
+    settings = ("step_size", "gamma")
+
+
+class CosineAnnealingLR(_KeepsSettings, lr_scheduler.CosineAnnealingLR):
+    settings = ("T_max", "eta_min")
+
+
+class CosineAnnealingWarmRestarts(_KeepsSettings, lr_scheduler.CosineAnnealingWarmRestarts):
+    settings = ("T_0", "T_mult", "eta_min")
+
+    def _move_to(self, position: int) -> None:
+        self.step(position)
 
 
 def _none(optimizer: Optimizer, steps: Count) -> dict[str, Any]:

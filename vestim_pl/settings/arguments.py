@@ -80,4 +80,6 @@ def check_type(where: str, value: Any, hint: Any) -> None:
         first = error.errors(include_url=False)[0]
         wants_list = first["type"] in ("is_instance_of", "list_type", "tuple_type") and "equence" in first["msg"]
         problem = f"write a list, [{value}]" if wants_list else first["msg"]
+        if first["type"] == "string_type" and isinstance(value, int | float):
+            problem += f"; write '{where}=\"{str(value).lower()}\"' for a text"
         raise ConfigurationError(f"{where}: {value!r} does not fit: {problem[0].lower()}{problem[1:]}") from None
