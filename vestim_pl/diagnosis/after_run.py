@@ -116,7 +116,7 @@ class _Facts:
 def _monitors(facts: _Facts) -> list[Finding]:
     run, status, rate = facts.run, facts.status, facts.rate
     larger = facts.better if facts.unstable or rate is None else other_rate(rate)
-    refused = status.reason if status.state is RunState.FAILED and not run.trained else ""
+    refused = status.state is RunState.FAILED and not run.trained
     faster = (("flush_denormals", "FlushDenormals"), ("keep_freed_memory", "KeepFreedMemory"))
     parts = [read_metrics([file]) for file in metric_files(run.path)] or [run.metrics]
     return [

@@ -1,6 +1,5 @@
 """Check a run for NaN and infinite values."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,16 +14,13 @@ __all__ = ["check_non_finite", "is_data_fault"]
 
 CHECK = "non-finite"
 WATCHED = ("train/", "val/")
-_REFUSED_VALUE = re.compile(  # a DataError has no class of its own for a value that is not a number
-    r"\b(nan|inf|infinite|non-finite|not finite)\b", re.IGNORECASE
-)
 
 
 def check_non_finite(
     metrics: pd.DataFrame,
     events: Sequence[Mapping[str, Any]] = (),
     diverged: bool = False,
-    refused: str = "",
+    refused: bool = False,
     suggestion: tuple[Override, ...] = (),
 ) -> Finding:
     """Count non-finite values: losses and errors in the metrics, steps, parameters and inputs in the events.
@@ -36,7 +32,7 @@ def check_non_finite(
         metrics: Rows ``key``, ``epoch``, ``step``, ``value`` of the run.
         events: Its events in order.
         diverged: Whether the run ended in a divergence.
-        refused: Why training was refused before it began; empty if it began.
+        refused: Whether training was refused before it began.
         suggestion: Overrides that keep the next run finite.
 
     Example::
@@ -47,11 +43,7 @@ def check_non_finite(
         1 x skip; first: epoch 0, batch 12: the loss is NaN; the run continued
 
     """
-    if refused:
-        skip = Override("data.on_bad_file", "skip")
-        if _REFUSED_VALUE.search(refused):
-            evidence = "training was refused because of a non-finite value; see end of the run"
-            return Finding(CHECK, Severity.ERROR, evidence, (skip,) if str(skip) in refused else ())
+    if refused:  # the check of the end of the run has the reason
         return Finding(CHECK, Severity.NOTE, "not judged: training did not begin")
     watched = metrics[metrics["key"].str.startswith(WATCHED)]
     bad = watched[~np.isfinite(watched["value"].to_numpy("float64"))]
