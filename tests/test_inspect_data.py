@@ -24,7 +24,7 @@ def test_terminal_and_page_have_columns_evidence_coverage_and_the_command(folder
     assert "3 files need data.units.soc=%" in shown
     assert "SOC is from" in shown
     assert "100 % of" in shown
-    assert "coverage: test: about 1e+02 % of the rows have a temperature outside" in shown
+    assert "coverage: test: about 100 % of the rows have a temperature outside" in shown
     command = shown.split("train with:\n")[1].strip()
     assert command.endswith(f"-m vestim_pl.train data=folder data.root={folder} data.units.soc=% +preset=fast")
     text = page.read_text()
