@@ -48,3 +48,10 @@ def test_it_writes_nothing_beside_the_page(folder, tmp_path, monkeypatch):
     assert main([str(folder)]) == 0
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["inspection.html"]
     assert sorted(folder.rglob("*")) == before
+
+
+def test_guessed_names_of_a_file_without_a_header_are_to_be_checked(tmp_path, capsys):
+    path = tmp_path / "drive.csv"
+    cell().to_csv(path, index=False, header=False)
+    assert main([str(path), "--page", str(tmp_path / "page.html")]) == 0
+    assert "check: 'data.csv.names=[Time,Current,Voltage,Temp" in capsys.readouterr().out
