@@ -24,7 +24,7 @@ def test_terminal_and_page_have_columns_evidence_coverage_and_the_command(folder
     assert "3 files need data.units.soc=%" in shown
     assert "SOC is from" in shown
     assert "100 % of" in shown
-    assert "coverage: test: about 1e+02 % of the rows have a temperature outside" in shown
+    assert "coverage: test: about 100 % of the rows have a temperature outside" in shown
     command = shown.split("train with:\n")[1].strip()
     assert command.endswith(f"-m vestim_pl.train data=folder data.root={folder} data.units.soc=% +preset=fast")
     text = page.read_text()
@@ -48,3 +48,10 @@ def test_it_writes_nothing_beside_the_page(folder, tmp_path, monkeypatch):
     assert main([str(folder)]) == 0
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["inspection.html"]
     assert sorted(folder.rglob("*")) == before
+
+
+def test_guessed_names_of_a_file_without_a_header_are_to_be_checked(tmp_path, capsys):
+    path = tmp_path / "drive.csv"
+    cell().to_csv(path, index=False, header=False)
+    assert main([str(path), "--page", str(tmp_path / "page.html")]) == 0
+    assert "check: 'data.csv.names=[Time,Current,Voltage,Temp" in capsys.readouterr().out

@@ -37,3 +37,10 @@ def test_a_missing_temperature_is_no_range():
     found = coverage({"train": train, "val": train, "test": train})
     assert found.outside == []
     assert "temperature" not in found.ranges["train"]
+
+
+def test_a_stronger_charge_than_in_the_training_is_said():
+    train, test = rows((-10, 5), (0, 40), (0.1, 1)), rows((-10, 20), (0, 40), (0.1, 1))
+    (outside,) = coverage({"train": train, "val": train, "test": test}).outside
+    assert (outside.split, outside.what) == ("test", "current")
+    assert abs(outside.share - 0.5) < 0.05

@@ -5,13 +5,14 @@ import shlex
 import pytest
 
 from tests.composing import compose
+from tests.data.preparation.conftest import cell
 from tests.inspection.conftest import digatron
-from vestim_pl.inspection.training_command import prepare_command, training_command, why_no_training
+from vestim_pl.inspection.training_command import RC_SECONDS, prepare_command, training_command, why_no_training
 from vestim_pl.train import train
 
 KINDS = (
     "plain", "units in the names", "units unsaid", "discharge positive", "no header", "no SOC, no temperature",
-    "a name to guess", "digatron", "short", "a gap", "irregular",
+    "a name to guess", "digatron", "short", "a gap", "irregular", "a row in 30 s",
 )  # fmt: skip
 
 
@@ -33,6 +34,9 @@ def kinds(frame):
         "digatron": lambda path: digatron(frame, path),
         "short": lambda path: frame.iloc[:70].to_csv(path, index=False),
         "a gap": lambda path: frame.assign(Time=frame["Time"].where(frame.index < 450, frame["Time"] + 9000)).to_csv(
+            path, index=False
+        ),
+        "a row in 30 s": lambda path: cell(900, interval=30.0)[["Time", "Current", "Voltage"]].to_csv(
             path, index=False
         ),
         "irregular": lambda path: frame[frame.index % 7 != 3].to_csv(path, index=False),
@@ -99,3 +103,7 @@ def test_the_command_that_prepares_has_the_same_settings(tmp_path, drive, inspec
     words = shlex.split(prepare_command(path, inspected(path)))
     assert words[2:5] == ["vestim_pl.prepare", str(path), str(tmp_path / "drive-prepared")]
     assert words[5:] == ["data.soc.capacity_ah=3"]
+
+
+def test_the_time_constants_are_those_of_the_preset():
+    assert tuple(compose("+preset=fast").data.rc_pairs) == RC_SECONDS

@@ -15,6 +15,7 @@ from vestim_pl.errors import DataError, FileError
 from vestim_pl.files import whole_file
 from vestim_pl.inspection.inspected_folder import Recordings, find_splits
 from vestim_pl.inspection.prepared_files import Written, standard_features, write_prepared
+from vestim_pl.inspection.training_command import rc_pairs_for
 from vestim_pl.reports.page import render_page
 from vestim_pl.settings.command_line import command_line
 from vestim_pl.settings.override import Override
@@ -96,7 +97,7 @@ def prepare_folder(
     evidence = {file.label: file.prepared.evidence for file in written if file.prepared.evidence is not None}
     problems = disagreements(evidence, {file.label: file.prepared.interval for file in written})
     warnings = [*(warning for file in written for warning in file.prepared.warnings), *problems.values()]
-    folder = PreparedFolder(source, target, written, failed, warnings, _command(recordings, target, settings))
+    folder = PreparedFolder(source, target, written, failed, warnings, _command(recordings, target, settings, written))
     if written:
         _write_summary(folder)
     return folder
@@ -114,8 +115,9 @@ def _names(labels: list[str]) -> Callable[[str], str]:
     return name_of
 
 
-def _command(recordings: Recordings, target: Path, prepared: PreparationSettings) -> str:
+def _command(recordings: Recordings, target: Path, prepared: PreparationSettings, written: list[Written]) -> str:
     settings = [Override("data", "folder"), Override("data.root", str(target)), *recordings.proposed]
+    settings += rc_pairs_for(file.prepared.interval for file in written)
     if (features := standard_features(prepared)) != list(Columns().features):
         settings.append(Override("data.features", features))
     return " ".join([command_line("vestim_pl.train"), *map(str, settings), str(Override("preset", "fast", added=True))])

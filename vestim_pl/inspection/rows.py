@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from vestim_pl.inspection.inspected_file import InspectedFile
 from vestim_pl.inspection.inspected_folder import SPLITS, InspectedFolder
-from vestim_pl.settings.override import Override, command_text
+from vestim_pl.settings.override import command_text
 
 __all__ = ["FileRow", "Need", "file_rows", "needs", "readings"]
 
@@ -102,16 +102,16 @@ def readings(folder: InspectedFolder) -> list[tuple[str, int, str]]:
 
 def needs(folder: InspectedFolder) -> list[Need]:
     """Group the files by the settings that they need, with the reasons of the first of each group."""
-    groups: dict[tuple[Override, ...], list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for label, file in folder.files.items():
         if file.settings and not file.failure:
-            groups.setdefault(file.settings, []).append(label)
+            groups.setdefault(command_text(file.settings), []).append(label)
     found = []
     for settings, labels in groups.items():
         first = folder.files[labels[0]]
         reasons = tuple(f"{first.label}: {reason}" for reason in first.reasons)
-        found.append(Need(command_text(settings), command_text(first.guesses), len(labels), reasons))
-    known = {each for settings in groups for each in settings}
-    if more := [each for each in folder.shared if each not in known]:
+        found.append(Need(settings, command_text(first.guesses), len(labels), reasons))
+    known = {str(each) for file in folder.files.values() for each in file.settings}
+    if more := [each for each in folder.shared if str(each) not in known]:
         found.append(Need(command_text(more), "", len(folder.files), ("all recordings get the same interval",)))
     return found

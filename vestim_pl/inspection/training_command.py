@@ -1,7 +1,7 @@
 """The command that trains on a folder as it is."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,10 @@ from vestim_pl.inspection.inspected_folder import SPLITS, InspectedFolder
 from vestim_pl.settings.command_line import command_line
 from vestim_pl.settings.override import Override
 
-__all__ = ["prepare_command", "training_command", "why_no_training"]
+__all__ = ["RC_SECONDS", "prepare_command", "rc_pairs_for", "training_command", "why_no_training"]
+
+RC_SECONDS = (5, 50, 500)
+"""``data.rc_pairs`` of ``preset=fast``."""
 
 _SKIP = Override("data.on_bad_file", "skip")
 
@@ -30,6 +33,7 @@ def training_command(root: Path, folder: InspectedFolder, given: Sequence[str] =
     short, burn_in = _short(folder)
     skip = [_SKIP] if folder.unusable or short else []
     settings = [*folder.recordings.proposed, *folder.shared, *skip, Override("preset", "fast", added=True), *burn_in]
+    settings += rc_pairs_for(file.interval for split in SPLITS for file in folder.usable(split))
     arguments = [str(Override("data", "folder")), str(Override("data.root", str(root))), *map(shlex.quote, given)]
     return " ".join([command_line("vestim_pl.train"), *arguments, *map(str, settings)])
 
@@ -51,9 +55,23 @@ def why_no_training(folder: InspectedFolder) -> str:
     empty = [split for split in SPLITS if not folder.usable(split)]
     if empty:
         return "no file can be used" if len(empty) == len(SPLITS) else f"no file for {' and '.join(empty)} can be used"
-    if any(not any(lengths) for split in SPLITS for lengths in [_longest(folder, split)]):
+    if not all(any(_longest(folder, split)) for split in SPLITS):
         return "a split has no rows"
     return ""
+
+
+def rc_pairs_for(intervals: Iterable[float | None]) -> list[Override]:
+    """Leave out time constants of the preset that are shorter than the longest interval between rows.
+
+    Example::
+
+        >>> [str(each) for each in rc_pairs_for([30.0])], rc_pairs_for([1.0, None])
+        (["'data.rc_pairs=[50,500]'"], [])
+
+    """
+    longest = max((interval or 0.0 for interval in intervals), default=0.0)
+    kept = [seconds for seconds in RC_SECONDS if seconds >= longest]
+    return [Override("data.rc_pairs", kept)] if len(kept) < len(RC_SECONDS) else []
 
 
 def _short(folder: InspectedFolder) -> tuple[bool, tuple[Override, ...]]:
