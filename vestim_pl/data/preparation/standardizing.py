@@ -162,7 +162,7 @@ def _numbers(values: pd.Series, label: str, column: str, where: Place) -> NDArra
         raise DataError(
             f"{label}: column {column!r}, {where(row)} is not a number but "
             f"{printable(repr(str(values.iloc[row])[:60]))}; "
-            f"correct it (numbers need a decimal point and must not be stored as text), {LEAVE_OUT}"
+            f"correct it (numbers need a decimal point, no thousands separator, and must not be stored as text), {LEAVE_OUT}"
         )
     return parsed.to_numpy(dtype=np.float64, na_value=np.nan)
 

@@ -13,7 +13,15 @@ __all__ = ["UNITS", "Units", "converted"]
 
 # unit -> (factor, offset): standard = value * factor + offset
 UNITS: dict[str, dict[str, tuple[float, float]]] = {
-    "time": {"s": (1.0, 0.0), "ms": (1e-3, 0.0), "us": (1e-6, 0.0), "min": (60.0, 0.0), "h": (3600.0, 0.0)},
+    "time": {
+        "s": (1.0, 0.0),
+        "ms": (1e-3, 0.0),
+        "us": (1e-6, 0.0),
+        "ns": (1e-9, 0.0),
+        "min": (60.0, 0.0),
+        "h": (3600.0, 0.0),
+        "d": (86_400.0, 0.0),
+    },
     "current": {"A": (1.0, 0.0), "mA": (1e-3, 0.0), "uA": (1e-6, 0.0)},
     "voltage": {"V": (1.0, 0.0), "mV": (1e-3, 0.0)},
     "temperature": {"degC": (1.0, 0.0), "K": (1.0, -273.15), "degF": (5 / 9, -160 / 9)},
@@ -27,7 +35,7 @@ class Units:
     """Unit of each quantity in the files; ``auto`` is the unit in the column's name, else the standard one.
 
     Attributes:
-        time: ``s``, ``ms``, ``us``, ``min`` or ``h``.
+        time: ``s``, ``ms``, ``us``, ``ns``, ``min``, ``h`` or ``d``.
         current: ``A``, ``mA`` or ``uA``.
         voltage: ``V`` or ``mV``.
         temperature: ``degC``, ``K`` or ``degF``.
