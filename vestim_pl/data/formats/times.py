@@ -141,9 +141,9 @@ def _refuse_two_parts(text: pd.Series, label: str, column: str, where: Callable[
     if rows.size:
         row = int(rows[0])
         raise DataError(
-            f"{label}: column {column!r}, {where(row)} is not a time but {text.iloc[row]!r}, in which the hours or "
-            "the seconds are missing, as spreadsheets save times; export the column as seconds or as hh:mm:ss, name another column by "
-            f"data.columns.time, {LEAVE_OUT}"
+            f"{label}: column {column!r}, {where(row)} is not a time but {text.iloc[row]!r}, in which the hours or the "
+            "seconds are missing, as spreadsheets save times; export the column as seconds or as hh:mm:ss, name "
+            f"another column by data.columns.time, {LEAVE_OUT}"
         )
 
 

@@ -47,8 +47,8 @@ def cut_at_gaps(table: StandardTable, max_gap: float | None, label: str = "") ->
     gaps = np.flatnonzero(steps > limit)
     notes = []
     if gaps.size:
-        longest = "ten intervals" if max_gap is None else f"data.max_gap={max_gap:g} s"
-        notes.append(Note(f"time: cut into two recordings where a gap is longer than {longest}", len(gaps)))
+        shown = "ten intervals" if max_gap is None else f"data.max_gap={max_gap:g} s"
+        notes.append(Note(f"time: cut into two recordings where a gap is longer than {shown}", len(gaps)))
     if restarts.size:
         notes.append(Note("time: cut into two recordings where time starts again", len(restarts)))
     if not notes:

@@ -125,7 +125,8 @@ def _unit(quantity: str, column: str, written: str, settings: PreparationSetting
     if written and said is None:
         raise DataError(
             f"{label}: column {column!r} is in {printable(repr(written))}, which is no known unit of the {quantity} "
-            f"({', '.join(units)}); set for example {Override(f'data.units.{quantity}', next(iter(units)))}"
+            f"({', '.join(units)}); convert the column to {next(iter(units))}, or set "
+            f"data.units.{quantity} to the unit that it really has"
         )
     return said or (next(iter(units)) if trained == "auto" else trained)
 
@@ -162,7 +163,8 @@ def _numbers(values: pd.Series, label: str, column: str, where: Place) -> NDArra
         raise DataError(
             f"{label}: column {column!r}, {where(row)} is not a number but "
             f"{printable(repr(str(values.iloc[row])[:60]))}; "
-            f"correct it (numbers need a decimal point, no thousands separator, and must not be stored as text), {LEAVE_OUT}"
+            "correct it (numbers need a decimal point, no thousands separator, and must not be stored as text), "
+            f"{LEAVE_OUT}"
         )
     return parsed.to_numpy(dtype=np.float64, na_value=np.nan)
 
