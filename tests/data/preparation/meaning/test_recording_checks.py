@@ -190,3 +190,21 @@ def test_a_long_discharge_shows_the_sign_without_steps():
         prepare_file(frame, PreparationSettings(), "a.csv")
     assert prepare_file(frame, PreparationSettings(current_sign="discharge_positive"), "a.csv").warnings == []
     assert prepare_file(frame.assign(Current=-3.0), PreparationSettings(), "a.csv").warnings == []
+
+
+def test_a_fraction_that_is_called_per_cent_is_refused(drive):
+    frame = drive().rename(columns={"SOC": "SoC [%]"})
+    with pytest.raises(DataError, match=r"SOC is from 0\.00\d+ to 0\.009, .*set 'data\.units\.soc=\"1\"'"):
+        prepare_file(frame, PreparationSettings(), "a.csv")
+    assert prepare_file(frame, PreparationSettings(units=Units(soc="1")), "a.csv").warnings == []
+    assert prepare_file(frame, PreparationSettings(units=Units(soc="%")), "a.csv").warnings == []
+
+
+def test_a_current_without_sign_is_not_just_turned(drive):
+    with pytest.raises(DataError, match=r"discharge_positive, unless the file has charges too"):
+        prepare_file(drive().assign(Current=drive()["Current"].abs()), PreparationSettings(), "a.csv")
+
+
+def test_a_voltage_that_does_not_move_is_a_warning(drive):
+    (warning,) = prepare_file(drive().assign(Voltage=3.7), PreparationSettings(), "a.csv").warnings
+    assert "the voltage is 3.7 V in all rows" in warning

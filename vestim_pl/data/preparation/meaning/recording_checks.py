@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from vestim_pl.data.preparation.meaning.evidence import Evidence
 from vestim_pl.data.preparation.settings import PreparationSettings
 from vestim_pl.data.preparation.units import UNITS
@@ -22,6 +24,7 @@ EPOCH_MILLISECONDS = 1e11  # s; as seconds since 1970 this would be in the year 
 _PER_CELL = 4.0  # V, to guess the cells of a pack
 _USUAL = (1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600)
 """Intervals in seconds that loggers are set to."""
+_NEVER_NEGATIVE = "unless the file has charges too, because its current is never negative"
 _ODD, _NEAR = 0.2, 0.005  # s and relative: an interval below the first that is no usual one
 
 
@@ -74,7 +77,7 @@ def judge(evidence: Evidence, settings: PreparationSettings, soc_is_counted: boo
     found = Judgement()
     factors = {
         "time": _check_interval(evidence, settings, found),
-        "soc": _check_counted_soc(evidence, settings, found) if soc_is_counted else _check_soc(evidence, found),
+        "soc": (_check_counted_soc if soc_is_counted else _check_soc)(evidence, settings, found),
     }
     _check_voltage(evidence, settings, found)
     _check_temperature(evidence, settings, found)
@@ -145,9 +148,16 @@ def _distance(interval: float) -> float:
     return min(abs(interval / usual - 1.0) for usual in _USUAL)
 
 
-def _check_soc(evidence: Evidence, found: Judgement) -> float:
+def _check_soc(evidence: Evidence, settings: PreparationSettings, found: Judgement) -> float:
     """Return the factor that SOC should be multiplied by."""
     low, high = evidence.ranges.get("soc", (0.0, 0.0))
+    if _is_auto(settings, "soc") and low >= 0 and 0 < high <= 0.01:
+        found.add(
+            f"SOC is from {low:.2g} to {high:.2g}, so it is from 0 to 1 although its name may say %",
+            Override("data.units.soc", "1"),
+            other=f"or keep it with {Override('data.units.soc', '%')} if the cell is empty",
+        )
+        return 100.0
     if SOC_RANGE[0] <= low and high <= SOC_RANGE[1]:
         return 1.0
     shown = f"SOC is from {low:.4g} to {high:.4g}"
@@ -214,6 +224,8 @@ def _check_voltage(evidence: Evidence, settings: PreparationSettings, found: Jud
             f"{'s' if evidence.dropouts > 1 else ''}",
             other="fix or remove the rows where the voltage is lost",
         )
+    elif low == high and np.ptp(evidence.ranges.get("current", (0.0, 0.0))) > 0:
+        found.notes.append(f"the voltage is {low:.4g} V in all rows, whatever the current")
 
 
 def _check_temperature(evidence: Evidence, settings: PreparationSettings, found: Judgement) -> None:
@@ -258,6 +270,7 @@ def _check_sign(evidence: Evidence, capacity: float | None, settings: Preparatio
             f"the voltage falls where the current rises in {100 * (1 - sign.share):.0f} % of the {sign.steps} largest "
             "steps, so its sign is wrong",
             turned,
+            other="" if evidence.ranges["current"][0] < 0 else _NEVER_NEGATIVE,
         )
         return
     if sign is not None and sign.share < FINE:
@@ -267,7 +280,8 @@ def _check_sign(evidence: Evidence, capacity: float | None, settings: Preparatio
             "the sign of the current is uncertain"
         )
     if sign is None and capacity is None and settings.current_sign == "auto" and (evidence.trend or 0.0) < 0:
-        found.add("the voltage falls while the current charges, so its sign is wrong", turned)
+        never = "" if evidence.ranges["current"][0] < 0 else _NEVER_NEGATIVE
+        found.add("the voltage falls while the current charges, so its sign is wrong", turned, other=never)
         return
     if capacity is not None and capacity < 0:
         if sign is not None and sign.share >= FINE:
