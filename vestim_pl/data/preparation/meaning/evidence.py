@@ -50,8 +50,8 @@ class Evidence:
         ranges: Lowest and highest value by quantity.
         start: Time of the first row in seconds.
         dropouts: How often the voltage drops below a tenth of its median from one row to the next.
-        trend: Slope of the charge over the voltage in Ah/V, where both change much and together; else None. A cell's
-            voltage falls while it is discharged for long, so this shows the sign of a current without steps.
+        trend: Slope of the charge over the voltage in Ah/V, where both change much and together and there is no
+            ``sign``; else None. A cell's voltage falls while it is discharged for long, whatever its steps.
 
     """
 
@@ -73,26 +73,28 @@ class Evidence:
         if usual is not None and not (spread[0] >= 0.5 * usual and spread[1] <= 1.5 * usual):
             count = int(np.count_nonzero(np.abs(intervals - usual) > 0.5 * usual))
             odd = count / len(intervals) if count >= _IRREGULAR else 0.0
+        sign = sign_evidence(table)
         names = [name for name in ("current", "voltage", "temperature", "soc") if name in table]
         return cls(
             usual,
             odd,
             spread,
-            sign_evidence(table),
+            sign,
             implied_capacity(table),
             {name: (float(table[name].min()), float(table[name].max())) for name in names if len(table)},
             float(table["time"][0]) if len(table) else 0.0,
-            _dropouts(table),
-            _charge_over(table, "voltage", _VOLTS_SPAN, _TREND_FOLLOWS),
+            _dropouts(table) if "voltage" in table and len(table) else 0,
+            _charge_over(table, "voltage", _VOLTS_SPAN, _TREND_FOLLOWS) if sign is None else None,
         )
 
 
 def _dropouts(table: StandardTable) -> int:
     """Count how often the voltage is lost or comes back from one row to the next."""
-    if "voltage" not in table or not len(table):
+    voltage = table["voltage"]
+    if voltage.min() >= _LOST * voltage.max():  # mostly; the median takes longer
         return 0
-    usual = np.median(table["voltage"])
-    lost, there = table["voltage"] < _LOST * usual, table["voltage"] > _THERE * usual
+    usual = np.median(voltage)
+    lost, there = voltage < _LOST * usual, voltage > _THERE * usual
     return max(int(np.count_nonzero(there[:-1] & lost[1:])), int(np.count_nonzero(lost[:-1] & there[1:])))
 
 
