@@ -252,7 +252,8 @@ class SplitReader:
             )
         if short := sum(lengths) - sum(len(recording.time) for recording in enough):
             self._note(
-                f"left out: parts shorter than the {self.minimum_rows} rows that {self.minimum_reason} needs", short
+                f"left out: rows of parts shorter than the {self.minimum_rows} rows that {self.minimum_reason} needs",
+                short,
             )
         return enough
 
@@ -277,7 +278,8 @@ class SplitReader:
         total = len(self._intervals)
         for text, (count, rows) in self._notes.items():
             share = "all files" if count == total and total > 1 else f"{count} file{'s' if count > 1 else ''}"
-            self.found.notes.append(f"{text} ({f'{rows:,} times, ' if rows else ''}{share})")
+            often = f"{rows:,} time{'s' if rows > 1 else ''}, " if rows else ""
+            self.found.notes.append(f"{text} ({often}{share})")
 
     def _disagree(self, splits: Sequence[str]) -> bool:
         """Compare the recordings with each other; return whether some were left out, so all have to be read again."""

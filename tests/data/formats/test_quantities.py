@@ -54,6 +54,12 @@ HEADERS = {
     "short": (["t (ms)", "U (mV)", "I (mA)", "T (K)", "SOC (%)"], "02134"),
     "CALCE, text": (["Time", "mV", "mA", "Temperature"], "0213"),
     "a vehicle": (["timestamp", "V_batt [V]", "I_batt [A]", "T_cell_degC", "SOC_%"], "02134"),
+    "CALCE, Arbin": (["Test_Time(s)", "Current(A)", "Voltage(V)", "Temperature (C)_1"], "0123"),
+    "Spanish": (["Tiempo (s)", "Corriente (A)", "Voltaje (V)", "Temperatura (°C)"], "0123"),
+    "Italian": (["Tempo [s]", "Corrente [A]", "Tensione [V]", "Temperatura [°C]"], "0123"),
+    "Japanese": (["時間(s)", "電流(A)", "電圧(V)", "温度(℃)"], "0123"),
+    "Korean": (["시간(s)", "전류(A)", "전압(V)", "온도(℃)"], "0123"),
+    "Chinese": (["测试时间", "时间", "电流(mA)", "电压(V)", "温度(℃)"], "0234"),
     "German": (["Zeit [s]", "Strom [A]", "Spannung [V]", "Temperatur [°C]"], "0123"),
 }
 

@@ -145,6 +145,20 @@ def test_options_win_over_what_is_found(tmp_path):
     assert_same(quantities(path, FileOptions(encoding="gbk")), recording())
 
 
+@pytest.mark.parametrize(
+    ("encoding", "names"),
+    [
+        ("gb18030", ["时间", "电流(A)", "电压(V)", "温度(℃)", "SOC"]),
+        ("shift_jis", ["時間(s)", "電流(A)", "電圧(V)", "温度(℃)", "SOC"]),
+        ("cp949", ["시간(s)", "전류(A)", "전압(V)", "온도(℃)", "SOC"]),
+        ("big5", ["時間", "電流(A)", "電壓(V)", "溫度", "SOC"]),
+    ],
+)
+def test_an_asian_encoding_is_found_by_the_names_of_the_columns(tmp_path, encoding, names):
+    (tmp_path / "r.csv").write_bytes(text(recording(), names, encoding))
+    assert_same(quantities(tmp_path / "r.csv"), recording())
+
+
 def test_a_sheet_or_variable_is_chosen_where_several_have_the_table(tmp_path):
     frame, other = recording(), recording(30, seed=1)
     path = tmp_path / "r.xlsx"

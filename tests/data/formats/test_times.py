@@ -20,8 +20,10 @@ def read(values, **options):
         (Unit.SECOND, 1),
         (Unit.MILLISECOND, 1e-3),
         (Unit.MICROSECOND, 1e-6),
+        (Unit.NANOSECOND, 1e-9),
         (Unit.MINUTE, 60),
         (Unit.HOUR, 3600),
+        (Unit.DAY, 86_400),
     ],
 )
 def test_numbers_are_multiplied_by_their_unit(unit, factor):
@@ -94,7 +96,9 @@ def test_day_and_month_are_asked_for_only_where_they_matter():
         (["0", "1", "x"], 2, "'x'"),
         (["00:00:01", "00:00:02", "end"], 2, "'end'"),
         (["2031-03-04", "none of these"], 1, "'none of these'"),
-        (["10:05", "10:06"], 0, "'10:05'"),  # hours and minutes, or minutes and seconds
+        (["10:05", "10:06"], 0, "'10:05', in which the hours or the seconds are missing"),
+        (["00:59.5", "01:00.5"], 0, "'00:59.5', in which the hours or the seconds are missing"),
+        (["0", "1,000", "2,000"], 1, "'1,000'"),
     ],
 )
 def test_what_is_no_time_is_refused_with_its_row(values, row, shown):

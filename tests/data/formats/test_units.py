@@ -8,8 +8,10 @@ from vestim_pl.data.formats.units import KINDS, Unit, parse_unit, split_unit, un
     [
         (("s", "S", "Sec", "[s]", "(seconds)", "second"), "s"),
         (("ms", "millisecond"), "ms"),
+        (("ns", "nanoseconds"), "ns"),
         (("min", "minutes"), "min"),
         (("h", "hr", "Hours"), "h"),
+        (("d", "days"), "d"),
         (("A", "amps", "ampere"), "A"),
         (("mA", "milliampere"), "mA"),
         (("V", "volt", "Volts"), "V"),
@@ -38,6 +40,7 @@ def test_what_is_none_of_our_units_is_none(text):
         ("Test_Time(s)", "Test_Time", "s"),
         ("Test (Sec)", "Test", "Sec"),
         ("Temperature [°C]", "Temperature", "°C"),
+        ("Temperature (C)_1", "Temperature_1", "C"),  # Arbin's, in CALCE's data
         ("max. SoC [%)", "max. SoC", "%"),
         ("Current [kA]", "Current", "kA"),
         ("Test Time / h", "Test Time", "h"),

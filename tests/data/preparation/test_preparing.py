@@ -136,7 +136,9 @@ def test_what_was_taken_is_noted(drive):
 
 
 def test_an_unknown_unit_is_refused(drive):
-    with pytest.raises(DataError, match=r"'kV', which is no known unit .*set .*data\.units\.voltage=V"):
+    with pytest.raises(
+        DataError, match=r"'kV', which is no known unit .*convert the column to V, or set data\.units\.voltage to"
+    ):
         prepare_recording(
             drive(20).rename(columns={"Voltage": "U [kV]"}), PreparationSettings(columns=Columns(voltage="U [kV]"))
         )
@@ -167,7 +169,7 @@ def test_a_file_that_lacks_columns_is_told_everything_in_one_line(drive):
 
 
 def test_the_advice_for_a_counted_soc_works(drive):
-    frame = drive(7200).drop(columns="SOC").assign(Current=2.0)
+    frame = drive(7200).drop(columns="SOC").assign(Current=2.0, Voltage=np.linspace(3.2, 4.1, 7200))
     with pytest.raises(DataError, match=r"data\.soc\.capacity_ah=4\.1 data\.soc\.initial=0\.024"):
         prepare_recording(frame, PreparationSettings(checks="refuse"), "r")
     settings = PreparationSettings(soc=SocSource(capacity_ah=4.1, initial=0.024))

@@ -36,6 +36,13 @@ def test_a_counter_that_starts_again_at_each_step_is_not_taken(table):
     assert "does not follow" in notes[0].text
 
 
+def test_an_unsigned_counter_is_not_taken_in_a_short_recording_either(table):
+    short = table(time=np.arange(60.0), current=np.full(60, -1.5), ah=1.5 * np.abs(np.arange(60.0) % 20) / 3600)
+    counted, notes = with_soc(short, SocSource(capacity_ah=3.0))
+    assert counted["soc"][-1] == pytest.approx(1.0 - 1.5 * 59 / 3600 / 3.0)
+    assert "does not follow" in notes[0].text
+
+
 def test_a_counter_knows_what_flowed_in_a_gap(table):
     time = np.concatenate([HOUR[:100], HOUR[100:] + 3600])
     ah = np.concatenate([-1.5 * HOUR[:100] / 3600, -1.5 * HOUR[100:] / 3600 - 0.6])

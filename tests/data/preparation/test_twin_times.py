@@ -1,4 +1,8 @@
+import numpy as np
+import pytest
+
 from vestim_pl.data.preparation.twin_times import keep_later_twins
+from vestim_pl.errors import DataError
 
 
 def test_the_last_of_equal_times_stays_and_they_are_counted(table):
@@ -16,3 +20,8 @@ def test_without_twins_nothing_changes(table):
 def test_rows_on_both_sides_of_a_cut_are_no_twins(table):
     cut = table(starts=(0, 2), time=[0.0, 1.0, 1.0, 2.0])
     assert len(keep_later_twins(cut)[0]) == 4
+
+
+def test_times_that_lost_their_fractions_are_refused(table):
+    with pytest.raises(DataError, match=r"^r\.csv: 36 of 40 rows have the same time as the row before them"):
+        keep_later_twins(table(time=np.floor(np.arange(40) / 10)), "r.csv")

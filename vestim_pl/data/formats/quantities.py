@@ -28,7 +28,7 @@ _STEMS = {
         "time": "time|zeit|sec",
         "current": "curr|amp(?!.*h)|strom",
         "voltage": "volt|spann|potential",
-        "temperature": "temp",
+        "temperature": "temp(?!.*(diff|delta|rise))",
         "soc": r"soc|state.?of.?charge",
     }.items()
 }

@@ -16,23 +16,24 @@ __all__ = ["SYNONYMS"]
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "time": (
-        "Total Time, Cumulative Time, 总时间",  # Neware and PEC: beside them, "Time" is the time in the step
+        "Total Time, Cumulative Time, 总时间, 累计时间",  # Neware and PEC: beside them, "Time" is the time in the step
         "Time, t",  # the default; PyProBE, PyBaMM, Basytec, BioLogic, NASA
         "Test Time, Prog Time, Program Time, Program Duration, Run Time, Elapsed Time, Time Elapsed",  # BDF, Arbin
-        "Test, Test Sec, Zeit, Programmdauer, Prüfzeit, temps, 时间",  # Maccor "Test (Sec)"; languages
+        "Test, Test Sec, Zeit, Programmdauer, Prüfzeit, 测试时间",  # Maccor "Test (Sec)"; Landt, Neware
+        "temps, tiempo, tempo, tijd, 时间, 時間, 시간",
         "Timestamp, Time Stamp, Unix Time, Epoch Time",  # VEstim
         "Date Time, Date and Time, Date, DPT Time, Absolute Time, Sys Time, Real Time, Zeitstempel",
     ),
     "current": (
         "Current, I, i, <I>, A, mA, Amps, mAmps, Cell Current, Battery Current",
         "Current measured, Current load, Amp, Ampere, Cur, Curr, Pack Current, Current avg, I avg, I cell, I batt",
-        "Strom, courant, 电流",
+        "Strom, courant, corriente, corrente, stroom, 电流, 電流, 전류",
     ),
     "voltage": (
         "Voltage, U, u, V, v, mV, Volts, mVolts, Terminal Voltage, Cell Voltage, Battery Voltage",
         "Voltage measured, Voltage load, Ecell, Volt, Vol, Pack Voltage, U cell, V cell, U batt, V batt",
         "Potential, Ewe, <Ewe>, Ewe-Ece",  # Novonix, BioLogic
-        "Spannung, tension, 电压",
+        "Spannung, tension, tensión, voltaje, tensione, tensão, spanning, 电压, 電圧, 電壓, 전압",
     ),
     "temperature": (
         "Temp, Temperature, T, Surface Temperature, Battery Temperature, Battery Temp, Cell Temperature",
@@ -41,7 +42,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         "T#, Temp #, Temperature #, Temperature T#, Surface Temperature T#, TC #, Thermocouple #",
         "Aux Temperature, Aux Temperature #, Aux # Temperature, EV Temp, LogTemp #",  # Arbin, fastnda, Maccor
         "Circuit Temperature",  # Novonix
-        "Temperatur, température, 温度",
+        "Temperatur, température, temperatura, temperatuur, 温度, 溫度, 온도",
     ),
     "soc": ("SOC, State of Charge, Battery SOC, Cell SOC, SOC est, Ladezustand, 荷电状态",),
     "ah": (

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from vestim_pl.data.fixes import FixableError
 from vestim_pl.data.formats.guessed_names import guess_names
 from vestim_pl.data.formats.raw_table import LEAVE_OUT, FileOptions
+from vestim_pl.data.formats.synonyms import SYNONYMS
 from vestim_pl.data.formats.table_finder import COMMA_NUMBER, NUMBER, FoundTable, find_table, without_empty_end
 from vestim_pl.errors import ConfigurationError, DataError, printable
 from vestim_pl.settings.override import Override
@@ -26,6 +27,11 @@ _SEPARATORS = (",", ";", "\t", "|", SPACES)
 _NAMES = {"\t": "tab", SPACES: SPACES}
 _MOST_COLUMNS = 10_000
 _CONTROL = bytes([*range(9), *range(14, 26), *range(28, 32), 127])
+_ASIAN = ("gb18030", "shift_jis", "cp949", "big5")
+_ASIAN_NAMES = {
+    name for lines in SYNONYMS.values() for line in lines for name in line.split(", ") if ord(name[0]) > ord("\u2e80")
+}
+_FEWEST_NAMES = 2
 _FIRST_BYTES, _FIRST_LOOK = 1 << 16, 150  # lines; more only where the table does not begin in them
 _SURE = 20  # rows
 _LONGEST_CELL = 20  # lines
@@ -102,11 +108,22 @@ def find_encoding(head: bytes) -> str | None:
     control = len(head) - len(head.translate(None, _CONTROL))
     if control > max(2, len(head) // 1000):  # Digatron writes one zero into its preamble
         return None
+    if _decoded(head, "utf-8") is not None:
+        return "utf-8"
+    # Bytes do not say which of the Asian encodings they are in; known names of columns do.
+    return next((name for name in _ASIAN if _has_known_names(_decoded(head[:_FIRST_BYTES], name))), "cp1252")
+
+
+def _decoded(head: bytes, encoding: str) -> str | None:
+    """The text of the first bytes, of which the last may be cut; None if they are not in this encoding."""
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
+        return codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8"
+        return None
+
+
+def _has_known_names(text: str | None) -> bool:
+    return text is not None and sum(name in text for name in _ASIAN_NAMES) >= _FEWEST_NAMES
 
 
 def find_layout(head: bytes, whole: bool, label: str, options: FileOptions) -> TextLayout:

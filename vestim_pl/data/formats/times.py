@@ -19,7 +19,15 @@ from vestim_pl.settings.override import Override
 __all__ = ["DateOrder", "seconds"]
 
 DateOrder = Literal["day_first", "month_first"]
-_SECONDS = {Unit.SECOND: 1.0, Unit.MILLISECOND: 1e-3, Unit.MICROSECOND: 1e-6, Unit.MINUTE: 60.0, Unit.HOUR: 3600.0}
+_SECONDS = {
+    Unit.SECOND: 1.0,
+    Unit.MILLISECOND: 1e-3,
+    Unit.MICROSECOND: 1e-6,
+    Unit.NANOSECOND: 1e-9,
+    Unit.MINUTE: 60.0,
+    Unit.HOUR: 3600.0,
+    Unit.DAY: 86_400.0,
+}
 _CLOCK = re.compile(r"\s*(?:(?P<days>\d+)\s*(?:d|days?|[:.-])\s*)?(?P<clock>\d+:\d{1,2}:\d{1,2}(?:[.,]\d+)?)\s*")
 _DAY_AND_MONTH = re.compile(r"^(?P<first>\d{1,2})[/-](?P<second>\d{1,2})[/-]\d")
 _MONTHS = 12
@@ -105,12 +113,15 @@ def _of_objects(
     if numbers.notna().sum() > present.sum() / 2:
         _refuse_first(numbers.isna() & present, values, label, column, where)
     text = values.astype("string").str.strip()
+    _refuse_two_parts(text, label, column, where)
     clock = _clock_times(text)
     if clock.notna().any():
         _refuse_first(clock.isna() & present, values, label, column, where)
         return _of_durations(clock)
     dates = _dates(text, label, column, date_order)
-    _refuse_first(dates.isna() & present, values, label, column, where)
+    bad = dates.isna() & present
+    _refuse_first(bad & numbers.isna(), values, label, column, where)  # among numbers, what makes them text
+    _refuse_first(bad, values, label, column, where)
     return _of_dates(dates)
 
 
@@ -120,8 +131,20 @@ def _refuse_first(bad: pd.Series, values: pd.Series, label: str, column: str, wh
         row = int(rows[0])
         shown = printable(str(values.iloc[row])[:60])
         raise DataError(
-            f"{label}: column {column!r}, {where(row)} is not a time but {shown!r}; correct or remove the row, "
-            f"{LEAVE_OUT}"
+            f"{label}: column {column!r}, {where(row)} is not a time but {shown!r}; correct or remove the row (numbers "
+            f"need a decimal point and no thousands separator), {LEAVE_OUT}"
+        )
+
+
+def _refuse_two_parts(text: pd.Series, label: str, column: str, where: Callable[[int], str]) -> None:
+    """Refuse times such as 12:30.5, of which a spreadsheet has cut the hours."""
+    rows = np.flatnonzero(text.str.fullmatch(_TWO_PARTS).fillna(False).to_numpy())
+    if rows.size:
+        row = int(rows[0])
+        raise DataError(
+            f"{label}: column {column!r}, {where(row)} is not a time but {text.iloc[row]!r}, in which the hours or the "
+            "seconds are missing, as spreadsheets save times; export the column as seconds or as hh:mm:ss, name "
+            f"another column by data.columns.time, {LEAVE_OUT}"
         )
 
 
@@ -135,7 +158,6 @@ def _clock_times(text: pd.Series) -> pd.Series:
 
 
 def _dates(text: pd.Series, label: str, column: str, order: DateOrder | None) -> pd.Series:
-    text = text.mask(text.str.fullmatch(_TWO_PARTS).fillna(False))  # hours and minutes, or minutes and seconds
     iso = pd.to_datetime(text, errors="coerce", format="ISO8601", utc=True)
     if iso.notna().any():
         return iso

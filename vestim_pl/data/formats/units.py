@@ -14,8 +14,10 @@ class Unit(StrEnum):
     SECOND = "s"
     MILLISECOND = "ms"
     MICROSECOND = "us"
+    NANOSECOND = "ns"
     MINUTE = "min"
     HOUR = "h"
+    DAY = "d"
     AMPERE = "A"
     MILLIAMPERE = "mA"
     MICROAMPERE = "uA"
@@ -32,7 +34,17 @@ class Unit(StrEnum):
 
 _CHARGE = frozenset({Unit.AMPERE_HOUR, Unit.MILLIAMPERE_HOUR})
 KINDS: Mapping[str, frozenset[Unit]] = {
-    "time": frozenset({Unit.SECOND, Unit.MILLISECOND, Unit.MICROSECOND, Unit.MINUTE, Unit.HOUR}),
+    "time": frozenset(
+        {
+            Unit.SECOND,
+            Unit.MILLISECOND,
+            Unit.MICROSECOND,
+            Unit.NANOSECOND,
+            Unit.MINUTE,
+            Unit.HOUR,
+            Unit.DAY,
+        }
+    ),
     "current": frozenset({Unit.AMPERE, Unit.MILLIAMPERE, Unit.MICROAMPERE}),
     "voltage": frozenset({Unit.VOLT, Unit.MILLIVOLT}),
     "temperature": frozenset({Unit.CELSIUS, Unit.KELVIN, Unit.FAHRENHEIT}),
@@ -48,8 +60,10 @@ _SPELLINGS = {
     Unit.SECOND: "s sec sec. secs second seconds",
     Unit.MILLISECOND: "ms msec millisecond milliseconds",
     Unit.MICROSECOND: "us µs μs usec microsecond microseconds",
+    Unit.NANOSECOND: "ns nsec nanosecond nanoseconds",
     Unit.MINUTE: "min min. mins minute minutes",
     Unit.HOUR: "h hr hrs hour hours",
+    Unit.DAY: "d day days",
     Unit.AMPERE: "a amp amps ampere amperes",
     Unit.MILLIAMPERE: "ma mamp mamps milliamp milliamps milliampere milliamperes",
     Unit.MICROAMPERE: "ua µa μa microampere microamperes",
@@ -72,7 +86,7 @@ _OTHER = frozenset(
 _SAID_BY_NAME = (Unit.MILLIAMPERE, Unit.MICROAMPERE, Unit.MILLIVOLT)
 """Units that a bare name such as ``mAmps`` says; ``Volts`` is how Maccor calls the quantity, in millivolts too."""
 
-_BRACKETS = re.compile(r"(?P<base>.*?)\s*[\[({<]\s*(?P<unit>[^\[\](){}<>]*?)\s*[\])}>]?\s*")
+_BRACKETS = re.compile(r"(?P<base>.*?)\s*[\[({<]\s*(?P<unit>[^\[\](){}<>]*?)\s*[\])}>]?(?P<number>[ _]\d+)?\s*")
 _SLASH = re.compile(r"(?P<base>.*\S)\s*/\s*(?P<unit>[^/\s]+|\S+/\S+)")
 _SUFFIX = re.compile(r"(?P<base>.*[^\W_])[_ .](?P<unit>[^\W_]+|%)")
 _CLOCK_FORMAT = re.compile(r".*(:|yy|hh|dd).*", re.IGNORECASE)
@@ -120,7 +134,7 @@ def split_unit(name: str) -> tuple[str, str]:
     """
     bracketed = _BRACKETS.fullmatch(name)
     if bracketed is not None and bracketed["base"]:
-        base, unit = bracketed["base"], bracketed["unit"]
+        base, unit = bracketed["base"] + (bracketed["number"] or ""), bracketed["unit"]  # Arbin: Temperature (C)_1
         if _CLOCK_FORMAT.fullmatch(unit) and parse_unit(unit) is None:
             return base, ""
         if is_unit(unit) or "[" in name:

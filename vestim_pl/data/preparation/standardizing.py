@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vestim_pl.data.fixes import FixableError
 from vestim_pl.data.formats.quantities import FoundColumns
 from vestim_pl.data.formats.raw_table import LEAVE_OUT, RawTable
 from vestim_pl.data.formats.times import seconds
@@ -124,11 +123,10 @@ def _unit(quantity: str, column: str, written: str, settings: PreparationSetting
             f"{Override(f'data.units.{quantity}', trained)}"
         )
     if written and said is None:
-        example = Override(f"data.units.{quantity}", next(iter(units)))
-        raise FixableError(
+        raise DataError(
             f"{label}: column {column!r} is in {printable(repr(written))}, which is no known unit of the {quantity} "
-            f"({', '.join(units)}); set for example {example}",
-            guesses=[example],
+            f"({', '.join(units)}); convert the column to {next(iter(units))}, or set "
+            f"data.units.{quantity} to the unit that it really has"
         )
     return said or (next(iter(units)) if trained == "auto" else trained)
 
@@ -165,7 +163,8 @@ def _numbers(values: pd.Series, label: str, column: str, where: Place) -> NDArra
         raise DataError(
             f"{label}: column {column!r}, {where(row)} is not a number but "
             f"{printable(repr(str(values.iloc[row])[:60]))}; "
-            f"correct it (numbers need a decimal point and must not be stored as text), {LEAVE_OUT}"
+            "correct it (numbers need a decimal point, no thousands separator, and must not be stored as text), "
+            f"{LEAVE_OUT}"
         )
     return parsed.to_numpy(dtype=np.float64, na_value=np.nan)
 

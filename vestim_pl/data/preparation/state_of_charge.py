@@ -13,7 +13,7 @@ __all__ = ["SocSource", "counted_charge", "with_soc"]
 
 _INITIAL = ("rest_ocv", "column")
 _HOUR = 3600.0
-_ALIKE = 0.02  # of the capacity: the tester's counter and the counted current
+_ALIKE, _ALIKE_SPAN = 0.02, 0.1  # of the capacity and of what flows: the tester's counter and the counted current
 _DRIFT_SAID = 0.005
 _AT_REST = 0.02  # of the capacity an hour: C/50
 
@@ -95,7 +95,8 @@ def counted_charge(table: StandardTable) -> NDArray[np.float64]:
 def with_soc(table: StandardTable, source: SocSource, label: str = "") -> tuple[StandardTable, list[Note]]:
     """Add the state of charge where the file has none, or count it anew from its first value.
 
-    The tester's counter ``ah`` is taken where it follows the current to 2 % of the capacity; it knows what flowed
+    The tester's counter ``ah`` is taken where it follows the current to 2 % of the capacity and a tenth of
+    what flows; it knows what flowed
     between
     the rows. Else the current is counted.
 
@@ -140,8 +141,9 @@ def _charge(table: StandardTable, capacity: float) -> tuple[NDArray[np.float64],
     steps = np.diff(counter)
     steps[[start - 1 for start in table.starts[1:]]] = 0.0  # what flowed in a gap is known to the counter alone
     inside = np.concatenate([[0.0], np.cumsum(steps)])
+    limit = min(_ALIKE * capacity, _ALIKE_SPAN * float(np.ptp(counted)))
     for sign in (1.0, -1.0):  # some testers count discharge as positive
-        if np.all(np.isfinite(counter)) and np.max(np.abs(sign * inside - counted)) <= _ALIKE * capacity:
+        if np.all(np.isfinite(counter)) and np.max(np.abs(sign * inside - counted)) <= limit:
             return sign * counter, "the tester's Ah counter"
     return counted, "the current (the Ah counter does not follow it)"
 

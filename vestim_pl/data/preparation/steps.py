@@ -27,7 +27,7 @@ def _interval(table: StandardTable, settings: PreparationSettings) -> float | No
 # To add a step: a pure function in a file of its own, a line here, and its name in `DEFAULT_STEPS`.
 STEPS: dict[str, Step] = {
     "current_sign": lambda table, settings, label: with_sign(table, settings.current_sign, label),
-    "twin_times": lambda table, settings, _: keep_later_twins(table) if settings.twin_times else (table, []),
+    "twin_times": lambda table, settings, label: keep_later_twins(table, label) if settings.twin_times else (table, []),
     "max_gap": lambda table, settings, label: cut_at_gaps(table, settings.max_gap, label),
     "soc": lambda table, settings, label: with_soc(table, settings.soc, label),
     "temperature": lambda table, settings, label: with_temperature(table, settings.temperature, label),

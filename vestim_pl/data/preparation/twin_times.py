@@ -2,16 +2,25 @@
 
 import numpy as np
 
+from vestim_pl.data.formats.raw_table import LEAVE_OUT
 from vestim_pl.data.preparation.table import Note, StandardTable
+from vestim_pl.errors import DataError
 
 __all__ = ["keep_later_twins"]
 
 
-def keep_later_twins(table: StandardTable) -> tuple[StandardTable, list[Note]]:
+def keep_later_twins(table: StandardTable, label: str = "") -> tuple[StandardTable, list[Note]]:
     """Keep the last of neighbouring rows with the same time.
 
     Testers write a row at the end of a step and one at the start of the next, both with the same time. The later has
     the current that flows from there on.
+
+    Args:
+        table: The table.
+        label: Name of the file in messages.
+
+    Raises:
+        DataError: If most rows are such twins: the times have lost their fractions, so most rows would be lost too.
 
     Example::
 
@@ -29,4 +38,11 @@ def keep_later_twins(table: StandardTable) -> tuple[StandardTable, list[Note]]:
     count = int(np.count_nonzero(twins))
     if not count:
         return table, []
+    if 2 * count > len(table):
+        raise DataError(
+            f"{label}: {count:,} of {len(table):,} rows have the same time as the row before them, so the times have "
+            "lost "
+            f"their fractions or seconds; write them with all digits, name another column by data.columns.time, "
+            f"{LEAVE_OUT}"
+        )
     return table.keep(~twins), [Note("time: of rows with the same time only the last is kept", count)]

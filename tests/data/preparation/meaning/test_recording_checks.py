@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from vestim_pl.data import PreparationSettings, Units
@@ -77,8 +78,14 @@ def test_a_sign_that_was_turned_by_mistake_is_refused_too(drive):
 
 
 def test_a_depth_of_discharge_is_no_state_of_charge(drive):
-    with pytest.raises(DataError, match=r"so it is a depth of discharge; name another column of SOC"):
+    with pytest.raises(DataError, match=r"so it is a depth of discharge; set data\.units\.soc=DOD, "):
         prepare_file(drive().assign(SOC=1 - drive()["SOC"]), PreparationSettings(), "a.csv")
+    percent = drive().assign(SOC=100 * (1 - drive()["SOC"]))
+    with pytest.raises(DataError, match=r"set 'data\.units\.soc=\"DOD%\"'|set data\.units\.soc=DOD%, "):
+        prepare_file(percent, PreparationSettings(), "a.csv")
+    for unit, frame in (("DOD", drive().assign(SOC=1 - drive()["SOC"])), ("DOD%", percent)):
+        (recording,) = prepare_file(frame, PreparationSettings(units=Units(soc=unit)), "a.csv").recordings
+        np.testing.assert_allclose(recording.inputs[:, 0], drive()["SOC"], atol=1e-6)
 
 
 def test_a_time_that_jumps_to_another_unit_is_refused(drive):
@@ -88,8 +95,8 @@ def test_a_time_that_jumps_to_another_unit_is_refused(drive):
 
 
 def test_a_rate_that_no_cell_bears_is_refused(drive):
-    frame = drive().assign(Time=drive()["Time"] / 60)
-    with pytest.raises(DataError, match=r"the current reaches .* C of the 0\.05 Ah that current and SOC imply"):
+    frame = drive().assign(Time=drive()["Time"] / 50)
+    with pytest.raises(DataError, match=r"the current reaches .* C of the 0\.06 Ah that current and SOC imply"):
         prepare_file(frame, PreparationSettings(), "a.csv")
 
 
@@ -98,3 +105,106 @@ def test_an_uncertain_sign_is_a_warning(drive):
     frame = drive().assign(Voltage=3.7 + 0.1 * random.normal(size=900), SOC=0.5)
     (warning,) = prepare_file(frame, PreparationSettings(), "a.csv").warnings
     assert "the sign of the current is uncertain" in warning
+
+
+@pytest.mark.parametrize(
+    ("interval", "factor", "start", "unit"),
+    [
+        (1.0, 1 / 86_400, 48_000.0, "d"),  # a spreadsheet's dates as numbers
+        (10.0, 1 / 86_400, 0.0, "d"),
+        (1.0, 1 / 3600, 0.0, "h"),
+        (1.0, 1 / 60, 0.0, "min"),
+        (10.0, 1 / 60, 0.0, "min"),
+        (10.0, 1 / 3600, 0.0, "h"),
+        (1.0, 1e9, 0.0, "ns"),
+        (0.1, 1e6, 0.0, "us"),
+        (60.0, 1e3, 0.0, "ms"),
+        (0.1, 1e3, 1.9e12, "ms"),  # since 1970: 100 s between rows would be believable
+    ],
+)
+def test_a_time_in_another_unit_is_refused_with_that_unit(drive, interval, factor, start, unit):
+    right = drive(min(300, int(1200 / interval)), interval=interval)
+    frame = right.assign(Time=start + right["Time"] * factor)
+    with pytest.raises(DataError, match=rf"set data\.units\.time={unit}\b"):
+        prepare_file(frame, PreparationSettings(), "a.csv")
+    assert prepare_file(frame, PreparationSettings(units=Units(time=unit)), "a.csv").interval == pytest.approx(
+        interval, rel=1e-3
+    )
+
+
+def test_seconds_that_look_like_minutes_can_be_kept(drive):
+    frame = drive(300, interval=1 / 60)
+    with pytest.raises(DataError, match=r"in min \(1 s\) or in h \(60 s\); set .* keep seconds with data.units.time=s"):
+        prepare_file(frame, PreparationSettings(), "a.csv")
+    assert prepare_file(frame, PreparationSettings(units=Units(time="s")), "a.csv").warnings == []
+
+
+@pytest.mark.parametrize("interval", [0.01, 0.1, 0.0998, 0.25, 1.0, 60.15])
+def test_intervals_of_loggers_are_believed(drive, interval):
+    assert (
+        prepare_file(drive(min(300, int(1200 / interval)), interval=interval), PreparationSettings(), "a.csv").warnings
+        == []
+    )
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda t: (t - 5) * 10, lambda t: (t + 273.15) * 10, lambda t: t.where(t.index != 5, 3276.7)]
+)
+def test_kelvin_is_suggested_only_where_it_gives_believable_temperatures(drive, spoil):
+    with pytest.raises(DataError, match=r"degC, which no cell has; fix or remove these rows") as caught:
+        prepare_file(drive().assign(Temp=spoil(drive()["Temp"])), PreparationSettings(), "a.csv")
+    assert "=K" not in str(caught.value)
+
+
+def test_fahrenheit_is_suspected_where_a_cell_would_be_hot(drive):
+    frame = drive().assign(Temp=drive()["Temp"] * 1.8 + 32)
+    (warning,) = prepare_file(frame, PreparationSettings(), "a.csv").warnings
+    assert "data.units.temperature=degF" in warning
+    for unit in ("degF", "degC"):
+        assert prepare_file(frame, PreparationSettings(units=Units(temperature=unit)), "a.csv").warnings == []
+
+
+def test_rows_without_voltage_are_refused(drive):
+    frame = drive()
+    frame.loc[50:59, "Voltage"] = frame.loc[70, "Voltage"] = 0.0
+    with pytest.raises(DataError, match=r"the voltage drops to 0 V from one row to the next, 2 times; fix or remove"):
+        prepare_file(frame, PreparationSettings(), "a.csv")
+
+
+def test_a_cell_that_is_charged_from_zero_is_believed(drive):
+    frame = drive().assign(Current=1.0, Voltage=4.0 * (1 - np.exp(-np.arange(900) / 20)), SOC=0.5)
+    assert prepare_file(frame, PreparationSettings(), "a.csv").warnings == []
+
+
+def test_a_normalised_voltage_is_refused(drive):
+    voltage = drive()["Voltage"]
+    frame = drive().assign(Voltage=(voltage - voltage.min()) / np.ptp(voltage))
+    with pytest.raises(DataError, match=r"the voltage is from 0 to 1 V, less than a cell has, so it is normalised"):
+        prepare_file(frame, PreparationSettings(), "a.csv")
+
+
+def test_a_long_discharge_shows_the_sign_without_steps():
+    time = np.arange(3000.0)
+    frame = pd.DataFrame({"Time": time, "Current": 3.0, "Voltage": 4.0 - time / 3000, "Temp": 25.0, "SOC": 0.5})
+    with pytest.raises(DataError, match=r"falls while the current charges.*set data\.current_sign=discharge_positive"):
+        prepare_file(frame, PreparationSettings(), "a.csv")
+    assert prepare_file(frame, PreparationSettings(current_sign="discharge_positive"), "a.csv").warnings == []
+    assert prepare_file(frame.assign(Current=-3.0), PreparationSettings(), "a.csv").warnings == []
+
+
+def test_a_fraction_that_is_called_per_cent_is_refused(drive):
+    frame = drive().rename(columns={"SOC": "SoC [%]"})
+    with pytest.raises(DataError, match=r"SOC is from 0\.00\d+ to 0\.009, .*set 'data\.units\.soc=\"1\"'"):
+        prepare_file(frame, PreparationSettings(), "a.csv")
+    assert prepare_file(frame, PreparationSettings(units=Units(soc="1")), "a.csv").warnings == []
+    assert prepare_file(frame, PreparationSettings(units=Units(soc="%")), "a.csv").warnings == []
+
+
+def test_a_current_without_sign_is_not_just_turned(drive):
+    with pytest.raises(DataError, match=r"discharge_positive, unless the file has charges too"):
+        prepare_file(drive().assign(Current=drive()["Current"].abs()), PreparationSettings(), "a.csv")
+
+
+def test_a_voltage_that_does_not_move_is_a_warning(drive):
+    (warning,) = prepare_file(drive().assign(Voltage=3.7), PreparationSettings(), "a.csv").warnings
+    assert "the voltage is 3.7 V in all rows" in warning

@@ -15,7 +15,9 @@ _STEP = 0.05  # of the largest current: smaller changes are noise
 _SPAN = 0.02  # of SOC, to see a capacity in it
 _POINTS = 500
 _IRREGULAR = 3  # intervals; fewer are rows that were lost
-_FOLLOWS = 0.9  # correlation squared of charge and SOC
+_FOLLOWS, _TREND_FOLLOWS = 0.9, 0.7  # correlation squared of charge and SOC, of charge and voltage
+_VOLTS_SPAN = 0.2  # to see the trend of the voltage
+_LOST, _THERE = 0.1, 0.5  # of the median voltage
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Evidence:
         capacity_ah: Capacity that current and SOC imply, negative if SOC falls while the current charges; None if the
             SOC spans too little or does not follow the current.
         ranges: Lowest and highest value by quantity.
+        start: Time of the first row in seconds.
+        dropouts: How often the voltage drops below a tenth of its median from one row to the next.
+        trend: Slope of the charge over the voltage in Ah/V, where both change much and together and there is no
+            ``sign``; else None. A cell's voltage falls while it is discharged for long, whatever its steps.
 
     """
 
@@ -55,6 +61,9 @@ class Evidence:
     sign: SignEvidence | None
     capacity_ah: float | None
     ranges: dict[str, tuple[float, float]]
+    start: float = 0.0
+    dropouts: int = 0
+    trend: float | None = None
 
     @classmethod
     def of(cls, table: StandardTable) -> "Evidence":
@@ -64,15 +73,29 @@ class Evidence:
         if usual is not None and not (spread[0] >= 0.5 * usual and spread[1] <= 1.5 * usual):
             count = int(np.count_nonzero(np.abs(intervals - usual) > 0.5 * usual))
             odd = count / len(intervals) if count >= _IRREGULAR else 0.0
+        sign = sign_evidence(table)
         names = [name for name in ("current", "voltage", "temperature", "soc") if name in table]
         return cls(
             usual,
             odd,
             spread,
-            sign_evidence(table),
+            sign,
             implied_capacity(table),
             {name: (float(table[name].min()), float(table[name].max())) for name in names if len(table)},
+            float(table["time"][0]) if len(table) else 0.0,
+            _dropouts(table) if "voltage" in table and len(table) else 0,
+            _charge_over(table, "voltage", _VOLTS_SPAN, _TREND_FOLLOWS) if sign is None else None,
         )
+
+
+def _dropouts(table: StandardTable) -> int:
+    """Count how often the voltage is lost or comes back from one row to the next."""
+    voltage = table["voltage"]
+    if voltage.min() >= _LOST * voltage.max():  # mostly; the median takes longer
+        return 0
+    usual = np.median(voltage)
+    lost, there = voltage < _LOST * usual, voltage > _THERE * usual
+    return max(int(np.count_nonzero(there[:-1] & lost[1:])), int(np.count_nonzero(lost[:-1] & there[1:])))
 
 
 def sign_evidence(table: StandardTable) -> SignEvidence | None:
@@ -112,15 +135,20 @@ def implied_capacity(table: StandardTable) -> float | None:
         3.0
 
     """
-    if "current" not in table or "soc" not in table or len(table) < 2 or np.ptp(table["soc"]) < _SPAN:
+    return _charge_over(table, "soc", _SPAN, _FOLLOWS)
+
+
+def _charge_over(table: StandardTable, name: str, span_of_column: float, follows: float) -> float | None:
+    """Slope of the counted charge over a column; None if the column spans too little or they are not correlated."""
+    if "current" not in table or name not in table or len(table) < 2 or np.ptp(table[name]) < span_of_column:
         return None
-    soc, charge = table["soc"], counted_charge(table)
+    column, charge = table[name], counted_charge(table)
     products, squares, charges = 0.0, 0.0, 0.0
     for span in table.spans():
         few = slice(span.start, span.stop, 1 + (span.stop - span.start) // _POINTS)  # they lie on a line
-        x, y = (values[few].astype(np.float64) for values in (soc, charge))
+        x, y = (values[few].astype(np.float64) for values in (column, charge))
         x, y = x - x.mean(), y - y.mean()
         products, squares, charges = products + float(x @ y), squares + float(x @ x), charges + float(y @ y)
-    if squares * charges == 0.0 or products**2 < _FOLLOWS * squares * charges:
+    if squares * charges == 0.0 or products**2 < follows * squares * charges:
         return None
     return products / squares

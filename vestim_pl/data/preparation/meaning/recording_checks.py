@@ -1,7 +1,10 @@
 """Judge one recording: whether its values can be what they should be."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from vestim_pl.data.preparation.meaning.evidence import Evidence
 from vestim_pl.data.preparation.settings import PreparationSettings
@@ -12,12 +15,17 @@ __all__ = ["Judgement", "judge", "soc_that_fits"]
 
 FINE, WRONG = 0.8, 0.2  # share of current steps at which voltage and current change in the same direction
 SOC_RANGE = (-0.05, 1.05)
-HOTTEST = 120.0  # degC
-MILLIVOLTS, ONE_CELL = 1500.0, 5.0  # V
+COLDEST, WARM, HOTTEST = -60.0, 60.0, 120.0  # degC
+MILLIVOLTS, ONE_CELL, NO_CELL = 1500.0, 5.0, 1.05  # V
 CELL_CURRENT, CELL_CAPACITY, HIGHEST_RATE = 1000.0, 2000.0, 100.0  # A, Ah, 1/h
 SHORTEST, LONGEST = 1e-3, 600.0  # s
 IRREGULAR = 0.01  # of the intervals
+EPOCH_MILLISECONDS = 1e11  # s; as seconds since 1970 this would be in the year 5138
 _PER_CELL = 4.0  # V, to guess the cells of a pack
+_USUAL = (1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600)
+"""Intervals in seconds that loggers are set to."""
+_NEVER_NEGATIVE = "unless the file has charges too, because its current is never negative"
+_ODD, _NEAR = 0.2, 0.005  # s and relative: an interval below the first that is no usual one
 
 
 @dataclass
@@ -69,7 +77,7 @@ def judge(evidence: Evidence, settings: PreparationSettings, soc_is_counted: boo
     found = Judgement()
     factors = {
         "time": _check_interval(evidence, settings, found),
-        "soc": _check_counted_soc(evidence, settings, found) if soc_is_counted else _check_soc(evidence, found),
+        "soc": (_check_counted_soc if soc_is_counted else _check_soc)(evidence, settings, found),
     }
     _check_voltage(evidence, settings, found)
     _check_temperature(evidence, settings, found)
@@ -88,8 +96,9 @@ def _check_interval(evidence: Evidence, settings: PreparationSettings, found: Ju
         return 1.0
     low, high = evidence.intervals
     spread = f", from {_seconds(low)} to {_seconds(high)}" if high > 2 * max(low, 1e-12) else ""
-    if not SHORTEST <= usual <= LONGEST:
-        unit = "h" if usual < SHORTEST else "ms"
+    since_1970 = evidence.start > EPOCH_MILLISECONDS
+    if since_1970 or not SHORTEST <= usual <= LONGEST:
+        unit = _likely_unit(usual, ("h", "d", "min") if usual < SHORTEST else ("ms", "us", "ns"))
         factor = UNITS["time"][unit][0]
         if low < 0.1 * usual or not SHORTEST <= usual * factor <= LONGEST:
             found.add(
@@ -97,8 +106,17 @@ def _check_interval(evidence: Evidence, settings: PreparationSettings, found: Ju
                 other="name another column of time by data.columns.time, or correct the file",
             )
             return 1.0
-        found.add(f"rows are {_seconds(usual)} apart, so time is in {unit}", Override("data.units.time", unit))
+        shown = "time counts from 1970 and" if since_1970 else f"rows are {_seconds(usual)} apart, so time"
+        found.add(f"{shown} is in {unit}", Override("data.units.time", unit))
         return factor
+    if units := _units_that_fit(usual, settings):
+        said = " or ".join(f"in {unit} ({_seconds(usual * UNITS['time'][unit][0])})" for unit in units)
+        found.add(
+            f"rows are {_seconds(usual)} apart, so time is {said}",
+            Override("data.units.time", units[0]),
+            other=f"or keep seconds with {Override('data.units.time', 's')}",
+        )
+        return UNITS["time"][units[0]][0]
     if evidence.irregular > IRREGULAR and settings.resample is None:
         found.add(
             f"the interval between rows varies{spread}: {100 * evidence.irregular:.2g} % are far from the usual "
@@ -108,9 +126,38 @@ def _check_interval(evidence: Evidence, settings: PreparationSettings, found: Ju
     return 1.0
 
 
-def _check_soc(evidence: Evidence, found: Judgement) -> float:
+def _likely_unit(usual: float, units: Sequence[str]) -> str:
+    """The unit in which an interval is nearest to a usual one; the first of those that are alike."""
+    return min(units, key=lambda unit: round(_distance(usual * UNITS["time"][unit][0]), 2))
+
+
+def _units_that_fit(usual: float, settings: PreparationSettings) -> list[str]:
+    """Units in which an odd short interval, such as 0.01667 s, is one that loggers are set to."""
+    if not _is_auto(settings, "time") or usual > _ODD or _distance(usual) < _NEAR:
+        return []
+    return [unit for unit in ("min", "h", "d") if _distance(usual * UNITS["time"][unit][0]) < _NEAR]
+
+
+def _is_auto(settings: PreparationSettings, quantity: str) -> bool:
+    """Whether the unit of a quantity was neither set nor set when the checkpoint was trained."""
+    return settings.units.of(quantity) == settings.trained_units.of(quantity) == "auto"
+
+
+def _distance(interval: float) -> float:
+    """Relative distance to the nearest usual interval."""
+    return min(abs(interval / usual - 1.0) for usual in _USUAL)
+
+
+def _check_soc(evidence: Evidence, settings: PreparationSettings, found: Judgement) -> float:
     """Return the factor that SOC should be multiplied by."""
     low, high = evidence.ranges.get("soc", (0.0, 0.0))
+    if _is_auto(settings, "soc") and low >= 0 and 0 < high <= 0.01:
+        found.add(
+            f"SOC is from {low:.2g} to {high:.2g}, so it is from 0 to 1 although its name may say %",
+            Override("data.units.soc", "1"),
+            other=f"or keep it with {Override('data.units.soc', '%')} if the cell is empty",
+        )
+        return 100.0
     if SOC_RANGE[0] <= low and high <= SOC_RANGE[1]:
         return 1.0
     shown = f"SOC is from {low:.4g} to {high:.4g}"
@@ -165,19 +212,36 @@ def _check_voltage(evidence: Evidence, settings: PreparationSettings, found: Jud
         guess = max(2, round(high / _PER_CELL))
         what = "more than one cell has" if cells == 1 else f"more than {cells} cells have"
         found.add(f"{shown}, {what}", Override("data.cells_in_series", guess))
+    elif "voltage" in evidence.ranges and high / cells < NO_CELL:
+        found.add(
+            f"the voltage is from {low:.3g} to {high:.3g} V, less than a cell has, so it is normalised or in another "
+            "unit",
+            other="take values in volts, or correct data.units.voltage",
+        )
+    elif evidence.dropouts:
+        found.add(
+            f"the voltage drops to {low:.3g} V from one row to the next, {evidence.dropouts} time"
+            f"{'s' if evidence.dropouts > 1 else ''}",
+            other="fix or remove the rows where the voltage is lost",
+        )
+    elif low == high and np.ptp(evidence.ranges.get("current", (0.0, 0.0))) > 0:
+        found.notes.append(f"the voltage is {low:.4g} V in all rows, whatever the current")
 
 
 def _check_temperature(evidence: Evidence, settings: PreparationSettings, found: Judgement) -> None:
     low, high = evidence.ranges.get("temperature", (0.0, 0.0))
     shown = f"the temperature is from {low:.4g} to {high:.4g} degC"
-    if high > HOTTEST:
+    zero = -UNITS["temperature"]["K"][1]
+    if high > HOTTEST and low >= COLDEST + zero and high <= HOTTEST + zero:
         found.add(f"{shown}, so it is in K", Override("data.units.temperature", "K"))
-    elif low < -100:
+    elif high > HOTTEST or low < -100:
         found.add(
-            f"{shown}, which no cell has", other="correct data.units.temperature, or name another column of "
-            "temperature by "
-            "data.columns.temperature"
-        )  # fmt: skip
+            f"{shown}, which no cell has",
+            other="fix or remove these rows, correct data.units.temperature, or name another column of temperature by "
+            "data.columns.temperature",
+        )
+    elif low > WARM and _is_auto(settings, "temperature"):
+        found.notes.append(f"{shown}; if it is in degF, set {Override('data.units.temperature', 'degF')}")
 
 
 def _check_current(evidence: Evidence, capacity: float | None, settings: PreparationSettings, found: Judgement) -> None:
@@ -206,6 +270,7 @@ def _check_sign(evidence: Evidence, capacity: float | None, settings: Preparatio
             f"the voltage falls where the current rises in {100 * (1 - sign.share):.0f} % of the {sign.steps} largest "
             "steps, so its sign is wrong",
             turned,
+            other="" if evidence.ranges["current"][0] < 0 else _NEVER_NEGATIVE,
         )
         return
     if sign is not None and sign.share < FINE:
@@ -214,12 +279,16 @@ def _check_sign(evidence: Evidence, capacity: float | None, settings: Preparatio
             "so "
             "the sign of the current is uncertain"
         )
+    if sign is None and capacity is None and settings.current_sign == "auto" and (evidence.trend or 0.0) < 0:
+        never = "" if evidence.ranges["current"][0] < 0 else _NEVER_NEGATIVE
+        found.add("the voltage falls while the current charges, so its sign is wrong", turned, other=never)
+        return
     if capacity is not None and capacity < 0:
         if sign is not None and sign.share >= FINE:
             found.add(
                 f"SOC falls while the current charges (implied capacity {capacity:.3g} Ah), so it is a depth of "
                 "discharge",
-                other="name another column of SOC by data.columns.soc",
+                Override("data.units.soc", "DOD%" if _in_percent(settings, found) else "DOD"),
             )
         else:
             found.add(
@@ -228,6 +297,14 @@ def _check_sign(evidence: Evidence, capacity: float | None, settings: Preparatio
                 "wrong or SOC is a depth of discharge",
                 turned,
             )
+
+
+def _in_percent(settings: PreparationSettings, found: Judgement) -> bool:
+    """Whether SOC is in per cent by its setting or a fix, which is dropped for the one that replaces it."""
+    percent = Override("data.units.soc", "%")
+    suggested = percent in found.fixes
+    found.fixes = [fix for fix in found.fixes if fix != percent]
+    return suggested or settings.units.of("soc") == "%"
 
 
 def _seconds(value: float) -> str:
