@@ -47,6 +47,7 @@ def write_recordings(folder: Path, rows: int, files: int) -> None:
     for number in range(files):
         columns = dict.fromkeys(("Current", "Voltage", "Temp", "SOC"))
         frame = pd.DataFrame({name: random.random(rows // files, dtype=np.float32) for name in columns})
+        frame["Voltage"] += 3
         frame.assign(Time=np.arange(rows // files, dtype=np.float32)).to_parquet(folder / f"{number}.parquet")
 
 
