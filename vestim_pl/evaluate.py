@@ -56,7 +56,8 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
     models, folder = load_several(config.ckpt_path), Path(str(config.run_dir))
     recordings = {name: _read_recordings(config, model.estimator) for name, model in models.items()}
     first, datamodule = next(iter(models.values())), next(iter(recordings.values()))
-    _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
+    own = "; they are simulated: data=folder data.root=DIR takes your own" if str(config.data.root) == "demo" else ""
+    _log.info("recordings in %s%s\n%s", datamodule.root, own, datamodule.describe())
     trainer = build_trainer(config)
     if trainer.is_global_zero:
         prepare_folder(folder, None)
