@@ -107,3 +107,11 @@ def test_a_limit_of_the_process(tmp_path):
             os._exit(0 if "ulimit -f" in str(error) and not partial.exists() else 1)
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("below", ["out/a.csv", "out/deeper/a.csv"])
+def test_a_file_where_a_folder_should_be_is_named(tmp_path, below):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(FileError, match=r"/out is a file, not a folder; choose another"), writing(tmp_path / below):
+        (tmp_path / below).parent.mkdir(parents=True, exist_ok=True)
+    assert (tmp_path / "out").read_text() == "mine"

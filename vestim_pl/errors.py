@@ -52,7 +52,7 @@ def printable(text: str) -> str:
 
 
 def name_error(error: BaseException) -> str:
-    """Describe any error in one line.
+    """Describe any error in one line, our own by their message alone.
 
     Example::
 
@@ -60,4 +60,5 @@ def name_error(error: BaseException) -> str:
         "KeyError: 'state'"
 
     """
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    kind = "" if isinstance(error, VestimError) else f"{type(error).__name__}: "
+    return kind + str(error).partition("\n")[0]

@@ -22,7 +22,7 @@ from vestim_pl.app.earlier_runs import prepare_folder
 from vestim_pl.app.ending import write_run_report
 from vestim_pl.app.estimator import read_recordings
 from vestim_pl.app.interruption import now
-from vestim_pl.app.scoring import scored_steps, write_scores
+from vestim_pl.app.scoring import limits_of, scored_steps, write_scores
 from vestim_pl.app.several_checkpoints import load_several, paths_of, side_by_side
 from vestim_pl.app.threads import choose_threads
 from vestim_pl.app.trainer import build_trainer, quiet_lightning
@@ -56,7 +56,8 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
     models, folder = load_several(config.ckpt_path), Path(str(config.run_dir))
     recordings = {name: _read_recordings(config, model.estimator) for name, model in models.items()}
     first, datamodule = next(iter(models.values())), next(iter(recordings.values()))
-    _log.info("recordings in %s\n%s", datamodule.root, datamodule.describe())
+    own = "; they are simulated: data=folder data.root=DIR takes your own" if str(config.data.root) == "demo" else ""
+    _log.info("recordings in %s%s\n%s", datamodule.root, own, datamodule.describe())
     trainer = build_trainer(config)
     if trainer.is_global_zero:
         prepare_folder(folder, None)
@@ -70,6 +71,9 @@ def evaluate(config: DictConfig) -> pd.DataFrame:
         for name, model in models.items()
     }
     errors = write_scores(trainer, side_by_side(steps), folder, datamodule.sampling.evaluation)
+    for name, scored in steps.items():
+        for line in limits_of(scored):
+            _log.info("%s: %s", name, line)
     write_run_report(config)
     now("ending", f"everything is written, in {folder}")
     return errors

@@ -27,7 +27,7 @@ _REASONS = {
     errno.EISDIR: ("it is a folder", "choose another name"),
     errno.EPIPE: ("its reader has gone", "write to a file instead"),
 }
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+_NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ESTALE)
 _OF_TORCH = re.compile(r"PytorchStreamWriter|file write failed|iostream error|unexpected pos")  # from its C++ writer
 _LITTLE = 1.0  # MB
 
@@ -57,7 +57,9 @@ def writing_problem(error: BaseException, path: Path) -> str | None:
         if path.parent.is_dir() and free_megabytes(path) >= _LITTLE:
             return "torch failed to write it; check quota, limits and the disk"
         number = errno.ENOSPC if path.parent.is_dir() else errno.ENOENT
-    if number in _GONE and not path.parent.is_dir():
+    if number in _NO_FOLDER and not path.parent.is_dir():
+        if (file := next((each for each in path.parents if each.is_file()), None)) is not None:
+            return f"{file} is a file, not a folder; choose another folder"
         return f"the folder {path.parent} is gone; was it removed or unmounted?"
     if number not in _REASONS:
         return None

@@ -92,7 +92,7 @@ def _predict_all(model: VoltageModel, jobs: list[Job], output: Path) -> dict[str
         more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
         raise DataError(
             f"input: {len(failed)} of {len(jobs)} recordings could not be used ({failed[0]}{more}), for the reasons"
-            f" above; the others are in {output}"
+            f" above; {f'the others are in {output}' if done else 'nothing was written'}"
         )
     _log.info("%d recording%s written to %s", len(done), "" if len(done) == 1 else "s", output)
     return done

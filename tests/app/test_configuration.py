@@ -130,6 +130,7 @@ def test_every_line_of_the_tree_that_sets_a_number_says_what_it_does():
         ("optimizer.lr=fast", r"optimizer\.lr: 'fast' does not fit"),
         ("trainer.max_epochs=many", r"trainer\.max_epochs: 'many' does not fit"),
         ("+presets=safer", r"presets: no such key; did you mean \+preset\?"),
+        ("+ckpt_pth_of_another=x", r"choose one of [^.]*$"),
         ("+lookback=100", r"^lookback: no such key; did you mean network\.lookback or sampling\.lookback\?"),
         ("callbacks.early_stopping=false", r"callbacks\.early_stopping: False is no callback; null removes it"),
         ("test=maybe", r"test: 'maybe' does not fit: .*boolean"),

@@ -11,7 +11,7 @@ from vestim_pl.errors import ConfigurationError
 
 DATA = {"ranges": {"SOC": [0.1, 1.0], "Current": [-9.0, 4.0], "Left out": [0.0, 1.0]}}
 PREPARATION = {
-    "columns": {"time": "t", "current": "I", "voltage": "U", "temperature": "Temp", "soc": None},
+    "columns": {"time": "t", "current": "I", "voltage": "U", "temperature": "Temp"},
     "roles": {"SOC": "soc", "Current": "current", "Temp": "Temp"},
     "derived": {"Temp": "Temp1 * 2", "power": "U * I"},
     "interval": 0.1,
@@ -72,6 +72,8 @@ def test_a_column_of_the_command_wins_over_that_of_the_training(trained):
     [
         ("data", {"ranges": {"SOC": [0.1, float("nan")]}}),
         ("data", {"ranges": {"SOC": [0.1]}}),
+        ("data", {"ranges": {"SOC": [1.0, 0.1]}}),
+        ("preparation", {"interval": -1.0}),
         ("data", "text"),
         ("preparation", {"interval": "1 s\n"}),
     ],

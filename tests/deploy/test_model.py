@@ -1,5 +1,7 @@
 """A checkpoint in Python: tables in and out, sample by sample, in pieces, and files that cannot be used."""
 
+import ast
+import re
 import subprocess
 import sys
 
@@ -103,7 +105,7 @@ def test_other_names_and_units_are_given_by_quantity(checkpoint, frame):
 
 def test_doubtful_values_are_refused_or_warned_of(checkpoint, frame, caplog):
     kelvin = frame.assign(Temp=frame["Temp"] + 273.15)
-    with pytest.raises(DataError, match=r"temperature.*data\.units\.temperature=K"):
+    with pytest.raises(DataError, match=r"temperature.*units=\{'temperature': 'K'\}"):
         vestim_pl.load(checkpoint).predict(kelvin)
     vestim_pl.load(checkpoint, checks="warn").predict(kelvin)
     assert [record.levelname for record in caplog.records if "data.units.temperature=K" in record.getMessage()] == [
@@ -130,7 +132,7 @@ def test_rows_left_out_by_the_preparation_are_empty(checkpoint, frame):
 
 def test_resampling_gives_the_rows_of_the_preparation(checkpoint, frame):
     fast = frame.loc[frame.index.repeat(4)].assign(Time=np.arange(160) / 4).reset_index(drop=True)
-    with pytest.raises(DataError, match=r"0\.25 s apart.*data\.resample=1"):
+    with pytest.raises(DataError, match=r"0\.25 s apart.* resample=1;"):
         vestim_pl.load(checkpoint).predict(fast)
     found = vestim_pl.load(checkpoint, resample=1.0).predict(fast)
     assert len(found) == 40
@@ -177,12 +179,33 @@ def test_an_old_checkpoint_predicts_as_a_stream_and_marks_nothing(estimator, fra
         (lambda frame: frame.assign(Current=np.where(frame.index == 7, np.nan, frame["Current"])), "row 7"),
         (lambda frame: frame.assign(estimated_v=3.7), "has a column 'estimated_v' already"),
         (lambda frame: frame[:0], "has no rows"),
+        (lambda frame: pd.concat([frame, frame[["Temp"]]], axis=1), "several columns are named 'Temp'"),
+        (lambda frame: frame.to_dict(), "is a dict, not a pandas DataFrame"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_one_line(checkpoint, frame, change, error):
     with pytest.raises(DataError, match=error) as caught:
         vestim_pl.load(checkpoint).predict(change(frame))
     assert "\n" not in str(caught.value)
+    assert "data." not in str(caught.value), "overrides of the command line do not work in Python"
+
+
+def test_a_suggestion_works_when_it_is_pasted_into_load(checkpoint, frame):
+    with pytest.raises(DataError, match=r"set units=") as caught:
+        vestim_pl.load(checkpoint).predict(frame.assign(SOC=100 * frame["SOC"]))
+    suggested = re.search(r"units=(\{.*?\})", str(caught.value))[1]
+    model = vestim_pl.load(checkpoint, units=ast.literal_eval(suggested))
+    model.predict(frame.assign(SOC=100 * frame["SOC"]))
+
+
+def test_an_empty_voltage_column_is_as_none(checkpoint, frame):
+    result = vestim_pl.load(checkpoint).predict(frame.assign(Voltage=np.nan))
+    assert "error_mv" not in result
+    assert result["estimated_v"].notna().all()
+
+
+def test_a_notebook_shows_what_the_model_is(checkpoint):
+    assert repr(vestim_pl.load(checkpoint)).startswith("VoltageModel(LSTM of SOC, Current, Temp; streams; ")
 
 
 @pytest.mark.parametrize(
@@ -216,6 +239,8 @@ class Harmful:
         {"preparation": {"columns": 5}},
         {"preparation": {"derived": {"Slow": "__import__('os')"}}},
         {"preparation": {"resample": -1}},
+        {"preparation": {"interval": -1.0}},
+        {"preparation": {"interval": "soon"}},
     ],
 )
 def test_a_tampered_description_is_one_line(estimator, tmp_path, tampered):

@@ -12,7 +12,7 @@ from vestim_pl.data.training_data import TrainingData
 from vestim_pl.deploy import table_pieces
 from vestim_pl.deploy.model import VoltageModel
 from vestim_pl.deploy.predict_files import predict_file, predicted_files
-from vestim_pl.errors import ConfigurationError, DataError
+from vestim_pl.errors import ConfigurationError, DataError, FileError
 from vestim_pl.estimator import VoltageEstimator
 
 
@@ -167,3 +167,9 @@ def test_progress_counts_all_rows(model, folder, tmp_path):
     (job,) = predicted_files(folder / "a.csv", Path(tmp_path / "out"))
     predict_file(model, job, done.append)
     assert sum(done) == 300 == table_pieces.count_rows(job.source) - 1, "the header is a line too"
+
+
+def test_an_output_that_is_a_file_is_one_line(model, folder, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(FileError, match=r"^\S*a\.csv: cannot be written: \S*/out is a file, not a folder"):
+        predict_file(model, predicted_files(folder / "a.csv", tmp_path / "out")[0])

@@ -87,15 +87,21 @@ def test_several_checkpoints_are_tested_side_by_side(trained, settings, tmp_path
     assert (tmp_path / "evaluated" / "report.html").is_file()
 
 
-def test_steps_have_the_intervals_of_the_checkpoint_and_mark_rows_outside_the_training(checkpoint, settings, tmp_path):
+def test_steps_have_the_intervals_of_the_checkpoint_and_mark_rows_outside_the_training(
+    checkpoint, settings, tmp_path, caplog
+):
     (tmp_path / "other" / "test").mkdir(parents=True)
     frame = simulate_recording(200, seed=5)
     frame.loc[100:, "Temp"] += 30
     frame.to_parquet(tmp_path / "other" / "test" / "z.parquet", index=False)
-    evaluate(settings(checkpoint, f"data.root={tmp_path / 'other'}", "sampling.burn_in=50"))
+    with caplog.at_level("INFO", "vestim_pl"):
+        evaluate(settings(checkpoint, f"data.root={tmp_path / 'other'}", "sampling.burn_in=50"))
     steps = pd.read_parquet(tmp_path / "evaluated" / "test_steps.parquet")
     assert steps.loc[50:, "outside"].all()
     assert not steps.loc[:49, "outside"].all()
+    outside = int(steps["outside"].sum())
+    assert f"best: {outside} of 150 rows ({100 * outside / 150:.2g} %) are outside the training range" in caplog.text
+    assert "% of the measured voltages are within the interval" in caplog.text
     width = (steps["upper_v"] - steps["lower_v"]).to_numpy()
     assert (width > 0).all()
     assert width == pytest.approx(width[0])

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vestim_pl.reports.errors_by import MINUS, errors_by, implied_capacity
+from vestim_pl.reports.errors_by import MINUS, errors_by, implied_capacity, interval_coverage
 
 
 @pytest.fixture
@@ -113,3 +113,14 @@ def test_each_checkpoint_has_its_own_rows(steps):
     assert list(dict.fromkeys(table["checkpoint"])) == ["seed 1", "seed 0"]
     first = table[table["checkpoint"] == "seed 1"].drop(columns="checkpoint").reset_index(drop=True)
     pd.testing.assert_frame_equal(first, errors_by(steps))
+
+
+def test_a_checkpoint_without_intervals_has_no_coverage():
+    steps = pd.DataFrame({"recording": "a", "time": range(4), "measured": [3.6, 3.7, 3.7, 3.7], "estimated": 3.7,
+                          "soc": 0.5})  # fmt: skip
+    with_intervals = steps.assign(checkpoint="new", lower_v=3.65, upper_v=3.75)
+    both = pd.concat([with_intervals, steps.assign(checkpoint="old")], ignore_index=True)
+    table = errors_by(both).set_index(["checkpoint", "by"])
+    assert table.loc[("new", "soc"), "coverage"] == 0.75
+    assert math.isnan(table.loc[("old", "soc"), "coverage"])
+    assert interval_coverage(both) == {"new": 0.75}

@@ -176,7 +176,12 @@ def test_several_checkpoints_are_side_by_side_with_mean_and_deviation(run_dir: P
     pd.concat([table.assign(checkpoint=name) for name, table in two.items()]).to_csv(
         run_dir / "test_errors.csv", index=False
     )
-    pd.concat([steps.assign(checkpoint=name) for name in two]).to_parquet(run_dir / "test_steps.parquet")
+    half = dict(zip(two, (1.0, 0.0), strict=True))  # V: one interval holds everything, one nothing
+    volts = steps["measured"]
+    widths = {n: steps.assign(lower_v=volts - 2 + half[n], upper_v=volts - 1 + 2 * half[n]) for n in two}
+    pd.concat([part.assign(checkpoint=name) for name, part in widths.items()]).to_parquet(
+        run_dir / "test_steps.parquet"
+    )
     page, overall = report(run_dir), errors.set_index("recording").loc["overall"]
     for name, table in two.items():
         row = next(row for row in page.rows if row[0][0] == name)
@@ -188,6 +193,8 @@ def test_several_checkpoints_are_side_by_side_with_mean_and_deviation(run_dir: P
     assert [value for _, value in page.row("urban_25degC")[1:]] == pytest.approx(
         [one, 2 * one, 1.5 * one, one / math.sqrt(2)]
     )
+    assert re.search(r"The interval of =seed 0 holds\s*100\.0\s*%\s*of the measured", page.text)
+    assert re.search(r"The interval of <b>seed 1 holds\s*0\.0\s*%\s*of the measured", page.text)
     held = page.content("recordings")
     assert held["checkpoints"] == ["=seed 0", "&lt;b&gt;seed 1"], "plotly would read the markup"
     assert {"error.0", "error.1"} <= {column["name"] for column in held["recordings"][0]["columns"]}

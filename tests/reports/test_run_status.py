@@ -33,6 +33,13 @@ def test_finished_by_its_epochs_or_its_test(run: RunFolder) -> None:
     assert run_status(replace(run, errors=ERRORS)).state is RunState.FINISHED
 
 
+def test_a_test_says_how_many_checkpoints_it_had(run: RunFolder) -> None:
+    alone = RunFolder(Path(), errors=ERRORS)
+    assert run_status(alone).reason == "a checkpoint was tested, nothing was trained"
+    two = replace(alone, errors=pd.concat([ERRORS.assign(checkpoint=name) for name in "ab"]))
+    assert run_status(two).reason == "2 checkpoints were tested, nothing was trained"
+
+
 @pytest.mark.parametrize(
     ("cause", "state"),
     [("limit", RunState.FINISHED), ("early_stopping", RunState.EARLY_STOPPED), ("callback", RunState.EARLY_STOPPED),

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from vestim_pl.settings.names import nearest
+from vestim_pl.settings.names import nearest, nearest_name
 
 __all__ = ["choices", "conf_folder", "flat_keys", "nodes_with_target", "plain", "suggest_key"]
 
@@ -58,4 +58,8 @@ def suggest_key(key: str, valid_keys: Collection[str]) -> str:
 
     """
     namesakes = sorted(valid for valid in valid_keys if valid.count(".") == 1 and valid.endswith(f".{key}"))
-    return f"did you mean {' or '.join(namesakes)}?" if namesakes else nearest(key, valid_keys)
+    if namesakes:
+        return f"did you mean {' or '.join(namesakes)}?"
+    if nearest_name(key, valid_keys) is None and "." not in key:
+        valid_keys = [valid for valid in valid_keys if "." not in valid]  # hundreds of keys are no help
+    return nearest(key, valid_keys)

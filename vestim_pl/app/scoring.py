@@ -17,12 +17,13 @@ from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.files import whole_file
 from vestim_pl.lightning_support.lightning_classes import model_checkpoints
 from vestim_pl.reports.csv_cells import safe_table
-from vestim_pl.reports.errors_by import errors_by
+from vestim_pl.reports.errors_by import errors_by, interval_coverage
 from vestim_pl.reports.recording_errors import RecordingErrors, error_table
 from vestim_pl.reports.terminal import print_checkpoints, print_errors
 
 __all__ = [
-    "best_checkpoint", "calibrated_intervals", "score_checkpoint", "scored_steps", "why_no_best", "write_scores",
+    "best_checkpoint", "calibrated_intervals", "limits_of", "score_checkpoint", "scored_steps",
+    "why_no_best", "write_scores",
 ]  # fmt: skip
 
 
@@ -115,6 +116,31 @@ def write_scores(trainer: pl.Trainer, steps: pd.DataFrame, folder: Path, evaluat
         if trainer.is_global_zero:
             _write(errors, steps, folder, evaluation)
     return errors
+
+
+def limits_of(steps: pd.DataFrame) -> list[str]:
+    """Say how far the test was from the training: rows outside its range, and the coverage of the intervals.
+
+    Args:
+        steps: From `scored_steps`.
+
+    Example::
+
+        >>> steps = pd.DataFrame({"measured": [3.7, 3.8], "lower_v": 3.65, "upper_v": 3.75, "outside": [False, True]})
+        >>> limits_of(steps)
+        ['50.0 % of the measured voltages are within the interval', '1 of 2 rows (50 %) is outside the training range']
+
+    """
+    lines = [
+        f"{share:.1%} of the measured voltages are within the interval" for share in interval_coverage(steps).values()
+    ]
+    outside = int(steps["outside"].sum()) if "outside" in steps else 0
+    if outside:
+        verb = "is" if outside == 1 else "are"
+        lines.append(
+            f"{outside:,} of {len(steps):,} rows ({100 * outside / len(steps):.2g}%) {verb} outside the training range"
+        )
+    return [line.replace("%", " %") for line in lines]
 
 
 def calibrated_intervals(

@@ -1,11 +1,12 @@
 """Collect what a checkpoint knows about its model, to be written into every exported file."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from vestim_pl import __version__
+from vestim_pl.data.preparation import PreparationSettings
+from vestim_pl.data.training_data import TrainingData
 from vestim_pl.deploy.intervals import PredictionIntervals
 from vestim_pl.errors import ConfigurationError, name_error, printable
 from vestim_pl.estimator import VoltageEstimator
@@ -111,18 +112,18 @@ def model_facts(
     settings = estimator.hparams
     features = tuple(settings["features"])
     try:
-        preparation, data = (settings.get(key) or {} for key in ("preparation", "data"))
+        preparation = settings.get("preparation") or {}
         quantities = _quantities(features, preparation, columns or {})
-        interval = preparation.get("interval")
-        ranges = {name: _finite(ends, 2) for name, ends in (data.get("ranges") or {}).items()}
+        trained = PreparationSettings.of_estimator(settings)
+        ranges = TrainingData.of(settings.get("data")).ranges
         return ModelFacts(
             features=features,
             units={name: _UNITS[quantities[name]] for name in features if name in quantities},
             network=dict(settings["network"]),
             version=__version__,
-            interval=None if interval is None else _finite([interval], 1)[0],
-            ranges={name: (ranges[name][0], ranges[name][1]) for name in features if name in ranges},
-            formulas={name: str(text) for name, text in (preparation.get("derived") or {}).items() if name in features},
+            interval=trained.interval,
+            ranges={name: ranges[name] for name in features if name in ranges},
+            formulas={name: formula for name, formula in trained.derived.items() if name in features},
             intervals=_intervals(checkpoint or {}, features),
         )
     except (
@@ -149,14 +150,6 @@ def _quantities(
     kept = {name: quantity for name, quantity in trained.items() if quantity not in given.values()}
     found = kept | given
     return {name: found[name] for name in features if found.get(name) in _UNITS}
-
-
-def _finite(values: Sequence[float], count: int) -> tuple[float, ...]:
-    """Return numbers of a file, if they are so many and finite."""
-    numbers = tuple(float(value) for value in values)
-    if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
-        raise ValueError(f"{numbers} are not {count} finite numbers")
-    return numbers
 
 
 def _intervals(checkpoint: Mapping[str, Any], features: Sequence[str]) -> Intervals | None:

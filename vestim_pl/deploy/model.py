@@ -14,10 +14,11 @@ from vestim_pl.data.training_data import TrainingData
 from vestim_pl.deploy.checkpoint import build_estimator, load_checkpoint
 from vestim_pl.deploy.intervals import PredictionIntervals
 from vestim_pl.deploy.prediction import RunningPrediction
+from vestim_pl.deploy.python_suggestions import for_python
 from vestim_pl.deploy.running_estimate import RunningEstimate
 from vestim_pl.deploy.streaming import StreamingEstimator
 from vestim_pl.deploy.table_prediction import TablePrediction
-from vestim_pl.errors import ConfigurationError, name_error, printable
+from vestim_pl.errors import ConfigurationError, DataError, name_error, printable
 from vestim_pl.estimator import VoltageEstimator
 from vestim_pl.settings.arguments import argument_types, check_arguments
 from vestim_pl.settings.checks import check_choice
@@ -137,6 +138,12 @@ class VoltageModel:
         self.settings = PreparationSettings.of_estimator(estimator.hparams) if settings is None else settings
         self.features: tuple[str, ...] = tuple(estimator.hparams["features"])
 
+    def __repr__(self) -> str:
+        """Describe the model in one line, as a notebook shows it."""
+        intervals = "without intervals" if self.intervals is None else self.intervals.describe()
+        network = self.estimator.hparams["network"]["name"]
+        return f"VoltageModel({network} of {', '.join(self.features)}; {self.data.evaluation.mode}; {intervals})"
+
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Estimate the voltage of every row of one recording.
 
@@ -154,7 +161,14 @@ class VoltageModel:
             DataError: If a column is missing, or values are not finite or cannot mean what they should.
 
         """
-        added = self.start("the table").feed(frame)
+        if not isinstance(frame, pd.DataFrame):
+            raise DataError(
+                f"the table: is a {type(frame).__name__}, not a pandas DataFrame; give pandas.DataFrame(...)"
+            )
+        try:
+            added = self.start("the table").feed(frame)
+        except DataError as error:
+            raise DataError(for_python(str(error))) from None
         if self.settings.resample is not None:
             return added
         return pd.concat([frame, added.set_axis(frame.index)], axis=1)

@@ -17,7 +17,7 @@ from vestim_pl.deploy.prediction import Figures
 from vestim_pl.deploy.table_files import Format, write_batches
 from vestim_pl.deploy.table_pieces import array_of, pieces
 from vestim_pl.errors import ConfigurationError, DataError
-from vestim_pl.files import whole_file
+from vestim_pl.files import whole_file, writing
 
 __all__ = ["Job", "predict_file", "predicted_files"]
 
@@ -102,7 +102,8 @@ def predict_file(model: VoltageModel, job: Job, progress: Callable[[int], object
             resampled = model.settings.resample is not None
             yield _joined(None if resampled else piece.written, added)
 
-    job.target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(job.target):
+        job.target.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(job.target) as partial:
         write_batches(partial, job.kind, batches())
     return prediction.figures

@@ -52,7 +52,7 @@ class Figures:
             '1,320 rows; 7 (0.53 %) outside the training range: Temp 7'
 
         """
-        parts = [f"{self.rows:,} rows"]
+        parts = [f"{self.rows:,} row{'' if self.rows == 1 else 's'}"]
         if self.compared:
             errors = {name: float(value) for name, value in self.errors.compute().items()}
             parts[0] += f", RMSE {errors['rmse_mv']:.2f} mV, max {errors['max_error_mv']:.1f} mV"

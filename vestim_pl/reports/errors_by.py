@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vestim_pl.reports.error_autocorrelation import error_autocorrelation
 
-__all__ = ["CONDITIONS", "MINUS", "errors_by", "implied_capacity"]
+__all__ = ["CONDITIONS", "MINUS", "errors_by", "implied_capacity", "interval_coverage"]
 
 CONDITIONS: Mapping[str, str] = {
     "temperature": "°C",
@@ -67,7 +67,7 @@ def errors_by(steps: pd.DataFrame, capacity_ah: float | None = None) -> pd.DataF
     conditions = _conditions(steps, implied_capacity(steps) if capacity_ah is None else capacity_ah)
     error = 1000.0 * (steps["estimated"].astype(np.float64) - steps["measured"].astype(np.float64))
     frame = pd.DataFrame({"recording": steps["recording"], "error": error})
-    if {"lower_v", "upper_v"} <= set(steps):
+    if {"lower_v", "upper_v"} <= set(steps) and steps["lower_v"].notna().any():  # another checkpoint may have them
         frame["covered"] = steps["measured"].between(steps["lower_v"], steps["upper_v"])
     rows = [
         {"by": by, "group": _name(low, high, by), "low": low, "high": high, **_pool(part)}
@@ -79,6 +79,31 @@ def errors_by(steps: pd.DataFrame, capacity_ah: float | None = None) -> pd.DataF
     names = [*_COLUMNS, *(["coverage"] if "covered" in frame else []), "autocorrelation"]
     pooled = pd.DataFrame(rows, columns=pd.Index(names))
     return pd.concat([pooled, lags], ignore_index=True)[names] if len(lags) else pooled
+
+
+def interval_coverage(steps: pd.DataFrame) -> dict[str, float]:
+    """Compute the share of steps whose measured voltage is within the interval, by checkpoint.
+
+    Args:
+        steps: As for `errors_by`.
+
+    Returns:
+        Share from 0 to 1 by name of the checkpoint, an empty name for a single one;
+        those without intervals are left out.
+
+    Example::
+
+        >>> steps = pd.DataFrame({"measured": [3.7, 3.8], "lower_v": 3.65, "upper_v": 3.75})
+        >>> interval_coverage(steps)
+        {'': 0.5}
+
+    """
+    if not {"lower_v", "upper_v"} <= set(steps):
+        return {}
+    known = steps[steps["lower_v"].notna() & steps["upper_v"].notna()]
+    within = known["measured"].between(known["lower_v"], known["upper_v"])
+    names = known["checkpoint"].astype(str) if "checkpoint" in known else pd.Series("", known.index)
+    return {str(name): float(share) for name, share in within.groupby(names, sort=False).mean().items()}
 
 
 def implied_capacity(steps: pd.DataFrame) -> float | None:

@@ -99,6 +99,11 @@ def _continued(run: RunFolder, event: dict[str, Any]) -> bool:
     return isinstance(step, int | float) and bool((run.fit_metrics["step"] > step).any())
 
 
+def _tested_what(run: RunFolder) -> str:
+    checkpoints = 1 if run.errors is None or "checkpoint" not in run.errors else run.errors["checkpoint"].nunique()
+    return "a checkpoint was" if checkpoints == 1 else f"{checkpoints} checkpoints were"
+
+
 def _tested(run: RunFolder) -> bool:
     return run.errors is not None or bool(run.metrics["key"].str.startswith("test/").any())
 
@@ -115,7 +120,7 @@ def _without_event(run: RunFolder) -> RunStatus:
         reason = f"the last validation RMSE is {last} mV (epoch {epochs - 1}); no event says why"
         return RunStatus(RunState.DIVERGED, reason)
     if _tested(run) and not run.trained:
-        return RunStatus(RunState.FINISHED, "a checkpoint was tested, nothing was trained")
+        return RunStatus(RunState.FINISHED, f"{_tested_what(run)} tested, nothing was trained")
     if _tested(run) or _made_all(run):
         wanted = run.setting("trainer.max_epochs")
         limit = f" of trainer.max_epochs = {wanted}" if isinstance(wanted, int) and wanted > 0 else ""

@@ -11,7 +11,7 @@ import pandas as pd
 from vestim_pl.reports.compared_checkpoints import ComparedCheckpoints, mean_errors
 from vestim_pl.reports.error_figures import condition_figure, correlation_figure, error_histogram, error_mv
 from vestim_pl.reports.error_groups import by_temperature, cycle_by_temperature
-from vestim_pl.reports.errors_by import CONDITIONS, errors_by, implied_capacity
+from vestim_pl.reports.errors_by import CONDITIONS, errors_by, implied_capacity, interval_coverage
 from vestim_pl.reports.figures import Figure
 from vestim_pl.reports.recording_traces import recording_traces
 from vestim_pl.reports.run_folder import RunFolder
@@ -77,7 +77,7 @@ class TestedErrors:
         conditions: Errors by measured temperature, SOC, current and C-rate, where the steps have these.
         correlated: Rows of the autocorrelation of the error.
         capacity: Capacity in Ah behind the C-rate; None where there is none.
-        coverage: Share of steps within their interval; None without intervals.
+        coverage: Share of steps within their interval, by checkpoint; empty without intervals.
         recordings: Errors by recording, worst first, ``overall`` last.
         extremes: By recording; empty where the steps were not written.
         traces: From `recording_traces`.
@@ -92,7 +92,7 @@ class TestedErrors:
     conditions: list[Condition]
     correlated: list[Any]
     capacity: float | None
-    coverage: float | None
+    coverage: Mapping[str, float]
     recordings: list[Any]
     extremes: Mapping[str, Extreme]
     traces: dict[str, Any] | None
@@ -120,7 +120,7 @@ class TestedErrors:
             ],
             correlated=list(by["lag"].itertuples()),
             capacity=None if steps is None else implied_capacity(steps),
-            coverage=_coverage(steps),
+            coverage={} if steps is None else interval_coverage(steps),
             recordings=list(pd.concat([ranked, errors[errors["recording"] == "overall"]]).itertuples()),
             extremes={} if steps is None or "checkpoint" in steps else _extremes(steps),
             traces=None if steps is None else recording_traces(steps, list(ranked["recording"])),
@@ -135,13 +135,6 @@ def _plots(steps: pd.DataFrame, by: Mapping[str, pd.DataFrame]) -> dict[str, Fig
     if len(by["lag"]):
         plots["correlation"] = correlation_figure(by["lag"])
     return plots
-
-
-def _coverage(steps: pd.DataFrame | None) -> float | None:
-    if steps is None or not {"lower_v", "upper_v"} <= set(steps):
-        return None
-    known = steps[steps["lower_v"].notna() & steps["upper_v"].notna()]
-    return float(known["measured"].between(known["lower_v"], known["upper_v"]).mean()) if len(known) else None
 
 
 def _ranked(errors: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
-__all__ = ["Override", "command_text", "hydra_value", "overridden_key"]
+__all__ = ["Override", "command_text", "hydra_value", "keyword_argument", "overridden_key"]
 
 _BARE = frozenset(ascii_letters + digits + "_./@%+-")  # characters that mean nothing to Hydra and to the shell
 
@@ -93,6 +93,26 @@ def overridden_key(argument: str) -> str:
         return OverridesParser.create().parse_override(argument).key_or_group
     except HydraException:
         return ""
+
+
+def keyword_argument(argument: str) -> str | None:
+    """Write an override of a group as the keyword argument that says the same in Python; None for anything else.
+
+    Example::
+
+        >>> keyword_argument("data.resample=1.0"), keyword_argument('data.columns.current="I [A]"')
+        ('resample=1.0', "columns={'current': 'I [A]'}")
+
+    """
+    try:
+        override = OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return None
+    _, *names = override.key_or_group.split(".")
+    if not 1 <= len(names) <= 2:
+        return None
+    value = repr(override.value())
+    return f"{names[0]}={value}" if len(names) == 1 else f"{names[0]}={{{names[1]!r}: {value}}}"
 
 
 def _is_other_type(text: str) -> bool:

@@ -162,7 +162,11 @@ def raw_table(source: Path | pd.DataFrame | RawTable, settings: PreparationSetti
     if isinstance(source, RawTable):
         return source
     if isinstance(source, pd.DataFrame):
-        return RawTable(source, [str(name) for name in source.columns], {}, "table")
+        names = [str(name) for name in source.columns]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DataError(f"{label}: several columns are named {twice!r}; drop or rename all but one, {LEAVE_OUT}")
+        return RawTable(source, names, {}, "table")
     _, others = settings.needed
     return read_table(source, label, settings.files, settings.columns, sorted(others))
 

@@ -91,7 +91,7 @@ class PreparationSettings:
         check_choice("data.checks", str(self.checks), CHECKS)
         for step in self.prepare:
             check_choice("data.prepare", step, DEFAULT_STEPS)
-        for name in ("max_gap", "resample"):
+        for name in ("max_gap", "resample", "interval"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigurationError(f"data.{name}: {value} is not positive; set seconds, for example 1.0, or null")

@@ -34,7 +34,7 @@ def standard_table(
         found: Which of them has which quantity.
         settings: What is needed, and the units that are set.
         label: Name of the file for messages.
-        voltage: False leaves the voltage out.
+        voltage: False leaves the voltage out; None takes it where there are values of it.
 
     Raises:
         DataError: If a column has text, NaN or Inf, or an unknown unit.
@@ -45,7 +45,7 @@ def standard_table(
     columns: dict[str, NDArray[Any]] = {}
     for quantity in QUANTITIES:
         if quantity in wanted | {"time", "current", "voltage"} and quantity in found.columns:
-            if quantity == "voltage" and voltage is False:
+            if quantity == "voltage" and (voltage is False or _without_values(raw, found, voltage)):
                 continue
             columns[quantity], said = _quantity(raw, found, quantity, settings, label)
             notes += said
@@ -75,6 +75,11 @@ def require_columns(found: FoundColumns, settings: PreparationSettings, voltage:
     if settings.temperature is not None:
         required = required - {"temperature"}
     found.require(sorted(required, key=QUANTITIES.index), sorted(others))
+
+
+def _without_values(raw: RawTable, found: FoundColumns, voltage: bool | None) -> bool:
+    """Whether an optional voltage column is there but empty, as in a template for measurements to come."""
+    return voltage is None and bool(raw.frame[found.columns["voltage"]].isna().all())
 
 
 def _taken(found: FoundColumns, used: set[str]) -> list[Note]:
