@@ -44,7 +44,8 @@ class MemoryRows:
         self._blocks = (_Block((features,), np.float32), _Block((), np.float32), _Block((), np.float64))
 
     def append(self, inputs: Tensor, target: NDArray[np.float32], time: NDArray[np.float64]) -> None:
-        for block, values in zip(self._blocks, (inputs.numpy(), target, time), strict=True):
+        rows: tuple[NDArray[np.floating], ...] = (inputs.numpy(), target, time)
+        for block, values in zip(self._blocks, rows, strict=True):
             block.append(values)
 
     def collected(self) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
