@@ -70,7 +70,18 @@ def stream(path: Path) -> None:
 
 
 def export_it(path: Path) -> None:
-    export(OmegaConf.create({"ckpt_path": str(path), "path": "model.onnx", "columns": {}}))
+    export(
+        OmegaConf.create(
+            {
+                "ckpt_path": str(path),
+                "path": "model.onnx",
+                "format": "onnx",
+                "name": "cell",
+                "quantize": None,
+                "columns": {},
+            }
+        )
+    )
 
 
 def evaluate_it(path: Path) -> None:

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from tests.composing import compose
 from tests.integration.diagnose_command import by_check, command, dead_run
 from vestim_pl.app.configuration import choices
+from vestim_pl.app.early_check import check_before_import
 from vestim_pl.app.trainer import build_trainer
 from vestim_pl.diagnose import diagnose, main
 from vestim_pl.diagnosis import Finding, Severity, measure
@@ -17,6 +18,12 @@ from vestim_pl.errors import ConfigurationError
 from vestim_pl.train import train
 
 PRESETS = choices("preset")
+
+
+def checked(task, config):
+    """Run a task as its command does, which checks the settings first."""
+    check_before_import(config)
+    task(config)
 
 
 @pytest.mark.parametrize(
@@ -28,15 +35,14 @@ PRESETS = choices("preset")
         ("ckpt_path=/nonexistent.ckpt", "ckpt_path: /nonexistent.ckpt is not a file"),
         ("callbacks=[default,adaptive_clipping]", "trainer.gradient_clip_val: 1.0 would clip a second time"),
         ("callbacks=[default,lookback_warmup]", "LookbackWarmup.start: 50 is longer than the full window of 20"),
-        ("callbacks=[default,gradient_flow] network=fnn", "gradient flow: VoltageEstimator calls no nn.LSTM"),
     ],
 )
 def test_what_train_refuses_is_refused(compose_diagnose, compose, small, overrides, told):
     with pytest.raises(ConfigurationError) as refused:
-        diagnose(compose_diagnose(*overrides.split()))
+        checked(diagnose, compose_diagnose(*overrides.split()))
     assert str(refused.value).startswith(told)
     with pytest.raises(ConfigurationError) as trained:
-        train(compose(*small, *overrides.split()))
+        checked(train, compose(*small, *overrides.split()))
     assert str(trained.value) == str(refused.value)
 
 

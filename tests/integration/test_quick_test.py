@@ -159,17 +159,18 @@ def test_the_script_judges_a_run_that_died_in_the_folder_that_was_chosen(script,
     assert (tmp_path / "mine" / "quick_test.json").is_file()
 
 
-def test_the_script_fails_a_nan_row_by_its_monitor_and_says_where_it_is(script, recordings):
+def test_the_script_ends_at_a_nan_row_with_the_line_that_says_where_it_is(script, recordings):
     bad = recordings / "train" / "b_25degC.parquet"
     frame = pd.read_parquet(bad)
     frame.loc[77, "Voltage"] = float("nan")
     frame.to_parquet(bad, index=False)
     done = script()
-    assert done.returncode == 3, done.stdout + done.stderr
-    line = next(line for line in done.stdout.splitlines() if line.startswith("Quick Test: "))
-    assert line == "Quick Test: failed: end of the run, non-finite (not judged: loss, validation, epoch time)"
-    assert "b_25degC.parquet: column 'Voltage', row 77" in done.stdout
-    assert "-> data.on_bad_file=skip" in done.stdout
+    assert done.returncode == 1
+    first = (done.stdout + done.stderr).splitlines()[0]
+    assert first.startswith("error: train/b_25degC.parquet: column 'Voltage', row 77")
+    assert first.endswith("data.on_bad_file=skip")
+    assert "Quick Test" not in done.stdout  # nothing was trained, so there is no verdict
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("mistake", ["optimizer.lrr=1", pytest.param("data.columns.voltage=U", marks=pytest.mark.slow)])

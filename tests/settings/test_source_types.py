@@ -22,7 +22,8 @@ def composed():
 
 
 TREE = "".join(path.read_text() for path in conf_folder().rglob("*.yaml"))
-TARGETS = sorted(set(re.findall(r"^ *_target_: (\S+)", TREE, re.MULTILINE)))
+TARGETS = sorted(set(re.findall(r"^ *_target_: (\S+)", TREE, re.MULTILINE)) - {"vestim_pl.app.refusal.RefuseMistakes"})
+# RefuseMistakes is Hydra's to build, and takes no settings.
 OPTIMIZERS = [f"torch.optim.{name}" for name in ("Adam", "AdamW", "SGD", "RMSprop", "NAdam")]
 
 

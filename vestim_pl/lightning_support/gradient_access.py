@@ -69,7 +69,7 @@ def require_plain_gradients(trainer: Trainer, callback: str) -> None:
     if is_sharded(trainer):
         raise ConfigurationError(
             f"{callback}: trainer.strategy {type(trainer.strategy).__name__} shards the gradients, so no rank sees"
-            " their norm; use +trainer.strategy=ddp or auto, or leave the callback out"
+            " their norm; use the strategy ddp or auto, or leave the callback out"
         )
     for optimizer in trainer.optimizers:
         if is_unscaled_in_step(trainer, optimizer):

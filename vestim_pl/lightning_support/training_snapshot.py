@@ -46,7 +46,7 @@ def refuse_sharded_weights(trainer: Trainer, callback: str) -> None:
     if is_sharded(trainer):
         raise ConfigurationError(
             f"{callback}: trainer.strategy {type(trainer.strategy).__name__} shards weights and optimizer state, so no"
-            " rank can take a snapshot of them; use +trainer.strategy=ddp or auto, or leave the callback out"
+            " rank can take a snapshot of them; use the strategy ddp or auto, or leave the callback out"
         )
 
 

@@ -182,7 +182,7 @@ def test_folder_that_cannot_be_written_is_reported_with_the_finding():
     assert len(recorder.weights) == 6
     assert events[0].values["cause"] == "batch"
     assert "field 0 of the batch holds nan" in events[0].reason
-    assert "could not be written (FileExistsError" in events[0].reason
+    assert "file is a file, not a folder; choose another folder" in events[0].reason
 
 
 @pytest.mark.parametrize("options", [{"max_megabytes": 1e-5}, {}])

@@ -6,6 +6,7 @@ import numpy as np
 
 from vestim_pl.data.preparation.table import Note, StandardTable
 from vestim_pl.errors import DataError
+from vestim_pl.settings.override import Override
 
 __all__ = ["cut_at_gaps"]
 
@@ -47,7 +48,7 @@ def cut_at_gaps(table: StandardTable, max_gap: float | None, label: str = "") ->
     gaps = np.flatnonzero(steps > limit)
     notes = []
     if gaps.size:
-        limited = "ten intervals" if max_gap is None else f"data.max_gap={max_gap:g} s"
+        limited = "ten intervals" if max_gap is None else f"{Override('data.max_gap', max_gap)} s"
         notes.append(Note(f"time: cut into two recordings where a gap is longer than {limited}", len(gaps)))
     if restarts.size:
         notes.append(Note("time: cut into two recordings where time starts again", len(restarts)))
