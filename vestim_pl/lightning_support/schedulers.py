@@ -124,7 +124,7 @@ def _keep_options(optimizer: Optimizer, scheduled: bool) -> None:
 class _KeepsSettings(LRScheduler):
     """Takes from a state its position in the schedule, not the settings.
 
-    With the settings of the state, the rate is that of the state to the bit. With others it is computed anew by torch's
+    With the settings of the state, the rate is that of the state, bit for bit. With others it is computed by torch's
     closed form.
     """
 
@@ -138,21 +138,27 @@ class _KeepsSettings(LRScheduler):
             self._move_to(self.last_epoch)
 
     def _move_to(self, position: int) -> None:
-        self._last_lr = self._get_closed_form_lr()  # type: ignore[attr-defined]  # private; torch 2.5 to 2.13 have it
+        self._last_lr = self._get_closed_form_lr()  # type: ignore[attr-defined]  # private; tested with torch 2.13.0
         for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
             group["lr"] = rate
 
 
 # Named like torch's: a snapshot holds the names of the classes that wrote it.
 class StepLR(_KeepsSettings, lr_scheduler.StepLR):
+    """torch's schedule, which resumes with its own settings."""
+
     settings = ("step_size", "gamma")
 
 
 class CosineAnnealingLR(_KeepsSettings, lr_scheduler.CosineAnnealingLR):
+    """torch's schedule, which resumes with its own settings."""
+
     settings = ("T_max", "eta_min")
 
 
 class CosineAnnealingWarmRestarts(_KeepsSettings, lr_scheduler.CosineAnnealingWarmRestarts):
+    """torch's schedule, which resumes with its own settings."""
+
     settings = ("T_0", "T_mult", "eta_min")
 
     def _move_to(self, position: int) -> None:

@@ -127,7 +127,7 @@ class FiniteParameterGuard(Callback):
         # ModelCheckpoint removes or relinks its last file around a save, so it must not start one.
         if not self.finite(trainer, pl_module):
             for callback in model_checkpoints(trainer):
-                if getattr(callback, "save_on_exception", False):  # new in lightning 2.6
+                if callback.save_on_exception:
                     callback.save_on_exception = False
                     self._not_saving.append(callback)
 

@@ -216,9 +216,8 @@ def _saw_divergence(trainer: Trainer, stopping: Any) -> bool:
 
 
 def _early_stopping_reason(stopping: Any) -> str:
-    message = getattr(stopping, "stopping_reason_message", None)  # absent before lightning 2.6
-    if message:
-        return message.replace(" Signaling Trainer to stop.", "").replace(" records.", " validations.").rstrip(".")
+    if message := stopping.stopping_reason_message:
+        return str(message).replace(" Signaling Trainer to stop.", "").replace(" records.", " validations.").rstrip(".")
     if stopping.wait_count >= stopping.patience:
         return f"{stopping.monitor} did not improve in the last {stopping.wait_count} validations"
     return ""

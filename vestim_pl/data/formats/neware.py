@@ -40,11 +40,11 @@ def _logged() -> Iterator[list[str]]:
     """Collect what the reader logs, instead of printing it."""
     notes: list[str] = []
 
-    class Collector(logging.Handler):
+    class _Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             notes.append(printable(record.getMessage()))
 
-    logger, handler = logging.getLogger("fastnda"), Collector()
+    logger, handler = logging.getLogger("fastnda"), _Collector()
     propagates, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
     try:
