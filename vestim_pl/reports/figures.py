@@ -93,6 +93,9 @@ def line(x: ArrayLike, y: ArrayLike, name: str, color: str, **more: Any) -> dict
 def value_axis(values: Iterable[float], height: int, always_log: bool = False) -> dict[str, Any]:
     """Choose a logarithmic axis where positive values spread far, with ticks at 1, 2, 5, 10 if they fit.
 
+    A constant positive value, such as a learning rate, is in the middle of an axis from zero; plotly would show it
+    between -1 and 1.
+
     Args:
         values: What the axis shows; non-finite ones do not count.
         height: Pixels for the labels of ticks.
@@ -102,10 +105,14 @@ def value_axis(values: Iterable[float], height: int, always_log: bool = False) -
 
         >>> value_axis([1.0, 20.0], 300)["dtick"], value_axis([1.0, 2.0], 300), value_axis([-1.0, 100.0], 300)
         ('D2', {}, {})
+        >>> value_axis([1e-4, 1e-4], 300)
+        {'range': [0, 0.0002]}
 
     """
     finite = [value for value in values if np.isfinite(value) and (value > 0 or not always_log)]
     spread = max(finite) / min(finite) if finite and min(finite) > 0 else 0.0
+    if not always_log and spread == 1:
+        return {"range": [0, 2 * finite[0]]}
     if not always_log and spread <= _WIDE:
         return {}
     fits = spread > 0 and 3 * _LABEL * np.log10(spread) < height
